@@ -1,0 +1,246 @@
+// Package drivers is the contract between the lab and a runtime: what a driver must do
+// to deploy a stack and to scale, restart and roll its subject. It holds the contract,
+// the types that it speaks in and the errors that it knows; no behaviour of any runtime
+// and nothing that depends on one. Each driver lives in a package of its own below this
+// one and must pass the conformance suite in drivers/drivertest.
+//
+// # Writing a driver
+//
+// Implement Driver and Env, run drivertest from a test of your package, and list the
+// driver in cmd/rollout-lab. Errors are returned raw, with context, wrapping one of the
+// sentinels where it applies; the lab classifies them once. Keep no state outside the
+// runtime: whatever a driver creates carries the run's ID (a label, a unit's name, an
+// environment variable), so that Sweep finds it after a crash.
+package drivers
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Sentinel errors. Drivers wrap them; callers ask with errors.Is.
+var (
+	// ErrUnavailable: the runtime cannot be used here. Its text says what is missing
+	// and, in a Hint, how to get it.
+	ErrUnavailable = errors.New("driver not available")
+	// ErrNotServing: an instance that had to serve did not in time.
+	ErrNotServing = errors.New("instance does not serve")
+	// ErrClosed: the environment was closed.
+	ErrClosed = errors.New("environment is closed")
+)
+
+// HintError is an error with advice for the person who sees it.
+type HintError struct {
+	Err  error
+	Hint string // one sentence, lower case, no full stop
+}
+
+func (e *HintError) Error() string { return e.Err.Error() }
+func (e *HintError) Unwrap() error { return e.Err }
+
+// Driver deploys stacks on one kind of runtime. Its methods may be called concurrently.
+type Driver interface {
+	// Name is the driver's name as users type it: process, docker, kind, systemd.
+	Name() string
+
+	// Check reports whether the driver can run here. It must be quick (a second or
+	// two), must change nothing, and must wrap ErrUnavailable, with a hint, when
+	// something is missing.
+	Check(ctx context.Context) error
+
+	// Deploy starts the stack and returns once every instance of it serves, judged by
+	// probing it directly and not by its health signal. On error nothing is left
+	// behind. The caller must Close the environment.
+	Deploy(ctx context.Context, stack Stack) (Env, error)
+
+	// Sweep removes whatever the given run left behind, also when its lab was killed;
+	// an empty run ID means every run whose lab no longer lives. It never touches what
+	// a living lab owns unless that run is named. It is idempotent and returns what it
+	// removed, for people.
+	Sweep(ctx context.Context, runID string) ([]string, error)
+}
+
+// Env is one deployed stack. Its methods may be called concurrently, but there is at
+// most one of Scale, Restart and Rollout under way at a time.
+type Env interface {
+	// URL is the base URL that the load goes to: scheme and host, no path, no final
+	// slash. It does not change while the environment lives.
+	URL() string
+
+	// Endpoint is the base URL of a named port of a dependency, reachable from the lab.
+	Endpoint(ctx context.Context, service, port string) (string, error)
+
+	// Instances lists the subject's instances that exist now, oldest first.
+	Instances(ctx context.Context) ([]Instance, error)
+
+	// Scale, Restart and Rollout change the subject and return when the runtime itself
+	// says that the change is complete: as many instances as asked for, all of the
+	// wanted revision, all ready by the signal that the stack names, and the old ones
+	// gone. When ctx ends first they stop where they are, leave the environment
+	// usable, and the error says what they waited for. Scaling to 0 is legal.
+	Scale(ctx context.Context, replicas int) error
+	Restart(ctx context.Context) error
+	Rollout(ctx context.Context, revision string) error
+
+	// Watch returns what the runtime says about the subject's instances, from before
+	// the first instance of the stack was started, each event once and in order. The channel is closed by
+	// Close, after the last event. A driver that loses its source of events must send
+	// an event of kind Lost, not hide it. Each call returns a channel of its own that
+	// starts from the beginning, and a slow reader must lose nothing.
+	Watch() <-chan Event
+
+	// Close stops and removes everything that the stack consists of, and waits for it.
+	// It is idempotent. Instances get their grace; when ctx ends they get none.
+	Close(ctx context.Context) error
+}
+
+// Killer is an optional capability of an Env: end an instance without any warning.
+type Killer interface {
+	Kill(ctx context.Context, instanceID string) error
+}
+
+// Pauser is an optional capability of an Env: freeze an instance and thaw it again.
+type Pauser interface {
+	Pause(ctx context.Context, instanceID string) error
+	Resume(ctx context.Context, instanceID string) error
+}
+
+// Logger is an optional capability of an Env: the last lines that an instance wrote.
+type Logger interface {
+	Logs(ctx context.Context, instanceID string) (string, error)
+}
+
+// Stack is what is deployed: the subject, which is scaled, restarted and rolled, and the
+// dependencies that it needs and that nobody touches.
+type Stack struct {
+	RunID string // stamped on everything that is created
+	Name  string // of this deployment within the run: letters, digits, dashes
+
+	Dependencies []Service // started first, in this order, one instance each; stopped last
+	Subject      Service
+	Replicas     int    // of the subject; 0 is legal
+	Revision     string // of the subject at first
+
+	Balancer Balancer
+	Rolling  Rolling
+}
+
+// Service is a program with named ports.
+//
+// Args and the values of Env may hold placeholders that the driver fills in:
+//
+//	${instance}        the instance's ID
+//	${revision}        the revision to run
+//	${listen.PORT}     host:port to listen on for the named port of this instance
+//	${addr.SERVICE.PORT}  host:port at which an instance of SERVICE is reached from here
+type Service struct {
+	Name  string // letters, digits, dashes
+	Args  []string
+	Env   map[string]string
+	Ports []string // names; the first is where it serves requests
+
+	// Signal is what the runtime learns the instance's readiness from.
+	Signal Probe
+	// Serves is a real request that an instance answers only if it truly serves. It is
+	// asked directly, past the balancer, and never decides about routing.
+	Serves Probe
+
+	// StopGrace is how long an instance may take to stop after it was asked to, before
+	// it is killed.
+	StopGrace time.Duration
+	// RestartOnExit: an instance that ends unasked is started again, at once and with
+	// the same ID, as a supervisor would.
+	RestartOnExit bool
+}
+
+// ProbeKind is how an instance is asked.
+type ProbeKind string
+
+// The kinds of probe.
+const (
+	ProbeNone ProbeKind = "none" // a running instance is a ready one
+	ProbeTCP  ProbeKind = "tcp"  // ready when the port accepts a connection
+	ProbeHTTP ProbeKind = "http" // ready when the request is answered as expected
+)
+
+// Probe is one way of asking an instance how it is.
+type Probe struct {
+	Kind   ProbeKind
+	Port   string // name of the port asked
+	Path   string // HTTP only
+	Header map[string]string
+	Status int    // HTTP only; the expected status, 0 means 200
+	Body   string // HTTP only; when not "" the exact body that the answer must have
+
+	Interval time.Duration // from the start of one probe to the start of the next
+	Timeout  time.Duration // of one probe
+	Rise     int           // successes in a row that make an unready instance ready, at least 1
+	Fall     int           // failures in a row that make a ready instance unready, at least 1
+}
+
+// Policy is how a balancer picks an endpoint.
+type Policy string
+
+// The balancer's policies.
+const (
+	RoundRobin       Policy = "round-robin"
+	LeastConnections Policy = "least-connections"
+)
+
+// Balancer is how requests reach the subject, for runtimes that bring no balancer of
+// their own.
+type Balancer struct {
+	Policy Policy // "" means RoundRobin
+	// ToldOfStop: the balancer stops routing to an instance at the moment that its stop
+	// is asked for. False means that it learns of it from Signal alone.
+	ToldOfStop bool
+}
+
+// Rolling is how instances are replaced in a restart or a rollout.
+type Rolling struct {
+	MaxSurge       int // instances that may exist above the wanted number
+	MaxUnavailable int // instances that may be missing below the wanted number
+}
+
+// Instance is one instance of the subject as the runtime sees it.
+type Instance struct {
+	ID       string
+	Revision string
+	State    State
+	Addr     string            // host:port of its first port, reachable from the lab, past any balancer
+	Ports    map[string]string // host:port of every port, by name
+}
+
+// State is the runtime's verdict about an instance.
+type State string
+
+// The states of an instance.
+const (
+	StateStarting    State = "starting"    // exists, never ready so far
+	StateReady       State = "ready"       // requests are routed to it
+	StateUnready     State = "unready"     // was ready, is not
+	StateTerminating State = "terminating" // asked to stop, still exists
+)
+
+// Event is something that the runtime says about an instance of the subject.
+type Event struct {
+	At       time.Time // with a monotonic reading; the moment that it took effect
+	Kind     EventKind
+	Instance string
+	Revision string
+	Detail   string // for people: a probe's answer, an exit status, last lines of a log
+}
+
+// EventKind names what happened to an instance.
+type EventKind string
+
+// The kinds of events.
+const (
+	Started     EventKind = "started"     // it was created and runs (again)
+	Ready       EventKind = "ready"       // requests are routed to it from here on
+	Unready     EventKind = "unready"     // no new request is routed to it from here on
+	Terminating EventKind = "terminating" // it was asked to stop; routing may go on
+	Gone        EventKind = "gone"        // it no longer exists
+	Lost        EventKind = "lost"        // the source of events broke; there may be a gap here
+)

@@ -1,0 +1,170 @@
+// Package judge turns records into metrics, and metrics and gates into a verdict. It
+// holds the statistics. Every function is pure: the same record gives the same verdict,
+// on any machine, at any time.
+package judge
+
+import (
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
+)
+
+// Verdict is the outcome of a gate, a comparison or a run.
+type Verdict string
+
+// The verdicts. No data is Inconclusive, never Pass.
+const (
+	Pass         Verdict = "pass"
+	Fail         Verdict = "fail"
+	Inconclusive Verdict = "inconclusive"
+)
+
+// Run is a judged run.
+type Run struct {
+	Record      record.Run
+	End         *record.RunEnd // nil: the run was cut short
+	Partial     bool           // cut short, or a planned trial is missing or damaged
+	Verdict     Verdict
+	Headline    string   // the verdict in one sentence
+	Reasons     []string // one sentence each; never empty unless Pass
+	Cells       []Cell
+	Gates       []GateResult
+	Comparisons []Comparison
+	Controls    []Control
+}
+
+// Cell is a scenario on a driver with a design.
+type Cell struct {
+	Scenario, Driver, Action, Design string
+	Trials                           []Trial  // every one that was run, invalid ones too, in order
+	SuccessRate                      Estimate // over the valid trials, 0..1
+	LostTime                         Estimate // over the valid trials, in milliseconds
+	LongestOutage, Recovery          Estimate // the same
+}
+
+// Key names the cell within its run: scenario/driver/design.
+func (c *Cell) Key() string { return c.Scenario + "/" + c.Driver + "/" + c.Design }
+
+// Estimate is a median over trials with an interval: for a rate the one-sided 95 %
+// Clopper-Pearson bounds of the pooled count (Lo and Hi each one-sided), for a time the
+// range of the trials. N is the number of valid trials that it rests on; with N 0 the
+// other fields mean nothing.
+type Estimate struct {
+	Median, Lo, Hi float64
+	N              int
+}
+
+// Trial holds the metrics of one trial, over the window. A nil duration means that the
+// thing did not happen (no failure, no recovery) or could not be known.
+type Trial struct {
+	Meta           record.Trial
+	Folder         string
+	Partial        bool
+	Valid          bool
+	InvalidReasons []string
+
+	Window timeline.Span // from the moment that the action really started, as long as planned
+
+	Planned, Sent, OK, Failed uint64 // in the window
+	SuccessRate               float64
+	LostTime                  time.Duration
+	LongestOutage             timeline.Outage // the zero Outage when there was none
+	Outages                   int
+	Down, Degraded            map[time.Duration]time.Duration // by bin width: 10 ms, 100 ms, 1 s
+	DisruptionLag             *time.Duration
+	Recovery                  *time.Duration
+	Convergence               *time.Duration
+	FalseReady, FalseUnready  time.Duration
+	// Sync is the median time from the start of an instance to its first successful
+	// direct probe, over the instances that the action started.
+	Sync          *time.Duration
+	Breaches      uint64
+	HiddenRetries uint64
+	Denials       uint64 // requests that had to be denied, in the window
+	// ToUnable counts requests that an instance was sent while its direct probe failed.
+	ToUnable uint64
+
+	ScheduleLag        Percentiles // Sent - Intended, over the whole load
+	Latency            Percentiles // Done - Intended, requests that were ok in the window
+	LatencyUncorrected Percentiles // Done - Sent, the same requests
+
+	Streams   []StreamCount
+	Errors    []ErrorCount
+	Instances []InstanceCount
+
+	Quiet   QuietPhase
+	Witness Witness
+	Cost    record.Cost
+
+	Timeline timeline.Timeline
+}
+
+// Percentiles of a duration. N is the number of values that they rest on.
+type Percentiles struct {
+	N                        uint64
+	P50, P90, P99, P999, Max time.Duration
+}
+
+// StreamCount is how one stream fared in the window.
+type StreamCount struct {
+	Name        string
+	Planned, OK uint64
+}
+
+// ErrorCount is how often a class of failure occurred in the window.
+type ErrorCount struct {
+	Class  record.Class
+	Reason string // the most frequent reason given with it, "" when none was
+	Count  uint64
+}
+
+// InstanceCount is how one instance answered in the window; ID is "" for requests that
+// no instance answered.
+type InstanceCount struct {
+	ID, Revision string
+	OK, Failed   uint64
+}
+
+// QuietPhase is the negative control inside every trial: nothing happens, so nothing may fail.
+type QuietPhase struct {
+	Planned, Failed uint64
+	Instances       int // distinct instances that served
+	P99             time.Duration
+}
+
+// Witness is the independent client's view of the window.
+type Witness struct {
+	Planned, OK uint64
+	Lo, Hi      float64 // two-sided 99.9 % Clopper-Pearson interval of its success rate
+	Agrees      bool    // the intervals of witness and load overlap
+}
+
+// GateResult is a gate held against the cells that it names.
+type GateResult struct {
+	Cell             string
+	Gate             record.Gate
+	Observed, Lo, Hi float64
+	HasInterval      bool
+	Verdict          Verdict
+	Why              string
+}
+
+// Comparison holds two designs against each other on one metric.
+type Comparison struct {
+	Scenario, Driver, Action string
+	A, B                     string
+	Metric                   string
+	Shift, Lo, Hi            float64 // Hodges-Lehmann shift B - A and its interval, in the metric's unit
+	P                        float64 // exact permutation test over the trials
+	Verdict                  Verdict
+	Why                      string
+}
+
+// Control is a check that the experiment can tell good from bad.
+type Control struct {
+	Cell string
+	Kind string // "negative": nothing happens, nothing may fail; "positive": known to fail, must fail
+	Held bool
+	Why  string
+}

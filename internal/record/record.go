@@ -1,0 +1,169 @@
+// Package record is the raw evidence of a run: what was planned, what became of every
+// request, what the runtime said and what direct probes saw. It defines the types and
+// the files; it draws no conclusions (see timeline and judge) and imports nothing of
+// the lab.
+//
+// Every time in a record is an offset from the trial's base, one monotonic instant;
+// the wall clock appears once, as text, in the trial's description.
+package record
+
+import (
+	"fmt"
+	"time"
+)
+
+// Class says what became of one request, judged at the client. Everything but OK is a
+// failure.
+type Class string
+
+// The classes of a request's outcome. An HTTP answer with an unexpected status has the
+// class HTTPStatus(code).
+const (
+	OK        Class = "ok"         // expected status, expected body, whole body, before the deadline
+	Refused   Class = "refused"    // nobody listened
+	Reset     Class = "reset"      // the connection was reset before the answer was complete
+	Timeout   Class = "timeout"    // no complete answer by the deadline, counted from the intended time
+	Truncated Class = "truncated"  // the answer began and its body was cut short
+	WrongBody Class = "wrong_body" // a complete answer with another body than expected
+	EOF       Class = "eof"        // the connection was closed before an answer began
+	DNS       Class = "dns"        // the name did not resolve
+	Rig       Class = "rig"        // the harness's own trouble (out of descriptors or ports): the trial does not count
+	Other     Class = "other"      // none of the above; the sample's Reason holds the error's text
+)
+
+// HTTPStatus is the class of a complete answer with an unexpected status code.
+func HTTPStatus(code int) Class { return Class(fmt.Sprintf("http_%03d", code)) }
+
+// Expectation says what a request must meet with.
+type Expectation string
+
+// The two expectations: most requests must be served, some must be denied.
+const (
+	Serve Expectation = "serve"
+	Deny  Expectation = "deny"
+)
+
+// Sample is the outcome of one request.
+type Sample struct {
+	Seq      uint64        // number of the hit in the schedule, from 0
+	Stream   string        // name of its stream
+	Expect   Expectation   // what it had to meet with
+	Intended time.Duration // when the schedule wanted it sent, from the trial's base
+	Sent     time.Duration // when it was handed to the transport
+	Done     time.Duration // when its fate was known
+	Class    Class
+	Status   int    // HTTP status, 0 when there was no answer
+	Attempts int    // connections that the transport took for it; more than 1 is a hidden retry
+	Bytes    int64  // body bytes read
+	Instance string // who answered, as the answer says; "" when unknown
+	Revision string // what revision answered
+	Reason   string // the answer's own reason for refusing, or the error's text for Other
+}
+
+// Breach reports whether a request that had to be denied was served.
+func (s *Sample) Breach() bool { return s.Expect == Deny && s.Status >= 200 && s.Status < 300 }
+
+// Latency is the response time from the intended send time, the one that counts.
+func (s *Sample) Latency() time.Duration { return s.Done - s.Intended }
+
+// EventKind names what happened at an instant of the trial.
+type EventKind string
+
+// The kinds of events. The first group is what the runtime says of an instance, the
+// second is the lab's own course of action.
+const (
+	Started     EventKind = "started"     // the instance was created and runs
+	Ready       EventKind = "ready"       // the runtime routes to it from here on
+	Unready     EventKind = "unready"     // the runtime stops routing to it
+	Terminating EventKind = "terminating" // it was asked to stop
+	Gone        EventKind = "gone"        // it no longer exists
+
+	LoadStarted    EventKind = "load_started"
+	LoadEnded      EventKind = "load_ended"
+	ActionStarted  EventKind = "action_started"
+	ActionDone     EventKind = "action_done"   // the runtime itself says that the action is complete
+	ActionFailed   EventKind = "action_failed" // Detail holds the error
+	WatchLost      EventKind = "watch_lost"    // the runtime's event stream broke: what follows may be incomplete
+	TrialInterrupt EventKind = "interrupted"   // the trial was cut short (signal)
+)
+
+// Event is something that happened at an instant: said by the runtime, or done by the lab.
+type Event struct {
+	At       time.Duration `json:"at_ns"`
+	Kind     EventKind     `json:"kind"`
+	Instance string        `json:"instance,omitempty"`
+	Revision string        `json:"revision,omitempty"`
+	Detail   string        `json:"detail,omitempty"`
+}
+
+// ProbeResult is one direct request to one instance, past any balancer: the truth that
+// the runtime's verdict is held against.
+type ProbeResult struct {
+	At       time.Duration // when it was sent
+	Took     time.Duration
+	Instance string
+	Revision string // as the runtime says, not as the instance answers
+	OK       bool   // it served a request that must be served
+	Class    Class
+	Reason   string
+}
+
+// Stream is one of the request streams that share the schedule.
+type Stream struct {
+	Name   string  `json:"name"`
+	Share  float64 `json:"share"`  // of the schedule, 0..1
+	Method string  `json:"method"` // GET, POST
+	Reuse  bool    `json:"reuse"`  // keep-alive; false means a new connection for each request
+}
+
+// Revisions of the subject before and after the action.
+type Revisions struct {
+	Before string `json:"before"`
+	After  string `json:"after"`
+}
+
+// Trial describes one trial before it runs: one deployment, one load, at most one action.
+type Trial struct {
+	Scenario string `json:"scenario"`
+	Driver   string `json:"driver"`
+	Action   string `json:"action"` // none, rollout, restart, scale-out, scale-in
+	Design   string `json:"design"`
+	N        int    `json:"n"`       // number within its cell, from 1; repeats keep counting
+	Repeats  int    `json:"repeats"` // N of the invalid trial that this one repeats, 0 when it repeats none
+
+	Rate    float64       `json:"rate"` // requests a second
+	Planned uint64        `json:"planned"`
+	Timeout time.Duration `json:"timeout_ns"` // deadline of a request, from its intended time
+	Streams []Stream      `json:"streams"`
+
+	// The load's intended times lie in [LoadFrom, LoadTo); the others are windows within
+	// it. All from the trial's base.
+	LoadFrom   time.Duration `json:"load_from_ns"`
+	LoadTo     time.Duration `json:"load_to_ns"`
+	QuietFrom  time.Duration `json:"quiet_from_ns"`
+	QuietTo    time.Duration `json:"quiet_to_ns"`
+	WindowFrom time.Duration `json:"window_from_ns"` // planned start of the action
+	WindowTo   time.Duration `json:"window_to_ns"`
+
+	ReplicasBefore int       `json:"replicas_before"`
+	ReplicasAfter  int       `json:"replicas_after"`
+	Revisions      Revisions `json:"revisions"`
+
+	ProbeEvery time.Duration `json:"probe_every_ns"` // period of the direct probes of each instance
+	Began      string        `json:"began"`          // wall clock of the trial's base, RFC 3339, for people
+}
+
+// Cost is what the trial cost the machine, for judging whether the evidence is sound.
+type Cost struct {
+	CPU      time.Duration `json:"cpu_ns"`          // user and system time of the lab's own process during the load
+	Children time.Duration `json:"children_cpu_ns"` // of the children that it has reaped since the trial began, 0 when unknown
+	MaxRSS   int64         `json:"max_rss_bytes"`   // of the lab's own process, so far
+}
+
+// End closes a trial; a trial without one was cut short.
+type End struct {
+	At    time.Duration `json:"at_ns"`
+	Sent  uint64        `json:"sent"` // hits that the load generator says it has fired
+	Error string        `json:"error,omitempty"`
+	Cost  Cost          `json:"cost"`
+}

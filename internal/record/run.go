@@ -1,0 +1,94 @@
+package record
+
+import "time"
+
+// Run describes a run: what was asked for and where it ran. It is written before the
+// first trial, so that a run that was cut short can still be judged.
+type Run struct {
+	Schema  string `json:"schema"` // RunSchema
+	Tool    Tool   `json:"tool"`
+	ID      string `json:"run_id"`
+	Started string `json:"started"` // RFC 3339, UTC
+	Command string `json:"command"` // what reproduces the run, as typed
+
+	Environment Environment `json:"environment"`
+	Scenarios   []Scenario  `json:"scenarios"`
+	Trials      []string    `json:"trials"` // folders of the planned trials, in order; repeats of invalid ones are added behind
+}
+
+// RunSchema names the layout of a run's files. Readers refuse any other.
+const RunSchema = "rollout-lab.run/v1"
+
+// Tool is the program that made the record.
+type Tool struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+}
+
+// Environment is the machine that the run ran on.
+type Environment struct {
+	OS          string            `json:"os"`
+	Arch        string            `json:"arch"`
+	CPUs        int               `json:"cpus"`
+	Kernel      string            `json:"kernel"`
+	Go          string            `json:"go"`
+	Runtimes    map[string]string `json:"runtimes"`    // driver name -> version of its runtime
+	Fingerprint string            `json:"fingerprint"` // hash of the fields above: runs with different ones are not compared
+}
+
+// Scenario is what a scenario asked for, with everything that judging it needs.
+type Scenario struct {
+	Name     string            `json:"name"`
+	About    string            `json:"about"`
+	SHA256   string            `json:"sha256"` // of Source after variables were filled in
+	Source   string            `json:"source"`
+	Vars     map[string]string `json:"vars"`
+	Rate     float64           `json:"rate"`
+	Window   time.Duration     `json:"window_ns"`
+	Action   string            `json:"action"`
+	Replicas int               `json:"replicas"`
+	Designs  []string          `json:"designs"`
+	Gates    []Gate            `json:"gates"`
+	// Positive names the designs that are known to fail here: where one shows no
+	// failure, the experiment cannot tell good from bad and is inconclusive.
+	Positive []string `json:"positive_controls"`
+}
+
+// Gate is a limit on a metric of a design's cells.
+type Gate struct {
+	Design string `json:"design"`
+	Metric string `json:"metric"` // a name of judge.Metrics
+	// Op is >= or <=.
+	Op string `json:"op"`
+	// Limit is a rate 0..1, a count, or milliseconds, as the metric has it.
+	Limit float64 `json:"limit"`
+}
+
+// RunEnd closes a run; a run without one was cut short.
+type RunEnd struct {
+	Ended       string        `json:"ended"`
+	Duration    time.Duration `json:"duration_ns"`
+	Interrupted bool          `json:"interrupted"`
+	// Skipped says which cells could not be run, and why (a driver that is not there).
+	Skipped []Skipped `json:"skipped,omitempty"`
+}
+
+// Skipped is a cell that could not be run.
+type Skipped struct {
+	Scenario string `json:"scenario"`
+	Driver   string `json:"driver"`
+	Design   string `json:"design"`
+	Why      string `json:"why"`
+}
+
+// TrialData is a whole trial read back from its folder.
+type TrialData struct {
+	Trial   Trial
+	Folder  string   // relative to the run's folder, slashes
+	Samples []Sample // by Seq, no Seq twice
+	Witness []Sample // requests of the independent client, by Seq
+	Events  []Event  // by At
+	Probes  []ProbeResult
+	End     *End     // nil when the trial was cut short
+	Damage  []string // what could not be read, for people: a torn last line, a Seq twice
+}

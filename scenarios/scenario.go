@@ -1,0 +1,149 @@
+// Package scenarios is the catalogue of experiments and the typed form of one: the
+// strict loader, the JSON Schema, and the scenarios that come embedded. It reads files
+// and does no other I/O.
+package scenarios
+
+import "time"
+
+// Scenario names a target, a load, one action and the gates. Every field is filled in
+// and checked once Load or Parse has returned it.
+type Scenario struct {
+	Name  string `yaml:"name"`
+	About string `yaml:"about"`
+
+	Vars map[string]string `yaml:"vars"` // defaults of ${name}; overridden by --var
+
+	Target   Target   `yaml:"target"`
+	Replicas int      `yaml:"replicas"`
+	Load     Load     `yaml:"load"`
+	Phases   Phases   `yaml:"phases"`
+	Action   Action   `yaml:"action"`
+	Rolling  Rolling  `yaml:"rolling"`
+	Balancer Balancer `yaml:"balancer"`
+
+	Trials  int      `yaml:"trials"` // an arm, unless --trials says otherwise
+	Designs []Design `yaml:"designs"`
+	Gates   []Gate   `yaml:"gates"`
+	// PositiveControls names designs that must show failures here.
+	PositiveControls []string `yaml:"positive_controls"`
+
+	Source string `yaml:"-"` // the text after ${} was filled in
+	File   string `yaml:"-"` // where it came from, for messages
+}
+
+// Target is the service under test. Exactly one field is set.
+type Target struct {
+	Refproxy *Refproxy `yaml:"refproxy"`
+}
+
+// Refproxy is the reference zero-trust proxy with its control plane and upstream.
+type Refproxy struct {
+	Sessions        int           `yaml:"sessions"`         // session records to sync at start, >= 1
+	SyncRate        float64       `yaml:"sync_rate"`        // records a second and subscriber, > 0
+	Routes          int           `yaml:"routes"`           // routes in the configuration
+	UpstreamLatency time.Duration `yaml:"upstream_latency"` // how long the upstream takes to answer, >= 0
+}
+
+// SyncTime is how long a new instance takes to sync its session records.
+func (r *Refproxy) SyncTime() time.Duration {
+	return time.Duration(float64(r.Sessions) / r.SyncRate * float64(time.Second))
+}
+
+// Load is the open-loop load.
+type Load struct {
+	Rate    float64        `yaml:"rate"`    // requests a second, > 0
+	Timeout time.Duration  `yaml:"timeout"` // from the intended time
+	Streams map[string]int `yaml:"streams"` // stream name -> weight; names: keepalive-get, keepalive-post, newconn-get
+	Deny    float64        `yaml:"deny"`    // share of requests that must be denied, 0..0.5
+}
+
+// Phases are stretches of the load, from its start.
+type Phases struct {
+	Quiet  Phase `yaml:"quiet"`  // nothing happens, nothing may fail
+	Window Phase `yaml:"window"` // measured; the action starts with it
+}
+
+// Phase is a stretch of time.
+type Phase struct {
+	From time.Duration `yaml:"from"`
+	To   time.Duration `yaml:"to"`
+}
+
+// ActionKind is what is done to the subject.
+type ActionKind string
+
+// The actions.
+const (
+	None    ActionKind = "none"
+	Rollout ActionKind = "rollout"
+	Restart ActionKind = "restart"
+	Scale   ActionKind = "scale"
+)
+
+// Action is the one disruptive thing that a trial does.
+type Action struct {
+	Kind    ActionKind    `yaml:"kind"`
+	To      int           `yaml:"to"`      // scale: wanted replicas
+	Timeout time.Duration `yaml:"timeout"` // for the action to complete
+}
+
+// ActionName is what results call the action: none, rollout, restart, scale-out, scale-in.
+func (s *Scenario) ActionName() string {
+	if s.Action.Kind != Scale {
+		return string(s.Action.Kind)
+	}
+	if s.Action.To < s.Replicas {
+		return "scale-in"
+	}
+	return "scale-out"
+}
+
+// Rolling is how instances are replaced.
+type Rolling struct {
+	MaxSurge       int `yaml:"max_surge"`
+	MaxUnavailable int `yaml:"max_unavailable"`
+}
+
+// Balancer is how requests reach the instances where the runtime brings no balancer.
+type Balancer struct {
+	Policy string `yaml:"policy"` // round-robin, least-connections
+}
+
+// Design is how the subject is configured and which signal the runtime is given. It is
+// data: nothing outside this package's catalogue may know a design's name.
+type Design struct {
+	Name  string `yaml:"name"`
+	About string `yaml:"about"`
+
+	Health   string `yaml:"health"`    // refproxy --health: none, naive, pull, stack-aware
+	FailOpen bool   `yaml:"fail_open"` // refproxy --fail-open: serve what cannot be decided yet
+
+	Signal     Signal        `yaml:"signal"`
+	ToldOfStop bool          `yaml:"told_of_stop"` // the balancer is told before the instance is stopped
+	LameDuck   time.Duration `yaml:"lame_duck"`    // unready but serving, after SIGTERM
+	CloseFor   time.Duration `yaml:"close_for"`    // then answering with Connection: close
+	StopGrace  time.Duration `yaml:"stop_grace"`   // until SIGKILL
+}
+
+// Signal is what the runtime asks an instance.
+type Signal struct {
+	Kind     string        `yaml:"kind"` // none, tcp, http
+	Port     string        `yaml:"port"` // data, health
+	Path     string        `yaml:"path"` // http
+	Interval time.Duration `yaml:"interval"`
+	Timeout  time.Duration `yaml:"timeout"`
+	Rise     int           `yaml:"rise"`
+	Fall     int           `yaml:"fall"`
+}
+
+// Gate is a limit on a metric of one design.
+type Gate struct {
+	Design string `yaml:"design"`
+	Metric string `yaml:"metric"`
+	Op     string `yaml:"op"` // >=, <=
+	Limit  Limit  `yaml:"limit"`
+}
+
+// Limit is a number in the metric's unit: a rate 0..1 (also written 99.9%), a count, or
+// a duration (250ms), which is kept in milliseconds.
+type Limit float64
