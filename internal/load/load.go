@@ -1,0 +1,173 @@
+// Package load sends the requests of a trial and says what became of each one: an open
+// loop of several request streams on one schedule, direct probes of single instances,
+// and an independent witness. It is the only importer of vegeta, which paces the
+// schedule and holds the workers, and the only place that classifies outcomes. It draws
+// no conclusions from them and stores nothing.
+package load
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// Names of the headers in which an answer names itself, unless a Plan says otherwise.
+const (
+	DefaultInstanceHeader  = "Rollout-Lab-Instance"
+	FallbackInstanceHeader = "Rollout-Lab-Endpoint" // of a balancer, for answers of instances that say nothing
+	DefaultRevisionHeader  = "Rollout-Lab-Revision"
+	DefaultReasonHeader    = "Rollout-Lab-Reason"
+)
+
+// Request is one kind of request together with what its answer must be.
+type Request struct {
+	Method string // "" means GET
+	Path   string // from the root, with its query
+	Header map[string]string
+	Body   []byte // must not be changed while it is in use
+
+	Expect record.Expectation // "" means Serve among Stream.Requests and Deny among Stream.Denials
+	// Statuses holds every status that counts as success; empty means 200 for a request
+	// that must be served, 401 and 403 for one that must be denied.
+	Statuses []int
+	WantBody string // the exact body of a successful answer
+	AnyBody  bool   // any body will do, as long as it is whole
+}
+
+// Stream is one of the request streams that share the schedule.
+type Stream struct {
+	Name   string
+	Weight int  // share of the schedule, in relation to the sum of all weights; at least 1
+	Reuse  bool // keep-alive; false means a new connection for each request
+
+	Requests []Request // each is used equally often; must not be empty
+	Denials  []Request // requests that must be denied; needed when Plan.Deny is above 0
+}
+
+// Plan is what a load does. Hit k of it, from 0, has the intended time
+// Base + Start + (k+1)/Rate, so the last one falls on Base + Start + Hits/Rate.
+type Plan struct {
+	URL   string        // scheme and host; http only
+	Base  time.Time     // of the trial, with its monotonic reading; every time in a sample counts from it
+	Start time.Duration // of the load, from Base; Run waits for it
+
+	Rate    float64       // hits a second
+	Hits    uint64        // how many
+	Timeout time.Duration // of a request, from its intended time to the last byte of the answer
+	Deny    float64       // share of the hits that must be denied, spread over all streams, 0..1
+
+	Streams []Stream
+
+	InstanceHeaders []string // the first that an answer has names its instance; empty means the defaults
+	RevisionHeader  string
+	ReasonHeader    string
+}
+
+// Summary is what a load was, as its generator saw it.
+type Summary struct {
+	Fired   uint64        // hits that were fired; each one had its sample
+	Retried uint64        // of them, those that the transport tried to send again by itself
+	T0      time.Duration // start of the schedule, from the trial's base
+	Workers uint64        // most requests that could be in flight
+	CPU     time.Duration // user and system time of this process while the load ran
+	Cost    record.Cost   // the same with the reaped children's time and the peak of memory
+}
+
+// maxCycle bounds the number of hits after which the pattern of streams repeats.
+const maxCycle = 10_000
+
+// Validate reports everything that is wrong with the plan.
+func (p *Plan) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if u, err := url.Parse(p.URL); err != nil {
+		bad("url: %w", err)
+	} else if u.Scheme != "http" || u.Host == "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" {
+		bad("url %q: want http://host:port and nothing behind it", p.URL)
+	}
+	if p.Base.IsZero() {
+		bad("base is not set")
+	}
+	if p.Start < 0 {
+		bad("start %v is before the base", p.Start)
+	}
+	if !(p.Rate > 0) || p.Rate > 1e6 {
+		bad("rate %v is not in (0, 1000000]", p.Rate)
+	}
+	if p.Hits == 0 || p.Hits > math.MaxInt32 {
+		bad("hits %d are not in [1, %d]", p.Hits, math.MaxInt32)
+	}
+	if p.Timeout <= 0 {
+		bad("timeout %v is not above 0", p.Timeout)
+	}
+	if !(p.Deny >= 0 && p.Deny <= 1) {
+		bad("share of denials %v is not in [0, 1]", p.Deny)
+	}
+	if len(p.Streams) == 0 {
+		bad("there is no stream")
+	}
+	names := make(map[string]bool)
+	weights := make([]int, 0, len(p.Streams))
+	for _, s := range p.Streams {
+		if s.Name == "" || names[s.Name] {
+			bad("stream %q: its name is empty or taken", s.Name)
+		}
+		names[s.Name] = true
+		if s.Weight < 1 {
+			bad("stream %q: weight %d is below 1", s.Name, s.Weight)
+		}
+		weights = append(weights, max(s.Weight, 1))
+		if len(s.Requests) == 0 {
+			bad("stream %q has no request", s.Name)
+		}
+		if p.Deny > 0 && len(s.Denials) == 0 {
+			bad("stream %q has no request that must be denied, and %v of the hits must be", s.Name, p.Deny)
+		}
+		for _, r := range s.Requests {
+			if err := r.validate(record.Serve); err != nil {
+				bad("stream %q: %w", s.Name, err)
+			}
+		}
+		for _, r := range s.Denials {
+			if err := r.validate(record.Deny); err != nil {
+				bad("stream %q: denial: %w", s.Name, err)
+			}
+		}
+	}
+	if n := cycleLength(weights); n > maxCycle {
+		bad("weights of the streams repeat after %d hits only, want at most %d", n, maxCycle)
+	}
+	return errors.Join(errs...)
+}
+
+// validate checks a request that has to have the given expectation.
+func (r *Request) validate(expect record.Expectation) error {
+	if r.Expect != "" && r.Expect != expect {
+		return fmt.Errorf("%s %s: expectation %q, want %q here", r.Method, r.Path, r.Expect, expect)
+	}
+	if len(r.Path) == 0 || r.Path[0] != '/' {
+		return fmt.Errorf("%s %q: path does not start with a slash", r.Method, r.Path)
+	}
+	if r.AnyBody && r.WantBody != "" {
+		return fmt.Errorf("%s %s: wants both any body and a certain one", r.Method, r.Path)
+	}
+	for _, code := range r.Statuses {
+		if code < 200 || code > 599 {
+			return fmt.Errorf("%s %s: expected status %d is not a final one", r.Method, r.Path, code)
+		}
+		if expect == record.Deny && code < 300 {
+			return fmt.Errorf("%s %s: must be denied, yet status %d is expected", r.Method, r.Path, code)
+		}
+	}
+	// The standard library knows best what a valid method, header and URL are.
+	if _, err := http.NewRequest(r.Method, "http://host"+r.Path, nil); err != nil {
+		return err
+	}
+	return nil
+}
