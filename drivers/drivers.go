@@ -229,6 +229,7 @@ type Event struct {
 	Kind     EventKind
 	Instance string
 	Revision string
+	Addr     string // of a Started event: host:port of the instance's first port, as in Instance.Addr
 	Detail   string // for people: a probe's answer, an exit status, last lines of a log
 }
 
