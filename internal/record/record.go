@@ -29,6 +29,10 @@ const (
 	DNS       Class = "dns"        // the name did not resolve
 	Rig       Class = "rig"        // the harness's own trouble (out of descriptors or ports): the trial does not count
 	Other     Class = "other"      // none of the above; the sample's Reason holds the error's text
+
+	// Unsent is the class of hits that the schedule had and that were never sent. No
+	// sample carries it, for there is none; counts of failures do.
+	Unsent Class = "unsent"
 )
 
 // HTTPStatus is the class of a complete answer with an unexpected status code.
@@ -166,4 +170,14 @@ type End struct {
 	Sent  uint64        `json:"sent"` // hits that the load generator says it has fired
 	Error string        `json:"error,omitempty"`
 	Cost  Cost          `json:"cost"`
+	Lines Lines         `json:"lines"` // filled in by TrialWriter.Close
+}
+
+// Lines is how many lines each file of a trial must hold, headers not counted: a file
+// that was cut at the end of a line cannot be told from a whole one otherwise.
+type Lines struct {
+	Samples uint64 `json:"samples"`
+	Witness uint64 `json:"witness"`
+	Probes  uint64 `json:"probes"`
+	Events  uint64 `json:"events"`
 }

@@ -1,0 +1,307 @@
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// RunReader reads a run's folder. Its methods may be called concurrently.
+type RunReader struct {
+	Dir string
+	Run Run
+	End *RunEnd // nil when the run was cut short
+
+	// Folders of the trials that were begun, relative to Dir: the planned ones in
+	// their order, then the others (repeats), by name and number.
+	Folders []string
+	// Missing are the folders of planned trials that were never begun.
+	Missing []string
+	// Damage says what of the run's own files could not be read, for people.
+	Damage []string
+}
+
+// OpenRun reads run.json and end.json and looks for the trials' folders. Without a
+// readable run.json of the known schema there is no run, and an error.
+func OpenRun(dir string) (*RunReader, error) {
+	r := &RunReader{Dir: dir}
+	if err := readJSON(filepath.Join(dir, runFile), &r.Run); err != nil {
+		return nil, fmt.Errorf("open run: %w", err)
+	}
+	if r.Run.Schema != RunSchema {
+		return nil, fmt.Errorf("open run: %s has the schema %q, this program reads %q", filepath.Join(dir, runFile), r.Run.Schema, RunSchema)
+	}
+	var end RunEnd
+	switch err := readJSON(filepath.Join(dir, endFile), &end); {
+	case err == nil:
+		r.End = &end
+	case !errors.Is(err, fs.ErrNotExist):
+		r.Damage = append(r.Damage, err.Error())
+	}
+
+	begun, err := r.begun()
+	if err != nil {
+		return nil, fmt.Errorf("open run: %w", err)
+	}
+	planned := make(map[string]bool)
+	for _, folder := range r.Run.Trials {
+		switch {
+		case planned[folder]:
+			r.Damage = append(r.Damage, fmt.Sprintf("%s: the trial %q is planned twice", runFile, folder))
+		case begun[folder]:
+			r.Folders = append(r.Folders, folder)
+		default:
+			r.Missing = append(r.Missing, folder)
+		}
+		planned[folder] = true
+	}
+	var others []string
+	for folder := range begun {
+		if !planned[folder] {
+			others = append(others, folder)
+		}
+	}
+	slices.SortFunc(others, compareNumbered)
+	r.Folders = append(r.Folders, others...)
+	return r, nil
+}
+
+// begun finds the folders that hold a trial.json, which is the first file of a trial.
+func (r *RunReader) begun() (map[string]bool, error) {
+	entries, err := os.ReadDir(filepath.Join(r.Dir, trialsDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	found := make(map[string]bool)
+	for _, e := range entries {
+		if _, err := os.Stat(filepath.Join(r.Dir, trialsDir, e.Name(), trialFile)); err == nil {
+			found[trialsDir+"/"+e.Name()] = true
+		}
+	}
+	return found, nil
+}
+
+// Trial reads a trial back whole. What a killed lab leaves behind (no end.json, files that
+// are absent or end in a torn line) is tolerated and told in End and Damage, and so are
+// samples that cannot be (a Seq twice, or past the plan) and files shorter than end.json
+// says. A malformed line in the middle is an error that names its file and line: a caller
+// that goes on without the trial must tell judge that it is missing.
+//
+// The data are the same whatever the order of lines in the files, but for events at the
+// same instant, which keep theirs.
+func (r *RunReader) Trial(folder string) (*TrialData, error) {
+	name, ok := strings.CutPrefix(folder, trialsDir+"/")
+	if !ok || !filepath.IsLocal(name) || strings.ContainsAny(name, `/\`) {
+		return nil, fmt.Errorf("read trial: %q is not a trial's folder", folder)
+	}
+	d := &TrialData{Folder: folder}
+	if err := d.read(filepath.Join(r.Dir, trialsDir, name)); err != nil {
+		return nil, fmt.Errorf("read trial %s: %w", folder, err)
+	}
+	return d, nil
+}
+
+func (d *TrialData) read(dir string) error {
+	if err := readJSON(filepath.Join(dir, trialFile), &d.Trial); err != nil {
+		return err
+	}
+	if err := d.Trial.check(); err != nil {
+		return fmt.Errorf("%s: %w", trialFile, err)
+	}
+	if want := Folder(d.Trial); want != d.Folder {
+		d.damage("%s is the one of %s", trialFile, want)
+	}
+	var end End
+	switch err := readJSON(filepath.Join(dir, endFile), &end); {
+	case err == nil:
+		d.End = &end
+	case !errors.Is(err, fs.ErrNotExist):
+		d.damage("%v", err)
+	}
+
+	in := make(intern)
+	var err error
+	if d.Samples, err = readSamples(d, dir, sampleFile, d.Trial.Planned, end.Lines.Samples, in); err != nil {
+		return err
+	}
+	if d.Witness, err = readSamples(d, dir, witFile, math.MaxUint64, end.Lines.Witness, in); err != nil {
+		return err
+	}
+	if err := d.readProbes(dir, end.Lines.Probes, in); err != nil {
+		return err
+	}
+	return d.readEvents(dir, end.Lines.Events)
+}
+
+func (d *TrialData) damage(format string, args ...any) {
+	d.Damage = append(d.Damage, fmt.Sprintf(format, args...))
+}
+
+// check refuses a description with which no schedule and no bins can be made.
+func (t *Trial) check() error {
+	const longest = 30 * 24 * time.Hour
+	const most = 1 << 30 // hits
+	if math.IsNaN(t.Rate) || math.IsInf(t.Rate, 0) || t.Rate < 0 {
+		return fmt.Errorf("rate %v", t.Rate)
+	}
+	if t.Planned > most {
+		return fmt.Errorf("planned %d is more than %d", t.Planned, uint64(most))
+	}
+	for _, p := range []struct {
+		name     string
+		from, to time.Duration
+	}{
+		{"load", t.LoadFrom, t.LoadTo}, {"quiet", t.QuietFrom, t.QuietTo}, {"window", t.WindowFrom, t.WindowTo},
+	} {
+		if p.from < -longest || p.to < p.from || p.to > longest {
+			return fmt.Errorf("%s from %v to %v", p.name, p.from, p.to)
+		}
+	}
+	return nil
+}
+
+// readSamples reads samples.csv or witness.csv: sorted by Seq, each Seq once and below planned.
+func readSamples(d *TrialData, dir, name string, planned, lines uint64, in intern) ([]Sample, error) {
+	var all []Sample
+	sorted := true
+	past := 0
+	n, err := d.eachLine(dir, name, sampleHeader, lines, func(size int64, line []byte) error {
+		if all == nil {
+			// Growing would hold the samples twice, so guess: the plan, unless the
+			// file is too short for it.
+			all = make([]Sample, 0, min(planned, uint64(size)/uint64(len(line)+1)+uint64(size)/minSampleLine/8+16))
+		}
+		var s Sample
+		if err := parseSample(line, &s, in); err != nil {
+			return err
+		}
+		if s.Seq >= planned {
+			past++
+			return nil
+		}
+		sorted = sorted && (len(all) == 0 || all[len(all)-1].Seq < s.Seq)
+		all = append(all, s)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if past > 0 {
+		d.damage("%s: %d of %d lines have a seq past the %d planned", name, past, n, planned)
+	}
+	if sorted {
+		return all, nil
+	}
+	slices.SortFunc(all, compareSamples)
+	once := slices.CompactFunc(all, func(a, b Sample) bool { return a.Seq == b.Seq })
+	if twice := len(all) - len(once); twice > 0 {
+		d.damage("%s: %d lines repeat the seq of another", name, twice)
+	}
+	return once, nil
+}
+
+func (d *TrialData) readProbes(dir string, lines uint64, in intern) error {
+	_, err := d.eachLine(dir, probeFile, probeHeader, lines, func(_ int64, line []byte) error {
+		var p ProbeResult
+		if err := parseProbe(line, &p, in); err != nil {
+			return err
+		}
+		d.Probes = append(d.Probes, p)
+		return nil
+	})
+	slices.SortFunc(d.Probes, compareProbes)
+	return err
+}
+
+func (d *TrialData) readEvents(dir string, lines uint64) error {
+	_, err := d.eachLine(dir, eventFile, "", lines, func(_ int64, line []byte) error {
+		var e Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			return err
+		}
+		if e.Kind == "" {
+			return errors.New("an event without a kind")
+		}
+		d.Events = append(d.Events, e)
+		return nil
+	})
+	slices.SortStableFunc(d.Events, func(a, b Event) int { return compareDurations(a.At, b.At) })
+	return err
+}
+
+// eachLine calls f for each whole line behind the header. It notes as damage an absent
+// file, a last line without its end, and another number of lines than want once the trial
+// has an end.
+func (d *TrialData) eachLine(dir, name, header string, want uint64, f func(size int64, line []byte) error) (n uint64, err error) {
+	file, err := os.Open(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		d.damage("%s is missing", name)
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close() // read only: nothing can be lost
+	var size int64
+	if info, err := file.Stat(); err == nil {
+		size = info.Size() // a hint for preallocating, nothing more
+	}
+	n, torn, err := scanLines(file, name, header, func(line []byte) error { return f(size, line) })
+	if err != nil {
+		return n, err
+	}
+	if torn {
+		d.damage("%s: the last line is torn", name)
+	}
+	if d.End != nil && n != want {
+		d.damage("%s: %d lines, %d were written", name, n, want)
+	}
+	return n, nil
+}
+
+// scanLines reads whole lines; a last one without its end is reported as torn and not
+// handed on. Lines are numbered from 1, the header's.
+func scanLines(r io.Reader, name, header string, f func(line []byte) error) (n uint64, torn bool, err error) {
+	lines := newLineReader(r)
+	number := 0
+	for {
+		line, err := lines.next()
+		if err != nil && err != io.EOF {
+			return n, false, fmt.Errorf("read %s: %w", name, err)
+		}
+		if err == io.EOF {
+			return n, len(line) > 0 || (header != "" && number == 0), nil
+		}
+		number++
+		if number == 1 && header != "" {
+			if !bytes.Equal(line, []byte(header)) {
+				return n, false, fmt.Errorf("%s:1: the columns are %.120q, want %q", name, line, header)
+			}
+			continue
+		}
+		if err := f(line); err != nil {
+			return n, false, fmt.Errorf("%s:%d: %w", name, number, err)
+		}
+		n++
+	}
+}
+
+func readJSON(path string, v any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
