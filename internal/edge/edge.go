@@ -1,0 +1,248 @@
+// Package edge is an HTTP/1.1 balancer for runtimes that bring none: it spreads requests
+// over the endpoints that it is told to route to, and that verdict is the runtime's, not
+// its own. It checks no health, ejects nobody and never tries a request twice, neither on
+// purpose nor by its transport's kindness: an endpoint's failure reaches the client, or
+// the measurement behind it would flatter. It is not a general reverse proxy: no TLS, no
+// HTTP/2, no caching, no rewriting.
+//
+// It gives answers of its own with their reason in the header Rollout-Lab-Reason: 503 when
+// nothing is routed to, 502 when the endpoint failed before the head of its answer was
+// there, and 501 to CONNECT. Where the answer's body breaks off later, the client's connection is
+// aborted.
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The headers that the balancer adds to answers.
+const (
+	EndpointHeader = "Rollout-Lab-Endpoint" // ID of the endpoint that answered, or was tried
+	ReasonHeader   = "Rollout-Lab-Reason"   // why the balancer itself answered, on its own answers only
+)
+
+// ReasonNoEndpoint is the reason of a 503.
+const ReasonNoEndpoint = "no ready endpoint"
+
+const reasonConnect = "no tunnels"
+
+// Policy is how an endpoint is chosen for a request.
+type Policy int
+
+// The policies.
+const (
+	// RoundRobin takes the endpoints in turn. One that is new takes its first turn after
+	// all the others; one that goes does not disturb the order of the rest.
+	RoundRobin Policy = iota
+	// LeastConnections takes one of those with the fewest requests in flight, in turn.
+	LeastConnections
+)
+
+// Defaults of Config.
+const (
+	DefaultDialTimeout     = 2 * time.Second
+	DefaultResponseTimeout = 30 * time.Second
+	DefaultIdleTimeout     = 60 * time.Second
+	DefaultMaxIdle         = 512
+)
+
+// Config configures a Balancer. The zero value is useful.
+type Config struct {
+	Listen string // TCP address to listen on, "" means 127.0.0.1:0
+	Policy Policy // default RoundRobin
+
+	DialTimeout     time.Duration // to connect to an endpoint; 0 means DefaultDialTimeout, negative none
+	ResponseTimeout time.Duration // from the request written to the head of the answer; 0 means DefaultResponseTimeout, negative none
+	IdleTimeout     time.Duration // an unused connection to an endpoint is closed after it; 0 means DefaultIdleTimeout, negative never
+	MaxIdle         int           // unused connections kept for each endpoint; 0 means DefaultMaxIdle
+}
+
+// withDefaults resolves the zero values; afterwards 0 means none.
+func (c Config) withDefaults() Config {
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:0"
+	}
+	c.DialTimeout = durationOr(c.DialTimeout, DefaultDialTimeout)
+	c.ResponseTimeout = durationOr(c.ResponseTimeout, DefaultResponseTimeout)
+	c.IdleTimeout = durationOr(c.IdleTimeout, DefaultIdleTimeout)
+	if c.MaxIdle == 0 {
+		c.MaxIdle = DefaultMaxIdle
+	}
+	return c
+}
+
+func durationOr(d, zero time.Duration) time.Duration {
+	switch {
+	case d == 0:
+		return zero
+	case d < 0:
+		return 0
+	}
+	return d
+}
+
+// ErrClosed is what Close returns when the balancer was closed before.
+var ErrClosed = errors.New("edge: balancer is closed")
+
+// Balancer listens from New to Close. Its methods may be called concurrently.
+type Balancer struct {
+	config   Config
+	url      string
+	server   *http.Server
+	proxy    *httputil.ReverseProxy
+	cut      context.CancelFunc // ends every request that is under way
+	served   chan error         // the server's end
+	quietLog *log.Logger
+	lines    atomic.Uint64 // that net/http would have logged
+	refused  atomic.Uint64 // answers of 503
+
+	mu      sync.Mutex
+	order   []*backend            // in turn
+	next    int                   // index in order of whose turn it is
+	former  map[string][]*backend // by ID, until they are drained
+	ledgers map[Endpoint]*Counter
+	entries []*Counter // the ledgers, oldest first
+	active  int        // requests under way, refused ones included
+	closing bool
+	quiet   chan struct{} // closed once closing and nothing is active
+
+	connMu sync.Mutex
+	unused map[net.Conn]struct{} // client connections that have not sent a byte; nil once closing
+}
+
+// New listens and serves until Close. It routes nowhere yet.
+func New(config Config) (*Balancer, error) {
+	config = config.withDefaults()
+	if config.Policy != RoundRobin && config.Policy != LeastConnections {
+		return nil, fmt.Errorf("edge: unknown policy %d", config.Policy)
+	}
+	listener, err := net.Listen("tcp", config.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	base, cut := context.WithCancel(context.Background())
+	b := &Balancer{
+		config:  config,
+		url:     "http://" + reachable(listener.Addr()),
+		cut:     cut,
+		served:  make(chan error, 1),
+		former:  make(map[string][]*backend),
+		ledgers: make(map[Endpoint]*Counter),
+		quiet:   make(chan struct{}),
+		unused:  make(map[net.Conn]struct{}),
+	}
+	b.quietLog = log.New(&lineCounter{&b.lines}, "", 0)
+	b.proxy = b.newProxy()
+	// No timeouts here: a client's idle connection must never be closed from this side,
+	// because the request that is just being sent on it would fail and be held against an
+	// endpoint.
+	b.server = &http.Server{
+		Handler:                      http.HandlerFunc(b.serve),
+		ErrorLog:                     b.quietLog,
+		BaseContext:                  func(net.Listener) context.Context { return base },
+		ConnContext:                  withClientConn,
+		ConnState:                    b.trackUnused,
+		DisableGeneralOptionsHandler: true,
+	}
+	go func() { b.served <- b.server.Serve(listener) }()
+	return b, nil
+}
+
+// reachable is the address that a client on this machine can connect to.
+func reachable(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return addr.String()
+	}
+	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
+}
+
+// URL is where the balancer listens: scheme and host, no path, no final slash.
+func (b *Balancer) URL() string { return b.url }
+
+// Close stops listening and waits until the requests under way, upgraded connections
+// included, are finished. When ctx ends first they are cut off and the error says how
+// many there were. A second call returns ErrClosed at once.
+func (b *Balancer) Close(ctx context.Context) error {
+	b.mu.Lock()
+	if b.closing {
+		b.mu.Unlock()
+		return ErrClosed
+	}
+	b.closing = true
+	if b.active == 0 {
+		close(b.quiet)
+	}
+	routed := slices.Clone(b.order)
+	b.mu.Unlock()
+
+	// Shutdown would wait seconds for connections that a client has opened in reserve.
+	b.closeUnused()
+	err := b.server.Shutdown(ctx)
+	if err == nil {
+		select {
+		case <-b.quiet:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err != nil {
+		b.mu.Lock()
+		err = fmt.Errorf("edge: cut off %d requests under way: %w", b.active, err)
+		b.mu.Unlock()
+		b.cut()
+		if closeErr := b.server.Close(); closeErr != nil {
+			err = errors.Join(err, closeErr)
+		}
+		<-b.quiet
+	}
+	b.cut()
+	if serveErr := <-b.served; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("edge: serve: %w", serveErr))
+	}
+	for _, backend := range routed {
+		backend.transport.CloseIdleConnections()
+	}
+	return err
+}
+
+// trackUnused keeps the set of client connections that have not sent anything yet.
+func (b *Balancer) trackUnused(conn net.Conn, state http.ConnState) {
+	b.connMu.Lock()
+	defer b.connMu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(b.unused, conn)
+	case b.unused == nil:
+		conn.Close()
+	default:
+		b.unused[conn] = struct{}{}
+	}
+}
+
+func (b *Balancer) closeUnused() {
+	b.connMu.Lock()
+	defer b.connMu.Unlock()
+	for conn := range b.unused {
+		conn.Close()
+	}
+	b.unused = nil
+}
+
+// lineCounter counts what is logged to it and keeps nothing.
+type lineCounter struct{ lines *atomic.Uint64 }
+
+func (c *lineCounter) Write(p []byte) (int, error) {
+	c.lines.Add(1)
+	return len(p), nil
+}

@@ -1,0 +1,92 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"syscall"
+)
+
+// fault is how an attempt failed. Its text is the reason that the client is told.
+type fault string
+
+const (
+	faultNone fault = ""
+
+	// Before the head of an answer.
+	faultRefused        fault = "connect refused"
+	faultConnectTimeout fault = "connect timeout"
+	faultConnect        fault = "connect failed"
+	faultReset          fault = "reset"
+	faultEOF            fault = "eof"
+	faultTimeout        fault = "timeout"
+	faultSecondConn     fault = "second connection"
+	faultMalformed      fault = "malformed answer"
+	faultOther          fault = "failed"
+	faultCanceled       fault = "canceled"
+
+	// After it: nobody can be told any more.
+	faultTruncated fault = "truncated"
+	faultAborted   fault = "aborted"
+)
+
+var (
+	errSecondConn = errors.New("edge: the transport took a second connection for one request")
+	errBadStatus  = errors.New("edge: status below 100")
+)
+
+// classify names the failure of an attempt that got no answer. The connection's own
+// account counts where the transport hides the cause behind an error of its own.
+func classify(err error, a *attempt) fault {
+	if a.conns.Load() > 1 {
+		return faultSecondConn
+	}
+	if a.in.Context().Err() != nil {
+		return faultCanceled
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		switch {
+		case op.Timeout():
+			return faultConnectTimeout
+		case isRefused(err):
+			return faultRefused
+		}
+		return faultConnect
+	}
+	var protocol *http.ProtocolError
+	var text textproto.ProtocolError
+	var timeout net.Error
+	switch {
+	case isReset(err):
+		return faultReset
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return faultEOF
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return faultTimeout
+	case errors.As(err, &protocol), errors.As(err, &text), errors.Is(err, errBadStatus):
+		return faultMalformed
+	}
+	if conn := a.conn.Load(); conn != nil {
+		if end := conn.end.Load(); end != nil {
+			switch {
+			case isReset(*end):
+				return faultReset
+			case errors.Is(*end, io.EOF):
+				return faultEOF
+			}
+		}
+		// The transport spoke with the endpoint and did not like what it heard.
+		return faultMalformed
+	}
+	return faultOther
+}
+
+func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) || isOSRefused(err) }
+
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || isOSReset(err)
+}

@@ -1,0 +1,264 @@
+package edge
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/http/httputil"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// attempt is the one and only try of a request.
+type attempt struct {
+	backend *backend
+	in      *http.Request
+	rw      http.ResponseWriter
+	cancel  context.CancelCauseFunc
+
+	conns atomic.Int32                 // connections that the transport took
+	conn  atomic.Pointer[upstreamConn] // the first of them
+
+	status int // of the answer, 0 until its head was there
+	fault  fault
+}
+
+type attemptKey struct{}
+
+func attemptOf(ctx context.Context) *attempt { return ctx.Value(attemptKey{}).(*attempt) }
+
+// serve is the handler of every request.
+func (b *Balancer) serve(rw http.ResponseWriter, in *http.Request) {
+	if in.Method == http.MethodConnect {
+		// A tunnel would go past the balancer, not through it.
+		answer(rw, http.StatusNotImplemented, reasonConnect)
+		return
+	}
+	chosen := b.begin()
+	if chosen == nil {
+		defer b.end(nil)
+		b.refused.Add(1)
+		answer(rw, http.StatusServiceUnavailable, ReasonNoEndpoint)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(in.Context())
+	a := &attempt{backend: chosen, rw: rw, cancel: cancel}
+	a.in = in.WithContext(context.WithValue(ctx, attemptKey{}, a))
+	defer func() {
+		broken := recover()
+		if broken != nil {
+			a.breakOff(in)
+		}
+		cancel(nil)
+		b.end(a)
+		if broken != nil {
+			panic(broken)
+		}
+	}()
+	b.proxy.ServeHTTP(rw, a.in)
+}
+
+// breakOff sees to it that a client whose answer broke off notices.
+func (a *attempt) breakOff(in *http.Request) {
+	if a.fault != faultNone || a.status == 0 {
+		return
+	}
+	a.fault = faultTruncated
+	if in.Context().Err() != nil {
+		a.fault = faultAborted
+	}
+	// The head and the part of the body that came must go out: without them it would look
+	// as if no answer had begun, which a client may take as leave to try again.
+	_ = http.NewResponseController(a.rw).Flush() // the client may be gone; nothing else can be done then
+	if !in.ProtoAtLeast(1, 1) {
+		// The end of the connection is the only end of the body that HTTP/1.0 has, so an
+		// orderly one would make it look complete.
+		if conn, ok := in.Context().Value(clientConnKey{}).(*net.TCPConn); ok {
+			_ = conn.SetLinger(0)
+		}
+	}
+}
+
+type clientConnKey struct{}
+
+func withClientConn(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, clientConnKey{}, conn)
+}
+
+// fail answers for an endpoint that did not.
+func (a *attempt) fail(f fault) {
+	a.fault = f
+	a.rw.Header()[EndpointHeader] = []string{a.backend.label}
+	answer(a.rw, http.StatusBadGateway, string(f))
+}
+
+// answer is an answer of the balancer's own.
+func answer(rw http.ResponseWriter, status int, reason string) {
+	header := rw.Header()
+	header[ReasonHeader] = []string{reason}
+	header["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	header["Content-Length"] = []string{strconv.Itoa(len(reason) + 1)}
+	rw.WriteHeader(status)
+	_, _ = io.WriteString(rw, reason+"\n") // a client that went away is no news
+}
+
+func (b *Balancer) newProxy() *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite:        rewrite,
+		Transport:      roundTripper{},
+		ModifyResponse: adopt,
+		ErrorHandler: func(_ http.ResponseWriter, out *http.Request, err error) {
+			a := attemptOf(out.Context())
+			f := classify(err, a)
+			if f == faultCanceled {
+				a.fault = f
+				// A plain return would be answered with an empty 200.
+				panic(http.ErrAbortHandler)
+			}
+			a.fail(f)
+		},
+		BufferPool:    bufferPool{},
+		FlushInterval: -1, // what came goes out: a balancer must not add a delay of its own to a slow body
+		ErrorLog:      b.quietLog,
+	}
+}
+
+// rewrite makes the outgoing request: the same one, for the chosen endpoint.
+func rewrite(pr *httputil.ProxyRequest) {
+	a, in, out := attemptOf(pr.In.Context()), pr.In, pr.Out
+	out.URL.Scheme = "http"
+	out.URL.Host = a.backend.endpoint.Addr
+	out.URL.RawQuery = in.URL.RawQuery // ReverseProxy drops what it cannot parse
+
+	if forwarded := in.Header["Forwarded"]; len(forwarded) > 0 {
+		out.Header["Forwarded"] = forwarded
+	}
+	if client, _, err := net.SplitHostPort(in.RemoteAddr); err == nil {
+		if prior := in.Header["X-Forwarded-For"]; len(prior) > 0 {
+			client = strings.Join(prior, ", ") + ", " + client
+		}
+		out.Header["X-Forwarded-For"] = []string{client}
+	}
+	out.Header["X-Forwarded-Host"] = in.Header["X-Forwarded-Host"]
+	if len(out.Header["X-Forwarded-Host"]) == 0 {
+		out.Header["X-Forwarded-Host"] = []string{in.Host}
+	}
+	out.Header["X-Forwarded-Proto"] = in.Header["X-Forwarded-Proto"]
+	if len(out.Header["X-Forwarded-Proto"]) == 0 {
+		out.Header["X-Forwarded-Proto"] = []string{"http"}
+	}
+	if out.Body == nil {
+		withoutReplay(out)
+	}
+}
+
+// withoutReplay gives a request without a body one that is empty and cannot be rewound.
+// net/http sends a request again when the connection that it reused turns out to be dead
+// and there is no body, or one that GetBody can give again; both would hide a failure.
+//
+// To the transport the length is unknown now. Left to itself it would read ahead in a
+// goroutine (GET and its like) or send an empty chunked body (POST and its like); identity
+// forbids both, so that the length has to be said here, where the client has said it. The
+// key's spelling gets it past the transport, which takes the canonical one for its own.
+func withoutReplay(out *http.Request) {
+	out.Body = emptyBody{}
+	out.GetBody = nil
+	out.ContentLength = 0
+	out.TransferEncoding = []string{"identity"}
+	if lengths, said := out.Header["Content-Length"]; said {
+		out.Header["content-length"] = lengths[:1]
+	}
+}
+
+// emptyBody is a body that ends at once, and is not http.NoBody.
+type emptyBody struct{}
+
+func (emptyBody) Read([]byte) (int, error)         { return 0, io.EOF }
+func (emptyBody) WriteTo(io.Writer) (int64, error) { return 0, nil }
+func (emptyBody) Close() error                     { return nil }
+
+// adopt marks an endpoint's answer as its own.
+func adopt(res *http.Response) error {
+	if res.StatusCode < 100 {
+		return errBadStatus
+	}
+	a := attemptOf(res.Request.Context())
+	a.status = res.StatusCode
+	res.Header[EndpointHeader] = []string{a.backend.label}
+	if _, said := res.Header["Content-Type"]; !said {
+		// Present and empty keeps net/http from guessing one.
+		a.rw.Header()["Content-Type"] = nil
+	}
+	return nil
+}
+
+// roundTripper sends a request to its endpoint once.
+type roundTripper struct{}
+
+func (roundTripper) RoundTrip(out *http.Request) (*http.Response, error) {
+	a := attemptOf(out.Context())
+	trace := &httptrace.ClientTrace{GotConn: a.gotConn}
+	return a.backend.transport.RoundTrip(out.WithContext(httptrace.WithClientTrace(out.Context(), trace)))
+}
+
+// gotConn sees each connection that the transport takes for the request, before a byte
+// of it is written there. The second one is closed on the spot: whatever made the
+// transport try again, now or in a future version of it, the endpoint does not see it.
+func (a *attempt) gotConn(info httptrace.GotConnInfo) {
+	if a.conns.Add(1) > 1 {
+		a.cancel(errSecondConn)
+		info.Conn.Close()
+		return
+	}
+	if conn, ok := info.Conn.(*upstreamConn); ok {
+		a.conn.Store(conn)
+	}
+}
+
+func (b *Balancer) newTransport() *http.Transport {
+	dialer := &net.Dialer{Timeout: b.config.DialTimeout}
+	return &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &upstreamConn{Conn: conn}, nil
+		},
+		DisableCompression:     true, // the client's business
+		MaxIdleConnsPerHost:    b.config.MaxIdle,
+		IdleConnTimeout:        b.config.IdleTimeout,
+		ResponseHeaderTimeout:  b.config.ResponseTimeout,
+		ExpectContinueTimeout:  time.Second,
+		MaxResponseHeaderBytes: 1 << 20,
+	}
+}
+
+// upstreamConn remembers how reading from it ended, which the transport does not always tell.
+type upstreamConn struct {
+	net.Conn
+	end atomic.Pointer[error]
+}
+
+func (c *upstreamConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.end.Store(&err)
+	}
+	return n, err
+}
+
+// bufferPool lends the buffers that bodies are copied through.
+type bufferPool struct{}
+
+const bufferSize = 32 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+func (bufferPool) Get() []byte  { return buffers.Get().(*[bufferSize]byte)[:] }
+func (bufferPool) Put(p []byte) { buffers.Put((*[bufferSize]byte)(p)) }
