@@ -15,7 +15,7 @@ type Scenario struct {
 
 	Target   Target   `yaml:"target"`
 	Replicas int      `yaml:"replicas"`
-	Load     Load     `yaml:"load"`
+	Load     Traffic  `yaml:"load"`
 	Phases   Phases   `yaml:"phases"`
 	Action   Action   `yaml:"action"`
 	Rolling  Rolling  `yaml:"rolling"`
@@ -27,7 +27,9 @@ type Scenario struct {
 	// PositiveControls names designs that must show failures here.
 	PositiveControls []string `yaml:"positive_controls"`
 
-	Source string `yaml:"-"` // the text after ${} was filled in
+	// Source is the scenario written out: variables filled in, designs resolved, nothing
+	// left to a default. Parsing it gives the same scenario.
+	Source string `yaml:"-"`
 	File   string `yaml:"-"` // where it came from, for messages
 }
 
@@ -49,8 +51,8 @@ func (r *Refproxy) SyncTime() time.Duration {
 	return time.Duration(float64(r.Sessions) / r.SyncRate * float64(time.Second))
 }
 
-// Load is the open-loop load.
-type Load struct {
+// Traffic is the open-loop load.
+type Traffic struct {
 	Rate    float64        `yaml:"rate"`    // requests a second, > 0
 	Timeout time.Duration  `yaml:"timeout"` // from the intended time
 	Streams map[string]int `yaml:"streams"` // stream name -> weight; names: keepalive-get, keepalive-post, newconn-get

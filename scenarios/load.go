@@ -1,0 +1,220 @@
+package scenarios
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Load reads a scenario: one of the catalogue by its name, or a file, when the argument
+// holds a slash or ends in .yaml or .yml. vars overrides the defaults of the scenario's
+// variables. What is wrong with the scenario comes as Errors.
+func Load(nameOrPath string, vars map[string]string) (*Scenario, error) {
+	if ext := filepath.Ext(nameOrPath); ext != ".yaml" && ext != ".yml" && !strings.ContainsAny(nameOrPath, `/\`) {
+		data, err := Text(nameOrPath)
+		if err != nil {
+			return nil, err
+		}
+		return Parse(nameOrPath+".yaml", data, vars)
+	}
+	data, err := readFile(nameOrPath)
+	if err != nil {
+		return nil, fmt.Errorf("read scenario: %w", err)
+	}
+	return Parse(nameOrPath, data, vars)
+}
+
+// readFile reads no more of a file than is needed to see that it is too large.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	return data, errors.Join(err, f.Close())
+}
+
+// Parse reads a scenario from a text; file is its name for messages. vars overrides the
+// defaults of the scenario's variables. It returns Errors, every problem that it found,
+// or a scenario in which every field is filled in and checked.
+func Parse(file string, data []byte, vars map[string]string) (*Scenario, error) {
+	src := &source{file: file}
+	root := src.tree(data)
+	if root == nil {
+		return nil, src.err()
+	}
+	d := &decoder{source: src, at: map[string]*node{}}
+	s := &Scenario{File: file}
+	d.variables(root, s, vars)
+	if src.err() != nil {
+		// Without the values of the variables every further message would mislead.
+		return nil, src.err()
+	}
+	d.scenario(root, s)
+	if src.err() != nil {
+		return nil, src.err()
+	}
+	s.check(func(path, message, hint string) {
+		n := d.where(path)
+		d.problem(n.line, n.column, message, hint)
+	})
+	if err := src.err(); err != nil {
+		return nil, err
+	}
+	s.Source = render(s)
+	return s, nil
+}
+
+// variables reads vars: and fills them in everywhere else.
+func (d *decoder) variables(root *node, s *Scenario, given map[string]string) {
+	s.Vars = map[string]string{}
+	if n := root.get("vars"); n != nil && n.kind == mapping {
+		for _, f := range n.fields {
+			switch {
+			case !variable.MatchString(f.key):
+				d.problem(f.line, f.column, "bad name of a variable: "+quote(f.key), "up to 40 lower-case letters, digits and _, a letter first")
+			case f.value.kind == mapping || f.value.kind == sequence || f.value.kind == null:
+				d.mismatch(f.value, "vars."+f.key, "a default: text, a number or a boolean", "")
+			case strings.Contains(f.value.value, "${"):
+				d.problem(f.value.line, f.value.column, "vars."+f.key+" refers to another variable", "vars cannot be made of vars: write the value")
+			}
+			s.Vars[f.key] = f.value.value
+		}
+	} else if n != nil {
+		d.mismatch(n, "vars", "a mapping of names to defaults", "")
+	}
+	declared := slices.Sorted(maps.Keys(s.Vars))
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		_, known := s.Vars[name]
+		switch {
+		case !known && len(declared) == 0:
+			d.problem(0, 0, "the scenario has no variable "+quote(name), "it declares none: vars: {"+quote(name)+": its default}")
+		case !known:
+			d.problem(0, 0, "the scenario has no variable "+quote(name), didYouMean(name, declared))
+		case strings.Contains(given[name], "${"):
+			d.problem(0, 0, "the value of variable "+name+" refers to another variable", "write the value")
+		default:
+			s.Vars[name] = given[name]
+		}
+	}
+	for _, f := range root.fields {
+		if f.key != "vars" {
+			d.fill(f.value, s.Vars)
+		}
+	}
+}
+
+// SHA256 is the hex digest of Source: two scenarios with the same one ask for the same
+// experiment.
+func (s *Scenario) SHA256() string {
+	sum := sha256.Sum256([]byte(s.Source))
+	return hex.EncodeToString(sum[:])
+}
+
+// Length is how long the load lasts: from its start to the end of the window.
+func (s *Scenario) Length() time.Duration { return s.Phases.Window.To }
+
+// Planned is the number of requests of one trial: those whose intended time k/rate,
+// k from 1, lies before the end of the load.
+func (s *Scenario) Planned() uint64 { return hits(s.Load.Rate, s.Length()) }
+
+// hits is the number of k >= 1 with k/rate < length. The product is rounded to a
+// millionth of a hit first: 0.1 s at 30/s are 3 intervals, whatever the float says.
+func hits(rate float64, length time.Duration) uint64 {
+	intervals := math.Round(rate*length.Seconds()*1e6) / 1e6
+	if !(intervals > 1) {
+		return 0
+	}
+	return uint64(math.Ceil(intervals)) - 1
+}
+
+// Overrides are the parts of a scenario that a command line may change. Nil leaves one
+// as it is.
+type Overrides struct {
+	Rate   *float64       // requests a second
+	Window *time.Duration // length of the window; its start stays
+	Trials *int           // an arm
+}
+
+// Override changes the scenario and checks it again. On error, which is Errors, the
+// scenario is as it was.
+func (s *Scenario) Override(o Overrides) error {
+	changed := *s
+	if o.Rate != nil {
+		changed.Load.Rate = *o.Rate
+	}
+	if o.Window != nil {
+		if *o.Window <= 0 || *o.Window > maxDuration {
+			return Errors{{File: s.File, Message: fmt.Sprintf("the window must be longer than 0s and at most %v, not %v", maxDuration, *o.Window)}}
+		}
+		changed.Phases.Window.To = changed.Phases.Window.From + *o.Window
+	}
+	if o.Trials != nil {
+		changed.Trials = *o.Trials
+	}
+	var problems Errors
+	changed.check(func(_, message, hint string) {
+		problems = append(problems, &Error{File: s.File, Message: message, Hint: hint})
+	})
+	if len(problems) > 0 {
+		return problems
+	}
+	changed.Source = render(&changed)
+	*s = changed
+	return nil
+}
+
+// WithDesigns chooses the designs to run, in this order, by name: the scenario's own
+// first, then the builtin ones. Gates and positive controls of designs that are not
+// chosen are dropped. On error, which is Errors, the scenario is as it was.
+func (s *Scenario) WithDesigns(names []string) error {
+	var problems Errors
+	refuse := func(message, hint string) {
+		problems = append(problems, &Error{File: s.File, Message: message, Hint: hint})
+	}
+	if len(names) == 0 {
+		refuse("no design chosen", "one of: "+strings.Join(s.knownDesigns(), ", "))
+	}
+	var chosen []Design
+	for i, name := range names {
+		own := slices.IndexFunc(s.Designs, func(d Design) bool { return d.Name == name })
+		builtin, ok := BuiltinDesign(name)
+		switch {
+		case slices.Contains(names[:i], name):
+			refuse("design "+quote(name)+" is chosen twice", "")
+		case own >= 0:
+			chosen = append(chosen, s.Designs[own])
+		case ok:
+			chosen = append(chosen, builtin)
+		default:
+			refuse("no design "+quote(name), didYouMean(name, s.knownDesigns()))
+		}
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	s.Designs = chosen
+	s.Gates = slices.DeleteFunc(slices.Clone(s.Gates), func(g Gate) bool { return !slices.Contains(names, g.Design) })
+	s.PositiveControls = slices.DeleteFunc(slices.Clone(s.PositiveControls), func(n string) bool { return !slices.Contains(names, n) })
+	s.Source = render(s)
+	return nil
+}
+
+func (s *Scenario) knownDesigns() []string {
+	names := builtinNames()
+	for _, d := range s.Designs {
+		if !slices.Contains(names, d.Name) {
+			names = append(names, d.Name)
+		}
+	}
+	return names
+}
