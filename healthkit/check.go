@@ -1,0 +1,184 @@
+package healthkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrDegraded, wrapped in the error of a check, makes the result Degraded
+// instead of Failed.
+var ErrDegraded = errors.New("degraded")
+
+// Defaults of CheckOptions.
+const (
+	DefaultInterval = 5 * time.Second
+	DefaultTimeout  = 2 * time.Second
+)
+
+// CheckFunc looks at one thing once. It should return soon after ctx ends. Nil
+// means ready, an error that wraps ErrDegraded means degraded, any other error
+// means failed. A panic is a failure of this check and of nothing else.
+type CheckFunc func(ctx context.Context) error
+
+// CheckOptions configure a component that is checked by a function.
+type CheckOptions struct {
+	Options
+	// Interval is the pause between the end of one run and the start of the
+	// next. Zero means DefaultInterval.
+	Interval time.Duration
+	// Timeout is how long a run may take before the check counts as failed.
+	// Zero means DefaultTimeout.
+	Timeout time.Duration
+}
+
+// AddCheck registers a component and runs check for it in the background, the
+// first time at once. There is never more than one run at a time: a run that
+// does not return after its timeout is reported as failed, again every
+// Interval, and no other is started until it has returned. The caller retracts
+// the component to end the check. The time to live, unless set, is two
+// intervals and a timeout, so a check that is no longer run is not believed.
+//
+// Errors are those of Register.
+func (r *Registry) AddCheck(name string, check CheckFunc, opts CheckOptions) (*Component, error) {
+	if check == nil {
+		return nil, fmt.Errorf("add check %q: %w: no function", name, ErrOptions)
+	}
+	if opts.Interval < 0 || opts.Timeout < 0 {
+		return nil, fmt.Errorf("add check %q: %w: negative interval or timeout", name, ErrOptions)
+	}
+	if opts.Interval == 0 {
+		opts.Interval = DefaultInterval
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = DefaultTimeout
+	}
+	if opts.TTL == 0 {
+		opts.TTL = 2*opts.Interval + opts.Timeout
+	}
+	c, err := r.Register(name, opts.Options)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || c.retracted {
+		cancel()
+		return nil, fmt.Errorf("add check %q: %w", name, ErrClosed)
+	}
+	c.cancel = cancel
+	r.runners.Add(1)
+	go func() {
+		defer r.runners.Done()
+		defer cancel()
+		c.runChecks(ctx, check, opts.Interval, opts.Timeout)
+	}()
+	return c, nil
+}
+
+// runChecks runs the check until the component is retracted or the registry
+// closed.
+func (c *Component) runChecks(ctx context.Context, check CheckFunc, interval, timeout time.Duration) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.r.done:
+			return
+		case <-pause.C:
+		}
+		c.runOnce(ctx, check, interval, timeout)
+		pause.Reset(interval)
+	}
+}
+
+// runOnce runs the check in a goroutine of its own, so that a run that hangs
+// is reported, and one that ends its goroutine does not end the runner. It
+// returns when the check has returned.
+func (c *Component) runOnce(ctx context.Context, check CheckFunc, interval, timeout time.Duration) {
+	runCtx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	result := make(chan error, 1)
+	c.setRunning(true)
+	defer c.setRunning(false)
+	go func() {
+		err := error(&checkError{text: "check ended its goroutine"})
+		// Deferred, because runtime.Goexit in the check skips all but defers.
+		defer func() { result <- err }()
+		err = guarded(runCtx, check)
+	}()
+
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	done := c.r.done
+	for late := false; ; {
+		select {
+		case err := <-result:
+			if late {
+				// The time-out is the result of this run. What it found in the
+				// end is old by now; the next run will tell.
+				return
+			}
+			if ctx.Err() == nil {
+				c.take(err)
+			}
+			return
+		case <-deadline.C:
+			late = true
+			c.Failed(fmt.Errorf("check timed out after %v", timeout))
+			deadline.Reset(interval)
+		case <-done:
+			cancel()
+			done = nil
+		}
+	}
+}
+
+func (c *Component) take(err error) {
+	switch {
+	case err == nil:
+		c.Ready()
+	case errors.Is(err, ErrDegraded):
+		c.Degraded(err.Error())
+	default:
+		c.Failed(err)
+	}
+}
+
+func (c *Component) setRunning(on bool) {
+	c.r.mu.Lock()
+	defer c.r.mu.Unlock()
+	if on {
+		c.r.running[c] = struct{}{}
+	} else {
+		delete(c.r.running, c)
+	}
+}
+
+// checkError is what guarded hands over: an error whose text was taken inside
+// the guard, because Error and Is are the service's code and can panic too.
+type checkError struct {
+	text     string
+	degraded bool
+}
+
+func (e *checkError) Error() string        { return e.text }
+func (e *checkError) Is(target error) bool { return e.degraded && target == ErrDegraded }
+
+// guarded runs the check and turns a panic into an error.
+func guarded(ctx context.Context, check CheckFunc) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			// fmt guards against a String method that panics in turn.
+			err = &checkError{text: fmt.Sprintf("check panicked: %v", p)}
+		}
+	}()
+	if e := check(ctx); e != nil {
+		return &checkError{text: e.Error(), degraded: errors.Is(e, ErrDegraded)}
+	}
+	return nil
+}

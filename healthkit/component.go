@@ -1,0 +1,290 @@
+package healthkit
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// Options configure a component. The zero value is a required, fail-closed
+// component whose reports do not expire.
+type Options struct {
+	// Optional components never make the process unready, only degraded.
+	Optional bool
+	// DependsOn names components whose trouble explains trouble of this one.
+	// It changes no verdict, only which component is named as the cause. The
+	// names may be registered later.
+	DependsOn []string
+	// TTL is how long a report counts. Past it the component is Stale. Zero
+	// means for ever.
+	TTL time.Duration
+	// OnFailure says whether failure makes the process unready.
+	OnFailure FailurePolicy
+	// Hysteresis dampens changes between serving and not serving.
+	Hysteresis Hysteresis
+	// Generational components take part in Config.Generations: they must
+	// report a generation before the process is ready.
+	Generational bool
+	// LivenessOverride makes failure or staleness of this component fail
+	// /livez, so that the process is restarted. That is hardly ever right for
+	// a dependency: a restart does not repair it.
+	LivenessOverride bool
+}
+
+func (o Options) check() error {
+	if o.TTL < 0 {
+		return fmt.Errorf("%w: negative TTL %v", ErrOptions, o.TTL)
+	}
+	if o.OnFailure > FailOpen {
+		return fmt.Errorf("%w: unknown failure policy %d", ErrOptions, o.OnFailure)
+	}
+	return o.Hysteresis.check()
+}
+
+// record is the last accepted report. It is immutable, so a reporter compares
+// it without the lock. Only a settled record lets a report that repeats it
+// skip the lock; one that hysteresis holds back, or that the clock made stale,
+// is not settled.
+type record struct {
+	reason  string
+	state   State
+	settled bool
+}
+
+var (
+	unreported = record{state: Starting}
+	withdrawn  = record{state: Stopped}
+	expired    = record{state: Stale}
+	plain      = [...]record{
+		Starting: {state: Starting, settled: true},
+		Ready:    {state: Ready, settled: true},
+		Degraded: {state: Degraded, settled: true},
+		Failed:   {state: Failed, settled: true},
+		Stale:    {state: Stale},
+		Draining: {state: Draining, settled: true},
+		Stopped:  {state: Stopped, settled: true},
+	}
+)
+
+// Component is the handle through which one part of the service reports. All
+// methods are safe for concurrent use and none blocks on anything but a short
+// lock. Reports after Retract, and reports that would leave Draining or
+// Stopped, change nothing; the latter are counted in ComponentStatus.Rejected.
+type Component struct {
+	r    *Registry
+	name string
+	opts Options
+
+	rec     atomic.Pointer[record]
+	expires atomic.Int64
+	gen     atomic.Uint64
+	hasGen  atomic.Bool
+
+	// Guarded by r.mu.
+	state       State
+	reason      string
+	since       int64
+	transitions uint64
+	rejected    uint64
+	lastErr     string
+	lastErrAt   int64
+	everReady   bool
+	blocking    bool
+	killing     bool
+	retracted   bool
+	pending     pending
+	genSince    int64
+	cancel      func() // ends the check of a pull component
+}
+
+// Name returns the name under which the component is registered.
+func (c *Component) Name() string { return c.name }
+
+// Starting reports that the component is not ready yet, and what it waits for.
+func (c *Component) Starting(reason string) { c.report(Starting, reason) }
+
+// Ready reports that the component can serve.
+func (c *Component) Ready() { c.report(Ready, "") }
+
+// Degraded reports that the component serves with less than it should have.
+func (c *Component) Degraded(reason string) { c.report(Degraded, reason) }
+
+// Failed reports that the component cannot serve. The text of err is taken at
+// once; a nil err stands for "failed without an error".
+func (c *Component) Failed(err error) {
+	if err == nil {
+		c.report(Failed, "failed without an error")
+		return
+	}
+	c.report(Failed, err.Error())
+}
+
+// Draining reports that the component finishes what it has. Only Stopped is
+// accepted after it.
+func (c *Component) Draining(reason string) { c.report(Draining, reason) }
+
+// Stopped reports that the component is over. No report is accepted after it;
+// to begin again, retract the component and register it anew.
+func (c *Component) Stopped(reason string) { c.report(Stopped, reason) }
+
+// ReadyFor reports Ready with a time to live of its own instead of Options.TTL.
+// Zero or less means that the report does not expire.
+func (c *Component) ReadyFor(ttl time.Duration) { c.apply(Ready, "", max(0, ttl), true) }
+
+// Retract takes the component out of the registry. The process is judged
+// without it from now on, and its name is free again. A check is cancelled, not
+// waited for. It is idempotent.
+func (c *Component) Retract() {
+	c.r.mu.Lock()
+	defer c.r.mu.Unlock()
+	if c.retracted {
+		return
+	}
+	if c.cancel != nil {
+		c.cancel()
+	}
+	c.r.remove(c, c.r.now())
+}
+
+func (c *Component) report(s State, reason string) {
+	if rec := c.rec.Load(); rec.state == s && rec.settled && rec.reason == reason {
+		if c.opts.TTL == 0 {
+			return
+		}
+		// The registry marks the record first and reads the expiry after that;
+		// here the expiry is written first and the record read after that. So
+		// one of the two sees the other and a fresh report is never lost.
+		c.expires.Store(c.r.now() + int64(c.opts.TTL))
+		if c.rec.Load() == rec {
+			return
+		}
+	}
+	c.apply(s, reason, c.opts.TTL, false)
+}
+
+// apply takes a report under the lock. custom says that ttl is the report's
+// own, so the next report has to come here as well to restore the usual one.
+func (c *Component) apply(s State, reason string, ttl time.Duration, custom bool) {
+	r := c.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.retracted {
+		return
+	}
+	now := r.now()
+	if now >= r.wake.Load() {
+		r.settle(now)
+	}
+	if c.state == Stopped && s != Stopped || c.state == Draining && s < Draining {
+		c.rejected++
+		r.changed(now)
+		return
+	}
+	expires := int64(never)
+	if ttl > 0 && s < Draining {
+		expires = now + int64(ttl)
+	}
+	c.expires.Store(expires)
+	r.wakeBy(expires)
+	if s == Failed {
+		c.lastErr, c.lastErrAt = reason, now
+	}
+	if c.dampen(s, reason, now) {
+		c.rec.Store(&record{state: s, reason: reason})
+		r.changed(now)
+		return
+	}
+	switch {
+	case custom:
+		c.rec.Store(&record{state: s, reason: reason})
+	case reason == "":
+		c.rec.Store(&plain[s])
+	default:
+		c.rec.Store(&record{state: s, reason: reason, settled: true})
+	}
+	c.become(s, reason, now)
+	r.changed(now)
+}
+
+// become sets the judged state. The caller holds the lock and calls changed.
+func (c *Component) become(s State, reason string, now int64) {
+	c.pending = pending{}
+	if s != c.state {
+		c.state = s
+		c.since = now
+		c.transitions++
+	}
+	c.reason = reason
+	if s.serves() {
+		c.everReady = true
+	}
+	c.recount()
+}
+
+// recount keeps the registry's counters equal to what the components say. The
+// caller holds the lock.
+func (c *Component) recount() {
+	blocking := !c.retracted && blocks(c.opts.Optional, c.opts.OnFailure, c.everReady, c.state)
+	if blocking != c.blocking {
+		c.blocking = blocking
+		if blocking {
+			c.r.blocked++
+		} else {
+			c.r.blocked--
+		}
+	}
+	killing := !c.retracted && c.opts.LivenessOverride && (c.state == Failed || c.state == Stale)
+	if killing != c.killing {
+		c.killing = killing
+		if killing {
+			c.r.killing++
+		} else {
+			c.r.killing--
+		}
+	}
+}
+
+// blocks is the rule by which one component keeps the process unready.
+func blocks(optional bool, policy FailurePolicy, everReady bool, s State) bool {
+	switch {
+	case optional, s.serves():
+		return false
+	case s == Failed && policy == FailOpen && everReady:
+		return false
+	}
+	return true
+}
+
+// settle applies the clock to this component and returns whether it changed
+// and when to look again. The caller holds the lock.
+func (c *Component) settle(now int64) (changed bool, next int64) {
+	next = c.expires.Load()
+	if next <= now && c.state != Stale {
+		old := c.rec.Load()
+		c.rec.Store(&expired)
+		if next = c.expires.Load(); next > now {
+			// A reporter was faster: its report stands.
+			c.rec.Store(old)
+		} else {
+			reason := "no report within its time to live; last was " + c.state.String()
+			if c.reason != "" {
+				reason += ": " + c.reason
+			}
+			c.become(Stale, reason, now)
+			changed = true
+		}
+	}
+	if c.state == Stale {
+		next = never
+	}
+	if at := c.pending.deadline(c.opts.Hysteresis); at != never {
+		if at > now {
+			return changed, min(next, at)
+		}
+		s, reason := c.pending.state, c.pending.reason
+		c.rec.Store(&record{state: s, reason: reason, settled: true})
+		c.become(s, reason, now)
+		changed = true
+	}
+	return changed, next
+}

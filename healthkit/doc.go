@@ -1,0 +1,23 @@
+// Package healthkit tells the world outside a process whether the process can
+// serve, and why not when it cannot.
+//
+// One [Registry] holds every part of the service as a [Component]. Parts push
+// what they know through their handle, or a check function is run for them in
+// the background ([Registry.AddCheck]); a probe never runs a check and never
+// waits for one. Everything told to the outside (HTTP probes, the probe
+// command, adapters for other protocols) is a function of one immutable,
+// versioned [Snapshot], so no two of them can disagree about a version.
+//
+// Readiness and liveness are different questions. Readiness is about
+// components: it is false on an empty registry, before the first report of a
+// required component, and when a report has outlived its time to live.
+// Liveness is about progress: work loops hold a [Progress] token and must tick;
+// no component takes part in liveness unless it asks for it by
+// Options.LivenessOverride.
+//
+// The life of a process goes forward only: starting, serving, lame duck,
+// draining, stopped ([Phase]). [Registry.Shutdown] walks it within a budget.
+//
+// The package is not a supervisor, not a metrics library and not a service
+// registry: it restarts nothing, and it knows nothing of other processes.
+package healthkit

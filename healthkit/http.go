@@ -1,0 +1,175 @@
+package healthkit
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// Answers that never change are built once, and their header values shared, so
+// that a probe allocates nothing.
+var (
+	textPlain   = []string{"text/plain; charset=utf-8"}
+	textJSON    = []string{"application/json"}
+	noStore     = []string{"no-store"}
+	okBody      = []byte("ok")
+	notReady    = []byte("not ready, see ?verbose\n")
+	notLive     = []byte("not live, see ?verbose\n")
+	notStarted  = []byte("not started, see ?verbose\n")
+	drainedBody = []byte("drained\n")
+)
+
+// Handler answers probes. It serves, whatever comes before the last path
+// element being part of another mux (use http.StripPrefix):
+//
+//	/readyz    200 "ok" or 503: route requests here?
+//	/livez     200 "ok" or 503: does the process make progress?
+//	/startupz  200 "ok" or 503: was it ever ready?
+//	/drainz    200 when nothing is in flight and nothing is taken any more,
+//	           503 with the phase before; POST asks for a drain (Config.OnDrain)
+//	/statusz   200 and the whole snapshot as JSON, with the causes
+//
+// ?verbose makes the first three list what they judged, the verdict in the
+// first line. ?exclude=NAME, repeated, makes /readyz judge without components;
+// a name that no component has is named in a warning line, and changes
+// nothing else. A brief answer allocates nothing and takes the same time
+// whatever the number of components. No answer waits for a check.
+func (r *Registry) Handler() http.Handler { return (*handler)(r) }
+
+type handler Registry
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r := (*Registry)(h)
+	if req.Method != http.MethodGet && req.Method != http.MethodHead && (req.URL.Path != "/drainz" || req.Method != http.MethodPost) {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	switch req.URL.Path {
+	case "/readyz":
+		if req.URL.RawQuery != "" {
+			r.serveReadyQuery(w, req.URL)
+			return
+		}
+		brief(w, r.Ready(), notReady)
+	case "/livez":
+		if req.URL.RawQuery != "" && req.URL.Query().Has("verbose") {
+			s := r.Snapshot()
+			answer(w, s.live, cached(&s.liveText, s.verboseLive))
+			return
+		}
+		brief(w, r.Live(), notLive)
+	case "/startupz":
+		if req.URL.RawQuery != "" && req.URL.Query().Has("verbose") {
+			s := r.Snapshot()
+			answer(w, s.Started, cached(&s.startText, s.verboseStartup))
+			return
+		}
+		brief(w, r.Started(), notStarted)
+	case "/drainz":
+		r.serveDrain(w, req)
+	case "/statusz":
+		r.serveStatus(w)
+	default:
+		http.NotFound(w, req)
+	}
+}
+
+func brief(w http.ResponseWriter, ok bool, otherwise []byte) {
+	if ok {
+		otherwise = okBody
+	}
+	answer(w, ok, otherwise)
+}
+
+func answer(w http.ResponseWriter, ok bool, body []byte) {
+	header := w.Header()
+	header["Content-Type"] = textPlain
+	header["Cache-Control"] = noStore
+	if !ok {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	// A prober that went away is no concern of the process.
+	_, _ = w.Write(body)
+}
+
+func (r *Registry) serveReadyQuery(w http.ResponseWriter, u *url.URL) {
+	if u.RawQuery == "verbose" {
+		s := r.Snapshot()
+		answer(w, s.ready, cached(&s.readyText, s.verboseReady))
+		return
+	}
+	query := u.Query()
+	s := r.Snapshot()
+	ready, unknown := s.ready, []string(nil)
+	var warning string
+	if exclude := query["exclude"]; len(exclude) > 0 {
+		ready, unknown = s.ReadyWithout(exclude...)
+		for _, name := range unknown {
+			warning += "warning: exclude names no component: " + strconv.Quote(name) + "\n"
+		}
+	}
+	switch {
+	case query.Has("verbose"):
+		answer(w, ready, append([]byte(warning), s.appendVerbose(nil, ready, query["exclude"])...))
+	case warning != "" && ready:
+		answer(w, ready, append(append(okBody[:len(okBody):len(okBody)], '\n'), warning...))
+	case warning != "":
+		answer(w, ready, append(notReady[:len(notReady):len(notReady)], warning...))
+	default:
+		brief(w, ready, notReady)
+	}
+}
+
+func (r *Registry) serveDrain(w http.ResponseWriter, req *http.Request) {
+	if req.Method == http.MethodPost {
+		if r.cfg.OnDrain == nil {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "this process does not take drain requests", http.StatusMethodNotAllowed)
+			return
+		}
+		r.drainOnce.Do(func() { go r.cfg.OnDrain() })
+		header := w.Header()
+		header["Content-Type"] = textPlain
+		header["Cache-Control"] = noStore
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = w.Write([]byte("drain requested\n"))
+		return
+	}
+	phase := r.Phase()
+	if phase == PhaseStopped {
+		answer(w, true, drainedBody)
+		return
+	}
+	answer(w, false, []byte(phase.String()+", "+strconv.Itoa(r.InFlight())+" in flight\n"))
+}
+
+// status is the body of /statusz.
+type status struct {
+	Ready      bool    `json:"ready"`
+	Live       bool    `json:"live"`
+	Degraded   bool    `json:"degraded"`
+	Reason     string  `json:"reason"`
+	LiveReason string  `json:"live_reason"`
+	InFlight   int     `json:"in_flight"`
+	Causes     []Cause `json:"causes,omitempty"`
+	*Snapshot
+}
+
+func (r *Registry) serveStatus(w http.ResponseWriter) {
+	s := r.Snapshot()
+	body, err := json.MarshalIndent(status{
+		Ready: s.ready, Live: s.live, Degraded: s.Degraded(),
+		Reason: s.Reason(), LiveReason: s.LiveReason(),
+		InFlight: r.InFlight(), Causes: s.Causes(), Snapshot: s,
+	}, "", "  ")
+	if err != nil {
+		http.Error(w, "render status: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	header := w.Header()
+	header["Content-Type"] = textJSON
+	header["Cache-Control"] = noStore
+	_, _ = w.Write(append(body, '\n'))
+}

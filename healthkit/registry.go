@@ -1,0 +1,421 @@
+package healthkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of a registry, to be tested with errors.Is.
+var (
+	// ErrName is returned for a name that is empty or holds anything but
+	// letters, digits and . _ - / :
+	ErrName = errors.New("invalid name")
+	// ErrDuplicate is returned when the name is taken.
+	ErrDuplicate = errors.New("name already registered")
+	// ErrPhase is returned for a move that the lifecycle forbids.
+	ErrPhase = errors.New("illegal lifecycle move")
+	// ErrClosed is returned when something is registered after Close.
+	ErrClosed = errors.New("registry closed")
+	// ErrOptions is returned for options that contradict each other or are out
+	// of range.
+	ErrOptions = errors.New("invalid options")
+)
+
+// never is a deadline that does not come.
+const never = math.MaxInt64
+
+// Config configures a Registry. The zero Config is the careful one.
+type Config struct {
+	// Expect names components that must be registered before the process can
+	// be ready. It closes the gap in which the first component is ready and
+	// the second one is not registered yet. A name that is retracted is
+	// missing again.
+	Expect []string
+	// AllowEmpty makes a registry without any required component ready. Without
+	// it such a registry is not ready: an empty set is more often a mistake
+	// than a wish.
+	AllowEmpty bool
+	// Generations says what the generations of the generational components
+	// must satisfy for readiness.
+	Generations GenerationPolicy
+	// OnDrain, if set, is called once, in its own goroutine, for the first
+	// POST to /drainz, so that a preStop hook can start the shutdown that
+	// SIGTERM would start. Without it POST /drainz is refused.
+	OnDrain func()
+}
+
+// Registry holds the components, checks and progress tokens of one process
+// and judges them. All its methods are safe for concurrent use.
+//
+// A Registry owns goroutines only while checks are registered or a Close is
+// under way; Close ends them.
+type Registry struct {
+	cfg  Config
+	base time.Time // wall and monotonic zero of every time kept here
+
+	// What probes read without the lock. wake is a lower bound of the next
+	// moment at which the verdict can change by the clock alone; past it a
+	// reader takes the lock and judges anew, so a late timer cannot make a
+	// probe answer from a stale report.
+	ready    atomic.Bool
+	live     atomic.Bool
+	started  atomic.Bool
+	phase    atomic.Uint32
+	version  atomic.Uint64
+	wake     atomic.Int64
+	snapshot atomic.Pointer[Snapshot]
+	inflight atomic.Int64
+	empty    chan struct{} // holds a token when inflight fell to zero while draining
+
+	mu         sync.Mutex
+	components []*Component // sorted by name
+	byName     map[string]*Component
+	tokens     []*Progress // sorted by name
+	expect     map[string]bool
+	missing    int // expected and not registered
+	required   int // components that are not optional
+	blocked    int // components that keep the process unready
+	killing    int // components that fail liveness
+	stuck      int // tokens that fail liveness
+
+	gens generations
+
+	phaseSince  int64
+	phaseReason string
+	firstReady  int64 // time from base to the first readiness
+	timer       *time.Timer
+	watchers    map[*watcher]struct{}
+	drainOnce   sync.Once
+	closed      bool
+	done        chan struct{}
+	runners     sync.WaitGroup
+	running     map[*Component]struct{} // checks whose function is running
+}
+
+// New returns an empty registry in PhaseStarting. It starts no goroutine.
+func New(cfg Config) *Registry {
+	r := &Registry{
+		cfg:      cfg,
+		base:     time.Now(),
+		byName:   make(map[string]*Component),
+		expect:   make(map[string]bool),
+		watchers: make(map[*watcher]struct{}),
+		running:  make(map[*Component]struct{}),
+		done:     make(chan struct{}),
+		empty:    make(chan struct{}, 1),
+	}
+	for _, name := range cfg.Expect {
+		r.expect[name] = true
+	}
+	r.missing = len(r.expect)
+	r.gens.policy = cfg.Generations
+	r.gens.floor = cfg.Generations.AtLeast
+	r.gens.badSince = never
+	r.live.Store(true)
+	r.wake.Store(never)
+	r.version.Store(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gens.judge(r, 0)
+	r.decide(0)
+	return r
+}
+
+// now is the monotonic time since the registry was made. One clock read of
+// the cheap kind: time.Since reads no wall clock.
+func (r *Registry) now() int64 { return int64(time.Since(r.base)) }
+
+// at turns a kept time into a wall time.
+func (r *Registry) at(t int64) time.Time { return r.base.Add(time.Duration(t)) }
+
+// Ready tells whether requests should be routed to this process now. It does
+// not block on checks, allocates nothing and costs the same whatever the number
+// of components.
+func (r *Registry) Ready() bool {
+	if w := r.wake.Load(); w != never && r.now() >= w {
+		r.catchUp()
+	}
+	return r.ready.Load()
+}
+
+// Live tells whether every progress token has ticked in time, and no component
+// with LivenessOverride has failed. A process that is not live should be
+// restarted.
+func (r *Registry) Live() bool {
+	if w := r.wake.Load(); w != never && r.now() >= w {
+		r.catchUp()
+	}
+	return r.live.Load()
+}
+
+// Started tells whether the process was ready at least once.
+func (r *Registry) Started() bool {
+	return r.Ready() || r.started.Load()
+}
+
+// Phase returns where the process is in its life.
+func (r *Registry) Phase() Phase { return Phase(r.phase.Load()) }
+
+// Version returns the number of the current snapshot. It grows with every
+// change that a snapshot shows.
+func (r *Registry) Version() uint64 { return r.version.Load() }
+
+// InFlight returns the number of requests inside Middleware.
+func (r *Registry) InFlight() int { return int(r.inflight.Load()) }
+
+// Register adds a component in state Starting. It can be called at any time: a
+// required component that is added late makes the process unready until it
+// reports. Errors wrap ErrName, ErrDuplicate, ErrOptions or ErrClosed.
+func (r *Registry) Register(name string, opts Options) (*Component, error) {
+	if err := checkName(name); err != nil {
+		return nil, fmt.Errorf("register component: %w", err)
+	}
+	if err := opts.check(); err != nil {
+		return nil, fmt.Errorf("register component %q: %w", name, err)
+	}
+	opts.DependsOn = slices.Clone(opts.DependsOn)
+	c := &Component{r: r, name: name, opts: opts}
+	c.rec.Store(&unreported)
+	c.expires.Store(never)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.add(c); err != nil {
+		return nil, fmt.Errorf("register component %q: %w", name, err)
+	}
+	return c, nil
+}
+
+func (r *Registry) add(c *Component) error {
+	if r.closed {
+		return ErrClosed
+	}
+	if r.byName[c.name] != nil {
+		return ErrDuplicate
+	}
+	now := r.now()
+	c.since = now
+	c.genSince = now
+	i, _ := slices.BinarySearchFunc(r.components, c.name, func(o *Component, n string) int { return strings.Compare(o.name, n) })
+	r.components = slices.Insert(r.components, i, c)
+	r.byName[c.name] = c
+	if r.expect[c.name] {
+		r.missing--
+	}
+	if !c.opts.Optional {
+		r.required++
+	}
+	c.recount()
+	r.gens.judge(r, now)
+	r.changed(now)
+	return nil
+}
+
+// remove takes a component out; the caller holds the lock.
+func (r *Registry) remove(c *Component, now int64) {
+	c.retracted = true
+	c.rec.Store(&withdrawn)
+	c.expires.Store(never)
+	c.recount()
+	delete(r.byName, c.name)
+	i := slices.Index(r.components, c)
+	r.components = slices.Delete(r.components, i, i+1)
+	if r.expect[c.name] {
+		r.missing++
+	}
+	if !c.opts.Optional {
+		r.required--
+	}
+	r.gens.judge(r, now)
+	r.changed(now)
+}
+
+// changed records that a snapshot would look different now. The caller holds
+// the lock.
+func (r *Registry) changed(now int64) {
+	r.version.Store(r.version.Load() + 1)
+	r.decide(now)
+	for w := range r.watchers {
+		w.poke()
+	}
+}
+
+// decide derives the verdicts from the counters. The caller holds the lock.
+func (r *Registry) decide(now int64) {
+	phase := Phase(r.phase.Load())
+	ready := phase <= PhaseServing && r.blocked == 0 && r.missing == 0 &&
+		(r.required > 0 || r.cfg.AllowEmpty) && r.gens.ok(now)
+	if ready && phase == PhaseStarting {
+		r.setPhase(PhaseServing, "", now)
+		r.firstReady = now
+		r.started.Store(true)
+	}
+	if ready != r.ready.Load() {
+		r.ready.Store(ready)
+	}
+	if live := r.stuck == 0 && r.killing == 0; live != r.live.Load() {
+		r.live.Store(live)
+	}
+}
+
+func (r *Registry) setPhase(p Phase, reason string, now int64) {
+	r.phase.Store(uint32(p))
+	r.phaseSince = now
+	r.phaseReason = reason
+}
+
+// advance moves the lifecycle. A move to the phase that is already there does
+// nothing, so two callers may both ask for it.
+func (r *Registry) advance(to Phase, reason string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from := Phase(r.phase.Load())
+	if from == to {
+		return nil
+	}
+	if !to.mayFollow(from) {
+		return fmt.Errorf("from %s to %s: %w", from, to, ErrPhase)
+	}
+	now := r.now()
+	r.setPhase(to, reason, now)
+	r.changed(now)
+	return nil
+}
+
+// LameDuck makes the process unready for good, while it serves as before. It
+// is idempotent; after draining has begun it returns an error wrapping ErrPhase.
+func (r *Registry) LameDuck(reason string) error { return r.advance(PhaseLameDuck, reason) }
+
+// BeginDrain makes Middleware answer with Connection: close. Only a lame duck
+// can begin to drain; otherwise the error wraps ErrPhase. It is idempotent.
+func (r *Registry) BeginDrain(reason string) error { return r.advance(PhaseDraining, reason) }
+
+// MarkStopped says that nothing is in flight and nothing is taken any more.
+// /drainz answers 200 from now on. Only a draining process can stop; otherwise
+// the error wraps ErrPhase. It is idempotent.
+func (r *Registry) MarkStopped() error { return r.advance(PhaseStopped, "") }
+
+// wakeBy makes sure that the registry judges itself at time t. The caller holds
+// the lock.
+func (r *Registry) wakeBy(t int64) {
+	if t >= r.wake.Load() {
+		return
+	}
+	r.wake.Store(t)
+	r.arm()
+}
+
+func (r *Registry) arm() {
+	w := r.wake.Load()
+	if r.closed || w == never {
+		return
+	}
+	d := time.Duration(max(0, w-r.now()))
+	if r.timer == nil {
+		r.timer = time.AfterFunc(d, r.catchUp)
+		return
+	}
+	r.timer.Reset(d)
+}
+
+// catchUp applies what the clock alone has changed.
+func (r *Registry) catchUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settle(r.now())
+}
+
+// settle applies expiries, hysteresis that ran out, missed ticks and the grace
+// of generations, up to now. The caller holds the lock.
+func (r *Registry) settle(now int64) {
+	if now < r.wake.Load() {
+		// The timer can fire for a deadline that was moved; it must be set again.
+		r.arm()
+		return
+	}
+	next := int64(never)
+	dirty := false
+	for _, c := range r.components {
+		moved, at := c.settle(now)
+		dirty = dirty || moved
+		next = min(next, at)
+	}
+	for _, t := range r.tokens {
+		moved, at := t.settle(now)
+		dirty = dirty || moved
+		next = min(next, at)
+	}
+	before := r.gens.ok(r.gens.judged)
+	r.gens.judged = now
+	if before != r.gens.ok(now) {
+		dirty = true
+	}
+	if at := r.gens.deadline(); at > now {
+		next = min(next, at)
+	}
+	r.wake.Store(next)
+	if dirty {
+		r.changed(now)
+	}
+	r.arm()
+}
+
+// Close ends the registry at once, without a drain: it is unready from now on,
+// checks are cancelled and no new one starts. It waits for check functions that
+// are running until ctx ends; the error then names them. It is idempotent.
+func (r *Registry) Close(ctx context.Context) error {
+	r.mu.Lock()
+	if !r.closed {
+		r.closed = true
+		if r.timer != nil {
+			r.timer.Stop()
+		}
+		now := r.now()
+		for p := Phase(r.phase.Load()); p < PhaseStopped; p = Phase(r.phase.Load()) {
+			r.setPhase(max(PhaseLameDuck, p+1), "closed", now)
+		}
+		r.changed(now)
+		close(r.done)
+	}
+	r.mu.Unlock()
+
+	finished := make(chan struct{})
+	go func() {
+		r.runners.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+		return nil
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var names []string
+	for c := range r.running {
+		names = append(names, c.name)
+	}
+	slices.Sort(names)
+	return fmt.Errorf("close: waited for running checks %s: %w", strings.Join(names, ", "), context.Cause(ctx))
+}
+
+func checkName(name string) error {
+	if name == "" {
+		return fmt.Errorf("%w: empty", ErrName)
+	}
+	for _, b := range []byte(name) {
+		switch {
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9':
+		case strings.IndexByte("._-/:", b) >= 0:
+		default:
+			return fmt.Errorf("%w: %q", ErrName, name)
+		}
+	}
+	return nil
+}

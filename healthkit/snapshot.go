@@ -1,0 +1,257 @@
+package healthkit
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Snapshot is everything the registry knew at one version. It never changes;
+// its slices are shared by all readers and must not be written to. Adapters are
+// functions of it.
+type Snapshot struct {
+	// Version grows with every change; a later snapshot has a higher one.
+	Version uint64 `json:"version"`
+	// Phase, since when, and what LameDuck, BeginDrain or Close gave as reason.
+	Phase       Phase     `json:"phase"`
+	PhaseSince  time.Time `json:"phase_since"`
+	PhaseReason string    `json:"phase_reason,omitempty"`
+	// Started tells whether the process was ever ready, FirstReady when.
+	Started    bool      `json:"started"`
+	Created    time.Time `json:"created"`
+	FirstReady time.Time `json:"first_ready,omitzero"`
+	// Components and Progress are sorted by name.
+	Components  []ComponentStatus `json:"components"`
+	Progress    []ProgressStatus  `json:"progress,omitempty"`
+	Generations GenerationStatus  `json:"generations"`
+	// Missing are the expected names that are not registered, sorted.
+	Missing []string `json:"missing,omitempty"`
+
+	allowEmpty bool
+	ready      bool
+	live       bool
+	readyText  atomic.Pointer[[]byte]
+	liveText   atomic.Pointer[[]byte]
+	startText  atomic.Pointer[[]byte]
+}
+
+// ComponentStatus is one component in a snapshot.
+type ComponentStatus struct {
+	Name  string `json:"name"`
+	State State  `json:"state"`
+	// Reason is what came with the report, or why the registry judged
+	// otherwise. It is raw text of the service: adapters escape it.
+	Reason string `json:"reason,omitempty"`
+	// Since is when State began.
+	Since time.Time `json:"since"`
+	// Transitions counts changes of State.
+	Transitions uint64 `json:"transitions"`
+	// Rejected counts reports after Draining or Stopped that were not legal.
+	Rejected    uint64    `json:"rejected,omitempty"`
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// Pending is a change that hysteresis holds back, for people to read.
+	Pending      string        `json:"pending,omitempty"`
+	Optional     bool          `json:"optional,omitempty"`
+	OnFailure    FailurePolicy `json:"on_failure"`
+	EverReady    bool          `json:"ever_ready"`
+	DependsOn    []string      `json:"depends_on,omitempty"`
+	Generational bool          `json:"generational,omitempty"`
+	// Generation is meaningful when HasGeneration is set.
+	Generation      uint64    `json:"generation,omitempty"`
+	HasGeneration   bool      `json:"has_generation,omitempty"`
+	GenerationSince time.Time `json:"generation_since,omitzero"`
+	// FailsLiveness is set when this component makes the process not live.
+	FailsLiveness bool `json:"fails_liveness,omitempty"`
+}
+
+// Blocking tells whether this component keeps the process unready.
+func (c ComponentStatus) Blocking() bool {
+	return blocks(c.Optional, c.OnFailure, c.EverReady, c.State)
+}
+
+// GenerationStatus is how the generational components stand to the policy.
+type GenerationStatus struct {
+	Agree   bool   `json:"agree"`
+	AtLeast uint64 `json:"at_least"`
+	// Met tells whether the policy holds; Tolerated, that it does not but was
+	// met before and the grace has not run out.
+	Met       bool `json:"met"`
+	Tolerated bool `json:"tolerated,omitempty"`
+	// Since is when the policy ceased to hold.
+	Since time.Time `json:"since,omitzero"`
+}
+
+// ProgressStatus is one work loop in a snapshot.
+type ProgressStatus struct {
+	Name  string        `json:"name"`
+	Limit time.Duration `json:"limit_ns"`
+	// Stuck tells whether the loop has missed its limit; Since, since when it
+	// is stuck or not; Stalls, how often it got stuck.
+	Stuck  bool      `json:"stuck"`
+	Since  time.Time `json:"since"`
+	Stalls uint64    `json:"stalls"`
+}
+
+// Ready tells whether requests should be routed to the process.
+func (s *Snapshot) Ready() bool { return s.ready }
+
+// Live tells whether the process makes progress.
+func (s *Snapshot) Live() bool { return s.live }
+
+// Degraded tells whether the process is ready with something amiss: a
+// component that is not plainly Ready, a generation that is pending.
+func (s *Snapshot) Degraded() bool {
+	if !s.ready {
+		return false
+	}
+	return !s.Generations.Met || slices.ContainsFunc(s.Components, func(c ComponentStatus) bool { return c.State != Ready })
+}
+
+// Component returns the status of the named component.
+func (s *Snapshot) Component(name string) (ComponentStatus, bool) {
+	for _, c := range s.Components {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return ComponentStatus{}, false
+}
+
+// ReadyWithout judges readiness as if the named components were not there. It
+// returns the names that no component has, in the order given. What remains
+// must still hold at least one required component, unless the registry allows
+// an empty set.
+func (s *Snapshot) ReadyWithout(names ...string) (ready bool, unknown []string) {
+	for _, n := range names {
+		if _, ok := s.Component(n); !ok && !slices.Contains(s.Missing, n) && !slices.Contains(unknown, n) {
+			unknown = append(unknown, n)
+		}
+	}
+	if s.Phase > PhaseServing {
+		return false, unknown
+	}
+	required := 0
+	met, first, members := true, uint64(0), 0
+	for _, c := range s.Components {
+		if slices.Contains(names, c.Name) {
+			continue
+		}
+		if c.Blocking() {
+			return false, unknown
+		}
+		if c.Optional {
+			continue
+		}
+		required++
+		if !c.Generational {
+			continue
+		}
+		if members == 0 {
+			first = c.Generation
+		}
+		members++
+		if !c.HasGeneration || c.Generation < s.Generations.AtLeast || s.Generations.Agree && c.Generation != first {
+			met = false
+		}
+	}
+	for _, n := range s.Missing {
+		if !slices.Contains(names, n) {
+			return false, unknown
+		}
+	}
+	if required == 0 && !s.allowEmpty {
+		return false, unknown
+	}
+	return met || s.Generations.Tolerated, unknown
+}
+
+// Snapshot returns the current snapshot. It builds one only when something has
+// changed since the last.
+func (r *Registry) Snapshot() *Snapshot {
+	if w := r.wake.Load(); w != never && r.now() >= w {
+		r.catchUp()
+	}
+	if s := r.snapshot.Load(); s != nil && s.Version == r.version.Load() {
+		return s
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.snapshot.Load(); s != nil && s.Version == r.version.Load() {
+		return s
+	}
+	s := r.build()
+	r.snapshot.Store(s)
+	return s
+}
+
+// build makes a snapshot. The caller holds the lock.
+func (r *Registry) build() *Snapshot {
+	s := &Snapshot{
+		Version:     r.version.Load(),
+		Phase:       Phase(r.phase.Load()),
+		PhaseSince:  r.at(r.phaseSince),
+		PhaseReason: r.phaseReason,
+		Started:     r.started.Load(),
+		Created:     r.base,
+		Components:  make([]ComponentStatus, len(r.components)),
+		Progress:    make([]ProgressStatus, len(r.tokens)),
+		Generations: GenerationStatus{
+			Agree:     r.gens.policy.Agree,
+			AtLeast:   r.gens.floor,
+			Met:       r.gens.met,
+			Tolerated: !r.gens.met && r.gens.ok(r.gens.judged),
+		},
+		allowEmpty: r.cfg.AllowEmpty,
+		ready:      r.ready.Load(),
+		live:       r.live.Load(),
+	}
+	if s.Started {
+		s.FirstReady = r.at(r.firstReady)
+	}
+	if !r.gens.met {
+		s.Generations.Since = r.at(r.gens.badSince)
+	}
+	for i, c := range r.components {
+		s.Components[i] = c.status()
+	}
+	for i, t := range r.tokens {
+		s.Progress[i] = ProgressStatus{Name: t.name, Limit: t.limit, Stuck: t.stuck, Since: r.at(t.since), Stalls: t.stalls}
+	}
+	if r.missing > 0 {
+		for name := range r.expect {
+			if r.byName[name] == nil {
+				s.Missing = append(s.Missing, name)
+			}
+		}
+		slices.Sort(s.Missing)
+	}
+	return s
+}
+
+func (c *Component) status() ComponentStatus {
+	s := ComponentStatus{
+		Name:          c.name,
+		State:         c.state,
+		Reason:        c.reason,
+		Since:         c.r.at(c.since),
+		Transitions:   c.transitions,
+		Rejected:      c.rejected,
+		Pending:       c.pending.describe(c.opts.Hysteresis),
+		Optional:      c.opts.Optional,
+		OnFailure:     c.opts.OnFailure,
+		EverReady:     c.everReady,
+		DependsOn:     c.opts.DependsOn,
+		Generational:  c.opts.Generational,
+		Generation:    c.gen.Load(),
+		HasGeneration: c.hasGen.Load(),
+		FailsLiveness: c.killing,
+	}
+	if c.lastErr != "" {
+		s.LastError, s.LastErrorAt = c.lastErr, c.r.at(c.lastErrAt)
+	}
+	if s.HasGeneration {
+		s.GenerationSince = c.r.at(c.genSince)
+	}
+	return s
+}

@@ -1,0 +1,118 @@
+package healthkit
+
+import "fmt"
+
+// State is what a component is, as the registry judges it: the last report
+// after time to live and hysteresis.
+type State uint8
+
+// The states of a component. The zero State is Starting, so a component that
+// has reported nothing is never taken for a ready one.
+const (
+	// Starting has no result yet. Not ready.
+	Starting State = iota
+	// Ready can serve.
+	Ready
+	// Degraded can serve, with less than it should have. Counts as ready.
+	Degraded
+	// Failed cannot serve. Not ready, unless its policy is FailOpen.
+	Failed
+	// Stale last reported longer ago than its time to live. Never ready. It is
+	// set by the registry and cannot be reported.
+	Stale
+	// Draining finishes what it has. Only Stopped can follow.
+	Draining
+	// Stopped is over: no later report is accepted.
+	Stopped
+)
+
+var stateNames = [...]string{"starting", "ready", "degraded", "failed", "stale", "draining", "stopped"}
+
+// String returns the lower-case name of the state.
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state(%d)", uint8(s))
+}
+
+// MarshalText writes the name of the state.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// serves tells whether a component in this state can do its work.
+func (s State) serves() bool { return s == Ready || s == Degraded }
+
+// Phase is where the process is in its life. It only goes forward.
+type Phase uint8
+
+// The phases, in their order.
+const (
+	// PhaseStarting lasts until everything required is ready for the first time.
+	PhaseStarting Phase = iota
+	// PhaseServing begins with the first readiness. It stays when readiness is
+	// lost again: Ready says whether to route here, the phase says how far the
+	// process has come.
+	PhaseServing
+	// PhaseLameDuck is unready, so that balancers turn away, but serves every
+	// request as before.
+	PhaseLameDuck
+	// PhaseDraining still serves, and every answer carries Connection: close
+	// (see Middleware); at its end the listeners close and requests in flight
+	// are finished.
+	PhaseDraining
+	// PhaseStopped has nothing in flight and takes no requests.
+	PhaseStopped
+)
+
+var phaseNames = [...]string{"starting", "serving", "lame-duck", "draining", "stopped"}
+
+// String returns the lower-case name of the phase.
+func (p Phase) String() string {
+	if int(p) < len(phaseNames) {
+		return phaseNames[p]
+	}
+	return fmt.Sprintf("phase(%d)", uint8(p))
+}
+
+// MarshalText writes the name of the phase.
+func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// mayFollow is the whole table of legal moves. Lame duck may follow starting,
+// because a process can be told to stop before it was ever ready.
+func (p Phase) mayFollow(from Phase) bool {
+	switch p {
+	case PhaseServing:
+		return from == PhaseStarting
+	case PhaseLameDuck:
+		return from == PhaseStarting || from == PhaseServing
+	case PhaseDraining:
+		return from == PhaseLameDuck
+	case PhaseStopped:
+		return from == PhaseDraining
+	}
+	return false
+}
+
+// FailurePolicy says what a required component that fails does to readiness.
+type FailurePolicy uint8
+
+const (
+	// FailClosed makes the process unready. The default.
+	FailClosed FailurePolicy = iota
+	// FailOpen keeps the process ready (degraded) when the component fails
+	// after it was ready once. Meant for a dependency that every instance
+	// shares: its outage must not evict the whole fleet. A component that was
+	// never ready, and a stale one, block as ever.
+	FailOpen
+)
+
+// String returns "fail-closed" or "fail-open".
+func (p FailurePolicy) String() string {
+	if p == FailOpen {
+		return "fail-open"
+	}
+	return "fail-closed"
+}
+
+// MarshalText writes the name of the policy.
+func (p FailurePolicy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }

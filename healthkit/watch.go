@@ -1,0 +1,62 @@
+package healthkit
+
+import (
+	"context"
+	"iter"
+)
+
+// watcher is one Watch. Its channel holds at most one token: "there is
+// something newer", not how much.
+type watcher struct{ news chan struct{} }
+
+func (w *watcher) poke() {
+	select {
+	case w.news <- struct{}{}:
+	default:
+	}
+}
+
+// Watch yields the current snapshot and then each newer one, versions strictly
+// rising. A slow consumer is never waited for: it may miss versions in between
+// but always gets the last. The sequence ends when ctx ends, when the loop is
+// left, or after the final snapshot of a closed registry. It starts no
+// goroutine; snapshots are built in the consumer's.
+func (r *Registry) Watch(ctx context.Context) iter.Seq[*Snapshot] {
+	return func(yield func(*Snapshot) bool) {
+		w := &watcher{news: make(chan struct{}, 1)}
+		r.mu.Lock()
+		r.watchers[w] = struct{}{}
+		r.mu.Unlock()
+		defer func() {
+			r.mu.Lock()
+			delete(r.watchers, w)
+			r.mu.Unlock()
+		}()
+		var last uint64
+		for ctx.Err() == nil {
+			// Asked before the snapshot is taken, so that the snapshot after a
+			// close is not taken for one before it.
+			closed := r.isClosed()
+			if s := r.Snapshot(); s.Version > last {
+				last = s.Version
+				if !yield(s) {
+					return
+				}
+				continue
+			}
+			if closed {
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-w.news:
+			}
+		}
+	}
+}
+
+func (r *Registry) isClosed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
+}
