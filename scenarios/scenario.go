@@ -8,22 +8,22 @@ import "time"
 // Scenario names a target, a load, one action and the gates. Every field is filled in
 // and checked once Load or Parse has returned it.
 type Scenario struct {
-	Name  string `yaml:"name"`
-	About string `yaml:"about"`
+	Name  string `yaml:"name"`  // 1 to 40 lower-case letters, digits and dashes
+	About string `yaml:"about"` // what it shows, in two or three lines
 
 	Vars map[string]string `yaml:"vars"` // defaults of ${name}; overridden by --var
 
 	Target   Target   `yaml:"target"`
-	Replicas int      `yaml:"replicas"`
+	Replicas int      `yaml:"replicas"` // of the subject, before the action
 	Load     Traffic  `yaml:"load"`
 	Phases   Phases   `yaml:"phases"`
 	Action   Action   `yaml:"action"`
 	Rolling  Rolling  `yaml:"rolling"`
 	Balancer Balancer `yaml:"balancer"`
 
-	Trials  int      `yaml:"trials"` // an arm, unless --trials says otherwise
-	Designs []Design `yaml:"designs"`
-	Gates   []Gate   `yaml:"gates"`
+	Trials  int      `yaml:"trials"`  // an arm, unless --trials says otherwise
+	Designs []Design `yaml:"designs"` // what is compared: builtin ones by name, or described here
+	Gates   []Gate   `yaml:"gates"`   // what must hold for the run to pass
 	// PositiveControls names designs that must show failures here.
 	PositiveControls []string `yaml:"positive_controls"`
 
@@ -55,7 +55,7 @@ func (r *Refproxy) SyncTime() time.Duration {
 type Traffic struct {
 	Rate    float64        `yaml:"rate"`    // requests a second, > 0
 	Timeout time.Duration  `yaml:"timeout"` // from the intended time
-	Streams map[string]int `yaml:"streams"` // stream name -> weight; names: keepalive-get, keepalive-post, newconn-get
+	Streams map[string]int `yaml:"streams"` // weight of each stream: keepalive-get, keepalive-post, newconn-get
 	Deny    float64        `yaml:"deny"`    // share of requests that must be denied, 0..0.5
 }
 
@@ -67,8 +67,8 @@ type Phases struct {
 
 // Phase is a stretch of time.
 type Phase struct {
-	From time.Duration `yaml:"from"`
-	To   time.Duration `yaml:"to"`
+	From time.Duration `yaml:"from"` // from the start of the load
+	To   time.Duration `yaml:"to"`   // from the start of the load
 }
 
 // ActionKind is what is done to the subject.
@@ -84,7 +84,7 @@ const (
 
 // Action is the one disruptive thing that a trial does.
 type Action struct {
-	Kind    ActionKind    `yaml:"kind"`
+	Kind    ActionKind    `yaml:"kind"`    // none, rollout, restart, scale
 	To      int           `yaml:"to"`      // scale: wanted replicas
 	Timeout time.Duration `yaml:"timeout"` // for the action to complete
 }
@@ -102,8 +102,8 @@ func (s *Scenario) ActionName() string {
 
 // Rolling is how instances are replaced.
 type Rolling struct {
-	MaxSurge       int `yaml:"max_surge"`
-	MaxUnavailable int `yaml:"max_unavailable"`
+	MaxSurge       int `yaml:"max_surge"`       // instances that may exist above replicas
+	MaxUnavailable int `yaml:"max_unavailable"` // instances that may be missing below replicas
 }
 
 // Balancer is how requests reach the instances where the runtime brings no balancer.
@@ -114,8 +114,8 @@ type Balancer struct {
 // Design is how the subject is configured and which signal the runtime is given. It is
 // data: nothing outside this package's catalogue may know a design's name.
 type Design struct {
-	Name  string `yaml:"name"`
-	About string `yaml:"about"`
+	Name  string `yaml:"name"`  // 1 to 40 lower-case letters, digits and dashes
+	About string `yaml:"about"` // what is good or bad about it
 
 	Health   string `yaml:"health"`    // refproxy --health: none, naive, pull, stack-aware
 	FailOpen bool   `yaml:"fail_open"` // refproxy --fail-open: serve what cannot be decided yet
@@ -129,21 +129,21 @@ type Design struct {
 
 // Signal is what the runtime asks an instance.
 type Signal struct {
-	Kind     string        `yaml:"kind"` // none, tcp, http
-	Port     string        `yaml:"port"` // data, health
-	Path     string        `yaml:"path"` // http
-	Interval time.Duration `yaml:"interval"`
-	Timeout  time.Duration `yaml:"timeout"`
-	Rise     int           `yaml:"rise"`
-	Fall     int           `yaml:"fall"`
+	Kind     string        `yaml:"kind"`     // none, tcp, http
+	Port     string        `yaml:"port"`     // data, health
+	Path     string        `yaml:"path"`     // http
+	Interval time.Duration `yaml:"interval"` // from one question to the next
+	Timeout  time.Duration `yaml:"timeout"`  // for one answer
+	Rise     int           `yaml:"rise"`     // good answers in a row that make it ready
+	Fall     int           `yaml:"fall"`     // bad answers in a row that make it unready
 }
 
 // Gate is a limit on a metric of one design.
 type Gate struct {
-	Design string `yaml:"design"`
-	Metric string `yaml:"metric"`
-	Op     string `yaml:"op"` // >=, <=
-	Limit  Limit  `yaml:"limit"`
+	Design string `yaml:"design"` // one of the scenario's
+	Metric string `yaml:"metric"` // one of Metrics
+	Op     string `yaml:"op"`     // >=, <=
+	Limit  Limit  `yaml:"limit"`  // in the metric's unit: 99.9% or 0.999, a count, 250ms
 }
 
 // Limit is a number in the metric's unit: a rate 0..1 (also written 99.9%), a count, or
