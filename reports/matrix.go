@@ -1,0 +1,104 @@
+package reports
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// entry is one number of the matrix with what qualifies it.
+type entry struct {
+	Value string
+	Note  string
+	Bad   bool // something was lost, or let in
+}
+
+func (e entry) text() string {
+	if e.Note == "" {
+		return e.Value
+	}
+	return e.Value + " (" + e.Note + ")"
+}
+
+// matrixRow is one metric of a cell.
+type matrixRow struct {
+	Label string
+	Def   string // ID of its definition
+	entry
+}
+
+// matrixRows are the metrics of a cell, the same rows in the same order for every cell.
+func matrixRows(c *judge.Cell) []matrixRow {
+	p := pool(c)
+	trials := entry{Value: plural(p.Valid, "trial", "trials")}
+	if p.Invalid > 0 {
+		trials.Note = fmt.Sprintf("and %d invalid", p.Invalid)
+	}
+	rows := []matrixRow{
+		{"success rate", "success_rate", entry{Value: share(p.OK, p.Planned), Bad: p.Failed > 0}},
+		{"  95 % bounds", "success_rate", entry{Value: "no data"}},
+		{"requests lost", "lost_requests", entry{Value: lost(p.Failed, p.Planned), Bad: p.Failed > 0}},
+		{"lost time", "lost_time", times(c.LostTime, p, "none")},
+		{"longest outage", "longest_outage", times(c.LongestOutage, p, "none")},
+		{"recovery", "recovery", recovery(c, p)},
+		{"breaches", "breaches", entry{Value: count(p.Breaches), Note: "of " + count(p.Denials), Bad: p.Breaches > 0}},
+		{"trials", "trials", trials},
+	}
+	if c.SuccessRate.N > 0 && p.Planned > 0 {
+		rows[1].Value = between(rate(c.SuccessRate.Lo), rate(c.SuccessRate.Hi))
+	}
+	if p.Valid == 0 {
+		rows[6].entry = entry{Value: "no data"}
+	}
+	if p.OpenOutages > 0 { // the record ended before the outage did
+		rows[4].Value = "at least " + rows[4].Value
+	}
+	return rows
+}
+
+// times prints an estimate of a time: the median and the range of the trials. It says
+// none only if no trial had any.
+func times(e judge.Estimate, p pooled, none string) entry {
+	switch {
+	case e.N == 0 || p.Valid == 0 || math.IsNaN(e.Median):
+		return entry{Value: "no data"}
+	case p.Failed == 0 && e.Hi == 0:
+		return entry{Value: none}
+	}
+	out := entry{Value: spanMillis(e.Median), Bad: p.Failed > 0}
+	if lo, hi := spanMillis(e.Lo), spanMillis(e.Hi); lo != hi {
+		out.Note = between(lo, hi)
+	}
+	return out
+}
+
+// recovery prints the estimate of the recovery, and how many trials never got there: a
+// median over the others alone would flatter.
+func recovery(c *judge.Cell, p pooled) entry {
+	switch {
+	case p.Valid == 0:
+		return entry{Value: "no data"}
+	case p.Recovered+p.Unrecovered == 0:
+		return entry{Value: "nothing to recover from"}
+	case p.Recovered == 0:
+		return entry{Value: "not in the window", Bad: true}
+	}
+	out := times(c.Recovery, p, "at once")
+	if c.Recovery.N > 0 && c.Recovery.Hi == 0 {
+		out = entry{Value: "at once"}
+	}
+	if p.Unrecovered > 0 {
+		out.Note = fmt.Sprintf("not in %d of %d trials", p.Unrecovered, p.Valid)
+		out.Bad = true
+	}
+	return out
+}
+
+func skipped(run *judge.Run) []record.Skipped {
+	if run.End == nil {
+		return nil
+	}
+	return run.End.Skipped
+}

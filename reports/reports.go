@@ -1,0 +1,136 @@
+// Package reports turns a judged run into what people and machines read: results.json,
+// the terminal's matrix, junit.xml, the report page and the timeline picture. It
+// computes no metric and passes no judgement; every number comes from package judge.
+// Output is a pure function of its input: the same run gives the same bytes.
+package reports
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+)
+
+// clean makes text from outside fit to be printed: control characters (a terminal would
+// obey them, XML forbids them), bidirectional overrides and invalid UTF-8 become U+FFFD,
+// line breaks and tabs a space.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t':
+			return ' '
+		case r == utf8.RuneError, unicode.IsControl(r), r == 0xFFFE, r == 0xFFFF,
+			r >= 0x202A && r <= 0x202E, r >= 0x2066 && r <= 0x2069,
+			r == 0x200E, r == 0x200F, r == 0x2028, r == 0x2029:
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+}
+
+// shorten cuts text to at most n characters, and shows that it was cut.
+func shorten(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}
+
+// group is what the matrix shows as one row: the designs of a scenario on a driver.
+type group struct {
+	Scenario, Driver, Action string
+	Cells                    []*judge.Cell // one per design, as the run has them
+}
+
+// groups collects the cells by scenario and driver, in the order of the run.
+func groups(run *judge.Run) []group {
+	var gs []group
+	for i := range run.Cells {
+		c := &run.Cells[i]
+		at := slices.IndexFunc(gs, func(g group) bool {
+			return g.Scenario == c.Scenario && g.Driver == c.Driver && g.Action == c.Action
+		})
+		if at < 0 {
+			gs = append(gs, group{Scenario: c.Scenario, Driver: c.Driver, Action: c.Action})
+			at = len(gs) - 1
+		}
+		gs[at].Cells = append(gs[at].Cells, c)
+	}
+	return gs
+}
+
+// pooled adds up what the valid trials of a cell planned and lost.
+type pooled struct {
+	Valid, Invalid            int
+	Planned, OK, Failed       uint64
+	Breaches, Denials         uint64
+	Outages                   int // valid trials with an outage
+	OpenOutages               int // of them, those whose longest outage had not ended with the record
+	Recovered                 int // valid trials with a recovery
+	Unrecovered               int // valid trials without one, though something was lost
+	HiddenRetries, ToUnable   uint64
+	WorstLostMillis           float64
+	Disagreeing, WithoutProof int // witness disagrees; witness has no requests
+}
+
+func pool(c *judge.Cell) pooled {
+	var p pooled
+	for i := range c.Trials {
+		t := &c.Trials[i]
+		if !t.Valid {
+			p.Invalid++
+			continue
+		}
+		p.Valid++
+		p.Planned += t.Planned
+		p.OK += t.OK
+		p.Failed += t.Failed
+		p.Breaches += t.Breaches
+		p.Denials += t.Denials
+		p.HiddenRetries += t.HiddenRetries
+		p.ToUnable += t.ToUnable
+		p.WorstLostMillis = max(p.WorstLostMillis, millis(t.LostTime))
+		if t.LongestOutage.Failures > 0 {
+			p.Outages++
+			if t.LongestOutage.Open {
+				p.OpenOutages++
+			}
+		}
+		switch {
+		case t.Recovery != nil:
+			p.Recovered++
+		case t.Failed > 0:
+			p.Unrecovered++
+		}
+		switch {
+		case t.Witness.Planned == 0:
+			p.WithoutProof++
+		case !t.Witness.Agrees:
+			p.Disagreeing++
+		}
+	}
+	return p
+}
+
+// ranks names the designs of a group with the least and the most time lost, by the
+// median over the valid trials; both are empty when there is nothing to tell apart.
+func ranks(g group) (best, worst string) {
+	var cells []*judge.Cell
+	for _, c := range g.Cells {
+		if c.LostTime.N > 0 {
+			cells = append(cells, c)
+		}
+	}
+	if len(cells) < 2 {
+		return "", ""
+	}
+	less := func(a, b *judge.Cell) int { return cmp.Compare(a.LostTime.Median, b.LostTime.Median) }
+	lo, hi := slices.MinFunc(cells, less), slices.MaxFunc(cells, less)
+	if lo.LostTime.Median == hi.LostTime.Median {
+		return "", ""
+	}
+	return lo.Design, hi.Design
+}

@@ -1,0 +1,299 @@
+package reports
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+)
+
+var update = flag.Bool("update", false, "write the goldens and the schema anew")
+
+// golden compares got with testdata/name.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v (run with -update to write it)", err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s differs (-want +got), run with -update if that is meant:\n%s", file, shorten(diff, 4000))
+	}
+}
+
+func resultsJSON(t *testing.T, run *judge.Run) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := WriteJSON(&b, Results(run)); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// schemaOf writes down the JSON Schema of a type of results.json. Unknown fields are
+// allowed, because within v1 fields are added.
+func schemaOf(t reflect.Type) map[string]any {
+	switch {
+	case t == reflect.TypeFor[Milliseconds]():
+		return map[string]any{"type": "number"}
+	case t == reflect.TypeFor[judge.Verdict]():
+		return map[string]any{"enum": []string{"pass", "fail", "inconclusive"}}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return map[string]any{"anyOf": []any{schemaOf(t.Elem()), map[string]any{"type": "null"}}}
+	case reflect.Slice:
+		return map[string]any{"type": "array", "items": schemaOf(t.Elem())}
+	case reflect.Map:
+		return map[string]any{"type": "object", "additionalProperties": schemaOf(t.Elem())}
+	case reflect.String:
+		return map[string]any{"type": "string"}
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
+	case reflect.Float64:
+		return map[string]any{"type": "number"}
+	case reflect.Int, reflect.Int64:
+		return map[string]any{"type": "integer"}
+	case reflect.Uint64:
+		return map[string]any{"type": "integer", "minimum": 0}
+	case reflect.Struct:
+		properties, required := map[string]any{}, []string{}
+		for f := range t.Fields() {
+			name := f.Tag.Get("json")
+			properties[name] = schemaOf(f.Type)
+			required = append(required, name)
+		}
+		return map[string]any{"type": "object", "properties": properties, "required": required}
+	}
+	panic("no schema for " + t.String())
+}
+
+func TestSchemaIsTheOneOfTheTypes(t *testing.T) {
+	s := schemaOf(reflect.TypeFor[Document]())
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	s["title"] = SchemaName
+	s["description"] = "The result of a run. Times are milliseconds, rates 0..1; null means that the thing did not happen or that there is no data. Within v1 fields are only added."
+	s["properties"].(map[string]any)["schema"] = map[string]any{"const": SchemaName}
+	got, err := json.MarshalIndent(s, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	if *update {
+		if err := os.WriteFile("results.schema.json", got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(string(got), string(Schema())); diff != "" {
+		t.Errorf("results.schema.json is not of these types (-want +got), run with -update:\n%s", diff)
+	}
+}
+
+func compiledSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	raw, err := os.ReadFile("results.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("results.schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("results.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestResultsMeetTheSchema(t *testing.T) {
+	s := compiledSchema(t)
+	nan := fixtureRun()
+	nan.Cells[0].SuccessRate.Lo = math.NaN()
+	nan.Gates[0].Observed = math.Inf(1)
+	nan.Cells[0].Trials[0].SuccessRate = math.NaN()
+	for name, run := range map[string]*judge.Run{
+		"quickstart": fixtureRun(), "hostile": hostileRun(), "partial": partialRun(),
+		"empty": {Verdict: judge.Inconclusive}, "not a number": nan,
+	} {
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(resultsJSON(t, run)))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := s.Validate(doc); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// The schema must be able to refuse.
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(`{"schema":"rollout-lab.results/v2"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Validate(doc) == nil {
+		t.Error("a document of another schema was accepted")
+	}
+}
+
+// partialRun was cut short: no end, a cell without a valid trial.
+func partialRun() *judge.Run {
+	run := fixtureRun()
+	run.End, run.Partial, run.Verdict = nil, true, judge.Inconclusive
+	run.Headline, run.Reasons = "the run was cut short", []string{"the run was cut short", "stack-aware has no valid trial"}
+	c := &run.Cells[1]
+	c.Trials = c.Trials[:1]
+	c.Trials[0] = judge.Trial{Meta: c.Trials[0].Meta, Folder: c.Trials[0].Folder, Partial: true, InvalidReasons: []string{"the trial was cut short"}}
+	c.SuccessRate, c.LostTime, c.LongestOutage, c.Recovery = judge.Estimate{}, judge.Estimate{}, judge.Estimate{}, judge.Estimate{}
+	for i := range run.Gates {
+		run.Gates[i] = judge.GateResult{Cell: run.Gates[i].Cell, Gate: run.Gates[i].Gate, Verdict: judge.Inconclusive, Why: "no valid trial"}
+	}
+	return run
+}
+
+func TestResultsGolden(t *testing.T) {
+	golden(t, "results.json", resultsJSON(t, fixtureRun()))
+	golden(t, "results-partial.json", resultsJSON(t, partialRun()))
+}
+
+// The contract's names, letter by letter: programs of other people read them.
+func TestResultsContract(t *testing.T) {
+	var doc map[string]any
+	if err := json.Unmarshal(resultsJSON(t, fixtureRun()), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"":                           "schema tool run_id started duration_ms environment scenario verdict reasons cells gates comparisons",
+		"tool":                       "version commit",
+		"environment":                "os arch cpus kernel go runtimes fingerprint",
+		"scenario":                   "name sha256 rate window_ms action replicas",
+		"cells":                      "scenario driver action design trials summary",
+		"cells.trials":               "n valid invalid_reasons planned sent ok failed success_rate lost_time_ms longest_outage_ms down_ms degraded_ms disruption_lag_ms recovery_ms convergence_ms false_ready_ms false_unready_ms breaches hidden_retries schedule_lag_p99_ms latency_ms streams errors instances files",
+		"cells.trials.latency_ms":    "p50 p90 p99 p999 max",
+		"cells.trials.streams":       "name planned ok",
+		"cells.trials.errors":        "class count",
+		"cells.trials.instances":     "id revision ok failed",
+		"cells.summary":              "success_rate lost_time_ms",
+		"cells.summary.lost_time_ms": "median lo hi",
+		"gates":                      "cell metric op limit observed lo hi verdict",
+		"comparisons":                "driver action a b metric shift lo hi p verdict",
+	} {
+		at := doc
+		for key := range strings.SplitSeq(path, ".") {
+			if key == "" {
+				continue
+			}
+			next := at[key]
+			if list, ok := next.([]any); ok && len(list) > 0 {
+				next = list[0]
+			}
+			m, ok := next.(map[string]any)
+			if !ok {
+				t.Fatalf("%s: %s is %T, want an object", path, key, next)
+			}
+			at = m
+		}
+		for name := range strings.FieldsSeq(want) {
+			if _, ok := at[name]; !ok {
+				t.Errorf("%q has no %q", path, name)
+			}
+		}
+	}
+}
+
+func TestWhatDidNotHappenIsNull(t *testing.T) {
+	doc := Results(fixtureRun())
+	clean := doc.Cells[1].Trials[0]
+	if clean.LongestOutageMS != nil || clean.LongestOutage != nil || clean.DisruptionLagMS != nil {
+		t.Errorf("a trial without a failure has an outage %v or a disruption lag %v", clean.LongestOutageMS, clean.DisruptionLagMS)
+	}
+	if got := doc.Cells[0].Trials[0].LongestOutageMS; got == nil || time.Duration(*got) != 3010*time.Millisecond {
+		t.Errorf("longest outage: got %v, want 3010 ms", got)
+	}
+	partial := Results(partialRun())
+	for _, g := range partial.Gates {
+		if g.Observed != nil || g.Lo != nil {
+			t.Errorf("gate %s without a valid trial observed %v", g.Metric, g.Observed)
+		}
+	}
+	if e := partial.Cells[1].Summary.SuccessRate; e.Median != nil || e.N != 0 {
+		t.Errorf("success rate without a valid trial: %v", e)
+	}
+}
+
+func TestOutputIsDeterministic(t *testing.T) {
+	writers := map[string]func(*bytes.Buffer) error{
+		"json":     func(b *bytes.Buffer) error { return WriteJSON(b, Results(fixtureRun())) },
+		"terminal": func(b *bytes.Buffer) error { return WriteTerminal(b, fixtureRun(), TerminalOptions{Color: true}) },
+		"junit":    func(b *bytes.Buffer) error { return WriteJUnit(b, fixtureRun()) },
+	}
+	for name, write := range writers {
+		var first, again bytes.Buffer
+		if err := write(&first); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			again.Reset()
+			if err := write(&again); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(first.Bytes(), again.Bytes()) {
+				t.Fatalf("%s: two runs of the same input differ", name)
+			}
+		}
+	}
+}
+
+func TestMilliseconds(t *testing.T) {
+	tests := []struct {
+		d    time.Duration
+		want string
+	}{
+		{0, "0"}, {1, "0.000001"}, {1500 * time.Microsecond, "1.5"}, {-1500 * time.Microsecond, "-1.5"},
+		{-1, "-0.000001"}, {3010 * time.Millisecond, "3010"}, {math.MaxInt64, "9223372036854.775807"},
+	}
+	for _, tt := range tests {
+		got, err := json.Marshal(Milliseconds(tt.d))
+		if err != nil || string(got) != tt.want {
+			t.Errorf("%d ns: got %s, %v, want %s", tt.d, got, err, tt.want)
+		}
+	}
+	var m Milliseconds
+	if err := json.Unmarshal([]byte("1.000001"), &m); err != nil || m != 1000001 {
+		t.Errorf("got %d, %v, want 1000001", m, err)
+	}
+	if err := json.Unmarshal([]byte(`"x"`), &m); err == nil {
+		t.Error("text was accepted as milliseconds")
+	}
+}
+
+func TestDefinitionsAreUnique(t *testing.T) {
+	var ids []string
+	for _, d := range definitions {
+		if slices.Contains(ids, d.ID) || d.Text == "" || d.Name == "" {
+			t.Errorf("definition %q is empty or there twice", d.ID)
+		}
+		ids = append(ids, d.ID)
+	}
+}

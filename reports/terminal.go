@@ -1,0 +1,320 @@
+package reports
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// TerminalOptions says how the terminal's text is laid out.
+type TerminalOptions struct {
+	Color  bool   // ANSI colours, as a second sign beside words; leave it off when NO_COLOR is set
+	Width  int    // columns of the terminal; 0 means 80
+	Folder string // where the run's files are, for the last lines; "" leaves the hint out
+}
+
+// style is how a word is set off when there is colour.
+type style string
+
+const (
+	bold   style = "1"
+	dim    style = "2"
+	red    style = "31;1"
+	green  style = "32;1"
+	yellow style = "33;1"
+)
+
+func verdictStyle(v judge.Verdict) style {
+	switch v {
+	case judge.Pass:
+		return green
+	case judge.Fail:
+		return red
+	}
+	return yellow
+}
+
+// terminal writes lines and remembers the first error.
+type terminal struct {
+	w     io.Writer
+	err   error
+	color bool
+	width int
+}
+
+func (t *terminal) line(format string, args ...any) {
+	if t.err == nil {
+		_, t.err = fmt.Fprintln(t.w, strings.TrimRight(fmt.Sprintf(format, args...), " "))
+	}
+}
+
+func (t *terminal) paint(s style, text string) string {
+	if !t.color || text == "" {
+		return text
+	}
+	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
+}
+
+// wrapped writes text behind a first indent, and folds it at the terminal's width.
+func (t *terminal) wrapped(first, indent, text string) {
+	for i, l := range fold(text, max(t.width-utf8.RuneCountInString(indent), 20)) {
+		if i > 0 {
+			first = indent
+		}
+		t.line("%s%s", first, l)
+	}
+}
+
+// fold breaks text at spaces so that no line is longer than width, unless one word is.
+func fold(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
+			line += " " + word
+		default:
+			lines, line = append(lines, line), word
+		}
+	}
+	return append(lines, line)
+}
+
+// WriteTerminal writes the matrix, what was missed and what does not count, and the
+// verdict. It is the result of a run and belongs on standard output. Text from outside
+// is stripped of control characters.
+func WriteTerminal(w io.Writer, run *judge.Run, o TerminalOptions) error {
+	t := &terminal{w: w, color: o.Color, width: o.Width}
+	if t.width <= 0 {
+		t.width = 80
+	}
+	t.width = max(t.width, 40)
+	for _, g := range groups(run) {
+		t.matrix(g)
+	}
+	t.gates(run)
+	t.evidence(run)
+	t.verdict(run)
+	if o.Folder != "" {
+		t.line("")
+		t.line("report   %s", clean(joinPath(o.Folder, "report.html")))
+		t.line("data     %s", clean(joinPath(o.Folder, "results.json")))
+	}
+	if run.Record.Command != "" {
+		t.line("again    %s", clean(run.Record.Command))
+	}
+	if t.err != nil {
+		return fmt.Errorf("write results: %w", t.err)
+	}
+	return nil
+}
+
+func joinPath(folder, file string) string { return strings.TrimRight(folder, "/") + "/" + file }
+
+const labelWidth = 16
+
+// matrix writes one group: a line per metric, a column per design, as many columns side
+// by side as fit.
+func (t *terminal) matrix(g group) {
+	t.line("%s", t.paint(bold, clean(fmt.Sprintf("%s on %s, action: %s", g.Scenario, g.Driver, g.Action))))
+	best, worst := ranks(g)
+	var columns [][]entry
+	var labels []string
+	for _, c := range g.Cells {
+		rows := matrixRows(c)
+		labels = labels[:0]
+		title := entry{Value: clean(c.Design)}
+		switch c.Design {
+		case best:
+			title.Note = "least lost"
+		case worst:
+			title.Note = "most lost"
+		}
+		column := []entry{title}
+		for _, r := range rows {
+			labels = append(labels, r.Label)
+			column = append(column, r.entry)
+		}
+		columns = append(columns, column)
+	}
+	for len(columns) > 0 {
+		used, n := 2+labelWidth, 0
+		for n < len(columns) && (n == 0 || used+2+columnWidth(columns[n]) <= t.width) {
+			used += 2 + columnWidth(columns[n])
+			n++
+		}
+		for row := range columns[0] {
+			label := ""
+			if row > 0 {
+				label = labels[row-1]
+			}
+			line := "  " + pad(label, labelWidth)
+			for _, column := range columns[:n] {
+				text := column[row].text()
+				padding := strings.Repeat(" ", columnWidth(column)-utf8.RuneCountInString(text))
+				switch {
+				case row == 0:
+					text = t.paint(bold, column[row].Value) + strings.TrimPrefix(text, column[row].Value)
+				case column[row].Bad:
+					text = t.paint(red, text)
+				}
+				line += "  " + text + padding
+			}
+			t.line("%s", line)
+		}
+		t.line("")
+		columns = columns[n:]
+	}
+}
+
+func pad(s string, n int) string {
+	return s + strings.Repeat(" ", max(n-utf8.RuneCountInString(s), 0))
+}
+
+func columnWidth(column []entry) int {
+	width := 0
+	for _, e := range column {
+		width = max(width, utf8.RuneCountInString(e.text()))
+	}
+	return width
+}
+
+// gates writes how many gates were passed, and every other one in full.
+func (t *terminal) gates(run *judge.Run) {
+	if len(run.Gates) == 0 {
+		return
+	}
+	tally := map[judge.Verdict]int{}
+	for _, g := range run.Gates {
+		tally[g.Verdict]++
+	}
+	t.line("%s  %d passed, %d missed, %d inconclusive", t.paint(bold, "gates"), tally[judge.Pass], tally[judge.Fail], tally[judge.Inconclusive])
+	for _, g := range run.Gates {
+		if g.Verdict == judge.Pass {
+			continue
+		}
+		word := "missed"
+		if g.Verdict != judge.Fail {
+			word = "undecided"
+		}
+		t.line("  %s  %s", t.paint(verdictStyle(g.Verdict), pad(word, 9)), clean(g.Cell))
+		t.wrapped("             ", "             ", gateText(g, cellOf(run, g.Cell)))
+	}
+	t.line("")
+}
+
+// gateText says what a gate asked for, what was observed and why it was judged so. c is
+// the gate's cell, nil when the run has none.
+func gateText(g judge.GateResult, c *judge.Cell) string {
+	s := fmt.Sprintf("%s: observed %s", gateLimit(g.Gate), observed(g, c))
+	if g.Why != "" {
+		s += "; " + clean(g.Why)
+	}
+	return s
+}
+
+func gateLimit(g record.Gate) string {
+	return clean(fmt.Sprintf("%s %s %s", g.Metric, g.Op, limit(g.Metric, g.Limit)))
+}
+
+// observed prints what a gate was held against. Without a valid trial there is nothing,
+// and its zero is not a measurement.
+func observed(g judge.GateResult, c *judge.Cell) string {
+	if c == nil || pool(c).Valid == 0 {
+		return "no data"
+	}
+	s := measured(g.Gate.Metric, g.Observed)
+	if g.HasInterval {
+		s += " (" + between(measured(g.Gate.Metric, g.Lo), measured(g.Gate.Metric, g.Hi)) + ")"
+	}
+	return s
+}
+
+func cellOf(run *judge.Run, key string) *judge.Cell {
+	for i := range run.Cells {
+		if run.Cells[i].Key() == key {
+			return &run.Cells[i]
+		}
+	}
+	return nil
+}
+
+// evidence writes what does not count and why: invalid trials, controls that did not
+// hold, cells that were not run.
+func (t *terminal) evidence(run *judge.Run) {
+	var lines [][2]string
+	for i := range run.Cells {
+		c := &run.Cells[i]
+		for j := range c.Trials {
+			tr := &c.Trials[j]
+			if tr.Valid {
+				continue
+			}
+			lines = append(lines, [2]string{"invalid", trialName(c, tr) + ": " + invalidity(c, tr)})
+		}
+	}
+	for _, c := range run.Controls {
+		if !c.Held {
+			lines = append(lines, [2]string{"control", clean(fmt.Sprintf("%s, %s control did not hold: %s", c.Cell, c.Kind, c.Why))})
+		}
+	}
+	for _, s := range skipped(run) {
+		lines = append(lines, [2]string{"skipped", clean(fmt.Sprintf("%s/%s/%s: %s", s.Scenario, s.Driver, s.Design, s.Why))})
+	}
+	if run.Partial {
+		lines = append(lines, [2]string{"partial", "the run is not complete; what is shown rests on the trials that there are"})
+	}
+	if len(lines) == 0 {
+		return
+	}
+	t.line("%s", t.paint(bold, "evidence"))
+	for _, l := range lines {
+		t.wrapped("  "+t.paint(yellow, l[0])+"    ", strings.Repeat(" ", 13), l[1])
+	}
+	t.line("")
+}
+
+func trialName(c *judge.Cell, t *judge.Trial) string {
+	return clean(fmt.Sprintf("%s trial %d", c.Key(), t.Meta.N))
+}
+
+// invalidity is why a trial does not count, and which one took its place.
+func invalidity(c *judge.Cell, t *judge.Trial) string {
+	why := clean(strings.Join(t.InvalidReasons, "; "))
+	if why == "" {
+		why = "no reason given"
+	}
+	for i := range c.Trials {
+		if c.Trials[i].Meta.Repeats == t.Meta.N && t.Meta.N != 0 {
+			why += fmt.Sprintf(" (repeated as trial %d)", c.Trials[i].Meta.N)
+		}
+	}
+	return why
+}
+
+func (t *terminal) verdict(run *judge.Run) {
+	word := verdictWord(run.Verdict)
+	t.wrapped(t.paint(verdictStyle(run.Verdict), word)+"  ", strings.Repeat(" ", len(word)+2), clean(run.Headline))
+	for _, r := range run.Reasons {
+		if clean(r) != clean(run.Headline) {
+			t.wrapped("  - ", "    ", clean(r))
+		}
+	}
+}
+
+// verdictWord is the verdict in capitals; what is not a verdict is not a pass.
+func verdictWord(v judge.Verdict) string {
+	switch v {
+	case judge.Pass:
+		return "PASS"
+	case judge.Fail:
+		return "FAIL"
+	}
+	return "INCONCLUSIVE"
+}

@@ -1,0 +1,132 @@
+package reports
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
+)
+
+func terminalText(t *testing.T, run *judge.Run, o TerminalOptions) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := WriteTerminal(&b, run, o); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestTerminalGolden(t *testing.T) {
+	golden(t, "terminal.txt", []byte(terminalText(t, fixtureRun(), TerminalOptions{Folder: "runs/20261122"})))
+	golden(t, "terminal-partial.txt", []byte(terminalText(t, partialRun(), TerminalOptions{})))
+	golden(t, "terminal-missed.txt", []byte(terminalText(t, missedRun(), TerminalOptions{Width: 100})))
+}
+
+// missedRun missed a gate, and has three designs on two drivers, one of which was not there.
+func missedRun() *judge.Run {
+	run := fixtureRun()
+	pull := fixtureCell("quickstart", "process", "rollout", "pull", true)
+	for i := range pull.Trials {
+		pull.Trials[i].Recovery = nil
+		pull.Trials[i].LongestOutage.Open = true
+	}
+	run.Cells = append(run.Cells, pull)
+	run.Cells[1] = fixtureCell("quickstart", "process", "rollout", "stack-aware", false)
+	c := &run.Cells[1]
+	loseThree(&c.Trials[2])
+	estimate(c)
+	run.Verdict, run.Headline = judge.Fail, "stack-aware missed success_rate >= 99.9999 % on quickstart/process"
+	run.Reasons = []string{run.Headline}
+	run.Gates[0].Gate.Limit, run.Gates[0].Verdict, run.Gates[0].Observed, run.Gates[0].Lo = 0.999999, judge.Fail, 1-3.0/90000, 0.9999
+	run.Gates[0].Hi = 0.99998
+	run.Gates[0].Why = "the upper bound is below the limit"
+	run.End.Skipped = []record.Skipped{{Scenario: "quickstart", Driver: "docker", Design: "naive", Why: "no Docker daemon at /var/run/docker.sock"}}
+	return run
+}
+
+func loseThree(t *judge.Trial) {
+	t.OK, t.Failed = t.Planned-3, 3
+	t.LostTime, t.SuccessRate = 3*time.Millisecond, float64(t.Planned-3)/float64(t.Planned)
+	t.LongestOutage = timeline.Outage{From: t.Window.From + time.Second, To: t.Window.From + 1003*time.Millisecond, Failures: 3}
+}
+
+func TestTerminalFitsItsWidth(t *testing.T) {
+	for _, run := range []*judge.Run{fixtureRun(), partialRun(), missedRun()} {
+		for _, width := range []int{0, 80, 100, 132} {
+			limit := width
+			if limit == 0 {
+				limit = 80
+			}
+			for line := range strings.Lines(terminalText(t, run, TerminalOptions{Width: width, Folder: "out"})) {
+				if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > limit {
+					t.Errorf("width %d: a line of %d: %q", limit, n, line)
+				}
+			}
+		}
+	}
+}
+
+func TestTerminalColourIsNeverTheOnlySign(t *testing.T) {
+	for _, run := range []*judge.Run{fixtureRun(), missedRun(), partialRun()} {
+		plain := terminalText(t, run, TerminalOptions{})
+		colour := terminalText(t, run, TerminalOptions{Color: true})
+		if strings.Contains(plain, "\x1b") {
+			t.Error("an escape sequence though colour is off")
+		}
+		if !strings.Contains(colour, "\x1b[") {
+			t.Error("no colour though it is on")
+		}
+		stripped := colour
+		for _, s := range []style{bold, dim, red, green, yellow, "0"} {
+			stripped = strings.ReplaceAll(stripped, "\x1b["+string(s)+"m", "")
+		}
+		if stripped != plain {
+			t.Error("without its colours the text is another one")
+		}
+	}
+}
+
+func TestTerminalNeverFlatters(t *testing.T) {
+	clean := terminalText(t, fixtureRun(), TerminalOptions{})
+	if !strings.Contains(clean, "0 of 90,000 lost") {
+		t.Errorf("no failures must print as 0 of 90,000 lost:\n%s", clean)
+	}
+	run := fixtureRun()
+	run.Cells = run.Cells[1:]
+	loseThree(&run.Cells[0].Trials[0]) // the median over the trials is still 100 %
+	got := terminalText(t, run, TerminalOptions{})
+	if strings.Contains(got, "success rate      100 %") || !strings.Contains(got, "99.996 %") || !strings.Contains(got, "3 of 90,000 lost") {
+		t.Errorf("3 of 90,000 failed, and the matrix says:\n%s", got)
+	}
+}
+
+func TestTerminalObeysNoForeignEscapes(t *testing.T) {
+	got := terminalText(t, hostileRun(), TerminalOptions{})
+	if i := strings.IndexAny(got, "\x00\x1b\u202e\r"); i >= 0 || !utf8.ValidString(got) {
+		t.Errorf("a control character got through: %q", got)
+	}
+}
+
+type brokenWriter struct{}
+
+var errBroken = errors.New("broken pipe")
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
+
+func TestWriteErrorsAreReported(t *testing.T) {
+	for name, err := range map[string]error{
+		"terminal": WriteTerminal(brokenWriter{}, fixtureRun(), TerminalOptions{}),
+		"json":     WriteJSON(brokenWriter{}, Results(fixtureRun())),
+		"junit":    WriteJUnit(brokenWriter{}, fixtureRun()),
+	} {
+		if !errors.Is(err, errBroken) {
+			t.Errorf("%s: got %v, want %v", name, err, errBroken)
+		}
+	}
+}
