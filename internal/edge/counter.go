@@ -22,7 +22,7 @@ type Counter struct {
 	EOFs            uint64 // the connection was closed before the answer began
 	Timeouts        uint64 // no answer within Config.ResponseTimeout
 	SecondConns     uint64 // the transport took a second connection: stopped before it was used
-	Canceled        uint64 // the client went away, or Close cut it off, before the answer began
+	Canceled        uint64 // the client went away or broke off its request, or Close cut it off, before the answer began
 	Others          uint64 // no valid HTTP answer, or none of the above
 
 	Truncated uint64 // of Answers: the body broke off and the client's connection was aborted

@@ -44,7 +44,7 @@ func classify(err error, a *attempt) fault {
 	if a.conns.Load() > 1 {
 		return faultSecondConn
 	}
-	if a.in.Context().Err() != nil {
+	if a.in.Context().Err() != nil || a.bodyBroke.Load() {
 		return faultCanceled
 	}
 	var op *net.OpError

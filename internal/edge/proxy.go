@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -21,8 +22,9 @@ type attempt struct {
 	rw      http.ResponseWriter
 	cancel  context.CancelCauseFunc
 
-	conns atomic.Int32                 // connections that the transport took
-	conn  atomic.Pointer[upstreamConn] // the first of them
+	conns     atomic.Int32                 // connections that the transport took
+	conn      atomic.Pointer[upstreamConn] // the first of them
+	bodyBroke atomic.Bool                  // the client did not send the whole request
 
 	status int // of the answer, 0 until its head was there
 	fault  fault
@@ -90,13 +92,6 @@ func withClientConn(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, clientConnKey{}, conn)
 }
 
-// fail answers for an endpoint that did not.
-func (a *attempt) fail(f fault) {
-	a.fault = f
-	a.rw.Header()[EndpointHeader] = []string{a.backend.label}
-	answer(a.rw, http.StatusBadGateway, string(f))
-}
-
 // answer is an answer of the balancer's own.
 func answer(rw http.ResponseWriter, status int, reason string) {
 	header := rw.Header()
@@ -114,13 +109,13 @@ func (b *Balancer) newProxy() *httputil.ReverseProxy {
 		ModifyResponse: adopt,
 		ErrorHandler: func(_ http.ResponseWriter, out *http.Request, err error) {
 			a := attemptOf(out.Context())
-			f := classify(err, a)
-			if f == faultCanceled {
-				a.fault = f
-				// A plain return would be answered with an empty 200.
+			a.fault = classify(err, a)
+			if a.fault == faultCanceled {
+				// Nobody is there to be answered. A plain return would send an empty 200.
 				panic(http.ErrAbortHandler)
 			}
-			a.fail(f)
+			a.rw.Header()[EndpointHeader] = []string{a.backend.label}
+			answer(a.rw, http.StatusBadGateway, string(a.fault))
 		},
 		BufferPool:    bufferPool{},
 		FlushInterval: -1, // what came goes out: a balancer must not add a delay of its own to a slow body
@@ -154,7 +149,31 @@ func rewrite(pr *httputil.ProxyRequest) {
 	}
 	if out.Body == nil {
 		withoutReplay(out)
+	} else {
+		out.Body = &clientBody{ReadCloser: out.Body, attempt: a}
 	}
+}
+
+// clientBody is a request's body as the client sends it. It notes where that fails, which
+// must not be held against the endpoint. Like any body that comes from a client it cannot
+// be rewound.
+type clientBody struct {
+	io.ReadCloser
+	attempt *attempt
+	closed  atomic.Bool // by the transport, which may still be reading
+}
+
+func (c *clientBody) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && !c.closed.Load() {
+		c.attempt.bodyBroke.Store(true)
+	}
+	return n, err
+}
+
+func (c *clientBody) Close() error {
+	c.closed.Store(true)
+	return c.ReadCloser.Close()
 }
 
 // withoutReplay gives a request without a body one that is empty and cannot be rewound.
