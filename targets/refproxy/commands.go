@@ -1,0 +1,168 @@
+package refproxy
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/healthkit"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/control"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/proxy"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/upstream"
+)
+
+func runProxy(ctx context.Context, p program) error {
+	o := proxy.Options{Log: slog.New(slog.NewTextHandler(p.stderr, nil))}
+	mode := ""
+	err := p.flags("proxy", func(f *flag.FlagSet) {
+		f.StringVar(&o.Instance, "instance", "", "names this instance in every answer")
+		f.StringVar(&o.Revision, "revision", "", "names what it runs in every answer")
+		f.StringVar(&o.Listen, "listen", "", "is the host:port for requests")
+		f.StringVar(&o.HealthListen, "health-listen", "", "is the host:port for probes")
+		f.StringVar(&o.Control, "control", "", "is the URL of the control plane's streams")
+		f.StringVar(&o.Upstream, "upstream", "", "is the URL that requests are forwarded to")
+		f.StringVar(&mode, "health", "", "is how it tells of its health: none, naive, pull or stack-aware")
+		f.BoolVar(&o.FailOpen, "fail-open", false, "serve what cannot be decided yet")
+		f.DurationVar(&o.LameDuck, "lame-duck", proxy.DefaultLameDuck, "stack-aware: unready but serving, after SIGTERM")
+		f.DurationVar(&o.CloseFor, "close-for", proxy.DefaultCloseFor, "stack-aware: then answering with Connection: close")
+		f.DurationVar(&o.StopGrace, "stop-grace", proxy.DefaultStopGrace, "for all of a stop; then requests in flight are cut")
+		f.DurationVar(&o.StaleAfter, "stale-after", proxy.DefaultStaleAfter, "how long synced state counts without a sign of life")
+	}, "instance", "revision", "listen", "health-listen", "control", "upstream", "health")
+	if err != nil {
+		return err
+	}
+	if o.Health, err = proxy.ParseMode(mode); err != nil {
+		return &usageError{err, "--health takes none, naive, pull or stack-aware"}
+	}
+	instance, err := proxy.New(o)
+	if isListenError(err) {
+		return listenError(err)
+	}
+	if err != nil {
+		return &usageError{err, "refproxy proxy --help lists the flags"}
+	}
+	return instance.Run(ctx)
+}
+
+func runControl(ctx context.Context, p program) error {
+	var listen, admin string
+	var o control.Options
+	err := p.flags("control", func(f *flag.FlagSet) {
+		f.StringVar(&listen, "listen", "", "is the host:port for the streams to proxies")
+		f.StringVar(&admin, "admin-listen", "", "is the host:port for the operator")
+		f.IntVar(&o.Sessions, "sessions", 0, "is the number of session records, at least 1")
+		f.Float64Var(&o.SyncRate, "sync-rate", 0, "is how many records a second each proxy is sent")
+		f.IntVar(&o.Routes, "routes", 0, "is the number of routes beside /app/ and /forbidden/")
+	}, "listen", "admin-listen", "sessions", "sync-rate")
+	if err != nil {
+		return err
+	}
+	if text := p.getenv(SeedVariable); text != "" {
+		if o.Seed, err = credential.ParseSeed(text); err != nil {
+			return &usageError{
+				fmt.Errorf("%s: %w", SeedVariable, err),
+				fmt.Sprintf("give it %d hexadecimal digits, or unset it for a random key", 2*credential.SeedSize),
+			}
+		}
+	} else {
+		o.Seed = credential.NewSeed()
+	}
+	plane, err := control.New(o)
+	if err != nil {
+		return &usageError{err, "refproxy control --help lists the flags"}
+	}
+	return serve(ctx, p.stderr, []port{
+		{"streams", listen, plane.Streams()}, {"admin", admin, plane.Admin()},
+	})
+}
+
+func runUpstream(ctx context.Context, p program) error {
+	var listen string
+	var latency time.Duration
+	err := p.flags("upstream", func(f *flag.FlagSet) {
+		f.StringVar(&listen, "listen", "", "is the host:port for requests")
+		f.DurationVar(&latency, "latency", 0, "how long an answer takes")
+	}, "listen")
+	if err != nil {
+		return err
+	}
+	if latency < 0 {
+		return &usageError{fmt.Errorf("latency is %v", latency), "--latency takes a duration of at least 0"}
+	}
+	return serve(ctx, p.stderr, []port{{"requests", listen, upstream.Handler(latency)}})
+}
+
+// port is something to serve.
+type port struct {
+	name, addr string
+	handler    http.Handler
+}
+
+// serve serves ports until ctx ends, and then closes them at once: those who use these
+// services are told by their own side's experiment when to stop.
+func serve(ctx context.Context, stderr io.Writer, ports []port) (err error) {
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	servers := make([]*http.Server, 0, len(ports))
+	ended := make(chan error, len(ports))
+	for _, p := range ports {
+		l, listenErr := net.Listen("tcp", p.addr)
+		if listenErr != nil {
+			err = listenError(fmt.Errorf("%s port: %w", p.name, listenErr))
+			break
+		}
+		s := &http.Server{
+			Handler: p.handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
+		}
+		servers = append(servers, s)
+		go func() { ended <- s.Serve(l) }()
+		logger.Info("listening", "port", p.name, "addr", l.Addr().String())
+	}
+	waiting := len(servers)
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-ended:
+			waiting--
+		}
+	}
+	for _, s := range servers {
+		err = errors.Join(err, s.Close())
+	}
+	for range waiting {
+		if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// isListenError reports whether a port could not be listened at.
+func isListenError(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "listen"
+}
+
+// listenError adds what to do about a port that could not be listened at.
+func listenError(err error) error {
+	hint := "give --listen and the like a host:port of this machine, such as 127.0.0.1:8080"
+	if errors.Is(err, syscall.EADDRINUSE) {
+		hint = "another process has the port: choose another one, or stop that process"
+	}
+	return &hintError{err, hint}
+}
+
+func runHealthcheck(ctx context.Context, p program) error {
+	if code := healthkit.ProbeCommand(ctx, p.args, p.stdout, p.stderr); code != exitOK {
+		return exitError(code)
+	}
+	return nil
+}

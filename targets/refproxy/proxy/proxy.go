@@ -1,0 +1,325 @@
+// Package proxy is the reference zero-trust proxy: it serves a request only if its token
+// verifies, its session is known and active, and the policy allows the route, and it can
+// say what it lacks to decide that. How it tells others that it is ready, and how it
+// stops, is a choice (Mode), so that designs can be compared on the same proxy. It does
+// not balance, retry or cache.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/feed"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/policy"
+)
+
+// Mode is how a proxy tells of its health and how it stops.
+type Mode string
+
+// The modes.
+const (
+	// None tells nothing: the health port answers 404. A stop closes everything at once.
+	None Mode = "none"
+	// Naive answers 200 from the moment that the data port listens. A stop closes
+	// everything at once, requests in flight included.
+	Naive Mode = "naive"
+	// Pull asks the subsystems, in the background, whether they have synced. A stop
+	// shuts down at once, but finishes the requests in flight.
+	Pull Mode = "pull"
+	// StackAware has the subsystems report what they serve and until when it counts. A
+	// stop is announced, waited out, and only then carried through.
+	StackAware Mode = "stack-aware"
+)
+
+// ParseMode returns the mode of a name.
+func ParseMode(name string) (Mode, error) {
+	switch m := Mode(name); m {
+	case None, Naive, Pull, StackAware:
+		return m, nil
+	}
+	return "", fmt.Errorf("health is %q, want none, naive, pull or stack-aware", name)
+}
+
+// The defaults of Options.
+const (
+	DefaultLameDuck   = time.Second
+	DefaultCloseFor   = 400 * time.Millisecond
+	DefaultStopGrace  = 5 * time.Second
+	DefaultStaleAfter = 5 * time.Second
+)
+
+// Options configure a proxy. There are no defaults but those of New.
+type Options struct {
+	Instance, Revision   string
+	Listen, HealthListen string // host:port
+	Control, Upstream    string // scheme and host
+	Health               Mode
+	// FailOpen serves what cannot be decided because the keys, the sessions or the
+	// policy are not there yet.
+	FailOpen bool
+
+	LameDuck   time.Duration // StackAware: unready but serving as before
+	CloseFor   time.Duration // StackAware: then answering with Connection: close
+	StopGrace  time.Duration // Pull, StackAware: for all of a stop; then what is left is cut
+	StaleAfter time.Duration // how long what a stream brought counts; 0 means DefaultStaleAfter
+
+	Log *slog.Logger // nil logs nothing
+}
+
+// check refuses options that make no proxy.
+func (o Options) check() error {
+	switch {
+	case o.Instance == "":
+		return errors.New("instance is missing")
+	case o.Revision == "":
+		return errors.New("revision is missing")
+	case o.LameDuck < 0 || o.CloseFor < 0 || o.StaleAfter < 0:
+		return errors.New("a duration is negative")
+	case o.Health == StackAware && o.StopGrace <= o.LameDuck+o.CloseFor:
+		return fmt.Errorf("stop grace is %v, want more than lame duck %v and close-for %v together",
+			o.StopGrace, o.LameDuck, o.CloseFor)
+	case o.StopGrace <= 0:
+		return fmt.Errorf("stop grace is %v, want above 0", o.StopGrace)
+	}
+	for name, value := range map[string]string{"instance": o.Instance, "revision": o.Revision} {
+		if value != oneLine(value) {
+			return fmt.Errorf("%s %q cannot go into a header", name, value)
+		}
+	}
+	if _, err := ParseMode(string(o.Health)); err != nil {
+		return err
+	}
+	return nil
+}
+
+// parts are the subsystems that the data plane decides by.
+type parts struct {
+	config       *config
+	storage      *storage
+	authenticate *authenticate
+	authorize    *authorize
+}
+
+// Proxy is one instance of the proxy.
+type Proxy struct {
+	options  Options
+	log      *slog.Logger
+	upstream *url.URL
+
+	parts     parts
+	data      *dataPlane
+	transport *http.Transport // to the upstream
+	control   *http.Client
+
+	dataListener, healthListener net.Listener
+}
+
+// New returns a proxy whose ports listen already. Requests wait until Run serves them.
+// The caller must Run it, which also closes the ports.
+func New(o Options) (*Proxy, error) {
+	if o.StaleAfter == 0 {
+		o.StaleAfter = DefaultStaleAfter
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	upstream, err := baseURL("upstream", o.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	control, err := baseURL("control", o.Control)
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{
+		options: o, log: o.Log, upstream: upstream, transport: newTransport(),
+		// A transport of its own: a stalled control plane must not touch anything else.
+		control: &http.Client{Transport: &http.Transport{}},
+	}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	p.parts.storage = newStorage()
+	p.parts.authenticate = newAuthenticate(p.control, control.String())
+	p.parts.authorize = newAuthorize()
+	p.data = newDataPlane(o, upstream, p.transport, &p.parts)
+	p.parts.config = newConfig(p.adopt)
+
+	if p.dataListener, err = net.Listen("tcp", o.Listen); err != nil {
+		return nil, fmt.Errorf("data port: %w", err)
+	}
+	if p.healthListener, err = net.Listen("tcp", o.HealthListen); err != nil {
+		return nil, errors.Join(fmt.Errorf("health port: %w", err), p.dataListener.Close())
+	}
+	return p, nil
+}
+
+// baseURL parses the address of a peer: scheme and host.
+func baseURL(name, text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("%s is %q, want a URL like http://127.0.0.1:8080", name, text)
+	}
+	return u, nil
+}
+
+// Addr is where the data port listens.
+func (p *Proxy) Addr() net.Addr { return p.dataListener.Addr() }
+
+// HealthAddr is where the health port listens.
+func (p *Proxy) HealthAddr() net.Addr { return p.healthListener.Addr() }
+
+// Run serves until ctx ends, then stops as the mode says, and returns once everything is
+// stopped. The error is nil after a stop that cut nothing that it had promised to finish.
+func (p *Proxy) Run(ctx context.Context) error {
+	health, err := p.newHealth()
+	if err != nil {
+		return errors.Join(err, p.dataListener.Close(), p.healthListener.Close())
+	}
+	quiet := log.New(io.Discard, "", 0)
+	data := &http.Server{Handler: health.wrap(p.data), ReadHeaderTimeout: 10 * time.Second, ErrorLog: quiet}
+	probes := &http.Server{Handler: health.probes, ReadHeaderTimeout: 10 * time.Second, ErrorLog: quiet}
+
+	// The subsystems outlive the request to stop: what the proxy still serves it must
+	// still decide by state that is kept up to date.
+	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	var work sync.WaitGroup
+	work.Go(func() { p.follow(working, &p.parts.config.subsystem, feed.ConfigPath, p.parts.config) })
+	work.Go(func() { p.follow(working, &p.parts.storage.subsystem, feed.SessionsPath, p.parts.storage) })
+	work.Go(func() { p.parts.authenticate.run(working) })
+	work.Go(func() { p.watchUpstream(working, health.tick) })
+
+	failed := make(chan error, 2)
+	var servers sync.WaitGroup
+	serve := func(name string, s *http.Server, l net.Listener) {
+		servers.Go(func() {
+			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("%s port: %w", name, err)
+			}
+		})
+	}
+	serve("data", data, p.dataListener)
+	serve("health", probes, p.healthListener)
+	p.log.Info("listening", "data", p.Addr().String(), "health", p.HealthAddr().String())
+
+	select {
+	case <-ctx.Done():
+		p.log.Info("asked to stop")
+		err = health.stop(context.WithoutCancel(ctx), data, probes)
+	case err = <-failed:
+		err = errors.Join(err, data.Close(), probes.Close())
+	}
+	stopWork()
+	work.Wait()
+	servers.Wait()
+	p.transport.CloseIdleConnections()
+	p.control.CloseIdleConnections()
+	return errors.Join(err, health.close())
+}
+
+// adopt puts a generation of the configuration into use.
+func (p *Proxy) adopt(c policy.Config) error {
+	if err := p.parts.authorize.compile(c); err != nil {
+		p.log.Warn("keeping the last good generation", "rejected", c.Generation, "err", err)
+		return err
+	}
+	p.data.update(func(now status) status {
+		now.generation = c.Generation
+		return now
+	})
+	p.log.Info("serving a generation", "generation", c.Generation)
+	return nil
+}
+
+// streamed is a subsystem that is fed by a stream of the control plane.
+type streamed interface {
+	from() feed.Position
+	message(feed.Message) error
+	broken(error)
+}
+
+// follow feeds a subsystem from a stream until ctx ends.
+func (p *Proxy) follow(ctx context.Context, s *subsystem, stream string, into streamed) {
+	last := ""
+	follower := feed.Follower{
+		Client: p.control, Base: p.options.Control, Path: stream, Instance: p.options.Instance,
+		// A stream is given up only after its state went stale: reconnecting to a
+		// control plane that hangs brings nothing.
+		Silence: 2 * p.options.StaleAfter,
+		From:    into.from, Message: into.message,
+		Broken: func(err error, wait time.Duration) {
+			into.broken(err)
+			if text := err.Error(); text != last {
+				last = text
+				p.log.Warn("stream broken", "subsystem", s.name, "err", err, "retry", wait)
+			}
+		},
+	}
+	follower.Follow(ctx)
+}
+
+// upstreamEvery is how often the data plane makes sure that the upstream is there.
+const upstreamEvery = time.Second
+
+// upstreamRetry is how soon it tries again as long as it never was.
+const upstreamRetry = 50 * time.Millisecond
+
+// watchUpstream asks the upstream until ctx ends. The data plane is not ready before the
+// upstream answered once. When it goes away later the data plane is degraded only: every
+// instance shares it, so taking one out of service would take all of them.
+func (p *Proxy) watchUpstream(ctx context.Context, tick func()) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		tick()
+		err := p.askUpstream(ctx)
+		reached := false
+		p.data.update(func(now status) status {
+			if err == nil {
+				now.phase, now.reason, now.broken = ready, "", false
+			} else {
+				now = now.trouble("upstream: " + err.Error())
+			}
+			reached = now.phase != starting
+			return now
+		})
+		if reached {
+			timer.Reset(upstreamEvery)
+		} else {
+			timer.Reset(upstreamRetry)
+		}
+	}
+}
+
+func (p *Proxy) askUpstream(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, upstreamEvery)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.upstream.JoinPath("/").String(), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := onceTransport{p.transport}.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return errors.Join(err, resp.Body.Close())
+}

@@ -1,0 +1,81 @@
+package proxy
+
+import (
+	"sync"
+
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/policy"
+)
+
+// phase is how far a subsystem is.
+type phase int
+
+const (
+	starting phase = iota // cannot decide anything yet
+	ready                 // has what it needs
+	degraded              // goes on with the last good state, because newer could not be had
+)
+
+// status is what a subsystem says about itself.
+type status struct {
+	phase      phase
+	reason     string            // why it is not ready
+	generation policy.Generation // of the configuration that it serves, 0 for none
+	broken     bool              // degraded because news cannot arrive
+}
+
+// subsystem is the part that all of the proxy's parts share: a name and what they say
+// about themselves. The data plane asks it when it has to refuse, the health model when
+// it is asked, and whoever observes it is told of every change, in order.
+type subsystem struct {
+	name string
+
+	mu      sync.Mutex
+	now     status
+	observe func(status) // nil when nobody does; must not call back
+}
+
+// set changes the status. Saying the same again is how a subsystem tells an observer that
+// its state is still fresh.
+func (s *subsystem) set(now status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = now
+	if s.observe != nil {
+		s.observe(now)
+	}
+}
+
+// update changes the status depending on what it is.
+func (s *subsystem) update(change func(status) status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = change(s.now)
+	if s.observe != nil {
+		s.observe(s.now)
+	}
+}
+
+// status is what the subsystem said last.
+func (s *subsystem) status() status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+// watch has every status from now on observed, beginning with the one that there is.
+func (s *subsystem) watch(observe func(status)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observe = observe
+	observe(s.now)
+}
+
+// trouble notes that news cannot be had for now: a subsystem without state is still
+// starting, one that has some goes on with it and is degraded.
+func (now status) trouble(reason string) status {
+	if now.phase != starting {
+		now.phase, now.broken = degraded, true
+	}
+	now.reason = reason
+	return now
+}
