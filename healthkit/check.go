@@ -57,6 +57,9 @@ func (r *Registry) AddCheck(name string, check CheckFunc, opts CheckOptions) (*C
 	if opts.TTL == 0 {
 		opts.TTL = 2*opts.Interval + opts.Timeout
 	}
+	if opts.TTL <= opts.Interval+opts.Timeout {
+		return nil, fmt.Errorf("add check %q: %w: time to live %v is not above interval and timeout, so a check in order would go stale", name, ErrOptions, opts.TTL)
+	}
 	c, err := r.Register(name, opts.Options)
 	if err != nil {
 		return nil, err
@@ -114,16 +117,13 @@ func (c *Component) runOnce(ctx context.Context, check CheckFunc, interval, time
 
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
-	done := c.r.done
-	for late := false; ; {
+	late := false
+	for {
 		select {
 		case err := <-result:
-			if late {
-				// The time-out is the result of this run. What it found in the
-				// end is old by now; the next run will tell.
-				return
-			}
-			if ctx.Err() == nil {
+			// After a time-out, that is the result of this run: what it found in
+			// the end is old by now, and the next run will tell.
+			if !late && ctx.Err() == nil {
 				c.take(err)
 			}
 			return
@@ -131,9 +131,11 @@ func (c *Component) runOnce(ctx context.Context, check CheckFunc, interval, time
 			late = true
 			c.Failed(fmt.Errorf("check timed out after %v", timeout))
 			deadline.Reset(interval)
-		case <-done:
+		case <-c.r.done:
+			// Nobody asks any more; what remains is to wait for the function.
 			cancel()
-			done = nil
+			<-result
+			return
 		}
 	}
 }

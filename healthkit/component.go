@@ -135,7 +135,7 @@ func (c *Component) ReadyFor(ttl time.Duration) { c.apply(Ready, "", max(0, ttl)
 // without it from now on, and its name is free again. A check is cancelled, not
 // waited for. It is idempotent.
 func (c *Component) Retract() {
-	c.r.mu.Lock()
+	now := c.r.lock()
 	defer c.r.mu.Unlock()
 	if c.retracted {
 		return
@@ -143,7 +143,7 @@ func (c *Component) Retract() {
 	if c.cancel != nil {
 		c.cancel()
 	}
-	c.r.remove(c, c.r.now())
+	c.r.remove(c, now)
 }
 
 func (c *Component) report(s State, reason string) {
@@ -166,14 +166,10 @@ func (c *Component) report(s State, reason string) {
 // own, so the next report has to come here as well to restore the usual one.
 func (c *Component) apply(s State, reason string, ttl time.Duration, custom bool) {
 	r := c.r
-	r.mu.Lock()
+	now := r.lock()
 	defer r.mu.Unlock()
 	if c.retracted {
 		return
-	}
-	now := r.now()
-	if now >= r.wake.Load() {
-		r.settle(now)
 	}
 	if c.state == Stopped && s != Stopped || c.state == Draining && s < Draining {
 		c.rejected++
@@ -184,8 +180,10 @@ func (c *Component) apply(s State, reason string, ttl time.Duration, custom bool
 	if ttl > 0 && s < Draining {
 		expires = now + int64(ttl)
 	}
-	c.expires.Store(expires)
-	r.wakeBy(expires)
+	if expires != c.expires.Load() {
+		c.expires.Store(expires)
+		r.wakeBy(expires)
+	}
 	if s == Failed {
 		c.lastErr, c.lastErrAt = reason, now
 	}

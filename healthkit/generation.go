@@ -24,14 +24,10 @@ func (c *Component) Generation(n uint64) {
 		return
 	}
 	r := c.r
-	r.mu.Lock()
+	now := r.lock()
 	defer r.mu.Unlock()
 	if c.retracted || c.hasGen.Load() && c.gen.Load() == n {
 		return
-	}
-	now := r.now()
-	if now >= r.wake.Load() {
-		r.settle(now)
 	}
 	c.gen.Store(n)
 	c.hasGen.Store(true)
@@ -43,14 +39,10 @@ func (c *Component) Generation(n uint64) {
 // RequireGeneration raises GenerationPolicy.AtLeast to n; a lower n than
 // before changes nothing.
 func (r *Registry) RequireGeneration(n uint64) {
-	r.mu.Lock()
+	now := r.lock()
 	defer r.mu.Unlock()
 	if n <= r.gens.floor {
 		return
-	}
-	now := r.now()
-	if now >= r.wake.Load() {
-		r.settle(now)
 	}
 	r.gens.floor = n
 	r.gens.judge(r, now)
@@ -63,20 +55,20 @@ type generations struct {
 	policy   GenerationPolicy
 	floor    uint64
 	met      bool // the policy holds
+	reported bool // every member has reported a generation
 	everMet  bool
 	badSince int64
 	judged   int64 // time of the last judgement by the clock
 }
 
 // ok tells whether generations let the process be ready at time now.
-func (g *generations) ok(now int64) bool {
-	return g.met || g.everMet && now < g.deadline()
-}
+func (g *generations) ok(now int64) bool { return g.met || now < g.deadline() }
 
-// deadline returns when the grace ends, or never when none is running.
+// deadline returns when the grace ends; zero, which is past, when there is
+// none: the policy holds, never held, or someone has not even reported.
 func (g *generations) deadline() int64 {
-	if g.met || !g.everMet {
-		return never
+	if g.met || !g.everMet || !g.reported {
+		return 0
 	}
 	return g.badSince + int64(g.policy.Grace)
 }
@@ -84,39 +76,55 @@ func (g *generations) deadline() int64 {
 // judge applies the policy to the components. It is called when a generation
 // or the set of components changes, not when a state does.
 func (g *generations) judge(r *Registry, now int64) {
-	met, members := g.holds(r.components)
-	if met {
-		g.met, g.badSince = true, never
-		// Without members the policy holds trivially; the grace is for those
-		// who once agreed, not for those who have yet to appear.
-		g.everMet = g.everMet || members > 0
-	} else {
-		if g.met || g.badSince == never {
-			g.badSince = now
-		}
-		g.met = false
-		if at := g.deadline(); at > now {
-			r.wakeBy(at)
+	t := tally{agree: g.policy.Agree, floor: g.floor}
+	for _, c := range r.components {
+		if c.opts.Generational && !c.opts.Optional {
+			t.add(c.gen.Load(), c.hasGen.Load())
 		}
 	}
-	g.judged = now
+	met := t.met()
+	switch {
+	case met:
+		g.badSince = never
+		g.everMet = true
+	case g.met || g.badSince == never:
+		g.badSince = now
+	}
+	g.met, g.reported, g.judged = met, !t.silent, now
+	if at := g.deadline(); at > now {
+		r.wakeBy(at)
+	}
 }
 
-func (g *generations) holds(components []*Component) (met bool, members int) {
-	met = true
-	var first uint64
-	for _, c := range components {
-		if !c.opts.Generational || c.opts.Optional {
-			continue
-		}
-		n, has := c.gen.Load(), c.hasGen.Load()
-		if members == 0 {
-			first = n
-		}
-		members++
-		if !has || n < g.floor || g.policy.Agree && n != first {
-			met = false
-		}
+// tally is the policy itself, fed with one member after the other. The
+// registry and Snapshot.ReadyWithout use the same one.
+type tally struct {
+	agree   bool
+	floor   uint64
+	members int
+	first   uint64
+	silent  bool // a member has reported no generation
+	behind  bool // a member is below the floor or differs
+}
+
+func (t *tally) add(n uint64, has bool) {
+	if !has {
+		t.silent = true
 	}
-	return met, members
+	if t.members == 0 {
+		t.first = n
+	}
+	t.members++
+	if n < t.floor || t.agree && n != t.first {
+		t.behind = true
+	}
+}
+
+// met is false for a policy that asks something of nobody: an empty set does
+// not agree by accident.
+func (t *tally) met() bool {
+	if t.members == 0 {
+		return !t.agree && t.floor == 0
+	}
+	return !t.silent && !t.behind
 }

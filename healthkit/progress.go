@@ -37,7 +37,7 @@ func (r *Registry) Progress(name string, limit time.Duration) (*Progress, error)
 	if limit <= 0 {
 		return nil, fmt.Errorf("register progress token %q: %w: limit %v", name, ErrOptions, limit)
 	}
-	r.mu.Lock()
+	now := r.lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return nil, fmt.Errorf("register progress token %q: %w", name, ErrClosed)
@@ -46,7 +46,6 @@ func (r *Registry) Progress(name string, limit time.Duration) (*Progress, error)
 	if found {
 		return nil, fmt.Errorf("register progress token %q: %w", name, ErrDuplicate)
 	}
-	now := r.now()
 	t := &Progress{r: r, name: name, limit: limit, since: now}
 	t.deadline.Store(now + int64(limit))
 	r.tokens = slices.Insert(r.tokens, i, t)
@@ -77,12 +76,11 @@ func (t *Progress) Idle() {
 // resume makes the registry look at a token that was idle or stuck.
 func (t *Progress) resume() {
 	r := t.r
-	r.mu.Lock()
+	now := r.lock()
 	defer r.mu.Unlock()
 	if t.closed {
 		return
 	}
-	now := r.now()
 	if at := t.deadline.Load(); at > now {
 		r.wakeBy(at)
 		if t.stuck {
@@ -96,13 +94,12 @@ func (t *Progress) resume() {
 // idempotent.
 func (t *Progress) Close() {
 	r := t.r
-	r.mu.Lock()
+	now := r.lock()
 	defer r.mu.Unlock()
 	if t.closed {
 		return
 	}
 	t.closed = true
-	now := r.now()
 	if t.stuck {
 		t.setStuck(false, now)
 	}

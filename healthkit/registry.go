@@ -91,10 +91,11 @@ type Registry struct {
 	phaseReason string
 	firstReady  int64 // time from base to the first readiness
 	timer       *time.Timer
-	watchers    map[*watcher]struct{}
+	watchers    []*watcher
 	drainOnce   sync.Once
 	closed      bool
-	done        chan struct{}
+	done        chan struct{} // closed by Close
+	finished    chan struct{} // closed when the last check has ended after Close
 	runners     sync.WaitGroup
 	running     map[*Component]struct{} // checks whose function is running
 }
@@ -106,9 +107,9 @@ func New(cfg Config) *Registry {
 		base:     time.Now(),
 		byName:   make(map[string]*Component),
 		expect:   make(map[string]bool),
-		watchers: make(map[*watcher]struct{}),
 		running:  make(map[*Component]struct{}),
 		done:     make(chan struct{}),
+		finished: make(chan struct{}),
 		empty:    make(chan struct{}, 1),
 	}
 	for _, name := range cfg.Expect {
@@ -131,6 +132,17 @@ func New(cfg Config) *Registry {
 // now is the monotonic time since the registry was made. One clock read of
 // the cheap kind: time.Since reads no wall clock.
 func (r *Registry) now() int64 { return int64(time.Since(r.base)) }
+
+// lock takes the lock and applies what the clock has changed until now, so that
+// no report, move or registration is judged against a verdict that has expired.
+func (r *Registry) lock() (now int64) {
+	r.mu.Lock()
+	now = r.now()
+	if now >= r.wake.Load() {
+		r.settle(now)
+	}
+	return now
+}
 
 // at turns a kept time into a wall time.
 func (r *Registry) at(t int64) time.Time { return r.base.Add(time.Duration(t)) }
@@ -184,22 +196,22 @@ func (r *Registry) Register(name string, opts Options) (*Component, error) {
 	c := &Component{r: r, name: name, opts: opts}
 	c.rec.Store(&unreported)
 	c.expires.Store(never)
-	r.mu.Lock()
+	now := r.lock()
 	defer r.mu.Unlock()
-	if err := r.add(c); err != nil {
+	if err := r.add(c, now); err != nil {
 		return nil, fmt.Errorf("register component %q: %w", name, err)
 	}
 	return c, nil
 }
 
-func (r *Registry) add(c *Component) error {
+// add takes a component in; the caller holds the lock.
+func (r *Registry) add(c *Component, now int64) error {
 	if r.closed {
 		return ErrClosed
 	}
 	if r.byName[c.name] != nil {
 		return ErrDuplicate
 	}
-	now := r.now()
 	c.since = now
 	c.genSince = now
 	i, _ := slices.BinarySearchFunc(r.components, c.name, func(o *Component, n string) int { return strings.Compare(o.name, n) })
@@ -241,7 +253,7 @@ func (r *Registry) remove(c *Component, now int64) {
 func (r *Registry) changed(now int64) {
 	r.version.Store(r.version.Load() + 1)
 	r.decide(now)
-	for w := range r.watchers {
+	for _, w := range r.watchers {
 		w.poke()
 	}
 }
@@ -273,7 +285,7 @@ func (r *Registry) setPhase(p Phase, reason string, now int64) {
 // advance moves the lifecycle. A move to the phase that is already there does
 // nothing, so two callers may both ask for it.
 func (r *Registry) advance(to Phase, reason string) error {
-	r.mu.Lock()
+	now := r.lock()
 	defer r.mu.Unlock()
 	from := Phase(r.phase.Load())
 	if from == to {
@@ -282,7 +294,6 @@ func (r *Registry) advance(to Phase, reason string) error {
 	if !to.mayFollow(from) {
 		return fmt.Errorf("from %s to %s: %w", from, to, ErrPhase)
 	}
-	now := r.now()
 	r.setPhase(to, reason, now)
 	r.changed(now)
 	return nil
@@ -326,19 +337,17 @@ func (r *Registry) arm() {
 
 // catchUp applies what the clock alone has changed.
 func (r *Registry) catchUp() {
-	r.mu.Lock()
+	now := r.lock()
 	defer r.mu.Unlock()
-	r.settle(r.now())
+	if now < r.wake.Load() {
+		// The timer may have fired for a deadline that has moved since.
+		r.arm()
+	}
 }
 
 // settle applies expiries, hysteresis that ran out, missed ticks and the grace
 // of generations, up to now. The caller holds the lock.
 func (r *Registry) settle(now int64) {
-	if now < r.wake.Load() {
-		// The timer can fire for a deadline that was moved; it must be set again.
-		r.arm()
-		return
-	}
 	next := int64(never)
 	dirty := false
 	for _, c := range r.components {
@@ -370,28 +379,26 @@ func (r *Registry) settle(now int64) {
 // checks are cancelled and no new one starts. It waits for check functions that
 // are running until ctx ends; the error then names them. It is idempotent.
 func (r *Registry) Close(ctx context.Context) error {
-	r.mu.Lock()
+	now := r.lock()
 	if !r.closed {
 		r.closed = true
 		if r.timer != nil {
 			r.timer.Stop()
 		}
-		now := r.now()
 		for p := Phase(r.phase.Load()); p < PhaseStopped; p = Phase(r.phase.Load()) {
 			r.setPhase(max(PhaseLameDuck, p+1), "closed", now)
 		}
 		r.changed(now)
 		close(r.done)
+		go func() {
+			r.runners.Wait()
+			close(r.finished)
+		}()
 	}
 	r.mu.Unlock()
 
-	finished := make(chan struct{})
-	go func() {
-		r.runners.Wait()
-		close(finished)
-	}()
 	select {
-	case <-finished:
+	case <-r.finished:
 		return nil
 	case <-ctx.Done():
 	}
@@ -400,6 +407,9 @@ func (r *Registry) Close(ctx context.Context) error {
 	var names []string
 	for c := range r.running {
 		names = append(names, c.name)
+	}
+	if len(names) == 0 {
+		return nil // the runners are on their way out
 	}
 	slices.Sort(names)
 	return fmt.Errorf("close: waited for running checks %s: %w", strings.Join(names, ", "), context.Cause(ctx))

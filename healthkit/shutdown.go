@@ -35,7 +35,7 @@ type ShutdownPlan struct {
 type ShutdownReport struct {
 	// LameDuck, CloseWait and Finish are how long the steps took.
 	LameDuck, CloseWait, Finish time.Duration
-	// CutShort tells whether LameDuck or CloseWait was shortened.
+	// CutShort tells whether LameDuck, CloseWait or HealthLinger was shortened.
 	CutShort bool
 	// Aborted is the number of requests inside Middleware that were in flight
 	// when the budget ran out.
@@ -89,8 +89,8 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 	if err := r.MarkStopped(); err != nil {
 		errs = append(errs, err)
 	}
-	if plan.Health != nil {
-		pause(ctx, plan.HealthLinger)
+	if plan.Health != nil && !pause(ctx, plan.HealthLinger) {
+		report.CutShort = true
 	}
 	if err := r.Close(ctx); err != nil {
 		errs = append(errs, err)
@@ -143,7 +143,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // Middleware counts the requests in flight and, once the process drains, sets
 // Connection: close on every answer. Wrap the handler of every server that
-// takes requests, outermost; do not wrap the probes.
+// takes requests, outermost; do not wrap the probes. An answer to a request
+// that came before the drain carries the header only once the server itself is
+// shutting down.
 func (r *Registry) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.inflight.Add(1)

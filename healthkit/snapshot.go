@@ -2,6 +2,7 @@ package healthkit
 
 import (
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -110,12 +111,11 @@ func (s *Snapshot) Degraded() bool {
 
 // Component returns the status of the named component.
 func (s *Snapshot) Component(name string) (ComponentStatus, bool) {
-	for _, c := range s.Components {
-		if c.Name == name {
-			return c, true
-		}
+	i, ok := slices.BinarySearchFunc(s.Components, name, func(c ComponentStatus, n string) int { return strings.Compare(c.Name, n) })
+	if !ok {
+		return ComponentStatus{}, false
 	}
-	return ComponentStatus{}, false
+	return s.Components[i], true
 }
 
 // ReadyWithout judges readiness as if the named components were not there. It
@@ -132,7 +132,7 @@ func (s *Snapshot) ReadyWithout(names ...string) (ready bool, unknown []string) 
 		return false, unknown
 	}
 	required := 0
-	met, first, members := true, uint64(0), 0
+	t := tally{agree: s.Generations.Agree, floor: s.Generations.AtLeast}
 	for _, c := range s.Components {
 		if slices.Contains(names, c.Name) {
 			continue
@@ -144,15 +144,8 @@ func (s *Snapshot) ReadyWithout(names ...string) (ready bool, unknown []string) 
 			continue
 		}
 		required++
-		if !c.Generational {
-			continue
-		}
-		if members == 0 {
-			first = c.Generation
-		}
-		members++
-		if !c.HasGeneration || c.Generation < s.Generations.AtLeast || s.Generations.Agree && c.Generation != first {
-			met = false
+		if c.Generational {
+			t.add(c.Generation, c.HasGeneration)
 		}
 	}
 	for _, n := range s.Missing {
@@ -163,7 +156,7 @@ func (s *Snapshot) ReadyWithout(names ...string) (ready bool, unknown []string) 
 	if required == 0 && !s.allowEmpty {
 		return false, unknown
 	}
-	return met || s.Generations.Tolerated, unknown
+	return t.met() || s.Generations.Tolerated && t.members > 0 && !t.silent, unknown
 }
 
 // Snapshot returns the current snapshot. It builds one only when something has

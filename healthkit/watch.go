@@ -3,6 +3,7 @@ package healthkit
 import (
 	"context"
 	"iter"
+	"slices"
 )
 
 // watcher is one Watch. Its channel holds at most one token: "there is
@@ -25,11 +26,11 @@ func (r *Registry) Watch(ctx context.Context) iter.Seq[*Snapshot] {
 	return func(yield func(*Snapshot) bool) {
 		w := &watcher{news: make(chan struct{}, 1)}
 		r.mu.Lock()
-		r.watchers[w] = struct{}{}
+		r.watchers = append(r.watchers, w)
 		r.mu.Unlock()
 		defer func() {
 			r.mu.Lock()
-			delete(r.watchers, w)
+			r.watchers = slices.DeleteFunc(r.watchers, func(o *watcher) bool { return o == w })
 			r.mu.Unlock()
 		}()
 		var last uint64
