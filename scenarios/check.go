@@ -19,7 +19,7 @@ const (
 	maxSessions = 10_000_000
 	maxRoutes   = 10_000
 	maxCount    = 1000 // probes in a row
-	maxAbout    = 2000 // characters
+	maxAbout    = 2000 // bytes
 	minInterval = 10 * time.Millisecond
 )
 
@@ -40,9 +40,7 @@ func (s *Scenario) check(report func(path, message, hint string)) {
 	if !slug.MatchString(s.Name) {
 		report("name", "bad name of a scenario: "+quote(s.Name), slugHint)
 	}
-	if len(s.About) > maxAbout {
-		report("about", fmt.Sprintf("about is longer than %d characters", maxAbout), "")
-	}
+	checkAbout("about", s.About, report)
 	if p := s.Target.Refproxy; p != nil {
 		within("target.refproxy.sessions", p.Sessions, 1, maxSessions, "")
 		within("target.refproxy.routes", p.Routes, 1, maxRoutes, "")
@@ -60,8 +58,18 @@ func (s *Scenario) check(report func(path, message, hint string)) {
 	if !slices.Contains(policies, s.Balancer.Policy) {
 		report("balancer.policy", "no balancer policy "+quote(s.Balancer.Policy), didYouMean(s.Balancer.Policy, policies))
 	}
-	s.checkDesigns(report)
-	s.checkGates(report)
+	if s.checkDesigns(report) { // else who a gate is for cannot be told
+		s.checkGates(report)
+	}
+}
+
+func checkAbout(path, text string, report func(path, message, hint string)) {
+	switch {
+	case len(text) > maxAbout:
+		report(path, fmt.Sprintf("%s is longer than %d bytes", path, maxAbout), "two or three lines are enough")
+	case !printable(text):
+		report(path, path+" holds a character that cannot be printed", "remove it")
+	}
 }
 
 func (s *Scenario) checkLoad(report func(path, message, hint string)) {
@@ -146,7 +154,9 @@ func (s *Scenario) checkAction(report func(path, message, hint string), within f
 	}
 }
 
-func (s *Scenario) checkDesigns(report func(path, message, hint string)) {
+// checkDesigns reports whether every design has a name of its own.
+func (s *Scenario) checkDesigns(report func(path, message, hint string)) (named bool) {
+	named = true
 	if len(s.Designs) == 0 {
 		report("designs", "designs is empty", "one of: "+strings.Join(builtinNames(), ", "))
 	}
@@ -155,19 +165,20 @@ func (s *Scenario) checkDesigns(report func(path, message, hint string)) {
 		d, path := &s.Designs[i], fmt.Sprintf("designs[%d]", i)
 		if !slug.MatchString(d.Name) {
 			report(join(path, "name"), "bad name of a design: "+quote(d.Name), slugHint)
+			named = false
 		}
 		if seen[d.Name] {
 			report(join(path, "name"), "two designs are called "+quote(d.Name), "rename one of them")
+			named = false
 		}
 		seen[d.Name] = true
 		d.check(path, report)
 	}
+	return named && len(s.Designs) > 0
 }
 
 func (d *Design) check(path string, report func(path, message, hint string)) {
-	if len(d.About) > maxAbout {
-		report(join(path, "about"), fmt.Sprintf("%s.about is longer than %d characters", path, maxAbout), "")
-	}
+	checkAbout(join(path, "about"), d.About, report)
 	if drain := d.LameDuck + d.CloseFor; d.StopGrace <= drain {
 		report(join(path, "stop_grace"), fmt.Sprintf("design %s is killed in mid-drain: stop_grace %v, lame_duck + close_for %v", quote(d.Name), d.StopGrace, drain),
 			"stop_grace must be longer, such as "+(drain+2*time.Second).String())

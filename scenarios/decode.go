@@ -44,6 +44,7 @@ func (d *decoder) mapping(n *node, path string, keys ...key) {
 		d.mismatch(n, path, "a mapping", "write its keys on lines below it, indented")
 		return
 	}
+	meant := map[string]bool{} // keys that are there, but for a slip
 	names := make([]string, len(keys))
 	for i, k := range keys {
 		names[i] = k.name
@@ -55,11 +56,13 @@ func (d *decoder) mapping(n *node, path string, keys ...key) {
 				where = " in " + path
 			}
 			d.problem(f.line, f.column, "unknown key "+quote(f.key)+where, didYouMean(f.key, names))
+			meant[near(f.key, names)] = true
 		}
 	}
 	for _, k := range keys {
 		v := n.get(k.name)
 		switch {
+		case v == nil && k.required && meant[k.name]:
 		case v == nil && k.required:
 			d.problem(n.line, n.column, join(path, k.name)+" is missing", "")
 		case v == nil:

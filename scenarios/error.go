@@ -134,7 +134,7 @@ func distance(a, b string) int {
 // didYouMean is a hint: the near candidate, or all of them.
 func didYouMean(name string, candidates []string) string {
 	if c := near(name, candidates); c != "" {
-		return "did you mean " + c + "?"
+		return "did you mean " + quote(c) + "?"
 	}
-	return "one of: " + strings.Join(candidates, ", ")
+	return "one of: " + quoteAll(candidates)
 }

@@ -84,6 +84,8 @@ func (d *decoder) variables(root *node, s *Scenario, given map[string]string) {
 				d.problem(f.line, f.column, "bad name of a variable: "+quote(f.key), "up to 40 lower-case letters, digits and _, a letter first")
 			case f.value.kind == mapping || f.value.kind == sequence || f.value.kind == null:
 				d.mismatch(f.value, "vars."+f.key, "a default: text, a number or a boolean", "")
+			case !printable(f.value.value):
+				d.problem(f.value.line, f.value.column, "vars."+f.key+" holds a character that cannot be printed", "")
 			case strings.Contains(f.value.value, "${"):
 				d.problem(f.value.line, f.value.column, "vars."+f.key+" refers to another variable", "vars cannot be made of vars: write the value")
 			}
@@ -100,6 +102,8 @@ func (d *decoder) variables(root *node, s *Scenario, given map[string]string) {
 			d.problem(0, 0, "the scenario has no variable "+quote(name), "it declares none: vars: {"+quote(name)+": its default}")
 		case !known:
 			d.problem(0, 0, "the scenario has no variable "+quote(name), didYouMean(name, declared))
+		case !printable(given[name]):
+			d.problem(0, 0, "the value of variable "+name+" holds a character that cannot be printed", "")
 		case strings.Contains(given[name], "${"):
 			d.problem(0, 0, "the value of variable "+name+" refers to another variable", "write the value")
 		default:
@@ -127,14 +131,15 @@ func (s *Scenario) Length() time.Duration { return s.Phases.Window.To }
 // k from 1, lies before the end of the load.
 func (s *Scenario) Planned() uint64 { return hits(s.Load.Rate, s.Length()) }
 
-// hits is the number of k >= 1 with k/rate < length. The product is rounded to a
-// millionth of a hit first: 0.1 s at 30/s are 3 intervals, whatever the float says.
+// hits is the number of k >= 1 whose intended time k/rate, rounded to a nanosecond, lies
+// before length.
 func hits(rate float64, length time.Duration) uint64 {
-	intervals := math.Round(rate*length.Seconds()*1e6) / 1e6
-	if !(intervals > 1) {
-		return 0
+	period := float64(time.Second) / rate
+	n := math.Floor(float64(length)/period) + 1
+	for n > 0 && math.Round(n*period) >= float64(length) {
+		n--
 	}
-	return uint64(math.Ceil(intervals)) - 1
+	return uint64(n)
 }
 
 // Overrides are the parts of a scenario that a command line may change. Nil leaves one
@@ -182,7 +187,7 @@ func (s *Scenario) WithDesigns(names []string) error {
 		problems = append(problems, &Error{File: s.File, Message: message, Hint: hint})
 	}
 	if len(names) == 0 {
-		refuse("no design chosen", "one of: "+strings.Join(s.knownDesigns(), ", "))
+		refuse("no design chosen", "one of: "+quoteAll(s.knownDesigns()))
 	}
 	var chosen []Design
 	for i, name := range names {

@@ -102,7 +102,11 @@ func (d *decoder) limit(n *node, path, metric string, to *Limit) {
 		}
 	case Duration:
 		if _, err := time.ParseDuration(n.value); err != nil && n.kind != mapping && n.kind != sequence {
-			d.mismatch(n, path, "a duration, as "+metric+" is", durationHint(n.value))
+			hint := durationHint(n.value)
+			if whole.MatchString(n.value) {
+				hint = fmt.Sprintf("say %sms or %ss, whichever is meant", n.value, n.value)
+			}
+			d.mismatch(n, path, "a duration, as "+metric+" is", hint)
 			return
 		}
 		var v time.Duration

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -128,7 +129,10 @@ func (s *source) tree(data []byte) *node {
 func (s *source) characters() bool {
 	before := len(s.problems)
 	for i, line := range s.lines {
-		switch control := strings.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }); {
+		control := strings.IndexFunc(line, func(r rune) bool {
+			return unicode.IsControl(r) && r != '\t' || unicode.Is(unicode.Bidi_Control, r)
+		})
+		switch {
 		case !utf8.ValidString(line):
 			valid := 0
 			for valid < len(line) {
@@ -145,7 +149,7 @@ func (s *source) characters() bool {
 			return false
 		case control >= 0:
 			s.problem(i+1, utf8.RuneCountInString(line[:control])+1,
-				fmt.Sprintf("control character %q", line[control]), "remove it")
+				fmt.Sprintf("control character %+q", []rune(line[control:])[0]), "remove it")
 		case strings.Contains(line[:len(line)-len(strings.TrimLeft(line, " \t"))], "\t") && strings.TrimSpace(line) != "":
 			s.problem(i+1, strings.Index(line, "\t")+1, "a tab in the indentation", "indent with spaces")
 		}
@@ -255,6 +259,9 @@ func (s *source) convert(from ast.Node, depth int) *node {
 		n.kind = null
 	case *ast.StringNode:
 		n.kind, n.value = text, from.Value
+		if tk.Type == token.StringType && decimal.MatchString(n.value) {
+			n.kind = number // the parser takes a number that is too large for text
+		}
 	case *ast.LiteralNode:
 		n.kind, n.value = text, from.Value.Value
 	case *ast.BoolNode:
@@ -339,6 +346,23 @@ func quote(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
+// printable reports whether a text can be shown as it is: printable characters, lines
+// and tabs.
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return !unicode.IsPrint(r) && r != '\n' && r != '\t'
+	})
+}
+
+// quoteAll shows several values of a file in a message.
+func quoteAll(all []string) string {
+	quoted := make([]string, len(all))
+	for i, s := range all {
+		quoted[i] = quote(s)
+	}
+	return strings.Join(quoted, ", ")
+}
+
 var (
 	plain    = regexp.MustCompile(`^[A-Za-z0-9._/%+-]+$`)
 	variable = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
@@ -377,10 +401,11 @@ func (s *source) fill(n *node, vars map[string]string) {
 		if !known {
 			hint := "declare it: vars: {" + name + ": its default}"
 			if !variable.MatchString(name) {
+				// Also keeps whatever the name holds out of the hint above.
 				hint = "a variable's name is lower-case letters, digits and _"
 			}
 			if c := near(name, slices.Sorted(maps.Keys(vars))); c != "" {
-				hint = "did you mean ${" + c + "}?"
+				hint = "did you mean ${" + quote(c) + "}?"
 			}
 			s.problem(n.line, n.column, "no variable "+quote(name)+" in vars", hint)
 			return

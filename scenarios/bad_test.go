@@ -1,0 +1,241 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// good is a scenario that the bad ones are made from, one change each.
+const good = `name: base
+about: A scenario to spoil.
+vars:
+  rate: 1000
+target:
+  refproxy:
+    sessions: 30000
+    sync_rate: 10000
+    routes: 10
+    upstream_latency: 2ms
+replicas: 3
+load:
+  rate: ${rate}
+  timeout: 1s
+  streams:
+    keepalive-get: 40
+    keepalive-post: 40
+    newconn-get: 20
+  deny: 2%
+phases:
+  quiet: {from: 1s, to: 4s}
+  window: {from: 4s, to: 24s}
+action:
+  kind: rollout
+  timeout: 60s
+rolling:
+  max_surge: 1
+  max_unavailable: 0
+balancer:
+  policy: round-robin
+trials: 1
+designs:
+  - naive
+  - name: own
+    from: stack-aware
+    signal:
+      interval: 500ms
+    lame_duck: 2s
+gates:
+  - design: own
+    metric: success_rate
+    op: ">="
+    limit: 99.9%
+positive_controls: [naive]
+`
+
+// spoil replaces the one occurrence of old in good. A « in the replacement marks where
+// the problem is; without one it is in no line.
+func spoil(t *testing.T, old, new string) (text string, line, column int) {
+	t.Helper()
+	if n := strings.Count(good, old); n != 1 {
+		t.Fatalf("%q is in the good scenario %d times", old, n)
+	}
+	text = strings.Replace(good, old, new, 1)
+	before, after, marked := strings.Cut(text, "«")
+	if !marked {
+		return text, 0, 0
+	}
+	return before + after, strings.Count(before, "\n") + 1, utf8.RuneCountInString(before[strings.LastIndex(before, "\n")+1:]) + 1
+}
+
+// badScenarios: the change, and what is said about it. schema says that the JSON Schema
+// refuses it too, so that an editor can show it.
+var badScenarios = []struct {
+	name          string
+	old, new      string
+	message, hint string
+	schema        bool
+}{
+	// Keys and structure.
+	{"unknown key", "replicas: 3", "«replcas: 4\nreplicas: 3", "unknown key replcas", "did you mean replicas?", true},
+	{"unknown key far from any", "replicas: 3", "«colour: red\nreplicas: 3", "unknown key colour", "one of: name, about,", true},
+	{"unknown nested key", "  timeout: 1s", "  «time_out: 1s", "unknown key time_out in load", "did you mean timeout?", true},
+	{"key with hostile characters", "replicas: 3", "«\"re\\ePlicas\": 4\nreplicas: 3", `unknown key "re\x1bPlicas"`, "", false},
+	{"duplicate key", "replicas: 3", "replicas: 3\n«replicas: 4", "key replicas is here twice, first in line 11", "remove one of them", false},
+	{"duplicate nested key", "  timeout: 1s", "  timeout: 1s\n  «timeout: 2s", "key timeout is here twice", "remove one", false},
+	{"missing key", "replicas: 3\n", "", "replicas is missing", "", true},
+	{"missing nested key", "    sessions: 30000\n    sync_rate", "    «sync_rate", "target.refproxy.sessions is missing", "", true},
+	{"key without value", "replicas: 3", "«replicas:", "replicas has no value", "give it one, or remove the key", true},
+	{"scalar for a mapping", "phases:\n  quiet: {from: 1s, to: 4s}\n  window: {from: 4s, to: 24s}", "phases: «24s", "phases must be a mapping, not 24s (text)", "indented", true},
+	{"mapping for a list", "positive_controls: [naive]", "positive_controls: «{naive: true}", "positive_controls must be a list, not a mapping", "after a dash", true},
+	{"list for a scalar", "replicas: 3", "replicas: «[3]", "replicas must be a whole number, not a list", "", true},
+	{"tab", "  timeout: 1s", "«\ttimeout: 1s", "a tab in the indentation", "indent with spaces", false},
+	{"second document", "positive_controls: [naive]\n", "positive_controls: [naive]\n«---\nname: more\n", "a second document", "a file of its own", false},
+	{"anchor", "replicas: 3", "replicas: «&n 3", "anchors and aliases are not supported", "write the value out", false},
+	{"alias", "replicas: 3", "replicas: «*n", "anchors and aliases are not supported", "write the value out", false},
+	{"merge key", "  timeout: 1s", "  «<<: {timeout: 1s}", "anchors and aliases are not supported", "write the value out", false},
+	{"tag", "replicas: 3", "replicas: «!!int 3", "tags are not supported", "remove !!int", false},
+	{"no YAML", "replicas: 3\nload", "replicas: [3\n«load", "not valid YAML", "", false},
+	{"control character", "A scenario to spoil.", "A «\x1b[31mred", "control character", "remove it", false},
+
+	// Types and units.
+	{"text for a number", "replicas: 3", "replicas: «three", "replicas must be a whole number, not three (text)", "", true},
+	{"quoted number", "replicas: 3", "replicas: «\"3\"", "replicas must be a whole number, not 3 (text)", "remove the quotes", true},
+	{"fraction for a whole number", "replicas: 3", "replicas: «2.5", "replicas must be a whole number, not 2.5", "", true},
+	{"boolean for a number", "replicas: 3", "replicas: «true", "replicas must be a whole number, not true", "", true},
+	{"number for text", "name: base", "name: «12", "name must be text, not 12", `put it in quotes: "12"`, true},
+	{"hexadecimal", "replicas: 3", "replicas: «0x3", "replicas must be a whole number", "", false},
+	{"octal", "replicas: 3", "replicas: «010", "replicas must be a whole number", "", false},
+	{"out of range", "replicas: 3", "replicas: «99999999999999999999", "replicas is out of range", "", true},
+	{"NaN", "    sync_rate: 10000", "    sync_rate: «.nan", "sync_rate must be a finite decimal number, not .nan", "", false},
+	{"infinity", "    sync_rate: 10000", "    sync_rate: «.inf", "sync_rate must be a finite decimal number, not .inf", "", false},
+	{"overflow to infinity", "    sync_rate: 10000", "    sync_rate: «1e999", "sync_rate must be a finite decimal number", "", false},
+	{"grouped digits", "    sync_rate: 10000", "    sync_rate: «10,000", "sync_rate must be a finite decimal number", "write 10000", true},
+	{"duration without unit", "  timeout: 1s", "  timeout: «5", "load.timeout: 5 has no unit", "say 5s", true},
+	{"duration with a long unit", "  timeout: 1s", "  timeout: «5 seconds", `load.timeout: "5 seconds" is not a duration`, "say 5s", true},
+	{"duration that is none", "  timeout: 1s", "  timeout: «soon", "load.timeout: soon is not a duration", "such as 250ms, 5s or 2m", true},
+	{"negative duration", "  timeout: 1s", "  timeout: «-1s", "load.timeout must not be negative", "", true},
+	{"zero duration", "  timeout: 1s", "  timeout: «0s", "load.timeout must be longer than 0s", "such as 1s", false},
+	{"endless duration", "  timeout: 60s", "  timeout: «10000h", "longer than 24h", "", false},
+	{"share above a half", "deny: 2%", "deny: «60%", "load.deny must be 0..0.5, not 0.6", "such as 2%", false},
+	{"share with a space", "deny: 2%", "deny: «2 %", "load.deny must be a share", "say 2%", true},
+
+	// Load.
+	{"negative rate", "rate: ${rate}", "rate: «-1000", "load.rate must be more than 0, not -1000", "requests a second", true},
+	{"rate 0", "rate: ${rate}", "rate: «0", "load.rate must be more than 0, not 0", "requests a second", true},
+	{"rate with a unit", "rate: ${rate}", "rate: «1000rps", "load.rate must be a finite decimal number", "write the number alone", true},
+	{"rate too high", "rate: ${rate}", "rate: «100001", "load.rate must be at most 100000", "", true},
+	{"too many requests", "rate: ${rate}\n  timeout: 1s\n  streams:\n    keepalive-get: 40\n    keepalive-post: 40\n    newconn-get: 20\n  deny: 2%\nphases:\n  quiet: {from: 1s, to: 4s}\n  window: {from: 4s, to: 24s}",
+		"rate: «50000\nphases:\n  quiet: {from: 1s, to: 4s}\n  window: {from: 4s, to: 2h}", "more than 100000000", "lower the rate or shorten the window", false},
+	{"unknown stream", "    newconn-get: 20", "    «newconn-post: 20", "unknown key newconn-post in load.streams", "did you mean newconn-get?", true},
+	{"negative weight", "    newconn-get: 20", "    newconn-get: «-1", "load.streams.newconn-get must be 0..10000, not -1", "", true},
+	{"no weight", "  streams:\n    keepalive-get: 40\n    keepalive-post: 40\n    newconn-get: 20", "  streams:\n    «keepalive-get: 0", "no stream with a weight above 0", "such as keepalive-get: 40", false},
+
+	// Phases.
+	{"overlapping phases", "window: {from: 4s, to: 24s}", "window: «{from: 3s, to: 24s}", "phases overlap: quiet lasts until 4s, window starts at 3s", "start the window at 4s or later", false},
+	{"quiet after the window", "quiet: {from: 1s, to: 4s}", "quiet: «{from: 30s, to: 34s}", "phases.quiet comes after phases.window", "nothing fails before the action", false},
+	{"no quiet phase", "  quiet: {from: 1s, to: 4s}\n  window", "  «window", "phases.quiet is missing", "", true},
+	{"window backwards", "window: {from: 4s, to: 24s}", "window: «{from: 24s, to: 4s}", "phases.window ends at 4s, not after its start at 24s", "to: later than from:", false},
+	{"empty quiet", "quiet: {from: 1s, to: 4s}", "quiet: «{from: 1s, to: 1s}", "phases.quiet ends at 1s", "", false},
+	{"window too short for a request", "window: {from: 4s, to: 24s}", "window: «{from: 4000100us, to: 4000200us}", "no request in it", "make it longer", false},
+
+	// Target, action, rolling.
+	{"no sessions", "sessions: 30000", "sessions: «0", "target.refproxy.sessions must be 1..10000000, not 0", "", true},
+	{"negative sync rate", "sync_rate: 10000", "sync_rate: «-5", "target.refproxy.sync_rate must be more than 0, not -5", "records a second", true},
+	{"sync for days", "sync_rate: 10000", "sync_rate: «0.01", "an instance would sync for 3e+06 s", "raise sync_rate", false},
+	{"negative replicas", "replicas: 3", "replicas: «-1", "replicas must be 1..100, not -1", "", true},
+	{"unknown action", "kind: rollout", "kind: «rolout", "action.kind must be one of none, rollout, restart, scale, not rolout", "did you mean rollout?", true},
+	{"scale to the same number", "kind: rollout", "kind: scale\n  to: «3", "action.to is 3, which is what replicas already is", "another number", false},
+	{"scale to nothing said", "kind: rollout", "«kind: scale", "action.to is missing", "such as to: 5", false},
+	{"scale below none", "kind: rollout", "kind: scale\n  to: «-1", "action.to must be 0..100, not -1", "", true},
+	{"to of a rollout", "kind: rollout", "kind: rollout\n  to: «5", "action.to is for kind: scale, not for rollout", "remove it", false},
+	{"rolling 0/0", "  max_surge: 1", "  «max_surge: 0", "no instance can ever be replaced", "set one of them to 1", false},
+	{"negative surge", "max_surge: 1", "max_surge: «-1", "rolling.max_surge must be 0..100, not -1", "", true},
+	{"unknown policy", "round-robin", "«random", "balancer.policy must be one of round-robin, least-connections, not random", "", true},
+	{"no trials", "trials: 1", "trials: «0", "trials must be 1..100, not 0", "", true},
+
+	// Designs.
+	{"unknown builtin design", "  - naive\n", "  - «niave\n", "no builtin design niave", "did you mean naive?", true},
+	{"design from nowhere", "from: stack-aware", "from: «stackaware", "no builtin design stackaware", "did you mean stack-aware?", true},
+	{"two designs of a name", "name: own", "name: «naive", "two designs are called naive", "rename one", false},
+	{"hostile name of a design", "name: own", "name: «\"../own\"", "bad name of a design: ../own", "lower-case letters", true},
+	{"design named like a flag", "name: own", "name: «--keep", "bad name of a design: --keep", "no dash first", true},
+	{"hostile name of a scenario", "name: base", "name: «<b>base</b>", `bad name of a scenario: "<b>base</b>"`, "lower-case letters", true},
+	{"empty name", "name: base", "name: «\"\"", `bad name of a scenario: ""`, "1 to 40", true},
+	{"long name", "name: base", "name: «" + strings.Repeat("a", 41), "bad name of a scenario", "1 to 40", true},
+	{"killed in mid-drain", "    lame_duck: 2s", "    lame_duck: 4600ms\n    stop_grace: «5s", "killed in mid-drain: stop_grace 5s, lame_duck + close_for 5s", "such as 7s", false},
+	{"unknown health", "    lame_duck: 2s", "    health: «aware", "designs[1].health must be one of none, naive, pull, stack-aware, not aware", "", true},
+	{"signal none with an interval", "      interval: 500ms", "      kind: none\n      «interval: 500ms", "interval means nothing with kind: none", "remove it", false},
+	{"hostile names in a hint", "  - naive\n  - name: own", "  - naive\n  - name: «\"o\\ewn\"", `bad name of a design: "o\x1bwn"`, "lower-case letters", false},
+	{"probing too often", "interval: 500ms", "interval: «1ms", "interval must be at least 10ms, not 1ms", "", false},
+	{"rise 0", "interval: 500ms", "rise: «0", "rise must be 1..1000, not 0", "answers in a row", true},
+	{"path of a tcp signal", "interval: 500ms", "kind: tcp\n      «path: /readyz", "path is for kind: http", "remove it", false},
+	{"path that is none", "interval: 500ms", "path: «readyz", "path must begin with /", "such as /readyz", false},
+	{"no designs", "designs:\n  - naive\n  - name: own\n    from: stack-aware\n    signal:\n      interval: 500ms\n    lame_duck: 2s\ngates:\n  - design: own\n    metric: success_rate\n    op: \">=\"\n    limit: 99.9%\npositive_controls: [naive]", "designs: «[]", "designs is empty", "one of: none, naive,", true},
+
+	// Gates and controls.
+	{"gate for no design", "design: own", "design: «fail-open", "the gate is for design fail-open, which the scenario does not run", "one of: naive, own", false},
+	{"unknown metric", "metric: success_rate", "metric: «sucess_rate", "no metric sucess_rate", "did you mean success_rate?", true},
+	{"unknown op", `op: ">="`, `op: «">"`, `gates[0].op must be one of >=, <=, not ">"`, "", true},
+	{"rate above 100 %", "limit: 99.9%", "limit: «99.9", "99.9 is more than 100 %", "say 99.9%", false},
+	{"duration for a rate", "limit: 99.9%", "limit: «250ms", "must be a share, as success_rate is, not 250ms", "", false},
+	{"number for a duration", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: lost_time\n    op: \"<=\"\n    limit: «250", "must be a duration, as lost_time is, not 250", "say 250ms or 250s", false},
+	{"percentage for a count", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: breaches\n    op: \"<=\"\n    limit: «1%", "must be a whole number, as breaches is a count", "", false},
+	{"negative limit", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: failed\n    op: \"<=\"\n    limit: «-1", "limit must not be negative", "", true},
+	{"gate twice", "positive_controls", "  - «{design: own, metric: success_rate, op: \">=\", limit: 99%}\npositive_controls", "a second limit on success_rate >= of design own", "remove one of them", false},
+	{"control that is no design", "[naive]", "[«pull]", "positive control pull is no design of the scenario", "one of: naive, own", false},
+	{"control of nothing", "kind: rollout\n  timeout: 60s\nrolling:\n  max_surge: 1\n  max_unavailable: 0\nbalancer:\n  policy: round-robin\ntrials: 1\ndesigns:\n  - naive\n  - name: own\n    from: stack-aware\n    signal:\n      interval: 500ms\n    lame_duck: 2s\ngates:\n  - design: own\n    metric: success_rate\n    op: \">=\"\n    limit: 99.9%\npositive_controls: [naive]", "kind: none\ndesigns: [naive]\npositive_controls: [«naive]", "a positive control where nothing happens", "remove it, or name an action", false},
+
+	// Variables.
+	{"unknown variable", "${rate}", "«${rte}", "no variable rte in vars", "did you mean ${rate}?", false},
+	{"unclosed variable", "${rate}", "«${rate", "${ without its }", "write ${name}", true},
+	{"bad name of a variable", "  rate: 1000\n", "  rate: 1000\n  «Rate-2: 1\n", "bad name of a variable: Rate-2", "a letter first", true},
+	{"variable of a variable", "  rate: 1000\n", "  rate: 1000\n  twice: «${rate}0\n", "vars.twice refers to another variable", "write the value", false},
+	{"structured variable", "  rate: 1000\n", "  rate: 1000\n  list: «[1]\n", "vars.list must be a default", "", true},
+}
+
+func TestParseRefusesBadScenarios(t *testing.T) {
+	if _, err := Parse("good.yaml", []byte(good), nil); err != nil {
+		t.Fatalf("the good scenario: %v", err)
+	}
+	sch := compiled(t)
+	if err := sch.Validate(asJSON(t, []byte(good))); err != nil {
+		t.Fatalf("the good scenario against the schema: %v", err)
+	}
+	for _, tt := range badScenarios {
+		t.Run(tt.name, func(t *testing.T) {
+			text, line, column := spoil(t, tt.old, tt.new)
+			s, err := Parse("bad.yaml", []byte(text), nil)
+			var problems Errors
+			if !errors.As(err, &problems) || s != nil {
+				t.Fatalf("got %v, %v; want problems", s, err)
+			}
+			first := problems[0]
+			if len(problems) != 1 {
+				t.Errorf("%d problems for one mistake:\n%v", len(problems), err)
+			}
+			if line > 0 && (first.Line != line || first.Column != column) {
+				t.Errorf("got %d:%d, want %d:%d:\n%v", first.Line, first.Column, line, column, err)
+			}
+			if !strings.Contains(first.Message, tt.message) || !strings.Contains(first.Hint, tt.hint) {
+				t.Errorf("got message %q and hint %q, want pieces %q and %q", first.Message, first.Hint, tt.message, tt.hint)
+			}
+			if want := fmt.Sprintf("bad.yaml:%d:%d: ", first.Line, first.Column); !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("the text does not begin with %q: %v", want, err)
+			}
+			if !strings.Contains(first.Excerpt, fmt.Sprintf("%5d | ", first.Line)) || strings.Count(first.Excerpt, "^") != 1 {
+				t.Errorf("excerpt:\n%s", first.Excerpt)
+			}
+			if strings.ContainsAny(err.Error(), "\x1b\x00") {
+				t.Errorf("control characters of the file reach the terminal: %q", err)
+			}
+			if tt.schema {
+				if err := sch.Validate(asJSON(t, []byte(text))); err == nil {
+					t.Error("the schema accepts it")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,437 @@
+package scenarios
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestErrorsGolden pins how problems look to the person who made them.
+func TestErrorsGolden(t *testing.T) {
+	const file = "testdata/errors.golden"
+	text := strings.NewReplacer(
+		"replicas: 3", "replcas: 3",
+		"  timeout: 1s", "  timeout: 5",
+		"from: stack-aware", "from: stackaware",
+		"limit: 99.9%", "limit: 99.9 per cent",
+		"{from: 4s, to: 24s}", "{from: 4s, to: 24}",
+	).Replace(good)
+	_, err := Parse("bad.yaml", []byte(text), map[string]string{"rate": "fast"})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	got := err.Error() + "\n"
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParseRefusesWhatIsNoScenarioAtAll(t *testing.T) {
+	billion := "a: &a [x, x, x, x, x, x, x, x, x]\n"
+	for c := 'b'; c <= 'i'; c++ {
+		p := string(c - 1)
+		billion += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+p+", ", 8) + "*" + p + "]\n"
+	}
+	tests := []struct {
+		name, text    string
+		line          int
+		message, hint string
+	}{
+		{"empty", "", 1, "the file is empty", "begin with: name:"},
+		{"blank", "\n  \n", 1, "the file is empty", "begin with: name:"},
+		{"comments", "# nothing\n", 1, "the file is empty", "begin with: name:"},
+		{"separators", "---\n", 1, "the file is empty", "begin with: name:"},
+		{"null", "~\n", 1, "the file is empty", "begin with: name:"},
+		{"text", "quickstart\n", 1, "a scenario is a mapping, this is text", "begin with: name:"},
+		{"list", "- name: a\n", 1, "a scenario is a mapping, this is a list", "begin with: name:"},
+		{"not UTF-8", "name: a\nabout: \xff\xfe\n", 2, "not UTF-8", "save it as UTF-8"},
+		{"UTF-16", "n\x00a\x00m\x00e\x00", 1, "control character", ""},
+		{"carriage returns alone", "name: a\rabout: b\r", 1, "control character", ""},
+		{"text direction override", "name: a # \u202e\n", 1, `control character '\u202e'`, ""},
+		{"huge", strings.Repeat("# filler\n", maxFile/9+1), 0, "more than a scenario may have", "right file"},
+		{"long line", "about: " + strings.Repeat("x", maxLine) + "\n", 1, "the line has 4103 bytes", "right file"},
+		{"deep in brackets", "a: " + strings.Repeat("[", 2000) + "\n", 1, "nested deeper than 20", "right file"},
+		{"deep in braces", "a: " + strings.Repeat("{a: ", 1000) + "\n", 1, "nested deeper than 20", "right file"},
+		{"deep in dashes", strings.Repeat("- ", 2000) + "x\n", 1, "nested deeper than 20", "right file"},
+		{"deep in question marks", strings.Repeat("? ", 2000) + "x\n", 1, "nested deeper than 20", "right file"},
+		{"deep in tags", "a: " + strings.Repeat("!a ", 1000) + "\n", 1, "nested deeper than 20", "right file"},
+		{"deep in indentation", deepIndentation(900), 0, "nested deeper than 20", "right file"},
+		{"billion laughs", billion, 1, "anchors and aliases are not supported", "write the value out"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := Parse("bad.yaml", []byte(tt.text), nil)
+			var first *Error
+			if !errors.As(err, &first) || s != nil {
+				t.Fatalf("got %v, %v", s, err)
+			}
+			if tt.line > 0 && first.Line != tt.line {
+				t.Errorf("got line %d, want %d", first.Line, tt.line)
+			}
+			if !strings.Contains(first.Message, tt.message) || !strings.Contains(first.Hint, tt.hint) {
+				t.Errorf("got message %q and hint %q, want pieces %q and %q", first.Message, first.Hint, tt.message, tt.hint)
+			}
+		})
+	}
+}
+
+func deepIndentation(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(strings.Repeat(" ", i) + "a:\n")
+	}
+	return b.String()
+}
+
+func TestParseReadsWhatOtherEditorsWrite(t *testing.T) {
+	want, err := Parse("a.yaml", []byte(good), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"CRLF":            strings.ReplaceAll(good, "\n", "\r\n"),
+		"byte order mark": "\ufeff" + good,
+		"one document":    "---\n" + good + "...\n",
+		"comments":        "# one\n" + strings.ReplaceAll(good, "replicas: 3\n", "replicas: 3 # three\n\n  # and more\n"),
+	} {
+		got, err := Parse("a.yaml", []byte(text), nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestVariablesStayInsideTheirScalar(t *testing.T) {
+	text := strings.Replace(good, "about: A scenario to spoil.", "about: ${about} and $${literally}", 1)
+	text = strings.Replace(text, "vars:\n", "vars:\n  about: ''\n", 1)
+	plain, err := Parse("a.yaml", []byte(text), map[string]string{"about": "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hostile := range []string{
+		"x\nreplicas: 99", "a: b", "{a: b}", "[1, 2]", "- a", "&a *a", "!!int 3", "'", `"`, `\`, "# gone", "|", "> x", "---", "${", "%", "~", "",
+	} {
+		s, err := Parse("a.yaml", []byte(text), map[string]string{"about": hostile})
+		if hostile == "${" {
+			if err == nil {
+				t.Errorf("a variable that refers to others was taken: %q", s.About)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%q: %v", hostile, err)
+			continue
+		}
+		want := *plain
+		want.About = hostile + " and ${literally}"
+		want.Vars = map[string]string{"about": hostile, "rate": "1000"}
+		want.Source = s.Source // held to the scenario below
+		if diff := cmp.Diff(&want, s); diff != "" {
+			t.Errorf("%q changes more than its scalar (-want +got):\n%s", hostile, diff)
+		}
+		again, err := Parse("a.yaml", []byte(s.Source), nil)
+		if err != nil {
+			t.Errorf("%q: its Source: %v\n%s", hostile, err, s.Source)
+		} else if diff := cmp.Diff(s, again); diff != "" {
+			t.Errorf("%q: its Source gives another scenario (-want +got):\n%s", hostile, diff)
+		}
+	}
+}
+
+func TestVariablesFillInEveryKindOfValue(t *testing.T) {
+	text := strings.NewReplacer(
+		"  rate: 1000\n", "  rate: 1000\n  n: 4\n  d: 2s\n  share: 1%\n  word: http\n  design: naive\n  yes: true\n",
+		"replicas: 3", "replicas: ${n}",
+		"timeout: 1s", "timeout: ${d}",
+		"deny: 2%", "deny: ${share}",
+		"to: 24s}", `to: "2${n}s"}`,
+		"      interval: 500ms", "      kind: ${word}",
+		"    lame_duck: 2s", "    fail_open: ${yes}",
+		"  - naive\n", "  - ${design}\n",
+	).Replace(good)
+	s, err := Parse("a.yaml", []byte(text), map[string]string{"rate": "250.5"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type values struct {
+		Rate, Deny  float64
+		Replicas    int
+		Timeout, To time.Duration
+		Design      string
+		FailOpen    bool
+	}
+	got := values{s.Load.Rate, s.Load.Deny, s.Replicas, s.Load.Timeout, s.Phases.Window.To, s.Designs[0].Name, s.Designs[1].FailOpen}
+	want := values{250.5, 0.01, 4, 2 * time.Second, 24 * time.Second, "naive", true}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := s.Vars["rate"]; got != "250.5" {
+		t.Errorf("Vars[rate] is %q, want the value given", got)
+	}
+}
+
+func TestVarThatIsNotDeclared(t *testing.T) {
+	_, err := Parse("a.yaml", []byte(good), map[string]string{"rat": "5"})
+	var e *Error
+	if !errors.As(err, &e) || !strings.Contains(e.Message, "no variable rat") || e.Hint != "did you mean rate?" {
+		t.Errorf("got %v", err)
+	}
+	_, err = Parse("a.yaml", []byte(good), map[string]string{"rate": "\x1b[2J"})
+	if !errors.As(err, &e) || !strings.Contains(e.Message, "cannot be printed") {
+		t.Errorf("got %v", err)
+	}
+	// A wrong value is reported where it is used.
+	_, err = Parse("a.yaml", []byte(good), map[string]string{"rate": "-5"})
+	if !errors.As(err, &e) || e.Line != 13 || !strings.Contains(e.Message, "must be more than 0, not -5") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(path, []byte(good), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Load(path, map[string]string{"rate": "500"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Name != "base" || s.File != path || s.Load.Rate != 500 {
+		t.Errorf("got %s from %s at %v/s", s.Name, s.File, s.Load.Rate)
+	}
+
+	var e *Error
+	if _, err := Load("quikstart", nil); !errors.As(err, &e) || e.Hint != "did you mean quickstart?" {
+		t.Errorf("a near name: %v", err)
+	}
+	if _, err := Load("zzz", nil); !errors.As(err, &e) || !strings.Contains(e.Hint, "the catalogue has: control, origin") {
+		t.Errorf("a far name: %v", err)
+	}
+	if _, err := Load("designs", nil); !errors.As(err, &e) {
+		t.Errorf("the designs are no scenario: %v", err)
+	}
+	if _, err := Load("./quickstart", nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	if _, err := Load(t.TempDir()+"/", nil); err == nil {
+		t.Error("a folder was read")
+	}
+}
+
+func TestBuiltinDesigns(t *testing.T) {
+	if diff := cmp.Diff([]string{"none", "naive", "pull", "stack-aware", "fail-open"}, builtinNames()); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+	naive, _ := BuiltinDesign("naive")
+	want := Design{
+		Name: "naive", About: naive.About, Health: "naive", StopGrace: 5 * time.Second,
+		Signal: Signal{Kind: "http", Port: "health", Path: "/readyz", Interval: 200 * time.Millisecond, Timeout: time.Second, Rise: 1, Fall: 2},
+	}
+	if diff := cmp.Diff(want, naive); diff != "" {
+		t.Errorf("naive (-want +got):\n%s", diff)
+	}
+	aware, _ := BuiltinDesign("stack-aware")
+	want.Name, want.About, want.Health = "stack-aware", aware.About, "stack-aware"
+	want.LameDuck, want.CloseFor = time.Second, 400*time.Millisecond
+	if diff := cmp.Diff(want, aware); diff != "" {
+		t.Errorf("stack-aware (-want +got):\n%s", diff)
+	}
+	open, _ := BuiltinDesign("fail-open")
+	naive.Name, naive.About, naive.FailOpen = "fail-open", open.About, true
+	if diff := cmp.Diff(naive, open); diff != "" {
+		t.Errorf("fail-open (-want +got):\n%s", diff)
+	}
+	none, _ := BuiltinDesign("none")
+	if diff := cmp.Diff(Design{Name: "none", About: none.About, Health: "none", Signal: Signal{Kind: "none"}, StopGrace: 5 * time.Second}, none); diff != "" {
+		t.Errorf("none (-want +got):\n%s", diff)
+	}
+	if _, ok := BuiltinDesign("stackaware"); ok {
+		t.Error("a design was found by a name that it has not")
+	}
+}
+
+func TestDesignFromAnother(t *testing.T) {
+	text := strings.Replace(good, "      interval: 500ms\n", "      kind: tcp\n", 1)
+	s, err := Parse("a.yaml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := BuiltinDesign("stack-aware")
+	want.Name, want.LameDuck = "own", 2*time.Second
+	want.Signal.Kind, want.Signal.Path = "tcp", ""
+	if diff := cmp.Diff(want, s.Designs[1]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestBadDesignsAreNotScenarioErrors: what the lab is for must be legal to write.
+func TestBadDesignsAreNotScenarioErrors(t *testing.T) {
+	for name, change := range map[string][2]string{
+		"a drain shorter than the signal takes": {"    lame_duck: 2s", "    lame_duck: 1ms"},
+		"a short window":                        {"to: 24s}", "to: 4100ms}"},
+		"an action longer than the window":      {"timeout: 60s", "timeout: 1h"},
+		"scale to none":                         {"kind: rollout", "kind: scale\n  to: 0"},
+		"no gates":                              {"gates:\n  - design: own\n    metric: success_rate\n    op: \">=\"\n    limit: 99.9%\n", ""},
+	} {
+		text, _, _ := spoil(t, change[0], change[1])
+		if _, err := Parse("a.yaml", []byte(text), nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestOverride(t *testing.T) {
+	load := func() *Scenario {
+		s, err := Load("quickstart", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := load()
+	sum := s.SHA256()
+	if err := s.Override(Overrides{}); err != nil || s.SHA256() != sum {
+		t.Errorf("nothing overridden: %v, %s became %s", err, sum, s.SHA256())
+	}
+	if err := s.Override(Overrides{Rate: ptr(500.0), Window: ptr(10 * time.Second), Trials: ptr(5)}); err != nil {
+		t.Fatal(err)
+	}
+	if s.Load.Rate != 500 || s.Phases.Window != (Phase{4 * time.Second, 14 * time.Second}) || s.Trials != 5 || s.Length() != 14*time.Second || s.Planned() != 6999 {
+		t.Errorf("got %v/s, window %v, %d trials, %v, %d requests", s.Load.Rate, s.Phases.Window, s.Trials, s.Length(), s.Planned())
+	}
+	if s.SHA256() == sum {
+		t.Error("another experiment has the same digest")
+	}
+	for _, tt := range []struct {
+		name    string
+		o       Overrides
+		message string
+	}{
+		{"negative rate", Overrides{Rate: ptr(-1.0)}, "load.rate must be more than 0, not -1"},
+		{"no number", Overrides{Rate: ptr(math.NaN())}, "load.rate must be a finite number"},
+		{"infinite rate", Overrides{Rate: ptr(math.Inf(1))}, "load.rate must be a finite number"},
+		{"high rate", Overrides{Rate: ptr(100_001.0)}, "load.rate must be at most 100000"},
+		{"no window", Overrides{Window: ptr(time.Duration(0))}, "the window must be longer than 0s"},
+		{"endless window", Overrides{Window: ptr(time.Duration(math.MaxInt64))}, "the window must be longer than 0s and at most 24h"},
+		{"no trials", Overrides{Trials: ptr(0)}, "trials must be 1..100, not 0"},
+		{"too many requests", Overrides{Rate: ptr(100_000.0), Window: ptr(time.Hour)}, "more than 100000000"},
+	} {
+		s := load()
+		err := s.Override(tt.o)
+		if err == nil || !strings.Contains(err.Error(), tt.message) {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.message)
+		}
+		if diff := cmp.Diff(load(), s); diff != "" {
+			t.Errorf("%s was refused and changed the scenario (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+func TestWithDesigns(t *testing.T) {
+	s, err := Parse("a.yaml", []byte(good), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WithDesigns([]string{"pull", "own"}); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Designs) != 2 || s.Designs[0].Health != "pull" || s.Designs[1].LameDuck != 2*time.Second {
+		t.Errorf("got %+v", s.Designs)
+	}
+	if len(s.Gates) != 1 || len(s.PositiveControls) != 0 {
+		t.Errorf("got gates %v and controls %v, want those of own alone", s.Gates, s.PositiveControls)
+	}
+	if _, err := Parse("a.yaml", []byte(s.Source), nil); err != nil {
+		t.Errorf("its Source: %v", err)
+	}
+	for name, choice := range map[string][]string{
+		"no design":               nil,
+		"no design niave":         {"niave"},
+		"naive is chosen twice":   {"naive", "naive"},
+		`no design "\x1b[31mred"`: {"\x1b[31mred"},
+	} {
+		before := s.Source
+		if err := s.WithDesigns(choice); err == nil || !strings.Contains(err.Error(), name) || s.Source != before {
+			t.Errorf("%q: got %v, want %q", choice, err, name)
+		}
+	}
+}
+
+func TestHits(t *testing.T) {
+	for _, tt := range []struct {
+		rate   float64
+		length time.Duration
+		want   uint64
+	}{
+		{1000, 24 * time.Second, 23999}, // the hit at 24 s lies behind the end
+		{30, 100 * time.Millisecond, 2},
+		{30, 101 * time.Millisecond, 3},
+		{1, time.Second, 0},
+		{1, time.Second + 1, 1},
+		{100_000, 1000 * time.Second, 99_999_999},
+		{3, time.Second, 2}, // the third is due at 1 s
+		{7, 3 * time.Second, 20},
+		{1, 1500 * time.Millisecond, 1},
+		{0.1, 15 * time.Second, 1},
+		{1000, 0, 0},
+	} {
+		if got := hits(tt.rate, tt.length); got != tt.want {
+			t.Errorf("%v/s for %v: got %d, want %d", tt.rate, tt.length, got, tt.want)
+		}
+	}
+}
+
+// TestSourceIsStable pins what a run's files are compared by. A change here means that
+// no run compares with any before it.
+func TestSourceIsStable(t *testing.T) {
+	s, err := Parse("a.yaml", []byte(good), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const file = "testdata/source.golden"
+	if *update {
+		if err := os.WriteFile(file, []byte(s.Source), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), s.Source); diff != "" {
+		t.Errorf("Source (-want +got):\n%s", diff)
+	}
+	commented, err := Parse("b.yaml", bytes.ReplaceAll([]byte(good), []byte("replicas: 3\n"), []byte("replicas:   3 # three\n")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.SHA256() != commented.SHA256() {
+		t.Error("a comment makes another experiment of it")
+	}
+	other, err := Parse("c.yaml", []byte(good), map[string]string{"rate": "999"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.SHA256() == other.SHA256() {
+		t.Error("another rate is the same experiment")
+	}
+}
