@@ -13,6 +13,8 @@ import (
 
 // health is how a proxy tells of its health and stops, in one mode.
 type health struct {
+	registry *healthkit.Registry // nil in the modes that know nothing
+
 	probes http.Handler                         // of the health port
 	wrap   func(data http.Handler) http.Handler // around the data plane
 	tick   func()                               // called by the data plane's own loop
@@ -96,7 +98,7 @@ func (p *Proxy) pull(h *health) error {
 			return errors.Join(err, p.closeRegistry(registry))
 		}
 	}
-	h.probes = registry.Handler()
+	h.registry, h.probes = registry, registry.Handler()
 	h.stop = func(ctx context.Context, data, probes *http.Server) error {
 		ctx, cancel := context.WithTimeout(ctx, p.options.StopGrace)
 		defer cancel()
@@ -146,7 +148,7 @@ func (p *Proxy) stackAware(h *health) error {
 		return errors.Join(err, p.closeRegistry(registry))
 	}
 	h.tick = progress.Tick
-	h.probes = registry.Handler()
+	h.registry, h.probes = registry, registry.Handler()
 	h.wrap = registry.Middleware
 	h.stop = func(ctx context.Context, data, probes *http.Server) error {
 		return p.drain(ctx, registry, data, probes)

@@ -121,6 +121,7 @@ type Proxy struct {
 	control   *http.Client
 
 	dataListener, healthListener net.Listener
+	health                       *health
 }
 
 // New returns a proxy whose ports listen already. Requests wait until Run serves them.
@@ -160,6 +161,9 @@ func New(o Options) (*Proxy, error) {
 	if p.healthListener, err = net.Listen("tcp", o.HealthListen); err != nil {
 		return nil, errors.Join(fmt.Errorf("health port: %w", err), p.dataListener.Close())
 	}
+	if p.health, err = p.newHealth(); err != nil {
+		return nil, errors.Join(err, p.dataListener.Close(), p.healthListener.Close())
+	}
 	return p, nil
 }
 
@@ -184,10 +188,7 @@ func (p *Proxy) HealthAddr() net.Addr { return p.healthListener.Addr() }
 // Run serves until ctx ends, then stops as the mode says, and returns once everything is
 // stopped. The error is nil after a stop that cut nothing that it had promised to finish.
 func (p *Proxy) Run(ctx context.Context) error {
-	health, err := p.newHealth()
-	if err != nil {
-		return errors.Join(err, p.dataListener.Close(), p.healthListener.Close())
-	}
+	health := p.health
 	quiet := log.New(io.Discard, "", 0)
 	data := &http.Server{Handler: health.wrap(p.data), ReadHeaderTimeout: 10 * time.Second, ErrorLog: quiet}
 	probes := &http.Server{Handler: health.probes, ReadHeaderTimeout: 10 * time.Second, ErrorLog: quiet}
@@ -215,6 +216,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	serve("health", probes, p.healthListener)
 	p.log.Info("listening", "data", p.Addr().String(), "health", p.HealthAddr().String())
 
+	var err error
 	select {
 	case <-ctx.Done():
 		p.log.Info("asked to stop")
