@@ -146,8 +146,11 @@ type GateResult struct {
 	Gate             record.Gate
 	Observed, Lo, Hi float64
 	HasInterval      bool
-	Verdict          Verdict
-	Why              string
+	// NoValue: Observed means nothing, because there is no data or the thing never
+	// happened; Why says which.
+	NoValue bool
+	Verdict Verdict
+	Why     string
 }
 
 // Comparison holds two designs against each other on one metric.

@@ -1,0 +1,128 @@
+package judge
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// gates holds a scenario's gates against its cells: each gate against the cell of its
+// design on every driver.
+func gates(s record.Scenario, all []Cell) []GateResult {
+	var out []GateResult
+	for _, g := range s.Gates {
+		found := false
+		for i := range all {
+			if c := &all[i]; c.Scenario == s.Name && c.Design == g.Design {
+				found = true
+				out = append(out, gate(g, c))
+			}
+		}
+		if !found {
+			out = append(out, GateResult{Cell: s.Name + "/" + g.Design, Gate: g, NoValue: true, Verdict: Inconclusive, Why: "no trial of this design was recorded"})
+		}
+	}
+	return out
+}
+
+// gate holds one gate against one cell. A limit on success_rate is held against the
+// one-sided 95 % Clopper-Pearson bounds of the pooled count: it is met when the rate is
+// surely on the right side, missed when it is surely on the wrong one, and else the data
+// are too few. Every other limit is held against the worst valid trial. A cell with fewer
+// valid trials than planned can miss a gate, but not meet it.
+func gate(g record.Gate, c *Cell) GateResult {
+	r := GateResult{Cell: c.Key(), Gate: g, NoValue: true, Verdict: Inconclusive}
+	m, known := metricByName(g.Metric)
+	valid := c.valid()
+	switch {
+	case !known:
+		r.Why = "there is no such metric"
+	case g.Op != ">=" && g.Op != "<=":
+		r.Why = fmt.Sprintf("the operator is %q, neither >= nor <=", g.Op)
+	case math.IsNaN(g.Limit):
+		r.Why = "the limit is not a number"
+	case len(valid) == 0:
+		r.Why = "no valid trial"
+	case m.Name == "success_rate":
+		rateGate(&r, c)
+	default:
+		worstGate(&r, m, c, valid)
+	}
+	if r.Verdict == Pass && c.short() {
+		r.Verdict = Inconclusive
+		r.Why += ", but not every planned trial is valid"
+	}
+	return r
+}
+
+func rateGate(r *GateResult, c *Cell) {
+	ok, planned := c.pooled()
+	if planned == 0 {
+		r.Why = "no request was planned"
+		return
+	}
+	r.NoValue, r.HasInterval = false, true
+	r.Observed = float64(ok) / float64(planned)
+	r.Lo, r.Hi = lowerBound(ok, planned, alpha), upperBound(ok, planned, alpha)
+	surely, surelyNot := r.Lo >= r.Gate.Limit, r.Hi < r.Gate.Limit
+	if r.Gate.Op == "<=" {
+		surely, surelyNot = r.Hi <= r.Gate.Limit, r.Lo > r.Gate.Limit
+	}
+	seen := fmt.Sprintf("%s of %s requests were ok (%s), which is 95 %% sure of", grouped(ok), grouped(planned), percent(r.Observed))
+	switch {
+	case surely && r.Gate.Op == ">=", surelyNot && r.Gate.Op == "<=":
+		r.Why = fmt.Sprintf("%s at least %s", seen, percent(r.Lo))
+	case surely || surelyNot:
+		r.Why = fmt.Sprintf("%s at most %s", seen, percent(r.Hi))
+	default:
+		r.Why = fmt.Sprintf("%s of %s requests were ok (%s), and anything from %s to %s fits that: too few to tell", grouped(ok), grouped(planned), percent(r.Observed), percent(r.Lo), percent(r.Hi))
+	}
+	switch {
+	case surely:
+		r.Verdict = Pass
+	case surelyNot:
+		r.Verdict = Fail
+	}
+}
+
+// worstGate counts what did not happen as later than any limit: it misses an upper limit
+// and meets a lower one. Only where nothing is done there is nothing to complete, and a
+// limit on that says nothing.
+func worstGate(r *GateResult, m Metric, c *Cell, valid []*Trial) {
+	if m.Name == "convergence" && c.Action == none {
+		r.Why = "the action none has nothing to complete"
+		return
+	}
+	worst, at := math.Inf(1), -1
+	if r.Gate.Op == "<=" {
+		worst = math.Inf(-1)
+	}
+	for i, t := range valid {
+		v, ok := m.value(t)
+		if !ok {
+			v = math.Inf(1)
+		}
+		if at < 0 || (r.Gate.Op == "<=" && v > worst) || (r.Gate.Op == ">=" && v < worst) {
+			worst, at = v, i
+		}
+	}
+	met := worst <= r.Gate.Limit
+	if r.Gate.Op == ">=" {
+		met = worst >= r.Gate.Limit
+	}
+	r.Verdict = Fail
+	if met {
+		r.Verdict = Pass
+	}
+	of := ""
+	if len(valid) > 1 {
+		of = fmt.Sprintf(", the worst of %d trials", len(valid))
+	}
+	if math.IsInf(worst, 1) {
+		r.Why = fmt.Sprintf("%s in trial %d%s", m.never, valid[at].Meta.N, of)
+		return
+	}
+	r.NoValue, r.Observed = false, worst
+	r.Why = fmt.Sprintf("%s in trial %d%s", inUnit(worst, m.Unit), valid[at].Meta.N, of)
+}

@@ -1,0 +1,284 @@
+package judge
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
+)
+
+// none is the action that does nothing.
+const none = "none"
+
+// Measure computes every metric of a trial over its window, which begins at the moment
+// that the action really started (at the planned one for the action none, or when it
+// never did) and is as long as planned, and decides whether the trial is valid. The
+// samples must be sorted by Seq, events and probes by At, as record's reader returns them.
+func Measure(d *record.TrialData) Trial {
+	t := Trial{
+		Meta: d.Trial, Folder: d.Folder,
+		Partial: d.End == nil || len(d.Damage) > 0,
+		Window:  window(d),
+	}
+	if d.End != nil {
+		t.Cost = d.End.Cost
+	}
+	t.Timeline = timeline.Build(d, t.Window)
+	count(d, &t)
+	spread(d, &t)
+	if t.Planned > 0 {
+		t.SuccessRate = float64(t.OK) / float64(t.Planned)
+	}
+	if d.Trial.Rate > 0 {
+		t.LostTime = time.Duration(float64(t.Failed) / d.Trial.Rate * float64(time.Second))
+	}
+	outages(d, &t)
+	t.Down, t.Degraded = down(d, t.Window)
+	if r, ok := timeline.Recovery(d, t.Window.From, t.Quiet.P99); ok {
+		t.Recovery = &r
+	}
+	if action, ok := timeline.Action(d); ok && !action.Open {
+		c := action.Len()
+		t.Convergence = &c
+	}
+	drift(&t)
+	t.Witness = witness(d, &t)
+
+	t.InvalidReasons = invalid(d, &t)
+	t.Valid = len(t.InvalidReasons) == 0
+	return t
+}
+
+func window(d *record.TrialData) timeline.Span {
+	m := &d.Trial
+	w := timeline.Span{From: m.WindowFrom, To: m.WindowTo}
+	if action, ok := timeline.Action(d); ok && m.Action != none {
+		w.To += action.From - w.From
+		w.From = action.From
+	}
+	return w
+}
+
+func quiet(m *record.Trial) timeline.Span { return timeline.Span{From: m.QuietFrom, To: m.QuietTo} }
+
+// count fills in everything that is counted request by request.
+func count(d *record.TrialData, t *Trial) {
+	type answerer struct{ id, revision string }
+	type failure struct {
+		count   uint64
+		reasons map[string]uint64
+	}
+	streams := make(map[string]int)
+	for _, s := range d.Trial.Streams {
+		streams[s.Name] = len(t.Streams)
+		t.Streams = append(t.Streams, StreamCount{Name: s.Name})
+	}
+	instances := make(map[answerer]int)
+	failures := make(map[record.Class]*failure)
+	lanes := make(map[string]*timeline.Lane)
+	for i := range t.Timeline.Lanes {
+		lanes[t.Timeline.Lanes[i].Instance] = &t.Timeline.Lanes[i]
+	}
+	fail := func(class record.Class, reason string) {
+		f := failures[class]
+		if f == nil {
+			f = &failure{reasons: make(map[string]uint64)}
+			failures[class] = f
+		}
+		f.count++
+		if reason != "" {
+			f.reasons[reason]++
+		}
+	}
+	quietPhase := quiet(&d.Trial)
+	served := make(map[string]bool)
+	for h := range timeline.Hits(d) {
+		if quietPhase.Holds(h.Intended) {
+			t.Quiet.Planned++
+			if !h.OK() {
+				t.Quiet.Failed++
+			} else if h.Sample.Instance != "" {
+				served[h.Sample.Instance] = true
+			}
+		}
+		if !t.Window.Holds(h.Intended) {
+			continue
+		}
+		t.Planned++
+		ok := h.OK()
+		if ok {
+			t.OK++
+		} else {
+			t.Failed++
+			if t.DisruptionLag == nil {
+				lag := h.Intended - t.Window.From
+				t.DisruptionLag = &lag
+			}
+		}
+		s := h.Sample
+		if s == nil {
+			fail(record.Unsent, "")
+			continue
+		}
+		t.Sent++
+		if !ok {
+			fail(s.Class, s.Reason)
+		}
+		if s.Expect == record.Deny {
+			t.Denials++
+			if s.Breach() {
+				t.Breaches++
+			}
+		}
+		if s.Attempts > 1 {
+			t.HiddenRetries += uint64(s.Attempts - 1)
+		}
+		i, known := streams[s.Stream]
+		if !known {
+			i = len(t.Streams)
+			streams[s.Stream] = i
+			t.Streams = append(t.Streams, StreamCount{Name: s.Stream})
+		}
+		t.Streams[i].Planned++
+		who := answerer{s.Instance, s.Revision}
+		j, known := instances[who]
+		if !known {
+			j = len(t.Instances)
+			instances[who] = j
+			t.Instances = append(t.Instances, InstanceCount{ID: s.Instance, Revision: s.Revision})
+		}
+		if ok {
+			t.Streams[i].OK++
+			t.Instances[j].OK++
+		} else {
+			t.Instances[j].Failed++
+		}
+		if l := lanes[s.Instance]; l != nil && l.TruthAt(s.Sent) == timeline.NotServing {
+			t.ToUnable++
+		}
+	}
+	t.Quiet.Instances = len(served)
+	// Those that nobody answered go last.
+	slices.SortStableFunc(t.Instances, func(a, b InstanceCount) int { return cmp.Compare(unknown(a.ID), unknown(b.ID)) })
+
+	for class, f := range failures {
+		t.Errors = append(t.Errors, ErrorCount{Class: class, Reason: mostFrequent(f.reasons), Count: f.count})
+	}
+	slices.SortFunc(t.Errors, func(a, b ErrorCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Class, b.Class))
+	})
+}
+
+func unknown(id string) int {
+	if id == "" {
+		return 1
+	}
+	return 0
+}
+
+// mostFrequent is the reason given most often, the first by name among equals.
+func mostFrequent(reasons map[string]uint64) string {
+	best := ""
+	for r, n := range reasons {
+		if n > reasons[best] || (n == reasons[best] && r < best) {
+			best = r
+		}
+	}
+	return best
+}
+
+// spread fills in the percentiles.
+func spread(d *record.TrialData, t *Trial) {
+	values := make([]time.Duration, 0, len(d.Samples))
+	gather := func(in *timeline.Span, of func(s *record.Sample) time.Duration) Percentiles {
+		values = values[:0]
+		for i := range d.Samples {
+			s := &d.Samples[i]
+			if in == nil || (s.Class == record.OK && in.Holds(s.Intended)) {
+				values = append(values, of(s))
+			}
+		}
+		slices.Sort(values)
+		return percentiles(values)
+	}
+	t.ScheduleLag = gather(nil, func(s *record.Sample) time.Duration { return s.Sent - s.Intended })
+	t.Latency = gather(&t.Window, (*record.Sample).Latency)
+	t.LatencyUncorrected = gather(&t.Window, func(s *record.Sample) time.Duration { return s.Done - s.Sent })
+	q := quiet(&d.Trial)
+	t.Quiet.P99 = gather(&q, (*record.Sample).Latency).P99
+}
+
+func percentiles(sorted []time.Duration) Percentiles {
+	p := Percentiles{N: uint64(len(sorted))}
+	if p.N == 0 {
+		return p
+	}
+	p.P50 = timeline.Percentile(sorted, 0.50)
+	p.P90 = timeline.Percentile(sorted, 0.90)
+	p.P99 = timeline.Percentile(sorted, 0.99)
+	p.P999 = timeline.Percentile(sorted, 0.999)
+	p.Max = sorted[len(sorted)-1]
+	return p
+}
+
+func outages(d *record.TrialData, t *Trial) {
+	for _, o := range timeline.Outages(d, t.Window) {
+		t.Outages++
+		if t.LongestOutage.Failures == 0 || o.Len() > t.LongestOutage.Len() {
+			t.LongestOutage = o
+		}
+	}
+}
+
+func down(d *record.TrialData, window timeline.Span) (down, degraded map[time.Duration]time.Duration) {
+	down, degraded = make(map[time.Duration]time.Duration), make(map[time.Duration]time.Duration)
+	for i, below := range timeline.BelowEach(d, window, timeline.Widths, []float64{0.50, 0.99}) {
+		down[timeline.Widths[i]], degraded[timeline.Widths[i]] = below[0], below[1]
+	}
+	return down, degraded
+}
+
+// drift fills in what the lanes tell.
+func drift(t *Trial) {
+	var syncs []time.Duration
+	for i := range t.Timeline.Lanes {
+		l := &t.Timeline.Lanes[i]
+		t.FalseReady += timeline.Total(l.FalseReady, t.Window)
+		t.FalseUnready += timeline.Total(l.FalseUnready, t.Window)
+		if l.ByAction && l.Sync >= 0 {
+			syncs = append(syncs, l.Sync)
+		}
+	}
+	if len(syncs) > 0 {
+		slices.Sort(syncs)
+		m := syncs[len(syncs)/2]
+		if len(syncs)%2 == 0 {
+			m = (m + syncs[len(syncs)/2-1]) / 2
+		}
+		t.Sync = &m
+	}
+}
+
+// witnessAlpha makes the intervals that load and witness are compared by two-sided ones
+// of 99.9 %.
+const witnessAlpha = 0.0005
+
+func witness(d *record.TrialData, t *Trial) Witness {
+	var w Witness
+	for i := range d.Witness {
+		s := &d.Witness[i]
+		if !t.Window.Holds(s.Intended) {
+			continue
+		}
+		w.Planned++
+		if s.Class == record.OK {
+			w.OK++
+		}
+	}
+	w.Lo, w.Hi = lowerBound(w.OK, w.Planned, witnessAlpha), upperBound(w.OK, w.Planned, witnessAlpha)
+	lo, hi := lowerBound(t.OK, t.Planned, witnessAlpha), upperBound(t.OK, t.Planned, witnessAlpha)
+	w.Agrees = w.Lo <= hi && lo <= w.Hi
+	return w
+}

@@ -1,0 +1,66 @@
+package judge
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// grouped writes 60000 as 60,000.
+func grouped(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// percent writes a rate with four decimals at most, and never as 100 % what is less.
+func percent(rate float64) string {
+	v := math.Floor(rate*1e6+1e-6) / 1e4
+	return strconv.FormatFloat(v, 'f', -1, 64) + " %"
+}
+
+// seconds writes a duration with one decimal, and short ones in milliseconds.
+func seconds(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%d ms", d.Round(time.Millisecond).Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+// inUnit writes a metric's value.
+func inUnit(v float64, unit Unit) string {
+	switch unit {
+	case Share:
+		return percent(v)
+	case Count:
+		return grouped(uint64(math.Round(v)))
+	default:
+		return strconv.FormatFloat(math.Round(v*1000)/1000, 'f', -1, 64) + " ms"
+	}
+}
+
+// TrialLine is what a trial showed, in one line.
+func TrialLine(t Trial) string {
+	parts := []string{fmt.Sprintf("lost %s of %s requests", grouped(t.Failed), grouped(t.Planned))}
+	if t.Failed > 0 {
+		parts = append(parts, "longest outage "+seconds(t.LongestOutage.Len()))
+	}
+	if t.Breaches > 0 {
+		parts = append(parts, plural(t.Breaches, "breach", "breaches"))
+	}
+	if t.Convergence != nil {
+		parts = append(parts, "converged in "+seconds(*t.Convergence))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func plural(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return grouped(n) + " " + many
+}

@@ -1,0 +1,177 @@
+package judge
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
+)
+
+const (
+	// lagLimit is the p99 of the schedule's lag beyond which the load was not the one
+	// that was planned. It is also how much of a phase the load may miss at its ends: the
+	// action starts when it can, and the load does not wait for it.
+	lagLimit = 50 * time.Millisecond
+
+	// settled is the end of the window in which every instance that was asked for must answer.
+	settled = 2 * time.Second
+
+	// judgedFrom is how long an instance must have been ready for its probes to be
+	// missed, and unknownLimit the share of that time that they may be missing for.
+	judgedFrom   = time.Second
+	unknownLimit = 0.10
+)
+
+// invalid says why the trial does not count, one sentence each; none for a valid one.
+func invalid(d *record.TrialData, t *Trial) []string {
+	var reasons []string
+	add := func(format string, args ...any) { reasons = append(reasons, fmt.Sprintf(format, args...)) }
+
+	if d.End == nil {
+		add("the trial was cut short: its record has no end")
+	} else if d.End.Error != "" {
+		add("the trial ended with an error: %s", d.End.Error)
+	}
+	for _, damage := range d.Damage {
+		add("the record is damaged: %s", damage)
+	}
+	eventReasons(d, add)
+	loadReasons(d, t, add)
+	if t.Quiet.Failed > 0 {
+		add("%s of %s requests failed in the quiet phase, before anything was done", grouped(t.Quiet.Failed), grouped(t.Quiet.Planned))
+	}
+	instanceReasons(d, t, add)
+	probeReasons(d, t, add)
+	switch w := &t.Witness; {
+	case w.Planned == 0:
+		add("the witness sent nothing in the window, so nothing confirms the load's figures")
+	case !w.Agrees:
+		add("the witness disagrees: %s of its %s requests were ok (%s to %s), %s of the load's %s", grouped(w.OK), grouped(w.Planned), percent(w.Lo), percent(w.Hi), grouped(t.OK), grouped(t.Planned))
+	}
+	return reasons
+}
+
+func eventReasons(d *record.TrialData, add func(string, ...any)) {
+	var started, ended bool
+	for _, e := range d.Events {
+		switch e.Kind {
+		case record.ActionStarted:
+			started = true
+		case record.ActionDone:
+			ended = true
+		case record.ActionFailed:
+			ended = true
+			add("the action failed: %s", e.Detail)
+		case record.WatchLost:
+			add("the runtime's events were lost at %v: %s", e.At, e.Detail)
+		case record.TrialInterrupt:
+			add("the trial was interrupted at %v", e.At)
+		}
+	}
+	if d.Trial.Action == none {
+		return
+	}
+	if !started {
+		add("the action never started")
+	} else if !ended {
+		add("the action never completed")
+	}
+}
+
+// loadReasons holds the load against its plan.
+func loadReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
+	m := &d.Trial
+	sent := uint64(len(d.Samples))
+	switch {
+	case m.Planned == 0 || m.Rate <= 0:
+		add("no load was planned")
+	case sent == 0:
+		add("the record holds no request")
+	case sent != m.Planned:
+		add("%s of %s planned requests were sent", grouped(sent), grouped(m.Planned))
+	}
+	if d.End != nil && d.End.Sent != sent {
+		add("the load generator fired %s requests, the record holds %s", grouped(d.End.Sent), grouped(sent))
+	}
+	if lag := t.ScheduleLag.P99; lag > lagLimit {
+		add("the load ran late: p99 of the schedule's lag is %v, more than %v", lag.Round(10*time.Microsecond), lagLimit)
+	}
+	if n := rigs(d.Samples) + rigs(d.Witness); n > 0 {
+		add("%s requests failed by trouble of the rig itself", grouped(n))
+	}
+	if sent == 0 {
+		return
+	}
+	for _, phase := range []struct {
+		name    string
+		span    timeline.Span
+		planned uint64
+	}{{"quiet phase", quiet(m), t.Quiet.Planned}, {"window", t.Window, t.Planned}} {
+		want := m.Rate*(phase.span.Len()-lagLimit).Seconds() - 1
+		switch {
+		case phase.planned == 0:
+			add("no request falls into the %s", phase.name)
+		case float64(phase.planned) < want:
+			add("the load covers only %.1f s of the %s of %.1f s", float64(phase.planned)/m.Rate, phase.name, phase.span.Len().Seconds())
+		}
+	}
+}
+
+func rigs(samples []record.Sample) (n uint64) {
+	for i := range samples {
+		if samples[i].Class == record.Rig {
+			n++
+		}
+	}
+	return n
+}
+
+// instanceReasons holds the number of instances against what was asked for. Before the
+// action they must have served; after it they must have answered, whatever they said: an
+// instance that is there and refuses is the design's doing, one that is not there is the
+// rig's.
+func instanceReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
+	m := &d.Trial
+	if t.Quiet.Planned > 0 && t.Quiet.Instances < m.ReplicasBefore {
+		add("%d of %d instances served in the quiet phase", t.Quiet.Instances, m.ReplicasBefore)
+	}
+	last := timeline.Span{From: t.Window.To - settled, To: t.Window.To}
+	action, started := timeline.Action(d)
+	done := m.Action == none || (started && !action.Open && action.To <= last.From)
+	if !done || m.ReplicasAfter == 0 {
+		return
+	}
+	answered := make(map[string]bool)
+	sent := 0
+	for i := range d.Samples {
+		s := &d.Samples[i]
+		if !last.Holds(s.Intended) {
+			continue
+		}
+		sent++
+		if s.Instance != "" {
+			answered[s.Instance] = true
+		}
+	}
+	if sent > 0 && len(answered) < m.ReplicasAfter {
+		add("%d of %d instances answered in the last %v of the window, with the action complete", len(answered), m.ReplicasAfter, settled)
+	}
+}
+
+// probeReasons asks whether verdict and truth are known well enough to be held against
+// each other.
+func probeReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
+	judged := false
+	for i := range t.Timeline.Lanes {
+		l := &t.Timeline.Lanes[i]
+		ready, unknown := l.InState(timeline.Ready, t.Window)
+		judged = judged || ready > 0
+		if ready >= judgedFrom && float64(unknown) > unknownLimit*float64(ready) {
+			add("the direct probes of %s are too sparse: of %.1f s that the runtime called it ready, what was true is unknown for %.1f s", l.Instance, ready.Seconds(), unknown.Seconds())
+		}
+	}
+	if !judged && d.Trial.ReplicasBefore > 0 {
+		add("the runtime called no instance ready in the window, so its verdict is not known")
+	}
+}
