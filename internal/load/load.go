@@ -11,6 +11,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/record"
@@ -165,9 +166,24 @@ func (r *Request) validate(expect record.Expectation) error {
 			return fmt.Errorf("%s %s: must be denied, yet status %d is expected", r.Method, r.Path, code)
 		}
 	}
-	// The standard library knows best what a valid method, header and URL are.
+	for name, value := range r.Header {
+		if !isToken(name) {
+			return fmt.Errorf("%s %s: %q is no name of a header", r.Method, r.Path, name)
+		}
+		if strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+			return fmt.Errorf("%s %s: header %s holds a control character", r.Method, r.Path, name)
+		}
+	}
+	// The standard library knows best what a valid method and URL are.
 	if _, err := http.NewRequest(r.Method, "http://host"+r.Path, nil); err != nil {
 		return err
 	}
 	return nil
+}
+
+// isToken reports whether s is a token (RFC 9110, 5.6.2).
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
+		return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
+	})
 }

@@ -3,15 +3,318 @@ package load
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+	"unique"
+
+	vegeta "github.com/tsenart/vegeta/v12/lib"
 
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
+// maxWorkers bounds the requests in flight, whatever the plan: a request that hangs
+// costs some 50 kB. Hits that find no worker are fired late, and have the class Rig once
+// they are late by more than the timeout.
+const maxWorkers = 16_384
+
+// spareDescriptors is how many open files are left for everything else.
+const spareDescriptors = 256
+
+// headStart is how long before the schedule's start the workers are made.
+const headStart = 20 * time.Millisecond
+
+// LimitError says that the process may not open as many files as a load needs.
+type LimitError struct{ Need, Have uint64 }
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("load needs up to %d open files, the limit is %d", e.Need, e.Have)
+}
+
+// Hint is advice for the person who sees the error.
+func (e *LimitError) Hint() string {
+	return fmt.Sprintf("raise the limit with ulimit -n %d, or lower the rate or the timeout", e.Need)
+}
+
 // Run fires the plan's hits and returns when each has had its fate. It calls sink from
 // one goroutine, once for each fired hit, in the order in which they ended; a slow sink
 // delays no request and loses none, it costs memory. When ctx ends no further hit is
-// fired, those under way still get their fate, and the error is nil: Fired says how far
-// it went. A Seq lost, doubled or out of range is an error.
+// fired, those under way still get their fate, which takes up to the plan's timeout, and
+// the error is nil: Fired says how far it went. It is an error when Run is called later
+// than the load's start by more than the timeout, when a hit was lost, doubled or out of
+// range, and when the process may not open enough files (a LimitError).
+//
+// The CPU time in the summary is that of the whole process, so one Run at a time.
 func Run(ctx context.Context, p Plan, sink func(record.Sample)) (Summary, error) {
-	return Summary{}, errors.New("not implemented")
+	if err := p.Validate(); err != nil {
+		return Summary{}, fmt.Errorf("load: %w", err)
+	}
+	workers := workersFor(&p)
+	if err := ensureDescriptors(workers + spareDescriptors); err != nil {
+		return Summary{}, fmt.Errorf("load: %w", err)
+	}
+	g, err := newGun(ctx, &p, int(workers))
+	if err != nil {
+		return Summary{}, fmt.Errorf("load: %w", err)
+	}
+	defer g.close()
+
+	origin := p.Base.Add(p.Start)
+	if late := time.Since(origin); late > p.Timeout {
+		return Summary{}, fmt.Errorf("load: asked to start %v ago, later than the timeout of %v allows", late, p.Timeout)
+	}
+	summary := Summary{T0: p.Start, Workers: workers}
+	if !waitUntil(ctx, origin.Add(-headStart)) {
+		return summary, nil
+	}
+	before, err := Usage()
+	if err != nil {
+		return summary, fmt.Errorf("load: %w", err)
+	}
+
+	audit := newAudit(p.Hits)
+	g.out = newMailbox(func(s record.Sample) {
+		audit.see(&s)
+		// The strings are parts of whole header blocks, which must not live as long as
+		// the samples do.
+		s.Instance = unique.Make(s.Instance).Value()
+		s.Revision = unique.Make(s.Revision).Value()
+		s.Reason = unique.Make(s.Reason).Value()
+		sink(s)
+	})
+	pace := &pacer{
+		ctx: ctx, schedule: g.schedule, origin: origin, hits: p.Hits,
+		precise: canNap && p.Rate <= precisePacing, nap: nap,
+	}
+	results, complaint := fire(g, pace, p.URL, workers)
+	g.out.close()
+
+	summary.Fired, summary.Retried = audit.seen, audit.retried
+	after, err := Usage()
+	if err != nil {
+		return summary, fmt.Errorf("load: %w", err)
+	}
+	summary.CPU = after.CPU - before.CPU
+	summary.Cost = record.Cost{CPU: summary.CPU, Children: after.Children - before.Children, MaxRSS: after.MaxRSS}
+
+	errs := []error{audit.verdict(), complaint}
+	if results != audit.seen || pace.released != audit.seen {
+		errs = append(errs, fmt.Errorf("%d hits were let go, vegeta counted %d and %d had a sample",
+			pace.released, results, audit.seen))
+	}
+	if ctx.Err() == nil && audit.seen != p.Hits {
+		errs = append(errs, fmt.Errorf("fired %d hits of %d", audit.seen, p.Hits))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return summary, fmt.Errorf("load: %w", err)
+	}
+	return summary, nil
+}
+
+// workersFor is half as many again as there can be requests in flight by the schedule.
+func workersFor(p *Plan) uint64 {
+	return uint64(min(max(math.Ceil(1.5*p.Rate*p.Timeout.Seconds()), 16), maxWorkers))
+}
+
+// fire lets vegeta run the attack and returns how many results it counted, and the
+// first thing that it complained about.
+func fire(g *gun, pace *pacer, target string, workers uint64) (uint64, error) {
+	attacker := vegeta.NewAttacker(
+		vegeta.Client(&http.Client{Transport: g}),
+		vegeta.Workers(min(workers, 64)),
+		vegeta.MaxWorkers(workers),
+	)
+	targeter := vegeta.NewStaticTargeter(vegeta.Target{Method: http.MethodGet, URL: target})
+	var count uint64
+	var complaint error
+	for r := range attacker.Attack(targeter, pace, 0, "") {
+		count++
+		if r.Error != "" && complaint == nil {
+			complaint = fmt.Errorf("vegeta: hit %d: %s", r.Seq, r.Error)
+		}
+	}
+	return count, complaint
+}
+
+// gun sends the hits. vegeta believes it to be the transport of its client: it learns
+// the number of a hit from vegeta's header, sends what the schedule has for that number,
+// hands the sample over and gives vegeta an empty answer.
+type gun struct {
+	ctx      context.Context // for values only, it never ends: a hit that was fired gets its fate
+	base     time.Time
+	origin   time.Time
+	timeout  time.Duration
+	schedule *schedule
+	barrels  []barrel // one per stream
+	names    headerNames
+	out      *mailbox[record.Sample]
+}
+
+// barrel is a stream made ready to be sent.
+type barrel struct {
+	name      string
+	transport *http.Transport
+	requests  []*call
+	denials   []*call
+}
+
+func newGun(ctx context.Context, p *Plan, idle int) (*gun, error) {
+	base, err := url.Parse(p.URL)
+	if err != nil {
+		return nil, err
+	}
+	g := &gun{
+		ctx:      context.WithoutCancel(ctx),
+		base:     p.Base,
+		origin:   p.Base.Add(p.Start),
+		timeout:  p.Timeout,
+		schedule: newSchedule(p),
+		names:    newHeaderNames(p.InstanceHeaders, p.RevisionHeader, p.ReasonHeader),
+	}
+	for i := range p.Streams {
+		s := &p.Streams[i]
+		b := barrel{name: s.Name}
+		for j := range s.Requests {
+			c, err := newCall(base, &s.Requests[j], record.Serve)
+			if err != nil {
+				return nil, fmt.Errorf("stream %s: %w", s.Name, err)
+			}
+			b.requests = append(b.requests, c)
+		}
+		for j := range s.Denials {
+			c, err := newCall(base, &s.Denials[j], record.Deny)
+			if err != nil {
+				return nil, fmt.Errorf("stream %s: %w", s.Name, err)
+			}
+			b.denials = append(b.denials, c)
+		}
+		b.transport = newTransport(s.Reuse, idle, p.Timeout)
+		g.barrels = append(g.barrels, b)
+	}
+	return g, nil
+}
+
+func (g *gun) close() {
+	for _, b := range g.barrels {
+		b.transport.CloseIdleConnections()
+	}
+}
+
+// RoundTrip implements http.RoundTripper for vegeta's client.
+func (g *gun) RoundTrip(req *http.Request) (*http.Response, error) {
+	k, err := strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("number of the hit: %w", err)
+	}
+	g.shoot(k)
+	return &http.Response{
+		Status: "204 No Content", StatusCode: http.StatusNoContent,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body: http.NoBody, Request: req,
+	}, nil
+}
+
+// shoot sends hit k and hands over its sample.
+func (g *gun) shoot(k uint64) {
+	stream, denied, i := g.schedule.pick(k)
+	b := &g.barrels[stream]
+	calls := b.requests
+	if denied {
+		calls = b.denials
+	}
+	c := calls[i]
+
+	due := g.origin.Add(g.schedule.due(k))
+	deadline := due.Add(g.timeout)
+	sent := time.Now()
+	var f fate
+	if sent.After(deadline) {
+		f.class, f.reason = classify(&outcome{overdue: true})
+	} else {
+		f = exchange(g.ctx, b.transport, c, &g.names, deadline)
+	}
+	g.out.put(record.Sample{
+		Seq:      k,
+		Stream:   b.name,
+		Expect:   c.expect,
+		Intended: due.Sub(g.base),
+		Sent:     sent.Sub(g.base),
+		Done:     time.Since(g.base),
+		Class:    f.class,
+		Status:   f.status,
+		Attempts: f.attempts,
+		Bytes:    f.bytes,
+		Instance: f.instance,
+		Revision: f.revision,
+		Reason:   f.reason,
+	})
+}
+
+// audit checks that every number comes exactly once. It remembers only the numbers above
+// the first gap, which are at most as many as there were requests in flight.
+type audit struct {
+	hits    uint64
+	next    uint64 // every number below was seen
+	above   map[uint64]struct{}
+	seen    uint64
+	retried uint64
+	err     error
+}
+
+func newAudit(hits uint64) *audit { return &audit{hits: hits, above: make(map[uint64]struct{})} }
+
+func (a *audit) see(s *record.Sample) {
+	a.seen++
+	if s.Attempts > 1 {
+		a.retried++
+	}
+	_, twice := a.above[s.Seq]
+	switch {
+	case s.Seq >= a.hits:
+		a.fail(fmt.Errorf("hit %d is out of range, there are %d", s.Seq, a.hits))
+		return
+	case twice || s.Seq < a.next:
+		a.fail(fmt.Errorf("hit %d came twice", s.Seq))
+		return
+	}
+	a.above[s.Seq] = struct{}{}
+	for {
+		if _, ok := a.above[a.next]; !ok {
+			return
+		}
+		delete(a.above, a.next)
+		a.next++
+	}
+}
+
+func (a *audit) fail(err error) {
+	if a.err == nil {
+		a.err = err
+	}
+}
+
+// verdict is called after the last sample.
+func (a *audit) verdict() error {
+	if a.err == nil && len(a.above) > 0 {
+		return fmt.Errorf("hit %d was lost, %d later ones were not", a.next, len(a.above))
+	}
+	return a.err
+}
+
+// waitUntil reports whether the time came before ctx ended.
+func waitUntil(ctx context.Context, t time.Time) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	timer := time.NewTimer(time.Until(t))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

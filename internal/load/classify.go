@@ -1,0 +1,136 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"regexp"
+	"slices"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// outcome is all that is known about a request whose fate is sealed.
+type outcome struct {
+	overdue bool  // it was due so long ago that it was not sent at all
+	late    bool  // the answer was complete, but after the deadline
+	retried bool  // the transport tried to send it again by itself
+	err     error // of sending or of reading the answer; nil when the answer was complete
+	connErr error // what the connection itself ended with first, nil when it did not end
+	began   bool  // a byte of the answer came
+
+	status   int // of the answer, 0 when there was none
+	statuses []int
+	bodyOK   bool
+	said     string // the answer's own reason
+}
+
+// classify is the one place that decides what became of a request. The order matters:
+// the harness's own trouble comes first, because it says nothing about the target; an
+// answer counts only once it is complete; and a complete one is asked for its status
+// before its body.
+func classify(o *outcome) (record.Class, string) {
+	if o.overdue {
+		return record.Rig, "the generator was late by more than the timeout"
+	}
+	if o.err == nil && !o.retried {
+		switch {
+		case o.late:
+			return record.Timeout, "the answer was complete after the deadline"
+		case !slices.Contains(o.statuses, o.status):
+			return record.HTTPStatus(o.status), o.said
+		case !o.bodyOK:
+			return record.WrongBody, o.said
+		default:
+			return record.OK, o.said
+		}
+	}
+
+	class := classOf(o.err)
+	switch {
+	case class == record.Rig:
+		return class, errorText(o.err)
+	case o.retried:
+		// What it died of the first time counts. Go repeats a request only when the
+		// connection ended before the answer began.
+		if c := classOf(o.connErr); c == record.Reset {
+			return c, "the transport wanted to send it again"
+		}
+		return record.EOF, "the transport wanted to send it again"
+	case class == record.Other, class == record.EOF, class == record.Truncated:
+		// The transport has errors of its own for a connection that ended while it was
+		// idle or was being taken, reads on after a reset, and calls a header that was
+		// cut short malformed. What the connection saw is the fact behind them.
+		if c := classOf(o.connErr); c != record.Other {
+			class = c
+		}
+		if class == record.Rig {
+			return class, errorText(o.connErr)
+		}
+		if class == record.EOF && o.began {
+			class = record.Truncated
+		}
+	}
+	switch {
+	case class == record.Other:
+		return class, errorText(o.err)
+	case o.began:
+		return class, "after the answer had begun"
+	default:
+		return class, ""
+	}
+}
+
+// classOf is the class of an error alone.
+func classOf(err error) record.Class {
+	var dns *net.DNSError
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return record.Other
+	case isAny(err, rigErrors):
+		return record.Rig
+	case errors.As(err, &dns):
+		return record.DNS
+	case isAny(err, refusedErrors):
+		return record.Refused
+	case isAny(err, resetErrors):
+		return record.Reset
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return record.Timeout
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return record.Truncated
+	case errors.Is(err, io.EOF):
+		return record.EOF
+	default:
+		return record.Other
+	}
+}
+
+func isAny(err error, targets []error) bool {
+	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+}
+
+// maxReason bounds a reason's length in bytes: errors may quote what a server sent.
+const maxReason = 200
+
+// addresses are removed from the texts of errors, for the ports in them: one per
+// connection, they would make every text another one.
+var addresses = regexp.MustCompile(`(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.%\w]*\]):\d+(?:->)?`)
+
+// errorText is the error's text without addresses, and not too long.
+func errorText(err error) string {
+	var op *net.OpError
+	text := ""
+	if errors.As(err, &op) && op.Err != nil {
+		text = op.Op + ": " + op.Err.Error() // what OpError says, without its addresses
+	} else {
+		text = err.Error()
+	}
+	text = addresses.ReplaceAllString(text, "addr")
+	if len(text) > maxReason {
+		text = text[:maxReason]
+	}
+	return text
+}
