@@ -29,9 +29,9 @@ type status struct {
 type subsystem struct {
 	name string
 
-	mu      sync.Mutex
-	now     status
-	observe func(status) // nil when nobody does; must not call back
+	mu        sync.Mutex
+	now       status
+	observers []func(status) // must not call back
 }
 
 // set changes the status. Saying the same again is how a subsystem tells an observer that
@@ -40,9 +40,7 @@ func (s *subsystem) set(now status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now = now
-	if s.observe != nil {
-		s.observe(now)
-	}
+	s.tell()
 }
 
 // update changes the status depending on what it is.
@@ -50,9 +48,7 @@ func (s *subsystem) update(change func(status) status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now = change(s.now)
-	if s.observe != nil {
-		s.observe(s.now)
-	}
+	s.tell()
 }
 
 // status is what the subsystem said last.
@@ -66,8 +62,15 @@ func (s *subsystem) status() status {
 func (s *subsystem) watch(observe func(status)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.observe = observe
+	s.observers = append(s.observers, observe)
 	observe(s.now)
+}
+
+// tell tells the observers. The caller holds the lock, so they hear it in order.
+func (s *subsystem) tell() {
+	for _, observe := range s.observers {
+		observe(s.now)
+	}
 }
 
 // trouble notes that news cannot be had for now: a subsystem without state is still
