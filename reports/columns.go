@@ -1,0 +1,142 @@
+package reports
+
+import (
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
+)
+
+// column is what is drawn at one place of the time axis: one bin of the timeline, or
+// several that were merged because there are more bins than places. A merged column
+// looks like the worst bin in it, so that merging never hides an outage; its sums stay
+// exact.
+type column struct {
+	From, To                    time.Duration
+	Planned, OK, Failed, Denied int           // sums
+	FailedShare, DeniedShare    float64       // of the worst bin, 0..1
+	P50, P99                    time.Duration // the slowest bin's; 0 where no bin had a request that was ok
+}
+
+// columns merges bins into at most limit columns of the same number of bins, and says
+// how many bins make one. Bins without planned requests take no part.
+func columns(tl *timeline.Timeline, limit int) ([]column, int) {
+	bins := tl.Bins
+	if len(bins) == 0 || limit <= 0 {
+		return nil, 0
+	}
+	each := (len(bins) + limit - 1) / limit
+	cols := make([]column, 0, (len(bins)+each-1)/each)
+	for len(bins) > 0 {
+		n := min(each, len(bins))
+		c := column{From: bins[0].From, To: min(bins[n-1].From+tl.BinWidth, max(tl.To, bins[n-1].From))}
+		for _, b := range bins[:n] {
+			c.Planned += b.Planned
+			c.OK += b.OK
+			c.Failed += b.Failed
+			c.Denied += b.Denied
+			c.P50, c.P99 = max(c.P50, b.P50), max(c.P99, b.P99)
+			if b.Planned == 0 {
+				continue
+			}
+			failed := float64(b.Failed) / float64(b.Planned)
+			if failed > c.FailedShare {
+				c.FailedShare, c.DeniedShare = failed, float64(b.Denied)/float64(b.Planned)
+			}
+		}
+		cols = append(cols, c)
+		bins = bins[n:]
+	}
+	return cols, each
+}
+
+// stretch is a run of columns that the table says in one line: all ok, all failed, or a
+// single column in between.
+type stretch struct {
+	column
+	Columns int
+}
+
+// stretches folds columns for the table.
+func stretches(cols []column) []stretch {
+	kind := func(c column) int {
+		switch {
+		case c.Planned == 0:
+			return 0
+		case c.Failed == 0:
+			return 1
+		case c.OK == 0:
+			return 2
+		}
+		return 3
+	}
+	var out []stretch
+	for _, c := range cols {
+		if n := len(out); n > 0 && kind(c) != 3 && kind(out[n-1].column) == kind(c) {
+			s := &out[n-1]
+			s.To = c.To
+			s.Planned += c.Planned
+			s.OK += c.OK
+			s.Failed += c.Failed
+			s.Denied += c.Denied
+			s.FailedShare, s.DeniedShare = max(s.FailedShare, c.FailedShare), max(s.DeniedShare, c.DeniedShare)
+			s.P50, s.P99 = max(s.P50, c.P50), max(s.P99, c.P99)
+			s.Columns++
+			continue
+		}
+		out = append(out, stretch{c, 1})
+	}
+	return out
+}
+
+// cells of a lane: when an instance changes its state more often than can be drawn, each
+// place on the axis shows the worst state that it held there.
+func coarse(spans []timeline.StateSpan, from, to time.Duration, limit int) []timeline.StateSpan {
+	if len(spans) <= limit || to <= from {
+		return spans
+	}
+	worse := map[timeline.State]int{
+		timeline.Serving: 1, timeline.Gone: 1, timeline.Ready: 2, timeline.Draining: 3,
+		timeline.Starting: 4, timeline.Unready: 5, timeline.NotServing: 6,
+	}
+	states := make([]timeline.State, limit)
+	at := func(d time.Duration) int {
+		return min(max(int(float64(d-from)/float64(to-from)*float64(limit)), 0), limit-1)
+	}
+	for _, s := range spans {
+		if s.To < from || s.From > to {
+			continue
+		}
+		for i := at(s.From); i <= at(max(s.From, s.To-1)); i++ {
+			if states[i] == "" || worse[s.State] > worse[states[i]] {
+				states[i] = s.State
+			}
+		}
+	}
+	var out []timeline.StateSpan
+	step := (to - from) / time.Duration(limit)
+	for i, s := range states {
+		span := timeline.Span{From: from + time.Duration(i)*step, To: from + time.Duration(i+1)*step}
+		switch n := len(out); {
+		case s == "":
+		case n > 0 && out[n-1].State == s && out[n-1].To == span.From:
+			out[n-1].To = span.To
+		default:
+			out = append(out, timeline.StateSpan{Span: span, State: s})
+		}
+	}
+	return out
+}
+
+// near joins spans with less than gap between them: drawn, they could not be told apart.
+func near(spans []timeline.Span, gap time.Duration) []timeline.Span {
+	var out []timeline.Span
+	for _, s := range spans {
+		if n := len(out); n > 0 && s.From-out[n-1].To < gap {
+			out[n-1].To = max(out[n-1].To, s.To)
+			out[n-1].Open = out[n-1].Open || s.Open
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}

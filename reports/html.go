@@ -1,0 +1,294 @@
+package reports
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+)
+
+//go:embed page
+var pageFiles embed.FS
+
+// pageSource is an embedded file of the page; it is part of the program, so it is there.
+func pageSource(name string) string {
+	b, err := pageFiles.ReadFile("page/" + name)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{
+	"css": func() template.CSS { return template.CSS(pageSource("picture.css")) },
+	"def": func(id string) string { return "#def-" + id },
+}).ParseFS(pageFiles, "page/*.tmpl"))
+
+// pageLimit is what the page must stay below, however long the run was.
+const pageLimit = 2_000_000
+
+// detail says how finely a page draws; see pageDetails.
+type detail struct {
+	main, other int // columns of the first trial's timeline, and of the others'; 0 leaves those out
+	table       int // lines of a timeline's table
+	instances   int // rows of a table of instances
+}
+
+// pageDetails are tried from the finest on until the page is small enough.
+var pageDetails = []detail{
+	{600, 300, 240, 60}, {600, 150, 120, 40}, {450, 90, 80, 20}, {300, 60, 40, 12}, {200, 0, 24, 8}, {100, 0, 12, 4}, {60, 0, 6, 2},
+}
+
+// WriteHTML writes report.html: one file that loads nothing, works from the disk and
+// without JavaScript, and stays below 2 MB; where a run has more to show than fits, it is
+// drawn more coarsely and the page says so.
+func WriteHTML(w io.Writer, run *judge.Run) error {
+	var b bytes.Buffer
+	for i, d := range pageDetails {
+		b.Reset()
+		p, err := newPage(run, d)
+		if err != nil {
+			return fmt.Errorf("write report.html: %w", err)
+		}
+		p.Coarser = i > 0
+		if err := templates.ExecuteTemplate(&b, "report", p); err != nil {
+			return fmt.Errorf("write report.html: %w", err)
+		}
+		if b.Len() < pageLimit {
+			break
+		}
+	}
+	if _, err := w.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("write report.html: %w", err)
+	}
+	return nil
+}
+
+// WriteTimelineSVG writes the timeline picture as an SVG file of its own. keys name the
+// cells to draw, one under the other; without any, those of the first scenario and driver
+// are drawn. Each cell shows its first valid trial.
+func WriteTimelineSVG(w io.Writer, run *judge.Run, keys ...string) error {
+	var cells []*judge.Cell
+	for _, key := range keys {
+		c := cellOf(run, key)
+		if c == nil {
+			return fmt.Errorf("write timeline: the run has no cell %q", key)
+		}
+		cells = append(cells, c)
+	}
+	if gs := groups(run); len(keys) == 0 && len(gs) > 0 {
+		cells = gs[0].Cells
+	}
+	shots := firstShots(cells)
+	if len(shots) == 0 {
+		return fmt.Errorf("write timeline: no trial to draw in %d cells", len(cells))
+	}
+	l := wide(600)
+	l.Headed = true
+	l.Left += 16
+	l.Right += 8
+	p := timelinePicture("timeline", pictureTitle(shots[0].Trial), shots, l, false)
+	var b bytes.Buffer
+	if err := templates.ExecuteTemplate(&b, "standalone", struct {
+		picture
+		CardWidth, CardHeight string
+	}{p, num(l.Width - 1), trimCard(p.Height)}); err != nil {
+		return fmt.Errorf("write timeline: %w", err)
+	}
+	if _, err := w.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("write timeline: %w", err)
+	}
+	return nil
+}
+
+func trimCard(height string) string {
+	var h float64
+	if _, err := fmt.Sscan(height, &h); err != nil {
+		return height
+	}
+	return num(h - 1)
+}
+
+func pictureTitle(t *judge.Trial) string {
+	m := t.Meta
+	return clean(fmt.Sprintf("%s on %s: %s under %s requests a second", m.Scenario, m.Driver, actionName(m.Action), trimZeros(fmt.Sprintf("%.1f", m.Rate))))
+}
+
+func actionName(a string) string {
+	if a == "none" || a == "" {
+		return "no action"
+	}
+	return a
+}
+
+// firstShots are the first valid trial of each cell, or its first one when none is valid.
+func firstShots(cells []*judge.Cell) []shot {
+	var shots []shot
+	for _, c := range cells {
+		if i := firstTrial(c); i >= 0 {
+			shots = append(shots, shot{c.Design, c.Action, &c.Trials[i]})
+		}
+	}
+	return shots
+}
+
+func firstTrial(c *judge.Cell) int {
+	if i := slices.IndexFunc(c.Trials, func(t judge.Trial) bool { return t.Valid }); i >= 0 {
+		return i
+	}
+	return min(0, len(c.Trials)-1)
+}
+
+// page is everything that the report's template shows, as text that is ready to be shown.
+type page struct {
+	Title                                  string
+	CSP                                    string
+	Style                                  template.CSS
+	Script                                 template.JS
+	JSON                                   template.JS
+	Coarser                                bool
+	ID, Started, Duration, Version, Commit string
+	Verdict                                judge.Verdict
+	Word                                   string
+	Headline                               string
+	Reasons                                []string
+	Command                                string
+	Partial                                bool
+	Groups                                 []pageGroup
+	Gates                                  []gateRow
+	Comparisons                            []comparisonRow
+	Controls                               []Control
+	Skipped                                []SkippedDesign
+	Environment                            [][2]string
+	Scenarios                              []Scenario
+	Sources                                []string
+	Definitions                            []definition
+}
+
+type gateRow struct {
+	Cell, Limit, Observed, Why, Word, Def string
+	Verdict                               judge.Verdict
+}
+
+type comparisonRow struct {
+	Where, What, Shift, Range, P, Why, Word, Def string
+	Verdict                                      judge.Verdict
+}
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+func newPage(run *judge.Run, d detail) (*page, error) {
+	doc := Results(run)
+	raw, err := json.Marshal(doc) // escapes <, > and &, so it cannot end the script element
+	if err != nil {
+		return nil, err
+	}
+	style, script := pageSource("picture.css")+pageSource("page.css"), pageSource("page.js")
+	r := &run.Record
+	p := &page{
+		Title: clean("rollout-lab: " + r.ID),
+		CSP:   "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) + "; base-uri 'none'; form-action 'none'",
+		Style: template.CSS(style), Script: template.JS(script), JSON: template.JS(raw),
+		ID: clean(r.ID), Started: clean(r.Started), Version: clean(r.Tool.Version), Commit: clean(r.Tool.Commit),
+		Verdict: verdictClass(run.Verdict), Word: verdictWord(run.Verdict), Headline: clean(run.Headline), Command: clean(r.Command), Partial: run.Partial,
+		Definitions: definitions, Scenarios: doc.Scenarios,
+	}
+	if run.End != nil {
+		p.Duration = span(run.End.Duration)
+	}
+	for _, reason := range run.Reasons {
+		if clean(reason) != p.Headline {
+			p.Reasons = append(p.Reasons, clean(reason))
+		}
+	}
+	for i, g := range groups(run) {
+		p.Groups = append(p.Groups, newPageGroup(i, g, d))
+	}
+	for _, g := range run.Gates {
+		c := cellOf(run, g.Cell)
+		p.Gates = append(p.Gates, gateRow{Cell: clean(g.Cell), Limit: gateLimit(g.Gate), Observed: observed(g, c), Why: clean(g.Why),
+			Word: gateWord(g.Verdict), Def: definitionOf(g.Gate.Metric), Verdict: verdictClass(g.Verdict)})
+	}
+	for _, c := range run.Comparisons {
+		p.Comparisons = append(p.Comparisons, comparisonRow{Where: clean(c.Scenario + " on " + c.Driver), What: clean(c.B + " against " + c.A + ", " + c.Metric),
+			Shift: measured(c.Metric, c.Shift), Range: measured(c.Metric, c.Lo) + " to " + measured(c.Metric, c.Hi),
+			P: trimZeros(fmt.Sprintf("%.4f", c.P)), Why: clean(c.Why), Word: gateWord(c.Verdict), Def: definitionOf(c.Metric), Verdict: verdictClass(c.Verdict)})
+	}
+	for _, c := range doc.Controls {
+		p.Controls = append(p.Controls, Control{clean(c.Cell), clean(c.Kind), c.Held, clean(c.Why)})
+	}
+	for _, s := range doc.Skipped {
+		p.Skipped = append(p.Skipped, SkippedDesign{clean(s.Scenario), clean(s.Driver), clean(s.Design), clean(s.Why)})
+	}
+	for i := range p.Scenarios {
+		p.Scenarios[i] = cleanScenario(p.Scenarios[i])
+		p.Sources = append(p.Sources, cleanLines(r.Scenarios[i].Source))
+	}
+	e := r.Environment
+	p.Environment = [][2]string{{"system", clean(e.OS + "/" + e.Arch)}, {"processors", fmt.Sprint(e.CPUs)}, {"kernel", clean(e.Kernel)}, {"Go", clean(e.Go)}}
+	for _, name := range sortedKeys(e.Runtimes) {
+		p.Environment = append(p.Environment, [2]string{clean(name), clean(e.Runtimes[name])})
+	}
+	p.Environment = append(p.Environment, [2]string{"fingerprint", clean(e.Fingerprint)})
+	return p, nil
+}
+
+func cleanScenario(s Scenario) Scenario {
+	s.Name, s.About, s.SHA256, s.Action = clean(s.Name), clean(s.About), clean(s.SHA256), clean(s.Action)
+	return s
+}
+
+// cleanLines cleans a text that keeps its line breaks.
+func cleanLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = clean(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// verdictClass is the verdict as a class name; text from outside never becomes one.
+func verdictClass(v judge.Verdict) judge.Verdict {
+	if v == judge.Pass || v == judge.Fail {
+		return v
+	}
+	return judge.Inconclusive
+}
+
+func gateWord(v judge.Verdict) string {
+	switch v {
+	case judge.Pass:
+		return "✓ passed"
+	case judge.Fail:
+		return "✗ missed"
+	}
+	return "? undecided"
+}
+
+// definitionOf is the ID of a metric's definition, "" when there is none to link to.
+func definitionOf(metric string) string {
+	if slices.ContainsFunc(definitions, func(d definition) bool { return d.ID == metric }) {
+		return metric
+	}
+	return ""
+}
