@@ -1,0 +1,136 @@
+package drivers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Defaults of a Probe's fields that are 0.
+const (
+	DefaultProbeInterval = time.Second
+	DefaultProbeTimeout  = time.Second
+)
+
+// maxProbeBody bounds what is read of an answer: a probe that is answered with an endless
+// body must end.
+const maxProbeBody = 64 << 10
+
+// WithDefaults returns the probe with the fields filled in that are 0: kind none,
+// interval and timeout of a second, rise and fall of 1, status 200, path /.
+func (p Probe) WithDefaults() Probe {
+	if p.Kind == "" {
+		p.Kind = ProbeNone
+	}
+	if p.Interval == 0 {
+		p.Interval = DefaultProbeInterval
+	}
+	if p.Timeout == 0 {
+		p.Timeout = DefaultProbeTimeout
+	}
+	p.Rise, p.Fall = max(p.Rise, 1), max(p.Fall, 1)
+	if p.Status == 0 {
+		p.Status = http.StatusOK
+	}
+	if p.Path == "" {
+		p.Path = "/"
+	}
+	return p
+}
+
+// Ask sends the probe once to addr (host:port), over a connection of its own, follows no
+// redirect and tries nothing twice. It returns what was answered, for people, and an
+// error unless that was what the probe expects within its timeout. Kind none always
+// succeeds.
+func (p Probe) Ask(ctx context.Context, addr string) (answer string, err error) {
+	p = p.WithDefaults()
+	ctx, cancel := context.WithTimeoutCause(ctx, p.Timeout, fmt.Errorf("no answer within %v", p.Timeout))
+	defer cancel()
+	switch p.Kind {
+	case ProbeNone:
+		return "not probed", nil
+	case ProbeTCP:
+		answer, err = p.askTCP(ctx, addr)
+	case ProbeHTTP:
+		answer, err = p.askHTTP(ctx, addr)
+	default:
+		return "", fmt.Errorf("unknown kind of probe %q", p.Kind)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil && answer == "" {
+		answer = err.Error()
+	}
+	return answer, err
+}
+
+func (p Probe) askTCP(ctx context.Context, addr string) (string, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	if err := conn.Close(); err != nil {
+		return "", err
+	}
+	return "accepted", nil
+}
+
+func (p Probe) askHTTP(ctx context.Context, addr string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+p.Path, nil)
+	if err != nil {
+		return "", err
+	}
+	for k, v := range p.Header {
+		if http.CanonicalHeaderKey(k) == "Host" {
+			req.Host = v
+			continue
+		}
+		req.Header.Set(k, v)
+	}
+	// Without keep-alive there is no reused connection, which is the only kind on which
+	// net/http would send a request a second time.
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: new(net.Dialer).DialContext}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err // the caller knows the method and the URL
+		}
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProbeBody))
+	if err != nil {
+		return "", fmt.Errorf("status %d, then: %w", resp.StatusCode, err)
+	}
+	answer := fmt.Sprintf("%d %s", resp.StatusCode, firstLine(string(body)))
+	if resp.StatusCode != p.Status {
+		return answer, fmt.Errorf("status %d, want %d: %s", resp.StatusCode, p.Status, firstLine(string(body)))
+	}
+	if p.Body != "" && string(body) != p.Body {
+		return answer, fmt.Errorf("body %q, want %q", firstLine(string(body)), p.Body)
+	}
+	return answer, nil
+}
+
+// firstLine cuts an answer down to what fits into an event's detail.
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	const limit = 200
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "..."
+	}
+	return s
+}

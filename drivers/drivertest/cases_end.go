@@ -1,0 +1,316 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
+
+// testDeployFails: instances that end at once fail the deployment with their last words,
+// and a dependency does so too.
+func testDeployFails(t testing.TB, h Harness) {
+	for what, mutate := range map[string]func(*drivers.Stack){
+		"subject": bad(badExits, ""),
+		"dependency": func(s *drivers.Stack) {
+			s.Dependencies[0].Args = append(s.Dependencies[0].Args, "-bad", badExits)
+		},
+	} {
+		if err := deployFails(t, h, mutate); err != nil && !strings.Contains(err.Error(), lastWords) {
+			t.Errorf("%s that ends at once: the error %q lacks its last words", what, err)
+		}
+	}
+}
+
+// testDeployRefuses: stacks that make no sense are refused before anything is created.
+func testDeployRefuses(t testing.TB, h Harness) {
+	for what, mutate := range map[string]func(*drivers.Stack){
+		"no surge and none unavailable": func(s *drivers.Stack) { s.Rolling = drivers.Rolling{} },
+		"negative replicas":             replicas(-1),
+		"unknown placeholder":           func(s *drivers.Stack) { s.Subject.Args = append(s.Subject.Args, "${nonsense}") },
+		"signal on a port that is not there": func(s *drivers.Stack) {
+			s.Subject.Signal.Port = "nowhere"
+		},
+		"no run ID": func(s *drivers.Stack) { s.RunID = "" },
+	} {
+		driver := h.Driver(t)
+		ctx, cancel := context.WithTimeout(context.Background(), h.timeout())
+		env, err := driver.Deploy(ctx, newStack(mutate))
+		if err == nil {
+			t.Errorf("%s: deployed", what)
+			if err := env.Close(ctx); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		}
+		cancel()
+	}
+}
+
+// hold begins a request, directly to an instance, that is answered when the instance is
+// asked to stop. The returned function waits for the answer.
+func (b *bench) hold(i drivers.Instance) (answer func() (string, error)) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), b.harness.timeout())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+i.Addr+"/hold", nil)
+	if err != nil {
+		b.Fatalf("hold: %v", err)
+	}
+	// Without a time limit of its own.
+	resp, err := (&http.Client{Transport: client.Transport}).Do(req)
+	if err != nil {
+		b.Fatalf("hold: %v", err)
+	}
+	return func() (string, error) {
+		defer cancel()
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		return string(body), err
+	}
+}
+
+// testDrain: an instance is asked to stop and has the time to finish what it does.
+func testDrain(t testing.TB, h Harness) {
+	b := deploy(t, h)
+	answer := b.hold(b.instances()[0])
+	b.rollout(after)
+	if got, err := answer(); err != nil || got != "released" {
+		t.Errorf("the request that was under way when its instance was stopped: %q, %v; want it finished", got, err)
+	}
+	b.expect(2, after)
+}
+
+// testStopGrace: whoever ignores the request to stop is killed after its grace, not
+// before and not much later.
+func testStopGrace(t testing.TB, h Harness) {
+	const grace = 300 * time.Millisecond
+	b := deploy(t, h, replicas(1), bad(badStubborn, ""), func(s *drivers.Stack) { s.Subject.StopGrace = grace })
+	id := b.instances()[0].ID
+	b.scale(0)
+	asked, gone := b.awaitEvent(drivers.Terminating, id, ""), b.awaitEvent(drivers.Gone, id, "")
+	if took := gone.At.Sub(asked.At); took < grace {
+		t.Errorf("it was gone %v after it was asked to stop, want its grace of %v", took, grace)
+	}
+}
+
+// testToldOfStop: a balancer that is told of stops lets go at once, though the instance's
+// signal still says ready.
+func testToldOfStop(t testing.TB, h Harness) {
+	b := deploy(t, h, replicas(1), bad(badStubborn, ""), func(s *drivers.Stack) {
+		s.Subject.StopGrace = time.Second
+		s.Balancer.ToldOfStop = true
+	})
+	i := b.instances()[0]
+	cancel := b.background(func(ctx context.Context) error { return b.env.Scale(ctx, 0) })
+	b.awaitEvent(drivers.Unready, i.ID, "")
+	if answer, err := b.get(b.url + "/"); err == nil {
+		t.Errorf("a request after the balancer let go was answered with %q", answer)
+	}
+	gone := b.awaitEvent(drivers.Gone, i.ID, "")
+	unready := b.awaitEvent(drivers.Unready, i.ID, "")
+	if took := gone.At.Sub(unready.At); took < b.stack.Subject.StopGrace/2 {
+		t.Errorf("the balancer let go %v before the instance was gone, want it to when the stop was asked for, %v before", took, b.stack.Subject.StopGrace)
+	}
+	b.expect(0, before)
+	if err := cancel(); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("scale to 0: %v", err)
+	}
+}
+
+// testClose: Close may be called again, and everything fails cleanly after it.
+func testClose(t testing.TB, h Harness) {
+	b := deploy(t, h)
+	b.expect(2, before)
+	b.must("close", b.env.Close)
+	b.nothingLeft()
+	b.must("close again", b.env.Close)
+	ctx := context.Background()
+	_, listErr := b.env.Instances(ctx)
+	for what, err := range map[string]error{
+		"list":    listErr,
+		"scale":   b.env.Scale(ctx, 1),
+		"restart": b.env.Restart(ctx),
+		"rollout": b.env.Rollout(ctx, after),
+	} {
+		if !errors.Is(err, drivers.ErrClosed) {
+			t.Errorf("%s after Close: got %v, want ErrClosed", what, err)
+		}
+	}
+	if answer, err := b.get(b.url + "/"); err == nil {
+		t.Errorf("after Close the balancer answers %q", answer)
+	}
+}
+
+// testCloseWithoutGrace: when the context ends, Close waits for nobody's grace; a change
+// that is under way ends with it.
+func testCloseWithoutGrace(t testing.TB, h Harness) {
+	b := deploy(t, h, bad(badStubborn, before), bad(badUnready, after), func(s *drivers.Stack) {
+		s.Subject.StopGrace = 10 * time.Minute
+	})
+	cancel := b.background(func(ctx context.Context) error { return b.env.Rollout(ctx, after) })
+	b.awaitEvent(drivers.Started, "", after)
+	ctx, end := context.WithCancel(context.Background())
+	end()
+	closed := make(chan error, 1)
+	go func() { closed <- b.env.Close(ctx) }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Errorf("close: %v", err)
+		}
+	case <-time.After(h.timeout()):
+		t.Fatalf("Close under an ended context waits for a grace of %v", b.stack.Subject.StopGrace)
+	}
+	b.nothingLeft()
+	if err := cancel(); err == nil {
+		t.Error("a rollout that was under way at Close succeeded")
+	}
+}
+
+// testSweep: Sweep leaves the living alone unless it is given their run.
+func testSweep(t testing.TB, h Harness) {
+	b := deploy(t, h)
+	was := b.expect(2, before)
+	sweep := func(runID string) []string {
+		t.Helper()
+		var out []string
+		b.must("sweep", func(ctx context.Context) (err error) {
+			out, err = b.driver.Sweep(ctx, runID)
+			return err
+		})
+		return out
+	}
+	sweep("")
+	b.serveOn(was)
+	sweep(b.stack.RunID + "-other")
+	b.serveOn(was)
+	if removed := sweep(b.stack.RunID); len(removed) == 0 {
+		t.Error("Sweep of the run does not say what it removed")
+	}
+	b.nothingLeft()
+	if removed := sweep(b.stack.RunID); len(removed) != 0 {
+		t.Errorf("a second Sweep removed %v", removed)
+	}
+}
+
+// testApart: two runs do not disturb each other.
+func testApart(t testing.TB, h Harness) {
+	one := deploy(t, h, replicas(1))
+	other := deploy(t, h, replicas(1))
+	was := other.expect(1, before)
+	one.rollout(after)
+	one.expect(1, after)
+	one.must("close", one.env.Close)
+	one.must("sweep", func(ctx context.Context) error { _, err := one.driver.Sweep(ctx, one.stack.RunID); return err })
+	one.nothingLeft()
+	other.serveOn(was)
+}
+
+// capability returns an optional capability of the environment, or skips the case.
+func capability[C any](b *bench) C {
+	b.Helper()
+	c, ok := b.env.(C)
+	if !ok {
+		b.Skipf("the driver has no %T", (*C)(nil))
+	}
+	return c
+}
+
+// testKill: an instance that is killed is started again under its own name where the
+// stack says so.
+func testKill(t testing.TB, h Harness) {
+	b := deploy(t, h, func(s *drivers.Stack) { s.Subject.RestartOnExit = true })
+	killer := capability[drivers.Killer](b)
+	was := b.expect(2, before)
+	victim := b.instances()[0]
+	b.must("kill", func(ctx context.Context) error { return killer.Kill(ctx, victim.ID) })
+	b.eventually("the killed instance to serve again", func(context.Context) error {
+		answer, err := b.get("http://" + victim.Addr + "/")
+		if err != nil {
+			return err
+		}
+		if id, _, boot := parseAnswer(answer); id != victim.ID || boot == was[victim.ID] {
+			return fmt.Errorf("answer %q", answer)
+		}
+		return nil
+	})
+	b.eventually("both to be ready", func(context.Context) error {
+		for _, i := range b.instances() {
+			if i.State != drivers.StateReady {
+				return fmt.Errorf("%s is %s", i.ID, i.State)
+			}
+		}
+		return nil
+	})
+	b.expect(2, before)
+	starts := 0
+	for _, e := range b.events.soFar() {
+		if e.Kind == drivers.Started && e.Instance == victim.ID {
+			starts++
+		}
+	}
+	if starts != 2 {
+		t.Errorf("%d started events of the killed instance, want 2", starts)
+	}
+	if err := killer.Kill(context.Background(), "nobody"); err == nil {
+		t.Error("an instance that does not exist was killed")
+	}
+}
+
+// testKillForGood: where it is not started again, it is gone, and the next change makes
+// up for it.
+func testKillForGood(t testing.TB, h Harness) {
+	b := deploy(t, h)
+	killer := capability[drivers.Killer](b)
+	victim := b.instances()[0]
+	b.must("kill", func(ctx context.Context) error { return killer.Kill(ctx, victim.ID) })
+	b.awaitEvent(drivers.Gone, victim.ID, "")
+	b.expect(1, before)
+	b.scale(2)
+	b.expect(2, before)
+}
+
+// testPause: a frozen instance is unready by its signal and recovers.
+func testPause(t testing.TB, h Harness) {
+	b := deploy(t, h, func(s *drivers.Stack) { s.Subject.Signal.Timeout = 250 * time.Millisecond })
+	pauser := capability[drivers.Pauser](b)
+	was := b.expect(2, before)
+	victim := b.instances()[0]
+	b.must("pause", func(ctx context.Context) error { return pauser.Pause(ctx, victim.ID) })
+	b.awaitEvent(drivers.Unready, victim.ID, "")
+	probe := b.stack.Subject.Serves
+	probe.Timeout = 200 * time.Millisecond
+	if answer, err := probe.Ask(context.Background(), victim.Addr); err == nil {
+		t.Errorf("the frozen instance answers %q", answer)
+	}
+	b.must("resume", func(ctx context.Context) error { return pauser.Resume(ctx, victim.ID) })
+	b.eventually("both to be ready again", func(context.Context) error {
+		if ready, _ := fold(b.events.soFar()); len(ready) != 2 {
+			return fmt.Errorf("ready: %v", ready)
+		}
+		return nil
+	})
+	if now := b.expect(2, before); now[victim.ID] != was[victim.ID] {
+		t.Errorf("instance %s was replaced while it was frozen", victim.ID)
+	}
+}
+
+// testLogs: what an instance wrote can be read.
+func testLogs(t testing.TB, h Harness) {
+	b := deploy(t, h)
+	logger := capability[drivers.Logger](b)
+	for id, boot := range b.expect(2, before) {
+		b.eventually("the log of "+id, func(ctx context.Context) error {
+			log, err := logger.Logs(ctx, id)
+			if err == nil && !strings.Contains(log, boot) {
+				err = fmt.Errorf("log %q lacks %q", log, boot)
+			}
+			return err
+		})
+	}
+}

@@ -1,0 +1,188 @@
+package drivertest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// targetEnv is set in the environment of a process that is to be the target.
+const targetEnv = "DRIVERTEST_TARGET"
+
+// IsTarget says whether this process was started to be the suite's target. A TestMain
+// asks it first and calls TargetMain if so.
+func IsTarget() bool { return os.Getenv(targetEnv) != "" }
+
+// The ways in which a target can be bad; see target.bad.
+const (
+	badUnready  = "unready"  // its signal says no until it is told otherwise
+	badLies     = "lies"     // its signal says yes, and it does not serve
+	badExits    = "exits"    // it ends at once
+	badStubborn = "stubborn" // it ignores SIGTERM
+	badParent   = "parent"   // it leaves a process behind that ignores everything
+)
+
+// lastWords is what a target that exits at once writes before it does.
+const lastWords = "target: I cannot go on"
+
+// exitStatus is the status with which it exits then.
+const exitStatus = 3
+
+// target is a service with two ports. On the data port, / answers 200 with
+// "instance revision boot" while it serves, where boot is different in every process,
+// and /hold answers when the process is asked to stop. On the health port, /ready is the
+// signal, /asked says how often that was asked, and /set?ready=B&serving=B changes both.
+type target struct {
+	instance, revision, boot string
+	ready, serving           atomic.Bool
+	asked                    atomic.Int64
+	stop                     <-chan struct{}
+}
+
+// TargetMain is the main function of the target. It does not return.
+func TargetMain() {
+	if err := runTarget(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "target:", err)
+		os.Exit(exitStatus)
+	}
+	os.Exit(0)
+}
+
+func runTarget(args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("target", flag.ContinueOnError)
+	data := flags.String("data", "", "address of the data port")
+	health := flags.String("health", "", "address of the health port")
+	instance := flags.String("instance", "", "name of this instance")
+	revision := flags.String("revision", "", "revision of this instance")
+	bad := flags.String("bad", "", "what is bad, separated by commas")
+	badRevision := flags.String("bad-revision", "", "the revision that is bad; empty means all")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	is := func(b string) bool {
+		return (*badRevision == "" || *badRevision == *revision) && strings.Contains(*bad, b)
+	}
+	if is(badExits) {
+		return errors.New(strings.TrimPrefix(lastWords, "target: "))
+	}
+	if is(badParent) {
+		if err := leaveOrphan(); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	t := &target{instance: *instance, revision: *revision, boot: rand.Text(), stop: ctx.Done()}
+	t.ready.Store(!is(badUnready))
+	t.serving.Store(!is(badLies))
+
+	failed := make(chan error, 2)
+	var servers []*http.Server
+	serve := func(addr string, h http.Handler) error {
+		if addr == "" {
+			return nil
+		}
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return err
+		}
+		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+		servers = append(servers, s)
+		go func() { failed <- s.Serve(l) }()
+		return nil
+	}
+	if err := errors.Join(serve(*data, t.dataHandler()), serve(*health, t.healthHandler())); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "target: %s %s %s listens\n", t.instance, t.revision, t.boot)
+	if is(badStubborn) {
+		return <-failed
+	}
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, s := range servers {
+		if err := s.Shutdown(grace); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *target) dataHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
+		if !t.serving.Load() {
+			http.Error(w, "not serving", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintf(w, "%s %s %s", t.instance, t.revision, t.boot)
+	})
+	mux.HandleFunc("/hold", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		select {
+		case <-t.stop:
+			fmt.Fprint(w, "released")
+		case <-r.Context().Done():
+		}
+	})
+	return mux
+}
+
+func (t *target) healthHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
+		t.asked.Add(1)
+		if !t.ready.Load() {
+			http.Error(w, "not ready yet", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprint(w, "ok")
+	})
+	mux.HandleFunc("GET /asked", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, t.asked.Load()) })
+	mux.HandleFunc("POST /set", func(w http.ResponseWriter, r *http.Request) {
+		for name, value := range map[string]*atomic.Bool{"ready": &t.ready, "serving": &t.serving} {
+			s := r.FormValue(name)
+			if s == "" {
+				continue
+			}
+			b, err := strconv.ParseBool(s)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			value.Store(b)
+		}
+	})
+	return mux
+}
+
+// leaveOrphan starts a stubborn target without ports in a session of its own, as a
+// daemon would.
+func leaveOrphan() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, "-instance", "orphan", "-bad", badStubborn)
+	detach(cmd)
+	return cmd.Start()
+}

@@ -1,0 +1,164 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// outputDelay is how long the output of a process that has ended may be held open by
+// something that escaped from its group.
+const outputDelay = 500 * time.Millisecond
+
+// nursery starts children. The kernel's promise to kill a child with its parent is about
+// the thread that forked it, so one goroutine starts all of them and keeps its thread.
+type nursery struct {
+	births chan birth
+	done   chan struct{}
+}
+
+type birth struct {
+	cmd    *exec.Cmd
+	result chan error
+}
+
+func newNursery() *nursery {
+	n := &nursery{births: make(chan birth), done: make(chan struct{})}
+	go func() {
+		defer close(n.done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for b := range n.births {
+			b.result <- b.cmd.Start()
+		}
+	}()
+	return n
+}
+
+// close ends the nursery, which nothing may use any more. Children that are still alive
+// may die of it.
+func (n *nursery) close() {
+	close(n.births)
+	<-n.done
+}
+
+// child is one process and its group.
+type child struct {
+	pid  int
+	cmd  *exec.Cmd
+	born time.Time
+	done chan struct{} // closed when it has ended, its group is killed and its output read
+
+	mu    sync.Mutex
+	ended bool // its ID may be somebody else's from here on
+
+	state string // how it ended; valid once done is closed
+}
+
+// start runs a command and watches it. Output goes to out.
+func (n *nursery) start(path string, args, env []string, out io.Writer) (*child, error) {
+	cmd := exec.Command(path, args...)
+	cmd.Env = env
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.WaitDelay = outputDelay
+	// A group of its own: an interrupt from the terminal is for the lab, which then stops
+	// its children in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	b := birth{cmd, make(chan error, 1)}
+	n.births <- b
+	if err := <-b.result; err != nil {
+		return nil, err
+	}
+	c := &child{pid: cmd.Process.Pid, cmd: cmd, born: time.Now(), done: make(chan struct{})}
+	go c.wait()
+	return c, nil
+}
+
+func (c *child) wait() {
+	defer close(c.done)
+	// Looking without reaping keeps the ID from being used again until the group, which
+	// has the same one, has been killed.
+	waitErr := waitFor(c.pid, unix.WEXITED)
+	c.mu.Lock()
+	if waitErr == nil {
+		// What is left of the group has lost its leader. It may be empty.
+		if err := unix.Kill(-c.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			waitErr = fmt.Errorf("kill the rest of its group: %w", err)
+		}
+	}
+	c.ended = true
+	c.mu.Unlock()
+	err := c.cmd.Wait()
+	switch {
+	case c.cmd.ProcessState == nil:
+		c.state = fmt.Sprintf("lost: %v", errors.Join(waitErr, err))
+	case waitErr != nil:
+		c.state = fmt.Sprintf("%v (%v)", c.cmd.ProcessState, waitErr)
+	case errors.Is(err, exec.ErrWaitDelay):
+		c.state = c.cmd.ProcessState.String() + " (something that it started holds its output open)"
+	default:
+		c.state = c.cmd.ProcessState.String()
+	}
+}
+
+// waitFor blocks until one of the changes has happened to a child, and reaps nothing.
+func waitFor(pid int, changes int) error {
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, pid, &info, changes|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// signal sends to the process alone, or to its whole group. os.ErrProcessDone means that
+// it has ended.
+func (c *child) signal(sig unix.Signal, group bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return os.ErrProcessDone
+	}
+	pid := c.pid
+	if group {
+		pid = -pid
+	}
+	if err := unix.Kill(pid, sig); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("signal %v to process %d: %w", sig, c.pid, err)
+	}
+	return nil
+}
+
+// terminate asks the process to end. Like systemd it thaws what is frozen, or the
+// question would not be heard.
+func (c *child) terminate() error {
+	if err := c.signal(unix.SIGTERM, false); err != nil {
+		return err
+	}
+	return c.signal(unix.SIGCONT, true)
+}
+
+func (c *child) kill() error { return c.signal(unix.SIGKILL, true) }
+
+// pause freezes the group and returns once its leader has stopped or ended.
+func (c *child) pause() error {
+	if err := c.signal(unix.SIGSTOP, true); err != nil {
+		return err
+	}
+	err := waitFor(c.pid, unix.WSTOPPED|unix.WEXITED)
+	if errors.Is(err, unix.ECHILD) {
+		return os.ErrProcessDone
+	}
+	return err
+}
+
+func (c *child) resume() error { return c.signal(unix.SIGCONT, true) }

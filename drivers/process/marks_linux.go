@@ -1,0 +1,266 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The marks in the environment of everything that the driver starts.
+const (
+	markRun        = "ROLLOUT_LAB_RUN"
+	markOwner      = "ROLLOUT_LAB_OWNER" // the lab's process, see owner
+	markInstance   = "ROLLOUT_LAB_INSTANCE"
+	markDeployment = "ROLLOUT_LAB_DEPLOYMENT" // random, one for each Env
+)
+
+func isMark(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	return name == markRun || name == markOwner || name == markInstance || name == markDeployment
+}
+
+// owner names a process for good: an ID alone is used again. The namespace tells apart
+// labs that see different processes under the same ID.
+type owner struct {
+	pid       int
+	start     uint64 // in clock ticks since the machine started
+	namespace string // of process IDs
+}
+
+func (o owner) String() string { return fmt.Sprintf("%d %d %s", o.pid, o.start, o.namespace) }
+
+func parseOwner(s string) (owner, error) {
+	var o owner
+	if _, err := fmt.Sscanf(s, "%d %d %s", &o.pid, &o.start, &o.namespace); err != nil {
+		return owner{}, fmt.Errorf("owner %q: %w", s, err)
+	}
+	return o, nil
+}
+
+// self is this process as an owner.
+func self() (owner, error) {
+	p, err := readStat(os.Getpid())
+	if err != nil {
+		return owner{}, err
+	}
+	namespace, err := pidNamespace()
+	if err != nil {
+		return owner{}, err
+	}
+	return owner{os.Getpid(), p.start, namespace}, nil
+}
+
+func pidNamespace() (string, error) { return os.Readlink("/proc/self/ns/pid") }
+
+// dead says whether the owner has certainly ended. Of one in another namespace of
+// process IDs nothing is certain.
+func (o owner) dead(namespace string) bool {
+	if o.namespace != namespace {
+		return false
+	}
+	p, err := readStat(o.pid)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
+	}
+	return p.start != o.start || p.state == 'Z' || p.state == 'X'
+}
+
+// stat is what /proc/PID/stat says.
+type stat struct {
+	state byte
+	start uint64
+}
+
+func readStat(pid int) (stat, error) {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return stat{}, err
+	}
+	// The second field is the command's name in parentheses and may hold anything.
+	end := bytes.LastIndexByte(b, ')')
+	fields := strings.Fields(string(b[end+1:]))
+	if end < 0 || len(fields) < 20 || len(fields[0]) != 1 {
+		return stat{}, fmt.Errorf("process %d: cannot read its state from %q", pid, b)
+	}
+	start, err := strconv.ParseUint(fields[19], 10, 64) // field 22 of all
+	if err != nil {
+		return stat{}, fmt.Errorf("process %d: start time: %w", pid, err)
+	}
+	return stat{fields[0][0], start}, nil
+}
+
+// marked is a process that carries the marks.
+type marked struct {
+	pid                              int
+	start                            uint64
+	run, owner, instance, deployment string
+	command                          string
+}
+
+func (m marked) String() string {
+	return fmt.Sprintf("process %d (instance %s of run %s): %s", m.pid, m.instance, m.run, m.command)
+}
+
+// readMarks reads the marks of a process; ok is false when it has none, has ended, or is
+// none of this user's.
+func readMarks(pid int) (m marked, ok bool) {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	environ, err := os.ReadFile(filepath.Join(dir, "environ"))
+	if err != nil {
+		return marked{}, false
+	}
+	m.pid = pid
+	for variable := range strings.SplitSeq(string(environ), "\x00") {
+		name, value, _ := strings.Cut(variable, "=")
+		switch name {
+		case markRun:
+			m.run = value
+		case markOwner:
+			m.owner = value
+		case markInstance:
+			m.instance = value
+		case markDeployment:
+			m.deployment = value
+		}
+	}
+	if m.run == "" || m.owner == "" || m.instance == "" {
+		return marked{}, false
+	}
+	p, err := readStat(pid)
+	if err != nil || p.state == 'Z' || p.state == 'X' {
+		return marked{}, false
+	}
+	m.start = p.start
+	if line, err := os.ReadFile(filepath.Join(dir, "cmdline")); err == nil {
+		m.command = strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))
+	}
+	return m, true
+}
+
+// findMarked lists the marked processes that match, but never this one.
+func findMarked(match func(marked) bool) ([]marked, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("look for processes: %w", err)
+	}
+	var out []marked
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		if m, ok := readMarks(pid); ok && match(m) {
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+// sweepRounds bounds how often killMarked looks again for what was forked meanwhile.
+const sweepRounds = 20
+
+// killMarked kills every marked process that matches, until there is none, and returns
+// what it killed.
+func killMarked(ctx context.Context, match func(marked) bool) ([]marked, error) {
+	var killed []marked
+	for range sweepRounds {
+		found, err := findMarked(match)
+		if err != nil || len(found) == 0 {
+			return killed, err
+		}
+		var ends []int
+		for _, m := range found {
+			fd, err := m.kill()
+			if err != nil {
+				closeAll(ends)
+				return killed, err
+			}
+			if fd >= 0 {
+				ends, killed = append(ends, fd), append(killed, m)
+			}
+		}
+		err = awaitEnds(ctx, ends)
+		closeAll(ends)
+		if err != nil {
+			return killed, err
+		}
+	}
+	return killed, fmt.Errorf("marked processes keep appearing: something starts them faster than they are killed")
+}
+
+// kill sends SIGKILL to the process and, when it leads one, to its group, after making
+// sure that its ID still stands for the process that carries the marks. It returns a
+// descriptor that becomes readable when the process has ended, -1 when it already had.
+func (m marked) kill() (fd int, err error) {
+	fd, err = unix.PidfdOpen(m.pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open process %d: %w", m.pid, err)
+	}
+	// The descriptor stands for whoever has the ID now. If that is still the same
+	// process, it can never come to stand for another one.
+	again, ok := readMarks(m.pid)
+	if !ok || again.start != m.start || again.owner != m.owner || again.run != m.run {
+		unix.Close(fd)
+		return -1, nil
+	}
+	if leader, err := unix.Getpgid(m.pid); err == nil && leader == m.pid {
+		err = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
+		if err == nil || errors.Is(err, unix.ESRCH) {
+			return fd, nil
+		}
+		// Before Linux 6.9 a descriptor reaches its process alone; the others of the group
+		// carry the marks too and are found one by one.
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		unix.Close(fd)
+		return -1, fmt.Errorf("kill %v: %w", m, err)
+	}
+	return fd, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+// endPoll is how long one wait for the end of processes lasts before ctx is looked at.
+const endPoll = 50 * time.Millisecond
+
+// awaitEnds waits until all the processes have ended.
+func awaitEnds(ctx context.Context, fds []int) error {
+	pending := make([]unix.PollFd, len(fds))
+	for i, fd := range fds {
+		pending[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	}
+	deadline := time.Now().Add(5 * time.Second) // when ctx has none
+	for len(pending) > 0 {
+		if _, err := unix.Poll(pending, int(endPoll.Milliseconds())); err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for killed processes: %w", err)
+		}
+		pending = slices.DeleteFunc(pending, func(p unix.PollFd) bool { return p.Revents != 0 })
+		if len(pending) == 0 {
+			return nil
+		}
+		if err := context.Cause(ctx); err != nil {
+			return fmt.Errorf("%d killed processes have not ended: %w", len(pending), err)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d killed processes have not ended after 5 s", len(pending))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,38 @@
+// Package process is the driver that needs nothing installed: every instance is a child
+// process on the loopback interface, in a process group of its own, and requests reach
+// the subject through internal/edge. It isolates nothing from anything, and it is no
+// service manager: what it starts dies with it.
+//
+// # What is the runtime here
+//
+// The runtime is a supervisor, which knows processes, and a plain balancer, which knows
+// addresses, and what the one knows the other must be told or find out. The balancer
+// finds out by active checks as Service.Signal describes them: a new connection for each
+// check, nothing repeated, the first check at the start of the instance, Rise successes
+// in a row to route to it and Fall failures in a row to stop. With Balancer.ToldOfStop it
+// is told, in addition, of every stop that is asked for, before the process is.
+//
+// A process that ends is therefore still routed to until Fall checks have failed, as with
+// any balancer that is not told. So that the record shows it, the instance is Gone only
+// when its process has ended and the balancer has let go of the address: Terminating, the
+// end of the process, Unready, Gone. Rolling plans count it until then, which makes a
+// change take longer by that time and costs no request that would not have failed anyway.
+// An address whose owner is gone for good is dropped after Fall+1 checks even if
+// something else should answer there by then.
+//
+// With signal none a running process is a ready one, so the balancer learns of its end
+// when the supervisor does, at once.
+//
+// # Leaving nothing behind
+//
+// A child is killed by the kernel when the lab dies, whatever it dies of. Children of
+// children are not, so all of them carry marks in their environment by which Sweep finds
+// them: the run, the lab's process and the instance.
+package process
+
+// Config says how services are run.
+type Config struct {
+	// Program is the command that a Service's Args are appended to; its first element is
+	// looked up in PATH when it has no slash. It is required.
+	Program []string
+}
