@@ -94,16 +94,17 @@ func worstGate(r *GateResult, m Metric, c *Cell, valid []*Trial) {
 		r.Why = "the action none has nothing to complete"
 		return
 	}
-	worst, at := math.Inf(1), -1
-	if r.Gate.Op == "<=" {
-		worst = math.Inf(-1)
-	}
+	worst, at := 0.0, -1
 	for i, t := range valid {
 		v, ok := m.value(t)
 		if !ok {
 			v = math.Inf(1)
 		}
-		if at < 0 || (r.Gate.Op == "<=" && v > worst) || (r.Gate.Op == ">=" && v < worst) {
+		worse := v > worst
+		if r.Gate.Op == ">=" {
+			worse = v < worst
+		}
+		if at < 0 || worse || (v == worst && t.Meta.N < valid[at].Meta.N) {
 			worst, at = v, i
 		}
 	}

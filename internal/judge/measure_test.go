@@ -1,0 +1,441 @@
+package judge
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
+)
+
+const (
+	ms = time.Millisecond
+	s  = time.Second
+)
+
+// rollout is a valid trial of a rollout without a failure: 20 s at 1,000 hits a second,
+// quiet from 1 s to 4 s, a window of 10 s from 4 s on, three instances that are replaced.
+func rollout() *record.TrialData {
+	d := &record.TrialData{
+		Folder: "trials/rollout-process-rollout-good-1",
+		Trial: record.Trial{
+			Scenario: "rollout", Driver: "process", Action: "rollout", Design: "good", N: 1,
+			Rate: 1000, Planned: 20_000, LoadTo: 20 * s, QuietFrom: s, QuietTo: 4 * s, WindowFrom: 4 * s, WindowTo: 14 * s,
+			Streams:        []record.Stream{{Name: "get", Share: 0.5}, {Name: "post", Share: 0.5}},
+			ReplicasBefore: 3, ReplicasAfter: 3, ProbeEvery: 50 * ms,
+		},
+		End: &record.End{At: 20 * s, Sent: 20_000},
+	}
+	instance := func(at time.Duration, n int) (id, revision string) {
+		if at < 6*s {
+			return fmt.Sprint("old-", n), "v1"
+		}
+		return fmt.Sprint("new-", n), "v2"
+	}
+	for k := range d.Trial.Planned {
+		at := time.Duration(k+1) * ms
+		id, revision := instance(at, int(k%3))
+		smp := record.Sample{
+			Seq: k, Stream: "get", Expect: record.Serve, Intended: at, Sent: at + 100*time.Microsecond, Done: at + 2*ms,
+			Class: record.OK, Status: 200, Attempts: 1, Instance: id, Revision: revision,
+		}
+		if k%2 == 1 {
+			smp.Stream = "post"
+		}
+		if k%50 == 7 {
+			smp.Expect, smp.Status = record.Deny, 403
+		}
+		d.Samples = append(d.Samples, smp)
+		if k%50 == 0 {
+			w := smp
+			w.Seq, w.Stream = k/50, "witness"
+			d.Witness = append(d.Witness, w)
+		}
+	}
+	event := func(at time.Duration, kind record.EventKind, id, revision string) {
+		d.Events = append(d.Events, record.Event{At: at, Kind: kind, Instance: id, Revision: revision})
+	}
+	for n := range 3 {
+		event(-5*s, record.Started, fmt.Sprint("old-", n), "v1")
+		event(-s, record.Ready, fmt.Sprint("old-", n), "v1")
+	}
+	event(0, record.LoadStarted, "", "")
+	event(4*s, record.ActionStarted, "", "")
+	for n := range 3 {
+		event(4*s, record.Started, fmt.Sprint("new-", n), "v2")
+	}
+	for n := range 3 {
+		event(6*s, record.Ready, fmt.Sprint("new-", n), "v2")
+		event(6*s, record.Terminating, fmt.Sprint("old-", n), "v1")
+		event(6*s, record.Unready, fmt.Sprint("old-", n), "v1")
+	}
+	for n := range 3 {
+		event(7*s, record.Gone, fmt.Sprint("old-", n), "v1")
+	}
+	event(7*s, record.ActionDone, "", "")
+	event(20*s, record.LoadEnded, "", "")
+	for at := -s; at < 20*s; at += 50 * ms {
+		for n := range 3 {
+			if at < 7*s {
+				d.Probes = append(d.Probes, record.ProbeResult{At: at, Took: ms, Instance: fmt.Sprint("old-", n), OK: true})
+			}
+			if at >= 4*s {
+				d.Probes = append(d.Probes, record.ProbeResult{At: at, Took: ms, Instance: fmt.Sprint("new-", n), OK: at >= 5900*ms})
+			}
+		}
+	}
+	return d
+}
+
+// fail makes the hits intended in [from, to) failures.
+func fail(d *record.TrialData, from, to time.Duration) {
+	for i := range d.Samples {
+		if smp := &d.Samples[i]; smp.Intended >= from && smp.Intended < to {
+			smp.Class, smp.Status, smp.Instance, smp.Revision, smp.Reason = record.Refused, 0, "", "", "connect refused"
+		}
+	}
+	for i := range d.Witness {
+		if smp := &d.Witness[i]; smp.Intended >= from && smp.Intended < to {
+			smp.Class = record.Other
+		}
+	}
+}
+
+func at(d time.Duration) *time.Duration { return &d }
+
+func TestMeasureAValidTrial(t *testing.T) {
+	got := Measure(rollout())
+	if !got.Valid || got.Partial {
+		t.Fatalf("valid %v, partial %v: %q", got.Valid, got.Partial, got.InvalidReasons)
+	}
+	want := Trial{
+		Window:  timeline.Span{From: 4 * s, To: 14 * s},
+		Planned: 10_000, Sent: 10_000, OK: 10_000, SuccessRate: 1,
+		Recovery: at(0), Convergence: at(3 * s), Sync: at(1900 * ms),
+		FalseUnready: 300 * ms, // three instances that served from 5.9 s and were called ready at 6 s
+		Denials:      200,
+		Streams:      []StreamCount{{"get", 5000, 5000}, {"post", 5000, 5000}},
+		Quiet:        QuietPhase{Planned: 3000, Instances: 3, P99: 2 * ms},
+	}
+	compare := func(name string, got, want any) {
+		t.Helper()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	compare("window", got.Window, want.Window)
+	compare("counts", []uint64{got.Planned, got.Sent, got.OK, got.Failed, got.Denials, got.Breaches, got.HiddenRetries, got.ToUnable},
+		[]uint64{10_000, 10_000, 10_000, 0, 200, 0, 0, 0})
+	compare("disruption lag", got.DisruptionLag, want.DisruptionLag)
+	compare("recovery", got.Recovery, want.Recovery)
+	compare("convergence", got.Convergence, want.Convergence)
+	compare("sync", got.Sync, want.Sync)
+	compare("drift", []time.Duration{got.FalseReady, got.FalseUnready}, []time.Duration{0, want.FalseUnready})
+	compare("streams", got.Streams, want.Streams)
+	compare("quiet phase", got.Quiet, want.Quiet)
+	compare("instances", len(got.Instances), 6)
+	compare("errors", got.Errors, []ErrorCount(nil))
+	compare("latency", got.Latency, Percentiles{N: 10_000, P50: 2 * ms, P90: 2 * ms, P99: 2 * ms, P999: 2 * ms, Max: 2 * ms})
+	compare("uncorrected", got.LatencyUncorrected.P50, 1900*time.Microsecond)
+	compare("lag", got.ScheduleLag, Percentiles{N: 20_000, P50: 100_000, P90: 100_000, P99: 100_000, P999: 100_000, Max: 100_000})
+	compare("witness", []uint64{got.Witness.Planned, got.Witness.OK}, []uint64{200, 200})
+	compare("line", TrialLine(got), "lost 0 of 10,000 requests, converged in 3.0 s")
+}
+
+func TestMeasureAnOutage(t *testing.T) {
+	d := rollout()
+	fail(d, 5*s, 6500*ms)
+	d.Samples[8000].Attempts = 3
+	d.Samples[8057].Status, d.Samples[8057].Class = 200, record.WrongBody // a breach: it had to be denied
+	got := Measure(d)
+	if !got.Valid {
+		t.Fatalf("invalid: %q", got.InvalidReasons)
+	}
+	for name, pair := range map[string][2]any{
+		"failed":         {got.Failed, uint64(1501)},
+		"success":        {got.SuccessRate, 0.8499},
+		"lost time":      {got.LostTime, 1501 * ms},
+		"longest outage": {got.LongestOutage, timeline.Outage{From: 5 * s, To: 6500 * ms, LastOK: 4999 * ms, Failures: 1500}},
+		"outages":        {got.Outages, 2},
+		"down 10 ms":     {got.Down[10*ms], 1500 * ms},
+		"down 100 ms":    {got.Down[100*ms], 1500 * ms},
+		"down 1 s":       {got.Down[s], s},
+		"degraded 1 s":   {got.Degraded[s], 2 * s},
+		"lag":            {*got.DisruptionLag, s},
+		"recovery":       {*got.Recovery, 2500 * ms},
+		"retries":        {got.HiddenRetries, uint64(2)},
+		"breaches":       {got.Breaches, uint64(1)},
+		"errors":         {fmt.Sprint(got.Errors), "[{refused connect refused 1500} {wrong_body  1}]"},
+		"unanswered":     {got.Instances[len(got.Instances)-1], InstanceCount{Failed: 1500}},
+		"line":           {TrialLine(got), "lost 1,501 of 10,000 requests, longest outage 1.5 s, 1 breach, converged in 3.0 s"},
+	} {
+		if diff := cmp.Diff(pair[1], pair[0]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestRequestsToUnableInstances(t *testing.T) {
+	d := rollout()
+	for i := range d.Probes {
+		if p := &d.Probes[i]; p.Instance == "new-1" && p.At >= 8*s && p.At < 8500*ms {
+			p.OK = false
+		}
+	}
+	got := Measure(d)
+	if got.FalseReady != 500*ms {
+		t.Errorf("false ready for %v, want 500ms", got.FalseReady)
+	}
+	if got.ToUnable < 166 || got.ToUnable > 167 { // a third of 500
+		t.Errorf("%d requests to an unable instance, want a third of 500", got.ToUnable)
+	}
+}
+
+// TestValidity: each way in which a trial does not count, and its reason.
+func TestValidity(t *testing.T) {
+	drop := func(kind record.EventKind) func(*record.TrialData) {
+		return func(d *record.TrialData) {
+			d.Events = slices.DeleteFunc(d.Events, func(e record.Event) bool { return e.Kind == kind })
+		}
+	}
+	put := func(at time.Duration, kind record.EventKind, detail string) func(*record.TrialData) {
+		return func(d *record.TrialData) {
+			d.Events = append(d.Events, record.Event{At: at, Kind: kind, Detail: detail})
+			slices.SortStableFunc(d.Events, func(a, b record.Event) int { return int(a.At - b.At) })
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		change func(*record.TrialData)
+		want   []string
+	}{
+		{"cut short", func(d *record.TrialData) { d.End = nil }, []string{"cut short"}},
+		{"ended with an error", func(d *record.TrialData) { d.End.Error = "no disk" }, []string{"ended with an error: no disk"}},
+		{"damaged", func(d *record.TrialData) { d.Damage = []string{"torn"} }, []string{"damaged: torn"}},
+		{"one not sent", func(d *record.TrialData) { d.Samples = slices.Delete(d.Samples, 100, 101) }, []string{"19,999 of 20,000 planned", "fired 20,000 requests, the record holds 19,999"}},
+		{"fired fewer than recorded", func(d *record.TrialData) { d.End.Sent = 19_999 }, []string{"fired 19,999 requests, the record holds 20,000"}},
+		{"load cut at 10 s", func(d *record.TrialData) {
+			d.Samples = d.Samples[:10_000]
+			d.End.Sent = 10_000
+			d.Trial.Planned = 10_000
+			d.Witness = d.Witness[:200]
+		}, []string{"covers only 6.0 s of the window of 10.0 s"}},
+		{"load began late", func(d *record.TrialData) {
+			for i := range d.Samples {
+				smp := &d.Samples[i]
+				smp.Intended, smp.Sent, smp.Done = smp.Intended+2*s, smp.Sent+2*s, smp.Done+2*s
+			}
+		}, []string{"covers only 2.0 s of the quiet phase of 3.0 s"}},
+		{"late schedule", func(d *record.TrialData) {
+			for i := range 201 {
+				d.Samples[i*3].Sent += 60 * ms
+			}
+		}, []string{"p99 of the schedule's lag is 60.1ms, more than 50ms"}},
+		{"trouble of the rig", func(d *record.TrialData) { d.Samples[17_000].Class = record.Rig }, []string{"1 requests failed by trouble of the rig"}},
+		{"trouble of the witness", func(d *record.TrialData) { d.Witness[1].Class = record.Rig }, []string{"1 requests failed by trouble of the rig"}},
+		{"failure in the quiet phase", func(d *record.TrialData) { fail(d, 2*s, 2002*ms) }, []string{"2 of 3,000 requests failed in the quiet phase"}},
+		{"too few instances in the quiet phase", func(d *record.TrialData) {
+			for i := range d.Samples {
+				if d.Samples[i].Instance == "old-2" {
+					d.Samples[i].Instance = "old-1"
+				}
+			}
+		}, []string{"2 of 3 instances served in the quiet phase"}},
+		{"too few instances at the end", func(d *record.TrialData) { d.Trial.ReplicasAfter = 4 }, []string{"3 of 4 instances answered in the last 2s"}},
+		{"action failed", func(d *record.TrialData) {
+			drop(record.ActionDone)(d)
+			put(9*s, record.ActionFailed, "no room")(d)
+		}, []string{"action failed: no room"}},
+		{"action never completed", drop(record.ActionDone), []string{"action never completed"}},
+		{"action never started", func(d *record.TrialData) { drop(record.ActionStarted)(d); drop(record.ActionDone)(d) }, []string{"action never started"}},
+		{"watch lost", put(9*s, record.WatchLost, "closed"), []string{"events were lost at 9s: closed"}},
+		{"interrupted", put(9*s, record.TrialInterrupt, ""), []string{"interrupted at 9s"}},
+		{"no probes", func(d *record.TrialData) { d.Probes = nil }, []string{"old-0 are too sparse", "old-1 are", "old-2 are", "new-0 are", "new-1 are", "new-2 are"}},
+		{"sparse probes of one", func(d *record.TrialData) {
+			d.Probes = slices.DeleteFunc(d.Probes, func(p record.ProbeResult) bool { return p.Instance == "new-1" && p.At > 8*s })
+		}, []string{"probes of new-1 are too sparse: of 8.0 s that the runtime called it ready, what was true is unknown for 5.8 s"}},
+		{"no verdict", drop(record.Ready), []string{"called no instance ready"}},
+		{"no witness", func(d *record.TrialData) { d.Witness = nil }, []string{"witness sent nothing"}},
+		{"witness disagrees", func(d *record.TrialData) {
+			for i := range d.Witness {
+				if i%10 == 0 {
+					d.Witness[i].Class = record.Other
+				}
+			}
+		}, []string{"witness disagrees: 180 of its 200"}},
+		{"load hides an outage", func(d *record.TrialData) {
+			for i := range d.Witness {
+				if w := &d.Witness[i]; w.Intended > 8*s && w.Intended < 10*s {
+					w.Class = record.Other
+				}
+			}
+		}, []string{"witness disagrees"}},
+		{"nothing at all", func(d *record.TrialData) { *d = record.TrialData{} }, []string{"cut short", "never started", "no load was planned", "witness sent nothing"}},
+		{"no request", func(d *record.TrialData) { d.Samples, d.Witness = nil, nil }, []string{"holds no request", "fired 20,000 requests, the record holds 0", "3,000 of 3,000 requests failed in the quiet", "0 of 3 instances served", "witness sent nothing"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := rollout()
+			tc.change(d)
+			got := Measure(d)
+			if got.Valid {
+				t.Error("valid")
+			}
+			if len(got.InvalidReasons) != len(tc.want) {
+				t.Fatalf("reasons %q, want %q", got.InvalidReasons, tc.want)
+			}
+			for i, want := range tc.want {
+				if !strings.Contains(got.InvalidReasons[i], want) {
+					t.Errorf("reason %q, want it to say %q", got.InvalidReasons[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestTheWindowFollowsTheAction(t *testing.T) {
+	d := rollout()
+	for i := range d.Events {
+		if d.Events[i].Kind == record.ActionStarted {
+			d.Events[i].At = 4321 * ms
+		}
+	}
+	if got, want := Measure(d).Window, (timeline.Span{From: 4321 * ms, To: 14321 * ms}); got != want {
+		t.Errorf("window = %v, want %v", got, want)
+	}
+	d.Trial.Action = none
+	if got, want := Measure(d).Window, (timeline.Span{From: 4 * s, To: 14 * s}); got != want {
+		t.Errorf("window of the action none = %v, want the planned one %v", got, want)
+	}
+}
+
+// TestALateActionNeedsItsLoad: the load may miss the end of the window by what a late
+// action costs, and by no more.
+func TestALateActionNeedsItsLoad(t *testing.T) {
+	for late, valid := range map[time.Duration]bool{0: true, 20 * ms: true, 200 * ms: false} {
+		d := rollout()
+		d.Trial.WindowTo = 20 * s
+		for i := range d.Events {
+			if d.Events[i].Kind == record.ActionStarted {
+				d.Events[i].At += late
+			}
+		}
+		if got := Measure(d); got.Valid != valid {
+			t.Errorf("%v late: valid %v, want %v: %q", late, got.Valid, valid, got.InvalidReasons)
+		}
+	}
+}
+
+func TestScalingToNothingNeedsNoInstance(t *testing.T) {
+	d := rollout()
+	d.Trial.ReplicasAfter = 0
+	fail(d, 12*s, 14*s)
+	if got := Measure(d); !got.Valid {
+		t.Errorf("invalid: %q", got.InvalidReasons)
+	}
+}
+
+// TestRefusingInstancesAreThere: a design whose instances answer and refuse has failed; its
+// trial must not be called invalid, or the worst designs would never be judged.
+func TestRefusingInstancesAreThere(t *testing.T) {
+	d := rollout()
+	for i := range d.Samples {
+		if smp := &d.Samples[i]; smp.Intended >= 6*s {
+			smp.Class, smp.Status = record.HTTPStatus(503), 503
+		}
+	}
+	for i := range d.Witness {
+		if d.Witness[i].Intended >= 6*s {
+			d.Witness[i].Class = record.HTTPStatus(503)
+		}
+	}
+	got := Measure(d)
+	if !got.Valid || got.Failed != 8000 {
+		t.Errorf("valid %v, failed %d: %q", got.Valid, got.Failed, got.InvalidReasons)
+	}
+	if !got.LongestOutage.Open || got.Recovery != nil {
+		t.Errorf("outage %+v and recovery %v, want an open one and none", got.LongestOutage, got.Recovery)
+	}
+}
+
+// TestProperties: over random failures the parts add up, and a failure more never makes a
+// trial look better.
+func TestProperties(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 12))
+	for range 5 {
+		d := rollout()
+		before := Measure(d)
+		for range 40 {
+			k := 4000 + rng.IntN(9000)
+			for i := k; i < k+1+rng.IntN(20); i++ {
+				d.Samples[i].Class = record.Reset
+			}
+			got := Measure(d)
+			if got.OK+got.Failed != got.Planned {
+				t.Fatalf("%d ok and %d failed are not %d", got.OK, got.Failed, got.Planned)
+			}
+			if want := time.Duration(float64(got.Failed) / 1000 * float64(s)); got.LostTime != want {
+				t.Errorf("lost time %v of %d failures, want %v", got.LostTime, got.Failed, want)
+			}
+			var inBins, errors, streams, instances uint64
+			for _, b := range got.Timeline.Bins {
+				inBins += uint64(b.Planned)
+			}
+			for _, e := range got.Errors {
+				errors += e.Count
+			}
+			for _, c := range got.Streams {
+				streams += c.Planned
+			}
+			for _, c := range got.Instances {
+				instances += c.OK + c.Failed
+			}
+			if inBins != d.Trial.Planned || errors != got.Failed || streams != got.Planned || instances != got.Planned {
+				t.Errorf("bins %d, errors %d, streams %d, instances %d do not add up to %d planned, %d failed", inBins, errors, streams, instances, got.Planned, got.Failed)
+			}
+			if got.SuccessRate > before.SuccessRate || got.LostTime < before.LostTime || got.LongestOutage.Len() < before.LongestOutage.Len() {
+				t.Errorf("a failure more made it better: %s, then %s", TrialLine(before), TrialLine(got))
+			}
+			for _, width := range timeline.Widths {
+				if got.Down[width] < before.Down[width] || got.Degraded[width] < before.Degraded[width] || got.Down[width] > got.Degraded[width] {
+					t.Errorf("bins of %v: down %v, degraded %v after %v, %v", width, got.Down[width], got.Degraded[width], before.Down[width], before.Degraded[width])
+				}
+			}
+			before = got
+		}
+	}
+}
+
+func TestMeasureIsPure(t *testing.T) {
+	d := rollout()
+	fail(d, 5*s, 6*s)
+	if diff := cmp.Diff(Measure(d), Measure(d)); diff != "" {
+		t.Errorf("measured twice (-first +second):\n%s", diff)
+	}
+}
+
+func TestMetricsCoverTheTrial(t *testing.T) {
+	d := rollout()
+	fail(d, 5*s, 5100*ms)
+	m := Measure(d)
+	seen := map[string]bool{}
+	for _, metric := range Metrics() {
+		v, ok := metric.value(&m)
+		if !ok || math.IsNaN(v) || metric.About == "" || metric.never == "" || seen[metric.Name] {
+			t.Errorf("%s: %v, %v, about %q", metric.Name, v, ok, metric.About)
+		}
+		seen[metric.Name] = true
+	}
+	for name, want := range map[string]float64{"success_rate": 0.99, "failed": 100, "lost_time": 100, "longest_outage": 100, "down": 100, "disruption_lag": 1000, "recovery": 1100, "convergence": 3000, "latency_p99": 2} {
+		metric, _ := metricByName(name)
+		if got, _ := metric.value(&m); got != want {
+			t.Errorf("%s = %v, want %v", name, got, want)
+		}
+	}
+}
