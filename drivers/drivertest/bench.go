@@ -28,7 +28,9 @@ const look = 10 * time.Millisecond
 
 // newStack is a stack of two instances behind a health signal, with one dependency.
 func newStack(mutate ...func(*drivers.Stack)) drivers.Stack {
-	env := map[string]string{targetEnv: "1"}
+	// A program built with the race detector lingers for a second at its end otherwise,
+	// and every stop in the suite would take as long.
+	env := map[string]string{targetEnv: "1", "GORACE": "atexit_sleep_ms=0"}
 	s := drivers.Stack{
 		RunID: "conformance-" + strings.ToLower(rand.Text()[:12]),
 		Name:  "suite",
