@@ -124,8 +124,13 @@ func (s *Scenario) SHA256() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Length is how long the load lasts: from its start to the end of the window.
-func (s *Scenario) Length() time.Duration { return s.Phases.Window.To }
+// Tail is how long the load goes on after the planned end of the window. The window is
+// measured from the moment at which the action really starts, which is a little later
+// than planned, and has to be covered whole.
+const Tail = time.Second
+
+// Length is how long the load of a trial lasts.
+func (s *Scenario) Length() time.Duration { return s.Phases.Window.To + Tail }
 
 // Planned is the number of requests of one trial: those whose intended time k/rate,
 // k from 1, lies before the end of the load.

@@ -73,6 +73,7 @@ func TestParseRefusesWhatIsNoScenarioAtAll(t *testing.T) {
 		{"deep in question marks", strings.Repeat("? ", 2000) + "x\n", 1, "nested deeper than 20", "right file"},
 		{"deep in tags", "a: " + strings.Repeat("!a ", 1000) + "\n", 1, "nested deeper than 20", "right file"},
 		{"deep in indentation", deepIndentation(900), 0, "nested deeper than 20", "right file"},
+		{"too many entries", strings.Repeat("a: b\n", 100_000), 3334, "more than 10000 words", "right file"},
 		{"billion laughs", billion, 1, "anchors and aliases are not supported", "write the value out"},
 	}
 	for _, tt := range tests {
@@ -89,6 +90,17 @@ func TestParseRefusesWhatIsNoScenarioAtAll(t *testing.T) {
 				t.Errorf("got message %q and hint %q, want pieces %q and %q", first.Message, first.Hint, tt.message, tt.hint)
 			}
 		})
+	}
+}
+
+func TestProblemsAreBounded(t *testing.T) {
+	_, err := Parse("bad.yaml", []byte(strings.Repeat("a: b\n", 1000)), nil)
+	var problems Errors
+	if !errors.As(err, &problems) || len(problems) != maxProblems+1 {
+		t.Fatalf("got %d problems, want %d and a last one that counts the others", len(problems), maxProblems)
+	}
+	if got, want := problems[maxProblems].Message, "and 949 more problems"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -315,7 +327,7 @@ func TestOverride(t *testing.T) {
 	if err := s.Override(Overrides{Rate: ptr(500.0), Window: ptr(10 * time.Second), Trials: ptr(5)}); err != nil {
 		t.Fatal(err)
 	}
-	if s.Load.Rate != 500 || s.Phases.Window != (Phase{4 * time.Second, 14 * time.Second}) || s.Trials != 5 || s.Length() != 14*time.Second || s.Planned() != 6999 {
+	if s.Load.Rate != 500 || s.Phases.Window != (Phase{4 * time.Second, 14 * time.Second}) || s.Trials != 5 || s.Length() != 15*time.Second || s.Planned() != 7499 {
 		t.Errorf("got %v/s, window %v, %d trials, %v, %d requests", s.Load.Rate, s.Phases.Window, s.Trials, s.Length(), s.Planned())
 	}
 	if s.SHA256() == sum {

@@ -23,6 +23,10 @@ const (
 	maxFile    = 1 << 20 // bytes
 	maxLine    = 4096    // bytes
 	maxNesting = 20
+	// The parser takes time that grows with the square of the entries of a mapping:
+	// three minutes for 1 MiB of short ones.
+	maxTokens   = 10_000
+	maxProblems = 50 // that are reported of one file
 )
 
 // kind is what a node is, as written.
@@ -94,6 +98,9 @@ func (s *source) err() error {
 		}
 		return a.Column - b.Column
 	})
+	if more := len(s.problems) - maxProblems; more > 0 {
+		return append(s.problems[:maxProblems:maxProblems], &Error{File: s.file, Message: fmt.Sprintf("and %d more problems", more)})
+	}
 	return s.problems
 }
 
@@ -222,6 +229,11 @@ func (s *source) syntaxHint(line int) string {
 
 // shallow reports whether the nesting is within bounds, before the parser recurses.
 func (s *source) shallow(tokens token.Tokens) bool {
+	if len(tokens) > maxTokens {
+		at := tokens[maxTokens].Position
+		s.problem(at.Line, at.Column, fmt.Sprintf("more than %d words and signs, which no scenario needs", maxTokens), "is this the right file?")
+		return false
+	}
 	depth, line, onLine := 0, 0, 0
 	for _, tk := range tokens {
 		if tk.Position.Line != line {
