@@ -148,15 +148,19 @@ func (c *Component) Retract() {
 
 func (c *Component) report(s State, reason string) {
 	if rec := c.rec.Load(); rec.state == s && rec.settled && rec.reason == reason {
-		if c.opts.TTL == 0 {
+		if c.opts.TTL == 0 || s >= Draining {
 			return
 		}
-		// The registry marks the record first and reads the expiry after that;
-		// here the expiry is written first and the record read after that. So
-		// one of the two sees the other and a fresh report is never lost.
-		c.expires.Store(c.r.now() + int64(c.opts.TTL))
-		if c.rec.Load() == rec {
-			return
+		// A report that comes too late has to be seen as a recovery, also when
+		// nobody has noticed yet.
+		if now := c.r.now(); now < c.expires.Load() {
+			// The registry marks the record first and reads the expiry after
+			// that; here the expiry is written first and the record read after
+			// that. So one of the two sees the other and no fresh report is lost.
+			c.expires.Store(now + int64(c.opts.TTL))
+			if c.rec.Load() == rec {
+				return
+			}
 		}
 	}
 	c.apply(s, reason, c.opts.TTL, false)
@@ -257,22 +261,27 @@ func blocks(optional bool, policy FailurePolicy, everReady bool, s State) bool {
 // and when to look again. The caller holds the lock.
 func (c *Component) settle(now int64) (changed bool, next int64) {
 	next = c.expires.Load()
-	if next <= now && c.state != Stale {
+	// Silence also ends a recovery that hysteresis holds back: its reports were
+	// not in a row.
+	if next <= now && (c.state != Stale || c.pending.count > 0) {
 		old := c.rec.Load()
 		c.rec.Store(&expired)
 		if next = c.expires.Load(); next > now {
 			// A reporter was faster: its report stands.
 			c.rec.Store(old)
 		} else {
-			reason := "no report within its time to live; last was " + c.state.String()
-			if c.reason != "" {
-				reason += ": " + c.reason
+			reason := c.reason
+			if c.state != Stale {
+				reason = "no report within its time to live; last was " + c.state.String()
+				if c.reason != "" {
+					reason += ": " + c.reason
+				}
 			}
 			c.become(Stale, reason, now)
 			changed = true
 		}
 	}
-	if c.state == Stale {
+	if c.state == Stale && c.pending.count == 0 {
 		next = never
 	}
 	if at := c.pending.deadline(c.opts.Hysteresis); at != never {

@@ -68,13 +68,13 @@ type Registry struct {
 	live     atomic.Bool
 	started  atomic.Bool
 	phase    atomic.Uint32
-	version  atomic.Uint64
 	wake     atomic.Int64
-	snapshot atomic.Pointer[Snapshot]
+	snapshot atomic.Pointer[Snapshot] // of the current version; nil when nobody has asked for it yet
 	inflight atomic.Int64
 	empty    chan struct{} // holds a token when inflight fell to zero while draining
 
 	mu         sync.Mutex
+	version    uint64
 	components []*Component // sorted by name
 	byName     map[string]*Component
 	tokens     []*Progress // sorted by name
@@ -121,7 +121,7 @@ func New(cfg Config) *Registry {
 	r.gens.badSince = never
 	r.live.Store(true)
 	r.wake.Store(never)
-	r.version.Store(1)
+	r.version = 1
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.gens.judge(r, 0)
@@ -177,7 +177,11 @@ func (r *Registry) Phase() Phase { return Phase(r.phase.Load()) }
 
 // Version returns the number of the current snapshot. It grows with every
 // change that a snapshot shows.
-func (r *Registry) Version() uint64 { return r.version.Load() }
+func (r *Registry) Version() uint64 {
+	r.lock()
+	defer r.mu.Unlock()
+	return r.version
+}
 
 // InFlight returns the number of requests inside Middleware.
 func (r *Registry) InFlight() int { return int(r.inflight.Load()) }
@@ -251,7 +255,10 @@ func (r *Registry) remove(c *Component, now int64) {
 // changed records that a snapshot would look different now. The caller holds
 // the lock.
 func (r *Registry) changed(now int64) {
-	r.version.Store(r.version.Load() + 1)
+	r.version++
+	if r.snapshot.Load() != nil {
+		r.snapshot.Store(nil)
+	}
 	r.decide(now)
 	for _, w := range r.watchers {
 		w.poke()

@@ -156,7 +156,7 @@ func (s *Snapshot) ReadyWithout(names ...string) (ready bool, unknown []string) 
 	if required == 0 && !s.allowEmpty {
 		return false, unknown
 	}
-	return t.met() || s.Generations.Tolerated && t.members > 0 && !t.silent, unknown
+	return t.met() || s.Generations.Tolerated && !t.silent, unknown
 }
 
 // Snapshot returns the current snapshot. It builds one only when something has
@@ -165,12 +165,12 @@ func (r *Registry) Snapshot() *Snapshot {
 	if w := r.wake.Load(); w != never && r.now() >= w {
 		r.catchUp()
 	}
-	if s := r.snapshot.Load(); s != nil && s.Version == r.version.Load() {
+	if s := r.snapshot.Load(); s != nil {
 		return s
 	}
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
-	if s := r.snapshot.Load(); s != nil && s.Version == r.version.Load() {
+	if s := r.snapshot.Load(); s != nil {
 		return s
 	}
 	s := r.build()
@@ -181,7 +181,7 @@ func (r *Registry) Snapshot() *Snapshot {
 // build makes a snapshot. The caller holds the lock.
 func (r *Registry) build() *Snapshot {
 	s := &Snapshot{
-		Version:     r.version.Load(),
+		Version:     r.version,
 		Phase:       Phase(r.phase.Load()),
 		PhaseSince:  r.at(r.phaseSince),
 		PhaseReason: r.phaseReason,

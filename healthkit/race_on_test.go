@@ -1,0 +1,5 @@
+//go:build race
+
+package healthkit
+
+const raceEnabled = true
