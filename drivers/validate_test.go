@@ -1,0 +1,60 @@
+package drivers
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func validStack() Stack {
+	return Stack{
+		RunID: "r1", Name: "trial-1",
+		Dependencies: []Service{
+			{Name: "upstream", Ports: []string{"data"}},
+			{Name: "control", Ports: []string{"api"}, Args: []string{"${addr.upstream.data}"}},
+		},
+		Subject: Service{
+			Name: "proxy", Ports: []string{"data", "health"},
+			Args:   []string{"${listen.data}", "${addr.control.api}", "${revision}"},
+			Signal: Probe{Kind: ProbeHTTP, Port: "health"}, Serves: Probe{Kind: ProbeTCP, Port: "data"},
+		},
+		Replicas: 3, Rolling: Rolling{MaxSurge: 1},
+	}
+}
+
+func TestValidate(t *testing.T) {
+	if err := validStack().Validate(); err != nil {
+		t.Fatalf("a valid stack: %v", err)
+	}
+	for _, tt := range []struct {
+		name   string
+		mutate func(*Stack)
+		want   string
+	}{
+		{"no name", func(s *Stack) { s.Name = "" }, "empty name"},
+		{"odd name", func(s *Stack) { s.Name = "a b" }, "only letters"},
+		{"no run", func(s *Stack) { s.RunID = "" }, "run ID"},
+		{"negative replicas", func(s *Stack) { s.Replicas = -1 }, "-1 replicas"},
+		{"no way to roll", func(s *Stack) { s.Rolling = Rolling{} }, "both 0"},
+		{"negative surge", func(s *Stack) { s.Rolling.MaxSurge = -1 }, "negative"},
+		{"two of a name", func(s *Stack) { s.Subject.Name = "control" }, "two services"},
+		{"service with an odd name", func(s *Stack) { s.Subject.Name = "a/b" }, "only letters"},
+		{"no ports", func(s *Stack) { s.Dependencies[0].Ports = nil }, "no port"},
+		{"a port twice", func(s *Stack) { s.Subject.Ports = []string{"data", "health", "data"} }, "same name"},
+		{"negative grace", func(s *Stack) { s.Subject.StopGrace = -time.Second }, "negative"},
+		{"unknown kind of probe", func(s *Stack) { s.Subject.Signal.Kind = "smoke" }, "unknown kind"},
+		{"signal without its port", func(s *Stack) { s.Subject.Signal.Port = "x" }, `no port "x"`},
+		{"negative interval", func(s *Stack) { s.Subject.Serves.Interval = -1 }, "negative"},
+		{"unknown placeholder", func(s *Stack) { s.Subject.Args = []string{"${x}"} }, "unknown placeholder"},
+		{"address of one that comes later", func(s *Stack) { s.Dependencies[0].Args = []string{"${addr.control.api}"} }, `no service "control"`},
+		{"address of itself", func(s *Stack) { s.Subject.Args = []string{"${addr.proxy.data}"} }, `no service "proxy"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := validStack()
+			tt.mutate(&s)
+			if err := s.Validate(); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want an error that says %q", err, tt.want)
+			}
+		})
+	}
+}
