@@ -96,15 +96,14 @@ var ErrClosed = errors.New("edge: balancer is closed")
 
 // Balancer listens from New to Close. Its methods may be called concurrently.
 type Balancer struct {
-	config   Config
-	url      string
-	server   *http.Server
-	proxy    *httputil.ReverseProxy
-	cut      context.CancelFunc // ends every request that is under way
-	served   chan error         // the server's end
-	quietLog *log.Logger
-	lines    atomic.Uint64 // that net/http would have logged
-	refused  atomic.Uint64 // answers of 503
+	config  Config
+	url     string
+	server  *http.Server
+	proxy   *httputil.ReverseProxy
+	cut     context.CancelFunc // ends every request that is under way
+	served  chan error         // the server's end
+	lines   atomic.Uint64      // that net/http would have logged
+	refused atomic.Uint64      // answers of 503
 
 	mu      sync.Mutex
 	order   []*backend            // in turn
@@ -141,14 +140,13 @@ func New(config Config) (*Balancer, error) {
 		quiet:   make(chan struct{}),
 		unused:  make(map[net.Conn]struct{}),
 	}
-	b.quietLog = log.New(&lineCounter{&b.lines}, "", 0)
 	b.proxy = b.newProxy()
 	// No timeouts here: a client's idle connection must never be closed from this side,
 	// because the request that is just being sent on it would fail and be held against an
 	// endpoint.
 	b.server = &http.Server{
 		Handler:                      http.HandlerFunc(b.serve),
-		ErrorLog:                     b.quietLog,
+		ErrorLog:                     log.New(&lineCounter{&b.lines}, "", 0),
 		BaseContext:                  func(net.Listener) context.Context { return base },
 		ConnContext:                  withClientConn,
 		ConnState:                    b.trackUnused,

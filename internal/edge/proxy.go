@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -62,6 +63,11 @@ func (b *Balancer) serve(rw http.ResponseWriter, in *http.Request) {
 			panic(broken)
 		}
 	}()
+	if in.ContentLength != 0 {
+		// An answer may begin before the request's body is there: net/http's server would
+		// read the rest of that first. Where it cannot, it says so and nothing is lost.
+		_ = http.NewResponseController(rw).EnableFullDuplex()
+	}
 	b.proxy.ServeHTTP(rw, a.in)
 }
 
@@ -118,8 +124,8 @@ func (b *Balancer) newProxy() *httputil.ReverseProxy {
 			answer(a.rw, http.StatusBadGateway, string(a.fault))
 		},
 		BufferPool:    bufferPool{},
-		FlushInterval: -1, // what came goes out: a balancer must not add a delay of its own to a slow body
-		ErrorLog:      b.quietLog,
+		FlushInterval: -1,                         // what came goes out: a balancer must not add a delay of its own to a slow body
+		ErrorLog:      log.New(io.Discard, "", 0), // bodies that broke off, which the counters tell
 	}
 }
 
