@@ -15,7 +15,7 @@ type mailbox[T any] struct {
 }
 
 // keepItems is the largest backlog whose memory is kept for the next one.
-const keepItems = 1 << 13
+const keepItems = 1 << 10
 
 func newMailbox[T any](deliver func(T)) *mailbox[T] {
 	m := &mailbox[T]{wake: make(chan struct{}, 1), done: make(chan struct{})}

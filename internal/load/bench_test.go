@@ -1,0 +1,59 @@
+package load
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// BenchmarkRun reports what the generator costs and how punctual it is, against a
+// trivial server in a process of its own. One operation is a load of ten seconds, so
+// run it with -benchtime 1x. It asserts nothing but that no hit failed.
+func BenchmarkRun(b *testing.B) {
+	for _, rate := range []float64{1000, 1500, 5000, 8000} {
+		b.Run(fmt.Sprintf("rate=%v", rate), func(b *testing.B) {
+			const length = 10 * time.Second
+			plan := Plan{URL: childServer(b), Rate: rate, Hits: uint64(rate * length.Seconds()), Timeout: 2 * time.Second, Streams: threeStreams()}
+			lags := make([]time.Duration, plan.Hits)
+			latencies := make([]time.Duration, plan.Hits)
+			for b.Loop() {
+				failed := make(map[record.Class]int)
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				plan.Base = time.Now()
+				plan.Start = 100 * time.Millisecond
+				summary, err := Run(b.Context(), plan, func(s record.Sample) {
+					lags[s.Seq] = s.Sent - s.Intended
+					latencies[s.Seq] = s.Done - s.Intended
+					if s.Class != record.OK {
+						failed[s.Class]++
+					}
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				runtime.ReadMemStats(&after)
+				if len(failed) > 0 {
+					b.Errorf("failed: %v", failed)
+				}
+				slices.Sort(lags)
+				slices.Sort(latencies)
+				at := func(sorted []time.Duration, q float64) float64 {
+					return float64(sorted[int(q*float64(len(sorted)-1))]) / float64(time.Millisecond)
+				}
+				b.ReportMetric(at(lags, 0.5), "lag-p50-ms")
+				b.ReportMetric(at(lags, 0.99), "lag-p99-ms")
+				b.ReportMetric(at(lags, 1), "lag-max-ms")
+				b.ReportMetric(at(latencies, 0.5), "latency-p50-ms")
+				b.ReportMetric(at(latencies, 0.99), "latency-p99-ms")
+				b.ReportMetric(summary.CPU.Seconds()/float64(summary.Fired)*10_000, "cpu-s/10k")
+				b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(summary.Fired), "allocs/hit")
+				b.ReportMetric(float64(summary.Cost.MaxRSS)/(1<<20), "max-rss-MB")
+			}
+		})
+	}
+}
