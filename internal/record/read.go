@@ -34,14 +34,15 @@ type RunReader struct {
 // readable run.json of the known schema there is no run, and an error.
 func OpenRun(dir string) (*RunReader, error) {
 	r := &RunReader{Dir: dir}
-	if err := readJSON(filepath.Join(dir, runFile), &r.Run); err != nil {
+	files := os.DirFS(dir)
+	if err := readJSON(files, runFile, &r.Run); err != nil {
 		return nil, fmt.Errorf("open run: %w", err)
 	}
 	if r.Run.Schema != RunSchema {
 		return nil, fmt.Errorf("open run: %s has the schema %q, this program reads %q", filepath.Join(dir, runFile), r.Run.Schema, RunSchema)
 	}
 	var end RunEnd
-	switch err := readJSON(filepath.Join(dir, endFile), &end); {
+	switch err := readJSON(files, endFile, &end); {
 	case err == nil:
 		r.End = &end
 	case !errors.Is(err, fs.ErrNotExist):
@@ -104,14 +105,14 @@ func (r *RunReader) Trial(folder string) (*TrialData, error) {
 		return nil, fmt.Errorf("read trial: %q is not a trial's folder", folder)
 	}
 	d := &TrialData{Folder: folder}
-	if err := d.read(filepath.Join(r.Dir, trialsDir, name)); err != nil {
+	if err := d.read(os.DirFS(filepath.Join(r.Dir, trialsDir, name))); err != nil {
 		return nil, fmt.Errorf("read trial %s: %w", folder, err)
 	}
 	return d, nil
 }
 
-func (d *TrialData) read(dir string) error {
-	if err := readJSON(filepath.Join(dir, trialFile), &d.Trial); err != nil {
+func (d *TrialData) read(dir fs.FS) error {
+	if err := readJSON(dir, trialFile, &d.Trial); err != nil {
 		return err
 	}
 	if err := d.Trial.check(); err != nil {
@@ -121,7 +122,7 @@ func (d *TrialData) read(dir string) error {
 		d.damage("%s is the one of %s", trialFile, want)
 	}
 	var end End
-	switch err := readJSON(filepath.Join(dir, endFile), &end); {
+	switch err := readJSON(dir, endFile, &end); {
 	case err == nil:
 		d.End = &end
 	case !errors.Is(err, fs.ErrNotExist):
@@ -170,7 +171,7 @@ func (t *Trial) check() error {
 }
 
 // readSamples reads samples.csv or witness.csv: sorted by Seq, each Seq once and below planned.
-func readSamples(d *TrialData, dir, name string, planned, lines uint64, in intern) ([]Sample, error) {
+func readSamples(d *TrialData, dir fs.FS, name string, planned, lines uint64, in intern) ([]Sample, error) {
 	var all []Sample
 	sorted := true
 	past := 0
@@ -209,8 +210,11 @@ func readSamples(d *TrialData, dir, name string, planned, lines uint64, in inter
 	return once, nil
 }
 
-func (d *TrialData) readProbes(dir string, lines uint64, in intern) error {
-	_, err := d.eachLine(dir, probeFile, probeHeader, lines, func(_ int64, line []byte) error {
+func (d *TrialData) readProbes(dir fs.FS, lines uint64, in intern) error {
+	_, err := d.eachLine(dir, probeFile, probeHeader, lines, func(size int64, line []byte) error {
+		if d.Probes == nil {
+			d.Probes = make([]ProbeResult, 0, size/int64(len(line)+1)+1)
+		}
 		var p ProbeResult
 		if err := parseProbe(line, &p, in); err != nil {
 			return err
@@ -222,7 +226,7 @@ func (d *TrialData) readProbes(dir string, lines uint64, in intern) error {
 	return err
 }
 
-func (d *TrialData) readEvents(dir string, lines uint64) error {
+func (d *TrialData) readEvents(dir fs.FS, lines uint64) error {
 	_, err := d.eachLine(dir, eventFile, "", lines, func(_ int64, line []byte) error {
 		var e Event
 		if err := json.Unmarshal(line, &e); err != nil {
@@ -241,8 +245,8 @@ func (d *TrialData) readEvents(dir string, lines uint64) error {
 // eachLine calls f for each whole line behind the header. It notes as damage an absent
 // file, a last line without its end, and another number of lines than want once the trial
 // has an end.
-func (d *TrialData) eachLine(dir, name, header string, want uint64, f func(size int64, line []byte) error) (n uint64, err error) {
-	file, err := os.Open(filepath.Join(dir, name))
+func (d *TrialData) eachLine(dir fs.FS, name, header string, want uint64, f func(size int64, line []byte) error) (n uint64, err error) {
+	file, err := dir.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		d.damage("%s is missing", name)
 		return 0, nil
@@ -295,13 +299,13 @@ func scanLines(r io.Reader, name, header string, f func(line []byte) error) (n u
 	}
 }
 
-func readJSON(path string, v any) error {
-	text, err := os.ReadFile(path)
+func readJSON(dir fs.FS, name string, v any) error {
+	text, err := fs.ReadFile(dir, name)
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(text, v); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }

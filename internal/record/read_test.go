@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -296,10 +297,7 @@ func FuzzReadSamples(f *testing.F) {
 	f.Add([]byte(sampleHeader + "\n\n"))
 	f.Add([]byte(""))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, sampleFile), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		dir := fstest.MapFS{sampleFile: {Data: text}}
 		var d TrialData
 		got, err := readSamples(&d, dir, sampleFile, 100, 0, make(intern))
 		if err != nil {
@@ -315,9 +313,7 @@ func FuzzReadSamples(f *testing.F) {
 			}
 			out = appendSample(out, &got[i])
 		}
-		if err := os.WriteFile(filepath.Join(dir, sampleFile), out, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		dir[sampleFile] = &fstest.MapFile{Data: out}
 		again, err := readSamples(&d, dir, sampleFile, 100, 0, make(intern))
 		if err != nil || !slices.Equal(got, again) {
 			t.Errorf("written and read again: %v, %v; want %v", again, err, got)
@@ -330,12 +326,7 @@ func FuzzReadTrial(f *testing.F) {
 	f.Add([]byte(`{"planned":3,"rate":10}`), probes, []byte(`{"at_ns":1,"kind":"ready"}`+"\n"), []byte(`{"sent":3}`))
 	f.Add([]byte(`{}`), []byte(probeHeader+"\n"), []byte("{\n"), []byte(`{`))
 	f.Fuzz(func(t *testing.T, trial, probes, events, end []byte) {
-		dir := t.TempDir()
-		for name, text := range map[string][]byte{trialFile: trial, probeFile: probes, eventFile: events, endFile: end} {
-			if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		dir := fstest.MapFS{trialFile: {Data: trial}, probeFile: {Data: probes}, eventFile: {Data: events}, endFile: {Data: end}}
 		var d TrialData
 		if err := d.read(dir); err != nil {
 			return
