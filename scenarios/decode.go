@@ -279,6 +279,33 @@ func (d *decoder) list(item read) read {
 	}
 }
 
+// trusted says of which paths a check can be believed, given the problems so far: all of
+// them where there are none, else those that are in the file and could be read. What a
+// gate or a control refers to may be among the things that could not.
+func (d *decoder) trusted() func(path string) bool {
+	if len(d.problems) == 0 {
+		return func(string) bool { return true }
+	}
+	type position struct{ line, column int }
+	wrong := map[position]bool{}
+	for _, p := range d.problems {
+		wrong[position{p.Line, p.Column}] = true
+	}
+	return func(path string) bool {
+		for _, list := range []string{"designs", "gates", "positive_controls"} {
+			if strings.HasPrefix(path, list) {
+				return false
+			}
+		}
+		for p, n := range d.at {
+			if (p == path || strings.HasPrefix(p, path+".")) && wrong[position{n.line, n.column}] {
+				return false
+			}
+		}
+		return d.at[path] != nil
+	}
+}
+
 // where is the node of a path, or of the nearest one around it.
 func (d *decoder) where(path string) *node {
 	for {

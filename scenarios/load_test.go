@@ -19,6 +19,7 @@ func TestErrorsGolden(t *testing.T) {
 	const file = "testdata/errors.golden"
 	text := strings.NewReplacer(
 		"replicas: 3", "replcas: 3",
+		"sessions: 30000", "sessions: -30000",
 		"  timeout: 1s", "  timeout: 5",
 		"from: stack-aware", "from: stackaware",
 		"limit: 99.9%", "limit: 99.9 per cent",
