@@ -44,7 +44,7 @@ type detail struct {
 
 // pageDetails are tried from the finest on until the page is small enough.
 var pageDetails = []detail{
-	{600, 300, 240, 60}, {600, 150, 120, 40}, {450, 90, 80, 20}, {300, 60, 40, 12}, {200, 0, 24, 8}, {100, 0, 12, 4}, {60, 0, 6, 2},
+	{600, 300, 240, 60}, {600, 150, 120, 40}, {450, 90, 80, 20}, {300, 60, 40, 12}, {250, 40, 20, 8}, {200, 0, 24, 8}, {100, 0, 12, 4}, {60, 0, 6, 2},
 }
 
 // WriteHTML writes report.html: one file that loads nothing, works from the disk and
@@ -194,6 +194,7 @@ func newPage(run *judge.Run, d detail) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
+	raw = escapeOverrides(raw)
 	style, script := pageSource("picture.css")+pageSource("page.css"), pageSource("page.js")
 	r := &run.Record
 	p := &page{
@@ -242,6 +243,15 @@ func newPage(run *judge.Run, d detail) (*page, error) {
 	}
 	p.Environment = append(p.Environment, [2]string{"fingerprint", clean(e.Fingerprint)})
 	return p, nil
+}
+
+// escapeOverrides writes bidirectional overrides in JSON as escapes, so that nobody who
+// reads the page's source is shown another text than is there.
+func escapeOverrides(raw []byte) []byte {
+	for _, r := range "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069" {
+		raw = bytes.ReplaceAll(raw, []byte(string(r)), fmt.Appendf(nil, "\\u%04x", r))
+	}
+	return raw
 }
 
 func cleanScenario(s Scenario) Scenario {

@@ -2,9 +2,21 @@ package reports
 
 import (
 	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/net/html"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
 func htmlText(t *testing.T, run *judge.Run) []byte {
@@ -16,15 +28,341 @@ func htmlText(t *testing.T, run *judge.Run) []byte {
 	return b.Bytes()
 }
 
+func svgText(t *testing.T, run *judge.Run, keys ...string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := WriteTimelineSVG(&b, run, keys...); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// briefRun is the fixture with two trials a cell and constant latencies: its page is
+// short enough to be read as a golden.
+func briefRun() *judge.Run {
+	run := fixtureRun()
+	for i := range run.Cells {
+		c := &run.Cells[i]
+		c.Trials = c.Trials[:2]
+		for j := range c.Trials {
+			for k := range c.Trials[j].Timeline.Bins {
+				if b := &c.Trials[j].Timeline.Bins[k]; b.P50 > 0 {
+					b.P50, b.P99 = 600*time.Microsecond, 2400*time.Microsecond
+				}
+			}
+		}
+		estimate(c)
+	}
+	return run
+}
+
 func TestHTMLGolden(t *testing.T) {
-	golden(t, "report.html", htmlText(t, fixtureRun()))
-	golden(t, "report-hostile.html", htmlText(t, hostileRun()))
+	golden(t, "report.html", htmlText(t, briefRun()))
 }
 
 func TestTimelineSVGGolden(t *testing.T) {
-	var b bytes.Buffer
-	if err := WriteTimelineSVG(&b, fixtureRun()); err != nil {
+	golden(t, "timeline.svg", svgText(t, briefRun()))
+}
+
+// walk calls visit for every element of a page.
+func walk(t *testing.T, raw []byte, visit func(*html.Node)) {
+	t.Helper()
+	doc, err := html.Parse(bytes.NewReader(raw))
+	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "timeline.svg", b.Bytes())
+	for n := range doc.Descendants() {
+		if n.Type == html.ElementNode {
+			visit(n)
+		}
+	}
+}
+
+func attr(n *html.Node, key string) (string, bool) {
+	for _, a := range n.Attr {
+		if a.Key == key {
+			return a.Val, true
+		}
+	}
+	return "", false
+}
+
+// longRun has trials of 1,000 s at 1,000 requests a second: 10,000 bins and a million
+// requests each, with one single bin that failed.
+func longRun(trials int) *judge.Run {
+	run := fixtureRun()
+	for i := range run.Cells {
+		c := &run.Cells[i]
+		c.Trials = nil
+		for n := range trials {
+			t := fixtureTrial(c.Scenario, c.Driver, c.Action, c.Design, i == 0, n+1)
+			random := noise(n + i)
+			tl := &t.Timeline
+			tl.To = 1000 * time.Second
+			t.Window.To = tl.To
+			tl.Bins = nil
+			for k := range 10000 {
+				b := timeline.Bin{From: time.Duration(k) * binWidth, Planned: 100, OK: 100}
+				b.P50 = time.Duration((0.5 + 5*random.next()) * float64(time.Millisecond))
+				b.P99 = b.P50 * time.Duration(1+10*random.next())
+				if k == 7003 || i == 0 && random.next() < 0.3 {
+					b.OK, b.Failed, b.Denied = 40, 60, 30
+				}
+				tl.Bins = append(tl.Bins, b)
+			}
+			// And instances that flap.
+			for l := range tl.Lanes {
+				lane := &tl.Lanes[l]
+				lane.Verdict, lane.Truth, lane.FalseReady = nil, nil, nil
+				for k := range 5000 {
+					at := time.Duration(k) * 200 * time.Millisecond
+					lane.Verdict = append(lane.Verdict, timeline.StateSpan{Span: timeline.Span{From: at, To: at + 200*time.Millisecond}, State: []timeline.State{timeline.Ready, timeline.Unready}[k%2]})
+					lane.Truth = append(lane.Truth, timeline.StateSpan{Span: timeline.Span{From: at, To: at + 200*time.Millisecond}, State: []timeline.State{timeline.NotServing, timeline.Serving}[k%2]})
+					if k%2 == 0 {
+						lane.FalseReady = append(lane.FalseReady, timeline.Span{From: at, To: at + 200*time.Millisecond})
+					}
+				}
+			}
+			c.Trials = append(c.Trials, t)
+		}
+	}
+	return run
+}
+
+func TestPageIsSmallHoweverLongTheRun(t *testing.T) {
+	for _, trials := range []int{1, 40} {
+		raw := htmlText(t, longRun(trials))
+		t.Logf("%d trials a cell: %d bytes", trials, len(raw))
+		if len(raw) >= pageLimit {
+			t.Errorf("%d trials a cell: %d bytes, want less than %d", trials, len(raw), pageLimit)
+		}
+		if coarser := bytes.Contains(raw, []byte("drawn more coarsely")); coarser != (trials == 40) {
+			t.Errorf("%d trials a cell: the page says that it is coarser: %t", trials, coarser)
+		}
+	}
+}
+
+func TestNoForeignTextBecomesMarkup(t *testing.T) {
+	raw := htmlText(t, hostileRun())
+	scripts := 0
+	walk(t, raw, func(n *html.Node) {
+		switch n.Data {
+		case "img", "iframe", "object", "embed", "link", "form", "base":
+			t.Errorf("a <%s> got into the page", n.Data)
+		case "script":
+			scripts++
+			if _, ok := attr(n, "src"); ok {
+				t.Error("a script from elsewhere")
+			}
+			if n.FirstChild != nil && strings.Contains(n.FirstChild.Data, "<script") {
+				t.Error("a script element holds an unescaped <script")
+			}
+		}
+		for _, a := range n.Attr {
+			if strings.HasPrefix(a.Key, "on") || a.Key == "style" {
+				t.Errorf("<%s %s=...> got into the page", n.Data, a.Key)
+			}
+		}
+	})
+	if scripts != 2 {
+		t.Errorf("got %d script elements, want the results and the page's own", scripts)
+	}
+	if i := bytes.IndexAny(raw, "\x00\x1b\u202e"); i >= 0 {
+		t.Errorf("a control character at byte %d", i)
+	}
+	svg := svgText(t, hostileRun())
+	parseXML(t, svg)
+	if bytes.Contains(svg, []byte("<script")) || bytes.Contains(svg, []byte("<img")) {
+		t.Error("foreign text became markup in the SVG")
+	}
+}
+
+func parseXML(t *testing.T, raw []byte) {
+	t.Helper()
+	dec := xml.NewDecoder(bytes.NewReader(raw))
+	for {
+		_, err := dec.Token()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatalf("not XML: %v", err)
+		}
+	}
+}
+
+func TestTheSVGIsXML(t *testing.T) {
+	for name, run := range map[string]*judge.Run{"fixture": fixtureRun(), "long": longRun(1), "missed": missedRun()} {
+		raw := svgText(t, run)
+		t.Logf("%s: %d bytes", name, len(raw))
+		parseXML(t, raw)
+	}
+}
+
+func TestTimelineSVGOfChosenCells(t *testing.T) {
+	raw := svgText(t, fixtureRun(), "quickstart/process/naive")
+	if !bytes.Contains(raw, []byte(">naive</text>")) || bytes.Contains(raw, []byte(">stack-aware</text>")) {
+		t.Error("the picture does not show the one cell that was asked for")
+	}
+	if err := WriteTimelineSVG(io.Discard, fixtureRun(), "quickstart/process/other"); err == nil || !strings.Contains(err.Error(), "quickstart/process/other") {
+		t.Errorf("a cell that is not there: got %v", err)
+	}
+	if err := WriteTimelineSVG(io.Discard, &judge.Run{}); err == nil {
+		t.Error("a run without trials: got no error")
+	}
+}
+
+func TestEveryLinkLeadsSomewhereInThePage(t *testing.T) {
+	for name, run := range map[string]*judge.Run{"fixture": fixtureRun(), "missed": missedRun(), "partial": partialRun(), "empty": {}, "hostile": hostileRun()} {
+		ids, links := map[string]bool{}, map[string]bool{}
+		walk(t, htmlText(t, run), func(n *html.Node) {
+			if id, ok := attr(n, "id"); ok {
+				if ids[id] {
+					t.Errorf("%s: id %q is there twice", name, id)
+				}
+				ids[id] = true
+			}
+			if href, ok := attr(n, "href"); ok {
+				links[href] = true
+			}
+		})
+		for href := range links {
+			if !strings.HasPrefix(href, "#") || !ids[href[1:]] {
+				t.Errorf("%s: link %q leads nowhere in the page", name, href)
+			}
+		}
+		if len(links) < 7 {
+			t.Errorf("%s: only %d links", name, len(links))
+		}
+	}
+}
+
+func TestEveryNumberOfTheMatrixIsDefined(t *testing.T) {
+	walk(t, htmlText(t, missedRun()), func(n *html.Node) {
+		if class, _ := attr(n, "class"); n.Data != "table" || class != "matrix" {
+			return
+		}
+		cells := 0
+		for td := range n.Descendants() {
+			if td.Data != "td" || td.FirstChild == nil {
+				continue
+			}
+			cells++
+			if href, _ := attr(td.FirstChild, "href"); !strings.HasPrefix(href, "#def-") {
+				t.Errorf("a cell of the matrix begins with <%s href=%q>, want a link to a definition", td.FirstChild.Data, href)
+			}
+		}
+		if want := 3 * 9; cells != want {
+			t.Errorf("the matrix has %d cells, want %d", cells, want)
+		}
+	})
+}
+
+var address = regexp.MustCompile(`(?i)(https?:|wss?:|ftp:|//[a-z0-9])[^\s"'<>)]*`)
+
+func TestThePageLoadsNothing(t *testing.T) {
+	raw := htmlText(t, fixtureRun())
+	for _, found := range address.FindAllString(string(raw), -1) {
+		if found != "http://www.w3.org/2000/svg" { // the script creates an element of this namespace
+			t.Errorf("the page mentions the address %q", found)
+		}
+	}
+	for _, word := range []string{"@import", "url(data", "fetch(", "XMLHttpRequest", "eval("} {
+		if bytes.Contains(raw, []byte(word)) {
+			t.Errorf("the page contains %q", word)
+		}
+	}
+	policies := 0
+	walk(t, raw, func(n *html.Node) {
+		switch n.Data {
+		case "meta":
+			if v, _ := attr(n, "http-equiv"); v == "Content-Security-Policy" {
+				policies++
+				policy, _ := attr(n, "content")
+				if !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "unsafe") {
+					t.Errorf("the policy is %q", policy)
+				}
+				for _, name := range []string{"page.js"} {
+					if !strings.Contains(policy, hash(pageSource(name))) {
+						t.Errorf("the policy does not allow %s", name)
+					}
+				}
+			}
+		case "style":
+			// A hash is of the element's text, so that text must come through unchanged.
+			if want := pageSource("picture.css") + pageSource("page.css"); n.FirstChild.Data != want {
+				t.Error("the style was changed on its way into the page, its hash does not match")
+			}
+		case "script":
+			if kind, _ := attr(n, "type"); kind == "" && n.FirstChild.Data != pageSource("page.js") {
+				t.Error("the script was changed on its way into the page, its hash does not match")
+			}
+		}
+	})
+	if policies != 1 {
+		t.Errorf("got %d policies, want 1", policies)
+	}
+}
+
+func TestTheResultsAreEmbedded(t *testing.T) {
+	for name, run := range map[string]*judge.Run{"fixture": fixtureRun(), "hostile": hostileRun()} {
+		found := false
+		walk(t, htmlText(t, run), func(n *html.Node) {
+			if id, _ := attr(n, "id"); id != "results" {
+				return
+			}
+			found = true
+			var got, want any
+			if err := json.Unmarshal([]byte(n.FirstChild.Data), &got); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if err := json.Unmarshal(resultsJSON(t, run), &want); err != nil {
+				t.Fatal(err)
+			}
+			if g, w := fmt.Sprint(got), fmt.Sprint(want); g != w {
+				t.Errorf("%s: what is embedded is not results.json", name)
+			}
+		})
+		if !found {
+			t.Errorf("%s: no results in the page", name)
+		}
+	}
+}
+
+// Colour is never the only sign: every chart has a name, its table, and patterns.
+func TestChartsHaveNamesAndTables(t *testing.T) {
+	pictures, tables := 0, 0
+	walk(t, htmlText(t, fixtureRun()), func(n *html.Node) {
+		if n.Data == "svg" {
+			class, _ := attr(n, "class")
+			if label, _ := attr(n, "aria-label"); label == "" && class != "bar" && class != "defs timeline" {
+				t.Errorf("svg %q has no name", class)
+			}
+			if strings.HasPrefix(class, "timeline") {
+				pictures++
+			}
+		}
+		if n.Data == "summary" && n.FirstChild.Data == "The same as a table" {
+			tables++
+		}
+	})
+	if pictures == 0 || pictures != 2*tables { // each picture is there in a wide and a narrow layout
+		t.Errorf("got %d pictures and %d tables", pictures, tables)
+	}
+}
+
+func TestAnEmptyRunHasAPage(t *testing.T) {
+	for name, run := range map[string]*judge.Run{
+		"nothing":      {},
+		"no bins":      {Cells: []judge.Cell{{Scenario: "s", Driver: "d", Design: "x", Trials: []judge.Trial{{Meta: record.Trial{N: 1}}}}}},
+		"cell, no run": {Cells: []judge.Cell{{Scenario: "s", Driver: "d", Design: "x"}}},
+	} {
+		raw := htmlText(t, run)
+		if !bytes.Contains(raw, []byte("INCONCLUSIVE")) {
+			t.Errorf("%s: a run without data is not shown as inconclusive", name)
+		}
+		if bytes.Contains(raw, []byte("NaN")) || bytes.Contains(raw, []byte("Inf")) {
+			t.Errorf("%s: not a number in the page", name)
+		}
+	}
 }

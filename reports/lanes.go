@@ -89,7 +89,7 @@ func (c *canvas) lane(s shot, l *timeline.Lane, first bool) lanePicture {
 func (c *canvas) states(spans []timeline.StateSpan, zero time.Duration, y, h float64) []mark {
 	paths := map[string]*strings.Builder{}
 	var order []string
-	for _, s := range coarse(spans, c.from+zero, c.to+zero, mostSpans) {
+	for _, s := range coarse(spans, c.from+zero, c.to+zero, min(mostSpans, c.Columns)) {
 		class := stateClass(s.State)
 		if paths[class] == nil {
 			paths[class] = &strings.Builder{}
@@ -131,7 +131,7 @@ func (c *canvas) axis(p *picture) {
 		x := c.x(at)
 		top := 6.0
 		if c.Headed {
-			top = 36
+			top = 44
 		}
 		fmt.Fprintf(&ticks, "M%s %sV%s", num(x), num(top), num(bottom+4))
 		label := num3(at)

@@ -3,7 +3,6 @@ package reports
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -135,8 +134,8 @@ func timelinePicture(id, title string, shots []shot, l layout, data bool) pictur
 	p := picture{ID: id, Title: title, About: aboutPicture(shots), Narrow: l.Narrow, PlotLeft: num(c.Left), PlotWidth: num(c.plotWidth()),
 		From: num3(c.from), To: num3(c.to)}
 	if l.Headed {
-		c.y = 28
-		p.Front = append(p.Front, text("t-title", "start", 16, c.y, shorten(title, 120)))
+		p.Front = append(p.Front, text("t-title", "start", 16, 30, shorten(title, 120)))
+		c.y = 38
 	}
 	p.PlotTop = num(c.y + 6)
 	scale := newLatencyScale(shots)
@@ -199,10 +198,10 @@ func (c *canvas) design(s shot, scale latencyScale, data bool) designPicture {
 	if len(worse) > 0 {
 		summary = append(summary, strings.Join(worse, ", "))
 	}
-	name := clean(s.Design)
 	if !t.Valid {
-		name += " (invalid trial)"
+		summary = append([]string{"trial does not count"}, summary...)
 	}
+	name := clean(s.Design)
 	if c.Narrow {
 		c.y += 20
 		d.Marks = append(d.Marks, text("t-design", "start", c.Left, c.y, shorten(name, 34)))
@@ -217,7 +216,7 @@ func (c *canvas) design(s shot, scale latencyScale, data bool) designPicture {
 	c.y += 18
 	top := c.y
 	if !c.Narrow {
-		d.Marks = append(d.Marks, text("t-design", "start", c.indent(), top+11, shorten(name, 22)))
+		d.Marks = append(d.Marks, text("t-design", "start", c.indent(), top+11, shorten(name, 20)))
 		for i, line := range summary {
 			d.Marks = append(d.Marks, text("t-note", "start", c.indent(), top+28+float64(i)*15, line))
 		}
@@ -231,8 +230,9 @@ func (c *canvas) design(s shot, scale latencyScale, data bool) designPicture {
 	lanes := drawnLanes(t.Timeline.Lanes, c.Lanes)
 	bottom := laneTop + float64(len(lanes))*c.pitch()
 	d.Marks = append(d.Marks, rect("plot", c.Left, top, c.plotWidth(), bandHeight))
-	c.action(&d, s, top, bottom)
+	edges := c.action(&d, s, top, bottom)
 	c.bands(&d, s, cols, top)
+	d.Marks = append(d.Marks, edges...)
 	c.latency(&d, s, cols, scale, latencyTop)
 	c.y = laneTop
 	for i, l := range lanes {
@@ -264,11 +264,12 @@ func (c *canvas) pitch() float64 {
 	return lanePitch
 }
 
-// action draws the band from the start of the action to its completion.
-func (c *canvas) action(d *designPicture, s shot, top, bottom float64) {
+// action draws the band from the start of the action to its completion, and returns its
+// edges, which belong over what is drawn next.
+func (c *canvas) action(d *designPicture, s shot, top, bottom float64) []mark {
 	a := s.Trial.Timeline.Action
 	if a == (timeline.Span{}) {
-		return
+		return nil
 	}
 	from, to := a.From-s.zero(), a.To-s.zero()
 	label := clean(s.Action) + ", " + span(a.To-a.From)
@@ -276,12 +277,12 @@ func (c *canvas) action(d *designPicture, s shot, top, bottom float64) {
 		to, label = c.to, clean(s.Action)+", never completed"
 	}
 	x0, x1 := c.x(from), c.x(to)
-	d.Marks = append(d.Marks, rect("action", x0, top-4, x1-x0, bottom-top+4),
-		mark{Class: "action-edge", D: fmt.Sprintf("M%s %sV%sM%s %sH%s", num(x0), num(top-10), num(bottom), num(x0), num(top-4), num(x1))},
-		text("t-action", "start", x0+4, top-7, shorten(label, 44)))
+	d.Marks = append(d.Marks, rect("action", x0, top-4, x1-x0, bottom-top+4))
+	edge := fmt.Sprintf("M%s %sV%sM%s %sH%s", num(x0), num(top-10), num(bottom), num(x0), num(top-4), num(x1))
 	if !a.Open {
-		d.Marks = append(d.Marks, mark{Class: "action-edge", D: fmt.Sprintf("M%s %sV%s", num(x1), num(top-7), num(bottom))})
+		edge += fmt.Sprintf("M%s %sV%s", num(x1), num(top-7), num(bottom))
 	}
+	return []mark{{Class: "action-edge", D: edge}, text("t-action", "start", x0+4, top-7, shorten(label, 44))}
 }
 
 // bands draws how the requests of each column fared, as shares of the planned ones: ok
@@ -328,7 +329,7 @@ type area []step
 type step struct{ x0, x1, h float64 }
 
 func (a *area) add(x0, x1, h float64) {
-	h = math.Round(h*2) / 2
+	h = half(h)
 	if h <= 0 {
 		return
 	}
@@ -356,105 +357,32 @@ func (a area) path(base float64) string {
 	return b.String()
 }
 
-// latencyScale is logarithmic and the same for every design of a picture.
-type latencyScale struct{ lo, hi float64 } // powers of ten of milliseconds
-
-func newLatencyScale(shots []shot) latencyScale {
-	lo, hi := math.Inf(1), math.Inf(-1)
-	for _, s := range shots {
-		for _, b := range s.Trial.Timeline.Bins {
-			if b.P50 > 0 {
-				lo, hi = math.Min(lo, millis(b.P50)), math.Max(hi, millis(max(b.P50, b.P99)))
-			}
-		}
-	}
-	if lo > hi {
-		return latencyScale{0, 2}
-	}
-	sc := latencyScale{math.Floor(math.Log10(math.Max(lo, 0.01))), math.Ceil(math.Log10(math.Max(hi, 0.1)))}
-	sc.hi = math.Max(sc.hi, sc.lo+2)
-	return sc
-}
-
-func (sc latencyScale) y(d time.Duration, top float64) float64 {
-	at := (math.Log10(math.Max(millis(d), 1e-3)) - sc.lo) / (sc.hi - sc.lo)
-	return top + latencyHeight*(1-math.Min(math.Max(at, 0), 1))
-}
-
-// latency draws p50 and p99 of the requests that were ok, with what lies between shaded.
-func (c *canvas) latency(d *designPicture, s shot, cols []column, scale latencyScale, top float64) {
-	base := top + latencyHeight
-	if c.Narrow {
-		top, base = top+14, base+14
-		d.Marks = append(d.Marks, text("t-note", "start", c.Left, top-4, "response time, p50 and p99"))
-	} else {
-		d.Marks = append(d.Marks, text("t-note", "start", c.indent(), top+11, "response time"), text("t-note", "start", c.indent(), top+25, "p50 and p99, log scale"))
-	}
-	var grid strings.Builder
-	right := c.Left + c.plotWidth()
-	decades := scale.hi - scale.lo
-	for e := scale.lo; e <= scale.hi; e++ {
-		y := top + latencyHeight*(1-(e-scale.lo)/decades)
-		fmt.Fprintf(&grid, "M%s %sH%s", num(c.Left), num(y), num(right))
-		if every := math.Ceil(decades * 12 / latencyHeight); math.Mod(e-scale.lo, every) == 0 {
-			d.Marks = append(d.Marks, text("t-scale", "start", right+6, y+4, decadeName(e)))
-		}
-	}
-	d.Marks = append(d.Marks, mark{Class: "grid", D: grid.String()})
-	var p50, p99, between strings.Builder
-	for len(cols) > 0 {
-		if cols[0].P50 <= 0 {
-			cols = cols[1:]
-			continue
-		}
-		n := slices.IndexFunc(cols, func(col column) bool { return col.P50 <= 0 })
-		if n < 0 {
-			n = len(cols)
-		}
-		var back []string
-		for i, col := range cols[:n] {
-			x0, x1 := num(c.x(col.From-s.zero())), num(c.x(col.To-s.zero()))
-			y50, y99 := num(scale.y(col.P50, top)), num(scale.y(max(col.P50, col.P99), top))
-			if i == 0 {
-				fmt.Fprintf(&p50, "M%s %s", x0, y50)
-				fmt.Fprintf(&p99, "M%s %s", x0, y99)
-				fmt.Fprintf(&between, "M%s %s", x0, y99)
-			} else {
-				fmt.Fprintf(&p50, "V%s", y50)
-				fmt.Fprintf(&p99, "V%s", y99)
-				fmt.Fprintf(&between, "V%s", y99)
-			}
-			fmt.Fprintf(&p50, "H%s", x1)
-			fmt.Fprintf(&p99, "H%s", x1)
-			fmt.Fprintf(&between, "H%s", x1)
-			back = append(back, "V"+y50+"H"+x0)
-		}
-		slices.Reverse(back)
-		between.WriteString(strings.Join(back, "") + "z")
-		cols = cols[n:]
-	}
-	if p50.Len() > 0 {
-		d.Marks = append(d.Marks, mark{Class: "between", D: between.String()}, mark{Class: "p99", D: p99.String()}, mark{Class: "p50", D: p50.String()})
-	}
-}
-
-func decadeName(e float64) string {
-	if e >= 3 {
-		return strconv.FormatFloat(math.Pow(10, e-3), 'f', -1, 64) + " s"
-	}
-	return strconv.FormatFloat(math.Pow(10, e), 'f', -1, 64) + " ms"
-}
-
-// columnData is the columns for the script: planned,ok,denied,p50,p99 (microseconds) with
-// semicolons between columns, the same column n times as "n*column".
+// columnData is the columns for the script, after the first one's place and the width of
+// one: planned,ok,denied,p50,p99 (microseconds) each, the same n times as "n*column".
 func columnData(cols []column, zero time.Duration) string {
 	if len(cols) == 0 {
 		return ""
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s", num3(cols[0].From-zero), num3(cols[0].To-cols[0].From))
-	for _, c := range cols {
-		fmt.Fprintf(&b, " %d,%d,%d,%d,%d", c.Planned, c.OK, c.Denied, c.P50.Microseconds(), c.P99.Microseconds())
+	last, times := "", 0
+	flush := func() {
+		switch {
+		case times == 1:
+			b.WriteString(" " + last)
+		case times > 1:
+			fmt.Fprintf(&b, " %d*%s", times, last)
+		}
 	}
+	for _, c := range cols {
+		this := fmt.Sprintf("%d,%d,%d,%d,%d", c.Planned, c.OK, c.Denied, c.P50.Microseconds(), c.P99.Microseconds())
+		if this == last {
+			times++
+			continue
+		}
+		flush()
+		last, times = this, 1
+	}
+	flush()
 	return b.String()
 }

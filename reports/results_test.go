@@ -247,6 +247,8 @@ func TestOutputIsDeterministic(t *testing.T) {
 		"json":     func(b *bytes.Buffer) error { return WriteJSON(b, Results(fixtureRun())) },
 		"terminal": func(b *bytes.Buffer) error { return WriteTerminal(b, fixtureRun(), TerminalOptions{Color: true}) },
 		"junit":    func(b *bytes.Buffer) error { return WriteJUnit(b, fixtureRun()) },
+		"html":     func(b *bytes.Buffer) error { return WriteHTML(b, fixtureRun()) },
+		"svg":      func(b *bytes.Buffer) error { return WriteTimelineSVG(b, fixtureRun()) },
 	}
 	for name, write := range writers {
 		var first, again bytes.Buffer

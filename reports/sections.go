@@ -61,7 +61,7 @@ func newPageGroup(i int, g group, d detail) pageGroup {
 			if k == 0 {
 				out.Rows = append(out.Rows, matrixLine{Label: strings.TrimSpace(row.Label), Def: row.Def, Lead: r == 0})
 			}
-			cell := matrixCell{Value: row.Value, Note: row.Note, Bad: row.Bad}
+			cell := matrixCell{Value: unbroken(row.Value), Note: unbroken(row.Note), Bad: row.Bad}
 			if r == 0 {
 				cell.Bar = newBar(pool(c))
 			}
@@ -98,6 +98,11 @@ func newPageGroup(i int, g group, d detail) pageGroup {
 		out.Instances = append(out.Instances, rows...)
 	}
 	return out
+}
+
+// unbroken keeps numbers and their units on one line.
+func unbroken(s string) string {
+	return strings.NewReplacer(" %", "\u00a0%", " ms", "\u00a0ms", " s", "\u00a0s").Replace(s)
 }
 
 func newBar(p pooled) *bar {
@@ -197,7 +202,7 @@ func newPictureTable(s shot, d detail) pictureTable {
 		out.Rows = append(out.Rows, row)
 	}
 	for _, l := range drawnLanes(s.Trial.Timeline.Lanes, max(d.instances, 8)) {
-		row := laneRow{Instance: clean(l.Instance), Revision: clean(l.Revision), Sync: "unknown", FalseReady: span(total(l.FalseReady)),
+		row := laneRow{Instance: shorten(clean(l.Instance), 60), Revision: shorten(clean(l.Revision), 40), Sync: "unknown", FalseReady: span(total(l.FalseReady)),
 			FalseUnready: span(total(l.FalseUnready)), Verdict: course(l.Verdict, s.zero()), Truth: course(l.Truth, s.zero())}
 		if l.Sync >= 0 {
 			row.Sync = span(l.Sync)

@@ -124,6 +124,8 @@ func TestWriteErrorsAreReported(t *testing.T) {
 		"terminal": WriteTerminal(brokenWriter{}, fixtureRun(), TerminalOptions{}),
 		"json":     WriteJSON(brokenWriter{}, Results(fixtureRun())),
 		"junit":    WriteJUnit(brokenWriter{}, fixtureRun()),
+		"html":     WriteHTML(brokenWriter{}, fixtureRun()),
+		"svg":      WriteTimelineSVG(brokenWriter{}, fixtureRun()),
 	} {
 		if !errors.Is(err, errBroken) {
 			t.Errorf("%s: got %v, want %v", name, err, errBroken)

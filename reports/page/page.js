@@ -4,7 +4,10 @@
 for (const svg of document.querySelectorAll("svg.timeline")) {
   const readouts = [...svg.querySelectorAll("[data-columns]")].map((node) => {
     const [first, width, ...columns] = node.dataset.columns.split(" ");
-    return { node, first: +first, width: +width, columns };
+    return { node, first: +first, width: +width, columns: columns.flatMap((c) => {
+      const [times, column] = c.includes("*") ? c.split("*") : [1, c];
+      return Array(+times).fill(column);
+    }) };
   });
   if (readouts.length === 0) continue;
   svg.classList.add("live");
