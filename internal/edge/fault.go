@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"net/textproto"
 	"syscall"
 )
@@ -57,7 +56,6 @@ func classify(err error, a *attempt) fault {
 		}
 		return faultConnect
 	}
-	var protocol *http.ProtocolError
 	var text textproto.ProtocolError
 	var timeout net.Error
 	switch {
@@ -67,7 +65,7 @@ func classify(err error, a *attempt) fault {
 		return faultEOF
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		return faultTimeout
-	case errors.As(err, &protocol), errors.As(err, &text), errors.Is(err, errBadStatus):
+	case errors.As(err, &text), errors.Is(err, errBadStatus):
 		return faultMalformed
 	}
 	if conn := a.conn.Load(); conn != nil {

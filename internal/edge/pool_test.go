@@ -47,6 +47,7 @@ func TestRoundRobin(t *testing.T) {
 		{"the new one comes last", []step{{route("a"), 0, ""}, {route("b"), 1, "a"}, {route("c"), 6, "bacbac"}}},
 		{"new before the first turn", []step{{route("a"), 2, "aa"}, {route("b"), 4, "abab"}}},
 		{"one that had its turn goes", []step{{route("a"), 0, ""}, {route("b"), 0, ""}, {route("c"), 2, "ab"}, {unroute("a"), 4, "cbcb"}}},
+		{"the one behind goes", []step{{route("a"), 0, ""}, {route("b"), 0, ""}, {route("c"), 2, "ab"}, {unroute("b"), 4, "caca"}}},
 		{"the next one goes", []step{{route("a"), 0, ""}, {route("b"), 0, ""}, {route("c"), 1, "a"}, {unroute("b"), 4, "caca"}}},
 		{"the last one goes", []step{{route("a"), 0, ""}, {route("b"), 0, ""}, {route("c"), 2, "ab"}, {unroute("c"), 4, "abab"}}},
 		{"all go", []step{{route("a"), 1, "a"}, {unroute("a"), 2, "--"}, {route("b"), 2, "bb"}}},

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
 	"sync"
@@ -262,5 +263,24 @@ func TestSecondConnectionIsClosed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Cancelling alone would be a race against the write, so the connection itself must be
+// unusable once the guard has seen it.
+func TestGuardClosesBeforeTheWrite(t *testing.T) {
+	_, cancel := context.WithCancelCause(t.Context())
+	a := &attempt{cancel: cancel}
+	for i, usable := range []bool{true, false} {
+		near, far := net.Pipe()
+		defer near.Close()
+		go func() {
+			io.Copy(io.Discard, far)
+			far.Close()
+		}()
+		a.gotConn(httptrace.GotConnInfo{Conn: near})
+		if _, err := io.WriteString(near, "GET"); (err == nil) != usable {
+			t.Errorf("connection %d: got %v, want it usable: %v", i+1, err, usable)
+		}
 	}
 }
