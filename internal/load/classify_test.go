@@ -163,6 +163,7 @@ func TestClassify(t *testing.T) {
 		{"what the transport says comes first", outcome{err: context.DeadlineExceeded, connErr: io.EOF}, record.Timeout, ""},
 		{"reset behind what the transport calls an end", outcome{err: io.ErrUnexpectedEOF, connErr: dial(resetErrors[0]), began: true}, record.Reset, "after the answer had begun"},
 		{"reset behind what the transport calls a closing", outcome{err: io.EOF, connErr: dial(resetErrors[0])}, record.Reset, ""},
+		{"cut short, connection still there", outcome{err: io.ErrUnexpectedEOF, began: true}, record.Truncated, "after the answer had begun"},
 		{"out of buffers under way", outcome{err: errors.New("strange"), connErr: &net.OpError{Op: "write", Err: syscall.ENOBUFS}}, record.Rig, "write: no buffer space available"},
 		{"closed in the body", outcome{err: io.EOF, began: true}, record.Truncated, "after the answer had begun"},
 		{"hidden by the transport: closed in the body", outcome{err: errors.New("strange"), connErr: io.EOF, began: true}, record.Truncated, "after the answer had begun"},

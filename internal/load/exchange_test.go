@@ -1,0 +1,119 @@
+package load
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// What keeps the transport from sending a request again must not change what it sends.
+func TestRequestOnTheWire(t *testing.T) {
+	tests := []struct {
+		name    string
+		request Request
+		reuse   bool
+		want    string
+	}{
+		{"get", Request{Path: "/a?b=c"}, true,
+			"GET /a?b=c HTTP/1.1\r\nHost: HOST\r\nUser-Agent: rollout-lab\r\n\r\n"},
+		{"get on a connection of its own", Request{Path: "/"}, false,
+			"GET / HTTP/1.1\r\nHost: HOST\r\nUser-Agent: rollout-lab\r\nConnection: close\r\n\r\n"},
+		{"headers and host", Request{Path: "/", Header: map[string]string{"host": "name", "token": "t", "User-Agent": "u"}}, true,
+			"GET / HTTP/1.1\r\nHost: name\r\nUser-Agent: u\r\nToken: t\r\n\r\n"},
+		{"post", Request{Method: "POST", Path: "/", Body: []byte("body")}, true,
+			"POST / HTTP/1.1\r\nHost: HOST\r\nUser-Agent: rollout-lab\r\nContent-Length: 4\r\n\r\nbody"},
+		{"post without a body", Request{Method: "POST", Path: "/"}, true,
+			"POST / HTTP/1.1\r\nHost: HOST\r\nUser-Agent: rollout-lab\r\n\r\n"},
+		{"head", Request{Method: "HEAD", Path: "/"}, true,
+			"HEAD / HTTP/1.1\r\nHost: HOST\r\nUser-Agent: rollout-lab\r\n\r\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := make(chan string, 1)
+			addr := rawServer(t, func(conn net.Conn, _ *bufio.Reader) {
+				buf := make([]byte, len(tt.want)+100)
+				n := 0
+				// The client says nothing more until it is answered: all is there when
+				// both the headers and as many bytes of body as are wanted have come.
+				for !strings.Contains(string(buf[:n]), "\r\n\r\n") || !strings.HasSuffix(string(buf[:n]), string(tt.request.Body)) {
+					m, err := conn.Read(buf[n:])
+					if err != nil {
+						break
+					}
+					n += m
+				}
+				got <- string(buf[:n])
+				io.WriteString(conn, okHead+"Content-Length: 0\r\n\r\n")
+			})
+			c, err := newCall(&url.URL{Scheme: "http", Host: addr}, &tt.request, record.Serve)
+			if err != nil {
+				t.Fatal(err)
+			}
+			transport := newTransport(tt.reuse, 1, ample)
+			defer transport.CloseIdleConnections()
+			names := newHeaderNames(nil, "", "")
+			if f := exchange(t.Context(), transport, c, &names, time.Now().Add(ample)); f.class != record.OK {
+				t.Errorf("class %s (%s), want ok", f.class, f.reason)
+			}
+			if sent, want := <-got, strings.ReplaceAll(tt.want, "HOST", addr); sent != want {
+				t.Errorf("sent\n%q, want\n%q", sent, want)
+			}
+		})
+	}
+}
+
+// An answer names its instance in the first header of the list that it has.
+func TestInstanceHeaders(t *testing.T) {
+	tests := []struct {
+		name, headers, want string
+		names               headerNames
+	}{
+		{"instance", "Rollout-Lab-Instance: i\r\nRollout-Lab-Endpoint: e\r\n", "i", newHeaderNames(nil, "", "")},
+		{"only the balancer", "Rollout-Lab-Endpoint: e\r\n", "e", newHeaderNames(nil, "", "")},
+		{"nobody", "", "", newHeaderNames(nil, "", "")},
+		{"own names", "Rollout-Lab-Instance: i\r\nServed-By: s\r\n", "s", newHeaderNames([]string{"X", "Served-By"}, "", "")},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			addr := rawServer(t, answering(okHead+tt.headers+"Content-Length: 0\r\n\r\n", hangUp))
+			c, err := newCall(&url.URL{Scheme: "http", Host: addr}, &Request{Path: "/"}, record.Serve)
+			if err != nil {
+				t.Fatal(err)
+			}
+			transport := newTransport(false, 1, ample)
+			f := exchange(t.Context(), transport, c, &tt.names, time.Now().Add(ample))
+			if f.class != record.OK || f.instance != tt.want {
+				t.Errorf("class %s, instance %q; want ok, %q", f.class, f.instance, tt.want)
+			}
+		})
+	}
+}
+
+// A reused connection has received bytes before: those are not part of an answer to the
+// request under which it ended.
+func TestEndOfReusedConnectionIsNotTruncation(t *testing.T) {
+	addr := rawServer(t, func(conn net.Conn, in *bufio.Reader) {
+		if readRequest(in) {
+			io.WriteString(conn, okHead+"Content-Length: 0\r\n\r\n")
+		}
+		readRequest(in)
+	})
+	c, err := newCall(&url.URL{Scheme: "http", Host: addr}, &Request{Path: "/"}, record.Serve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := newTransport(true, 1, ample)
+	defer transport.CloseIdleConnections()
+	names := newHeaderNames(nil, "", "")
+	for i, want := range []record.Class{record.OK, record.EOF} {
+		if f := exchange(t.Context(), transport, c, &names, time.Now().Add(ample)); f.class != want {
+			t.Errorf("request %d: class %s, want %s", i, f.class, want)
+		}
+	}
+}
