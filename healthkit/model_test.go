@@ -433,9 +433,9 @@ func FuzzModel(f *testing.F) {
 }
 
 func TestModelRandom(t *testing.T) {
-	runs := 1500
+	runs := 300
 	if testing.Short() {
-		runs = 150
+		runs = 100
 	}
 	ready := 0
 	for seed := range runs {
