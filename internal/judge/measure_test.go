@@ -368,10 +368,10 @@ func TestRefusingInstancesAreThere(t *testing.T) {
 // trial look better.
 func TestProperties(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 12))
-	for range 5 {
+	for range 2 {
 		d := rollout()
 		before := Measure(d)
-		for range 40 {
+		for range 20 {
 			k := 4000 + rng.IntN(9000)
 			for i := k; i < k+1+rng.IntN(20); i++ {
 				d.Samples[i].Class = record.Reset
