@@ -1,0 +1,28 @@
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+PLATFORMS   = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: build test lint vuln cross demo e2e-process
+
+build: ## the program, in ./rollout-lab
+	go build -trimpath -o rollout-lab ./cmd/rollout-lab
+
+test: ## everything that needs nothing but Go
+	go test -race ./...
+
+lint: ## gofmt, go vet, staticcheck; the import rules are tests (internal/archtest)
+	@test -z "$$(gofmt -l .)" || { gofmt -d . ; exit 1; }
+	go vet ./... && go vet -tags e2e ./cmd/rollout-lab
+	go run $(STATICCHECK) ./...
+
+vuln: ## known vulnerabilities; needs the network
+	go run $(GOVULNCHECK) ./...
+
+cross: ## compiles everywhere, tests included
+	@for p in $(PLATFORMS); do echo $$p; GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go vet ./... || exit 1; done
+
+demo: ## the picture in the README, from a real run
+	go run ./cmd/rollout-lab run quickstart --out dist/demo-$$(date +%s) --timeline docs/quickstart.svg
+
+e2e-process: ## the promises of the README, measured on the process driver
+	go test -tags e2e -count=1 -timeout 60m -run E2E -v ./cmd/rollout-lab

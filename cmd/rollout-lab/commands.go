@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/lab"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/reports"
+	"github.com/rollout-lab/rollout-lab/scenarios"
+)
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return &usageError{fmt.Errorf("%s takes no argument, got %q", cmd.CommandPath(), args[0]), ""}
+	}
+	return nil
+}
+
+func listCommand(std streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the scenarios of the catalogue", Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			all, err := scenarios.Catalogue()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return listJSON(std.out, all)
+			}
+			w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
+			for _, s := range all {
+				about, _, _ := strings.Cut(strings.TrimSpace(s.About), "\n")
+				fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, s.ActionName(), about)
+			}
+			return w.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func listJSON(out io.Writer, all []*scenarios.Scenario) error {
+	type entry struct {
+		Name    string   `json:"name"`
+		About   string   `json:"about"`
+		Action  string   `json:"action"`
+		Rate    float64  `json:"rate"`
+		Trials  int      `json:"trials"`
+		Designs []string `json:"designs"`
+	}
+	entries := []entry{}
+	for _, s := range all {
+		e := entry{Name: s.Name, About: strings.TrimSpace(s.About), Action: s.ActionName(), Rate: s.Load.Rate, Trials: s.Trials}
+		for _, d := range s.Designs {
+			e.Designs = append(e.Designs, d.Name)
+		}
+		entries = append(entries, e)
+	}
+	return writeJSON(out, entries)
+}
+
+func writeJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func validateCommand(std streams) *cobra.Command {
+	var vars []string
+	cmd := &cobra.Command{
+		Use: "validate SCENARIO...", Short: "Check scenarios without running them",
+		Args: needArgs("a file or the name of a scenario", "rollout-lab list shows the catalogue"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			values, err := parseVars(vars)
+			if err != nil {
+				return err
+			}
+			var errs error
+			for _, arg := range args {
+				s, err := scenarios.Load(arg, values)
+				if err != nil {
+					errs = errors.Join(errs, err)
+					continue
+				}
+				fmt.Fprintf(std.out, "%s: ok (%s, %d designs, %d trials, %d requests each)\n", arg, s.ActionName(), len(s.Designs), s.Trials, s.Planned())
+			}
+			return errs
+		},
+	}
+	cmd.Flags().StringArrayVar(&vars, "var", nil, "k=v, fills in ${k} of the scenario")
+	return cmd
+}
+
+func schemaCommand(std streams) *cobra.Command {
+	return &cobra.Command{
+		Use: "schema [scenario|results]", Short: "Print a JSON Schema: of scenarios, or of results.json",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 || (len(args) == 1 && args[0] != "scenario" && args[0] != "results") {
+				return &usageError{fmt.Errorf("%s: want scenario or results", cmd.CommandPath()), ""}
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 && args[0] == "results" {
+				_, err := std.out.Write(reports.Schema())
+				return err
+			}
+			text, err := scenarios.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = std.out.Write(append(text, '\n'))
+			return err
+		},
+	}
+}
+
+func doctorCommand(std streams) *cobra.Command {
+	var names []string
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "Say what can run here, and what is missing", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ds, err := allDrivers()
+			if len(names) > 0 {
+				ds, err = chooseDrivers(names)
+			}
+			if err != nil {
+				return err
+			}
+			t := tool()
+			fmt.Fprintf(std.out, "rollout-lab %s %s/%s, %d CPUs, %s\n", t.Version, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+			var errs error
+			for _, d := range ds {
+				if err := d.Check(cmd.Context()); err != nil {
+					fmt.Fprintf(std.out, "driver %-8s  not available: %v\n", d.Name(), err)
+					errs = errors.Join(errs, &environmentError{fmt.Errorf("driver %s: %w", d.Name(), err), ""})
+					continue
+				}
+				fmt.Fprintf(std.out, "driver %-8s  ok\n", d.Name())
+			}
+			return errs
+		},
+	}
+	cmd.Flags().StringSliceVar(&names, "driver", nil, "drivers to check (default: all)")
+	return cmd
+}
+
+func cleanCommand(std streams) *cobra.Command {
+	var names []string
+	var runID string
+	cmd := &cobra.Command{
+		Use: "clean", Short: "Remove what killed runs left behind", Args: noArgs,
+		Long: "Removes what runs left behind whose lab no longer lives, on every driver that is available.\nWith --run, what that run left behind, even when its lab is alive.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ds, err := allDrivers()
+			if len(names) > 0 {
+				ds, err = chooseDrivers(names)
+			}
+			if err != nil {
+				return err
+			}
+			return clean(cmd.Context(), std, ds, runID, len(names) > 0)
+		},
+	}
+	cmd.Flags().StringSliceVar(&names, "driver", nil, "drivers to clean (default: all that are available)")
+	cmd.Flags().StringVar(&runID, "run", "", "ID of a run")
+	return cmd
+}
+
+func clean(ctx context.Context, std streams, ds []drivers.Driver, runID string, asked bool) error {
+	var errs error
+	count := 0
+	for _, d := range ds {
+		if err := d.Check(ctx); err != nil {
+			if asked {
+				errs = errors.Join(errs, &environmentError{fmt.Errorf("driver %s: %w", d.Name(), err), ""})
+			}
+			continue
+		}
+		removed, err := d.Sweep(ctx, runID)
+		for _, what := range removed {
+			fmt.Fprintf(std.out, "removed %s: %s\n", d.Name(), what)
+		}
+		count += len(removed)
+		if err != nil {
+			errs = errors.Join(errs, &environmentError{fmt.Errorf("clean %s: %w", d.Name(), err), ""})
+		}
+	}
+	if count == 0 && errs == nil {
+		fmt.Fprintln(std.out, "nothing left behind")
+	}
+	return errs
+}
+
+func reportCommand(std streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "report DIR", Short: "Judge a run's raw record again and rebuild its reports",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return &usageError{fmt.Errorf("%s needs the folder of one run", cmd.CommandPath()), "runs are kept in rollout-lab-runs"}
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			judged, err := lab.Judge(args[0])
+			if err != nil {
+				return &usageError{err, "want a folder that rollout-lab run wrote; runs are kept in rollout-lab-runs"}
+			}
+			if err := writeReports(args[0], judged); err != nil {
+				return &environmentError{err, ""}
+			}
+			if err := printRun(std.out, judged, args[0], asJSON); err != nil {
+				return err
+			}
+			return verdictOf(judged)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print results.json instead of the matrix")
+	return cmd
+}
+
+func versionCommand(std streams) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			t := tool()
+			_, err := fmt.Fprintf(std.out, "rollout-lab %s %s %s %s/%s\n", t.Version, t.Commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}
+
+// tool names this program's version, as the build stamped it.
+func tool() record.Tool {
+	t := record.Tool{Version: "devel", Commit: "unknown"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return t
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		t.Version = v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			t.Commit = s.Value
+		}
+	}
+	return t
+}
+
+// reportFiles are the files that are rebuilt from the record.
+var reportFiles = []struct {
+	name  string
+	write func(io.Writer, *judge.Run) error
+}{
+	{"results.json", func(w io.Writer, r *judge.Run) error { return reports.WriteJSON(w, reports.Results(r)) }},
+	{"report.html", reports.WriteHTML},
+	{"junit.xml", reports.WriteJUnit},
+}
+
+// writeReports writes every report of a judged run into its folder. A file is complete
+// or absent, never half.
+func writeReports(dir string, r *judge.Run) error {
+	for _, f := range reportFiles {
+		if err := writeFile(filepath.Join(dir, f.name), func(w io.Writer) error { return f.write(w, r) }); err != nil {
+			return fmt.Errorf("write %s: %w", f.name, err)
+		}
+	}
+	return nil
+}
+
+func writeFile(name string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	if err := write(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := errors.Join(f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+// printRun prints the result: the matrix and the verdict, or results.json.
+func printRun(out io.Writer, r *judge.Run, dir string, asJSON bool) error {
+	if asJSON {
+		return reports.WriteJSON(out, reports.Results(r))
+	}
+	return reports.WriteTerminal(out, r, terminalOptions(out, dir))
+}

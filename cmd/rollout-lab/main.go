@@ -1,0 +1,19 @@
+// Command rollout-lab tells, with evidence, whether a service survives being scaled,
+// restarted and rolled out, and whether its health signals are the reason. This package
+// is flags and wiring; the work is done by the packages it calls.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/rollout-lab/rollout-lab/targets/refproxy"
+)
+
+func main() {
+	// The lab re-executes itself as its own target, so that it needs nothing else.
+	if len(os.Args) > 1 && os.Args[1] == targetCommand {
+		os.Exit(refproxy.Main(context.Background(), os.Args[2:], os.Getenv, os.Stdout, os.Stderr))
+	}
+	os.Exit(run(context.Background(), os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+}

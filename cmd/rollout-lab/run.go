@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/lab"
+	"github.com/rollout-lab/rollout-lab/scenarios"
+)
+
+// runFlags are the flags of `run`.
+type runFlags struct {
+	drivers, designs []string
+	rate             float64
+	trials           int
+	window           time.Duration
+	out              string
+	vars             []string
+	keep, json       bool
+}
+
+func runCommand(std streams) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run SCENARIO...",
+		Short: "Run scenarios and say what they cost",
+		Long: `Runs scenarios, by name from the catalogue or as FILE.yaml, and writes a folder with
+results.json, report.html, junit.xml and the raw record. Stdout is the result,
+stderr is progress.`,
+		Example: "  rollout-lab run quickstart\n  rollout-lab run rollout restart --driver process --trials 3\n  rollout-lab run ./mine.yaml --var sync_rate=5000 --design pull",
+		Args:    needArgs("a scenario", "rollout-lab list shows the catalogue"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ss, err := f.scenarios(cmd, args)
+			if err != nil {
+				return err
+			}
+			ds, err := chooseDrivers(f.drivers)
+			if err != nil {
+				return err
+			}
+			return f.execute(cmd.Context(), std, ss, ds)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringSliceVar(&f.drivers, "driver", []string{"process"}, "drivers to run on")
+	fl.StringSliceVar(&f.designs, "design", nil, "designs to run (default: those of the scenario)")
+	fl.Float64Var(&f.rate, "rate", 0, "requests a second (default: the scenario's)")
+	fl.IntVar(&f.trials, "trials", 0, "trials of each design (default: the scenario's)")
+	fl.DurationVar(&f.window, "window", 0, "measured time from the action's start (default: the scenario's)")
+	fl.StringVar(&f.out, "out", "", "folder to write (default: rollout-lab-runs/RUN-ID)")
+	fl.StringArrayVar(&f.vars, "var", nil, "k=v, fills in ${k} of the scenario")
+	fl.BoolVar(&f.keep, "keep", false, "keep the last trial's environment until Ctrl-C")
+	fl.BoolVar(&f.json, "json", false, "print results.json instead of the matrix")
+	return cmd
+}
+
+// needArgs refuses a command without arguments.
+func needArgs(what, hint string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return &usageError{fmt.Errorf("%s needs %s", cmd.CommandPath(), what), hint}
+		}
+		return nil
+	}
+}
+
+// parseVars turns k=v into a map.
+func parseVars(list []string) (map[string]string, error) {
+	vars := map[string]string{}
+	for _, kv := range list {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			return nil, &usageError{fmt.Errorf("--var %q: want k=v", kv), ""}
+		}
+		if _, twice := vars[k]; twice {
+			return nil, &usageError{fmt.Errorf("--var %s is given twice", k), ""}
+		}
+		vars[k] = v
+	}
+	return vars, nil
+}
+
+// scenarios loads what the arguments name, with the flags' changes.
+func (f *runFlags) scenarios(cmd *cobra.Command, args []string) ([]*scenarios.Scenario, error) {
+	vars, err := parseVars(f.vars)
+	if err != nil {
+		return nil, err
+	}
+	var over scenarios.Overrides
+	if cmd.Flags().Changed("rate") {
+		over.Rate = &f.rate
+	}
+	if cmd.Flags().Changed("trials") {
+		over.Trials = &f.trials
+	}
+	if cmd.Flags().Changed("window") {
+		over.Window = &f.window
+	}
+	var out []*scenarios.Scenario
+	for _, arg := range args {
+		s, err := scenarios.Load(arg, vars)
+		if err != nil {
+			return nil, err
+		}
+		if len(f.designs) > 0 {
+			if err := s.WithDesigns(f.designs); err != nil {
+				return nil, err
+			}
+		}
+		if err := s.Override(over); err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(out, func(o *scenarios.Scenario) bool { return o.Name == s.Name }) {
+			return nil, &usageError{fmt.Errorf("scenario %s is named twice", s.Name), "use --trials for more trials of one"}
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+func (f *runFlags) execute(ctx context.Context, std streams, ss []*scenarios.Scenario, ds []drivers.Driver) error {
+	id := lab.NewRunID(time.Now())
+	dir := f.out
+	if dir == "" {
+		dir = filepath.Join("rollout-lab-runs", id)
+	}
+	view := newProgress(std.err)
+	cfg := lab.Config{
+		RunID: id, Dir: dir, Scenarios: ss, Drivers: ds, Tool: tool(),
+		Command: "rollout-lab " + shellJoin(os.Args[1:]), Progress: view.update,
+	}
+	if f.keep {
+		cfg.Hold = hold(std)
+	}
+	runErr := lab.Run(ctx, cfg)
+	view.close()
+	if _, err := os.Stat(filepath.Join(dir, "run.json")); err != nil {
+		return runErr // it never began
+	}
+	judged, err := lab.Judge(dir)
+	if err != nil {
+		return errors.Join(runErr, &environmentError{err, ""})
+	}
+	if err := writeReports(dir, judged); err != nil {
+		return errors.Join(runErr, &environmentError{err, ""})
+	}
+	if err := printRun(std.out, judged, dir, f.json); err != nil {
+		return errors.Join(runErr, err)
+	}
+	if runErr != nil {
+		return runErr
+	}
+	return verdictOf(judged)
+}
+
+// verdictOf is the error that carries a verdict to the exit code.
+func verdictOf(r *judge.Run) error {
+	if r.Verdict == judge.Pass {
+		return nil
+	}
+	return &verdictError{r.Verdict}
+}
+
+// hold keeps an environment until the run is interrupted.
+func hold(std streams) func(context.Context, drivers.Env) {
+	return func(ctx context.Context, env drivers.Env) {
+		fmt.Fprintf(std.err, "kept: %s", env.URL())
+		instances, err := env.Instances(ctx)
+		if err != nil {
+			fmt.Fprintf(std.err, " (instances: %v)", err)
+		}
+		for _, i := range instances {
+			fmt.Fprintf(std.err, "  %s %s %s", i.ID, i.Revision, i.Addr)
+		}
+		fmt.Fprintln(std.err, "\nCtrl-C ends it")
+		<-ctx.Done()
+	}
+}
+
+// shellJoin writes arguments so that a shell reads the same ones.
+func shellJoin(args []string) string {
+	quoted := make([]string, len(args))
+	for i, a := range args {
+		quoted[i] = a
+		if a == "" || strings.ContainsFunc(a, func(r rune) bool {
+			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+.,/:@%", r)
+		}) {
+			quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}

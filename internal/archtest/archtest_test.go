@@ -1,0 +1,207 @@
+package archtest
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/rollout-lab/rollout-lab"
+
+// rules says, for each folder of the module, which other folders of the module its
+// packages may import. A rule covers the folders below it; the longest match wins.
+var rules = map[string]struct {
+	may []string
+	why string
+}{
+	"healthkit":          {nil, "services embed it: it knows nothing of the lab"},
+	"targets":            {[]string{"healthkit", "targets"}, "a target is a program like any other: it knows nothing of the lab"},
+	"internal/record":    {nil, "the record is a leaf"},
+	"internal/timeline":  {[]string{"internal/record"}, "pure functions of the record"},
+	"internal/judge":     {[]string{"internal/record", "internal/timeline"}, "pure functions of the record"},
+	"internal/load":      {[]string{"internal/record"}, "the load knows a URL and a schedule, not who asked"},
+	"internal/edge":      {nil, "a balancer routes on what it is told"},
+	"internal/rolling":   {nil, "a pure plan"},
+	"scenarios":          {nil, "a scenario is data"},
+	"drivers":            {nil, "the contract knows no driver"},
+	"drivers/drivertest": {[]string{"drivers"}, "one suite for every driver"},
+	"drivers/process":    {[]string{"drivers", "internal/edge", "internal/rolling"}, "drivers never import each other"},
+	"internal/target":    {[]string{"drivers", "internal/load", "internal/record", "scenarios", "targets"}, "turns a scenario into a stack and its requests"},
+	"internal/lab":       {[]string{"drivers", "internal/load", "internal/record", "internal/timeline", "internal/judge", "internal/target", "scenarios"}, "the engine knows the contract, no driver and no report"},
+	"reports":            {[]string{"internal/judge", "internal/record", "internal/timeline"}, "a report is a pure function of a judged run"},
+	"internal/archtest":  {nil, "rules only"},
+	"cmd/rollout-lab":    {[]string{"drivers", "internal/judge", "internal/lab", "internal/record", "reports", "scenarios", "targets"}, "flags and wiring"},
+}
+
+// onlyImporter lists third-party modules that one folder alone may import.
+var onlyImporter = map[string]string{
+	"github.com/tsenart/vegeta": "internal/load",
+	"gonum.org/v1/gonum":        "internal/judge",
+	"github.com/goccy/go-yaml":  "scenarios",
+	"github.com/spf13/cobra":    "cmd/rollout-lab",
+}
+
+// standardLibraryOnly lists folders that import nothing but the standard library and
+// the module itself; tests may import more. A subfolder listed in adapters is free.
+var standardLibraryOnly = []string{"healthkit", "drivers", "internal/record", "internal/timeline", "internal/edge", "internal/rolling"}
+
+// extern lists the exceptions to standardLibraryOnly.
+var extern = map[string][]string{
+	"drivers/process": {"golang.org/x/sys"},
+	"internal/edge":   {"golang.org/x/sys"}, // error numbers of Windows
+}
+
+type file struct {
+	dir, name string
+	test      bool
+	pkg       string
+	doc       bool
+	imports   []string
+}
+
+func parseModule(t *testing.T) []file {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
+		t.Fatal(err)
+	}
+	var files []file
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		if d.IsDir() {
+			if rel != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || hasOwnModule(p)) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), p, nil, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		out := file{dir: path.Dir(rel), name: rel, test: strings.HasSuffix(rel, "_test.go"), pkg: f.Name.Name, doc: f.Doc != nil}
+		for _, s := range f.Imports {
+			v, err := strconv.Unquote(s.Path.Value)
+			if err != nil {
+				return err
+			}
+			out.imports = append(out.imports, v)
+		}
+		files = append(files, out)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 30 {
+		t.Fatalf("only %d Go files found: the walk is broken", len(files))
+	}
+	return files
+}
+
+func hasOwnModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
+}
+
+func ruleFor(dir string) (string, bool) {
+	for d := dir; d != "."; d = path.Dir(d) {
+		if _, ok := rules[d]; ok {
+			return d, true
+		}
+	}
+	return "", false
+}
+
+func below(dir, root string) bool { return dir == root || strings.HasPrefix(dir, root+"/") }
+
+func TestImportsFollowTheArchitecture(t *testing.T) {
+	for _, f := range parseModule(t) {
+		rule, ok := ruleFor(f.dir)
+		if !ok {
+			t.Errorf("%s: folder %s has no rule: add one to archtest and to ARCHITECTURE.md", f.name, f.dir)
+			continue
+		}
+		if f.test {
+			continue // a test may look at its package from anywhere
+		}
+		for _, imp := range f.imports {
+			rel, inside := strings.CutPrefix(imp, module+"/")
+			if !inside || below(rel, rule) {
+				continue
+			}
+			if target, _ := ruleFor(rel); !slices.Contains(rules[rule].may, target) && !slices.ContainsFunc(rules[rule].may, func(m string) bool { return rule == "cmd/rollout-lab" && below(rel, m) }) {
+				t.Errorf("%s imports %s: %s may import %v (%s)", f.name, rel, rule, rules[rule].may, rules[rule].why)
+			}
+		}
+	}
+}
+
+func TestThirdPartyImportsStayWhereTheyBelong(t *testing.T) {
+	for _, f := range parseModule(t) {
+		if f.test {
+			continue
+		}
+		for _, imp := range f.imports {
+			for mod, owner := range onlyImporter {
+				if below(imp, mod) && !below(f.dir, owner) {
+					t.Errorf("%s imports %s: only %s may", f.name, imp, owner)
+				}
+			}
+			if !strings.Contains(strings.SplitN(imp, "/", 2)[0], ".") || below(imp, module) {
+				continue
+			}
+			rule, _ := ruleFor(f.dir)
+			if !slices.Contains(standardLibraryOnly, rule) && !slices.Contains(standardLibraryOnly, f.dir) {
+				continue
+			}
+			if !slices.ContainsFunc(extern[rule], func(m string) bool { return below(imp, m) }) {
+				t.Errorf("%s imports %s: %s uses the standard library alone", f.name, imp, rule)
+			}
+		}
+	}
+}
+
+func TestOnePackageCommentPerFolder(t *testing.T) {
+	docs := map[string][]string{}
+	seen := map[string]bool{}
+	for _, f := range parseModule(t) {
+		if f.test || strings.HasSuffix(f.pkg, "_test") {
+			continue
+		}
+		seen[f.dir] = true
+		if f.doc {
+			docs[f.dir] = append(docs[f.dir], f.name)
+		}
+	}
+	for dir := range seen {
+		if n := len(docs[dir]); n != 1 {
+			t.Errorf("%s: %d package comments %v, want exactly one", dir, n, docs[dir])
+		}
+	}
+}
+
+func TestPackagesAreNamedForWhatTheyProvide(t *testing.T) {
+	banned := []string{"util", "utils", "common", "helpers", "types", "misc", "base"}
+	for _, f := range parseModule(t) {
+		if slices.Contains(banned, f.pkg) {
+			t.Errorf("%s: package %s is named for nothing", f.name, f.pkg)
+		}
+	}
+}

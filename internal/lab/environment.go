@@ -1,0 +1,82 @@
+package lab
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"runtime"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/scenarios"
+)
+
+// Versioner is an optional capability of a driver: the version of its runtime, for the
+// record. A driver without one has the version of the lab itself.
+type Versioner interface {
+	Version(ctx context.Context) string
+}
+
+// describeEnvironment says where the run runs. Two runs are comparable when their
+// fingerprints are equal.
+func describeEnvironment(ctx context.Context, ds []drivers.Driver) record.Environment {
+	e := record.Environment{
+		OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0),
+		Kernel: kernel(), Go: runtime.Version(), Runtimes: map[string]string{},
+	}
+	for _, d := range ds {
+		e.Runtimes[d.Name()] = "embedded"
+		if v, ok := d.(Versioner); ok {
+			e.Runtimes[d.Name()] = v.Version(ctx)
+		}
+	}
+	text, err := json.Marshal(e) // maps are marshalled in the order of their keys
+	if err != nil {
+		panic("lab: environment: " + err.Error()) // strings and ints only
+	}
+	sum := sha256.Sum256(text)
+	e.Fingerprint = hex.EncodeToString(sum[:8])
+	return e
+}
+
+func describeRun(ctx context.Context, cfg Config, began time.Time, ds []drivers.Driver, trials []plannedTrial) record.Run {
+	run := record.Run{
+		Schema: record.RunSchema, Tool: cfg.Tool, ID: cfg.RunID,
+		Started: began.UTC().Format(time.RFC3339), Command: cfg.Command,
+		Environment: describeEnvironment(ctx, ds),
+	}
+	for _, s := range cfg.Scenarios {
+		run.Scenarios = append(run.Scenarios, describeScenario(s))
+	}
+	for _, t := range trials {
+		run.Trials = append(run.Trials, t.folder())
+	}
+	return run
+}
+
+func describeScenario(s *scenarios.Scenario) record.Scenario {
+	out := record.Scenario{
+		Name: s.Name, About: s.About, SHA256: s.SHA256(), Source: s.Source, Vars: s.Vars,
+		Rate: s.Load.Rate, Window: s.Phases.Window.To - s.Phases.Window.From,
+		Action: s.ActionName(), Replicas: s.Replicas,
+	}
+	chosen := map[string]bool{}
+	for _, d := range s.Designs {
+		out.Designs = append(out.Designs, d.Name)
+		chosen[d.Name] = true
+	}
+	// Gates and controls of designs that were not chosen have nothing to hold against.
+	for _, g := range s.Gates {
+		if chosen[g.Design] {
+			out.Gates = append(out.Gates, record.Gate{Design: g.Design, Metric: g.Metric, Op: g.Op, Limit: float64(g.Limit)})
+		}
+	}
+	for _, d := range s.PositiveControls {
+		if chosen[d] {
+			out.Positive = append(out.Positive, d)
+		}
+	}
+	return out
+}

@@ -1,0 +1,245 @@
+// Package lab is the engine: it turns scenarios, drivers and designs into trials, runs
+// them in an order that is fair to both arms, and leaves a record behind. It is the only
+// place that knows the order of things. It draws no conclusions of its own: whether a
+// trial counts is asked of judge, over the files that the trial wrote.
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/scenarios"
+)
+
+// MaxRepeats is how often an invalid trial is repeated.
+const MaxRepeats = 2
+
+// Config is what to run.
+type Config struct {
+	RunID     string // from NewRunID
+	Dir       string // the run's folder; must not exist, or be empty
+	Scenarios []*scenarios.Scenario
+	Drivers   []drivers.Driver
+	Tool      record.Tool
+	Command   string // as typed, for the report
+	Progress  Progress
+	// Hold, when not nil, is called with the environment of the last trial before it is
+	// closed, and keeps it until it returns.
+	Hold func(ctx context.Context, env drivers.Env)
+}
+
+// NewRunID makes a run's ID: it sorts by time and is unique without coordination.
+func NewRunID(now time.Time) string {
+	var b [3]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+	return now.UTC().Format("20060102-150405") + "-" + hex.EncodeToString(b[:])
+}
+
+// EnvironmentError is trouble with the surroundings and not with what was measured: a
+// driver that is not there, a deployment that failed, a disk that is full.
+type EnvironmentError struct {
+	What string // what could not be done
+	Err  error
+}
+
+func (e *EnvironmentError) Error() string { return e.What + ": " + e.Err.Error() }
+func (e *EnvironmentError) Unwrap() error { return e.Err }
+
+// plannedTrial is one trial of the plan.
+type plannedTrial struct {
+	scenario *scenarios.Scenario
+	driver   drivers.Driver
+	design   scenarios.Design
+	n        int // within its cell, from 1
+	repeats  int // n of the invalid trial that this one repeats
+}
+
+func (p plannedTrial) String() string {
+	return fmt.Sprintf("%s %s %s #%d", p.scenario.Name, p.driver.Name(), p.design.Name, p.n)
+}
+
+// plan orders the trials: designs take turns, and every second round goes backwards
+// (A B B A A B ...), so that a machine that slowly gets busier favours neither.
+func plan(ss []*scenarios.Scenario, ds []drivers.Driver) []plannedTrial {
+	var out []plannedTrial
+	for _, s := range ss {
+		for _, d := range ds {
+			for n := 1; n <= s.Trials; n++ {
+				for i := range s.Designs {
+					if n%2 == 0 {
+						i = len(s.Designs) - 1 - i
+					}
+					out = append(out, plannedTrial{scenario: s, driver: d, design: s.Designs[i], n: n})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Run runs everything and leaves the record in cfg.Dir. The error is about the rig
+// (an *EnvironmentError, or ctx's error when it was interrupted); what the trials
+// showed is for Judge to say. The record is readable whatever the error.
+func Run(ctx context.Context, cfg Config) (err error) {
+	began := time.Now()
+	if cfg.Progress == nil {
+		cfg.Progress = func(Update) {}
+	}
+	skipped, usable, checkErr := checkDrivers(ctx, cfg)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if len(usable) == 0 {
+		return checkErr
+	}
+	trials := plan(cfg.Scenarios, usable)
+	run := describeRun(ctx, cfg, began, usable, trials)
+	w, err := record.CreateRun(cfg.Dir, run)
+	if err != nil {
+		return &EnvironmentError{"create the run's folder", err}
+	}
+	interrupted := false
+	defer func() {
+		end := record.RunEnd{
+			Ended: time.Now().UTC().Format(time.RFC3339), Duration: time.Since(began),
+			Interrupted: interrupted, Skipped: skipped,
+		}
+		if endErr := w.End(end); endErr != nil {
+			err = errors.Join(err, &EnvironmentError{"close the run's record", endErr})
+		}
+	}()
+
+	repeats := repeater{used: map[cell]map[int]int{}, next: map[cell]int{}}
+	var failed error
+	for i := 0; i < len(trials); i++ {
+		t := trials[i]
+		tr := trial{cfg: cfg, plannedTrial: t, index: i + 1, of: len(trials)}
+		if i == len(trials)-1 {
+			tr.hold = cfg.Hold
+		}
+		folder, err := tr.run(ctx, w)
+		if ctx.Err() != nil && (i < len(trials)-1 || !tr.observed) {
+			interrupted = true
+			return errors.Join(context.Cause(ctx), ignoreCancel(err))
+		}
+		if errors.Is(err, errRecord) {
+			return err // without a record there is no point in going on
+		}
+		if err != nil {
+			// Nothing was measured. The other cells may still work; the run as a
+			// whole reports the trouble.
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", t, err))
+			skipped = append(skipped, record.Skipped{Scenario: t.scenario.Name, Driver: t.driver.Name(), Design: t.design.Name, Why: fmt.Sprintf("trial %d: %v", t.n, err)})
+			cfg.Progress(tr.update(PhaseFailed, err.Error()))
+			continue
+		}
+		measured, err := measure(cfg.Dir, folder)
+		if err != nil {
+			return &EnvironmentError{"read back " + folder, err}
+		}
+		cfg.Progress(tr.done(measured))
+		if !measured.Valid {
+			if again, ok := repeats.again(t); ok {
+				trials = append(trials, again)
+			}
+		}
+	}
+	return errors.Join(checkErr, failed)
+}
+
+// cell names the trials that belong together.
+type cell struct{ scenario, driver, design string }
+
+func (p plannedTrial) cell() cell {
+	return cell{p.scenario.Name, p.driver.Name(), p.design.Name}
+}
+
+// repeater hands out repeats of invalid trials.
+type repeater struct {
+	used map[cell]map[int]int // number of the planned trial -> repeats so far
+	next map[cell]int         // numbers handed out beyond the planned ones
+}
+
+// again is the trial that repeats t, if t may be repeated once more.
+func (r *repeater) again(t plannedTrial) (plannedTrial, bool) {
+	first := t.n
+	if t.repeats != 0 {
+		first = t.repeats
+	}
+	c := t.cell()
+	if r.used[c] == nil {
+		r.used[c] = map[int]int{}
+	}
+	if r.used[c][first] >= MaxRepeats {
+		return plannedTrial{}, false
+	}
+	r.used[c][first]++
+	r.next[c]++
+	t.repeats, t.n = first, t.scenario.Trials+r.next[c]
+	return t, true
+}
+
+func checkDrivers(ctx context.Context, cfg Config) (skipped []record.Skipped, usable []drivers.Driver, err error) {
+	for _, d := range cfg.Drivers {
+		checkErr := d.Check(ctx)
+		if checkErr == nil {
+			usable = append(usable, d)
+			continue
+		}
+		err = errors.Join(err, &EnvironmentError{"driver " + d.Name(), checkErr})
+		for _, s := range cfg.Scenarios {
+			for _, design := range s.Designs {
+				skipped = append(skipped, record.Skipped{Scenario: s.Name, Driver: d.Name(), Design: design.Name, Why: checkErr.Error()})
+			}
+		}
+	}
+	return skipped, usable, err
+}
+
+// ignoreCancel drops the errors that an interrupt makes everything return.
+func ignoreCancel(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// measure judges one trial from its files.
+func measure(dir, folder string) (judge.Trial, error) {
+	r, err := record.OpenRun(dir)
+	if err != nil {
+		return judge.Trial{}, err
+	}
+	data, err := r.Trial(folder)
+	if err != nil {
+		return judge.Trial{}, err
+	}
+	return judge.Measure(data), nil
+}
+
+// Judge reads a run's folder and judges it: the one way from a record to a verdict,
+// used after a run and for `report DIR` alike.
+func Judge(dir string) (*judge.Run, error) {
+	r, err := record.OpenRun(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open run %s: %w", filepath.Base(dir), err)
+	}
+	var trials []judge.Trial
+	for _, folder := range r.Folders {
+		data, err := r.Trial(folder)
+		if err != nil {
+			return nil, fmt.Errorf("read trial %s: %w", folder, err)
+		}
+		trials = append(trials, judge.Measure(data))
+	}
+	run := judge.Judge(r.Run, r.End, r.Missing, trials)
+	return &run, nil
+}

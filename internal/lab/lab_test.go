@@ -1,0 +1,343 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/scenarios"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/upstream"
+)
+
+const shortScenario = `
+name: short
+about: A second of load on a server inside the test.
+target: {refproxy: {sessions: 100, sync_rate: 100000, routes: 1}}
+replicas: 2
+load: {rate: 200, timeout: 1s, deny: 0%, streams: {keepalive-get: 1, keepalive-post: 1, newconn-get: 1}}
+phases:
+  quiet: {from: 100ms, to: 500ms}
+  window: {from: 500ms, to: 1500ms}
+action: {kind: rollout, timeout: 5s}
+rolling: {max_surge: 1, max_unavailable: 0}
+trials: 1
+designs: [naive, stack-aware]
+gates:
+  - {design: stack-aware, metric: failed, op: <=, limit: 0}
+`
+
+func short(t *testing.T, change ...string) *scenarios.Scenario {
+	t.Helper()
+	s, err := scenarios.Parse("short.yaml", []byte(strings.NewReplacer(change...).Replace(shortScenario)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// memoryDriver deploys an HTTP server of its own: a runtime that a test can make fail.
+type memoryDriver struct {
+	checkErr, deployErr, actionErr, closeErr error
+	// failQuiet makes this many of a deployment's first requests fail.
+	failFirst int64
+
+	deploys, closes atomic.Int64
+}
+
+func (d *memoryDriver) Name() string                                    { return "memory" }
+func (d *memoryDriver) Check(context.Context) error                     { return d.checkErr }
+func (d *memoryDriver) Sweep(context.Context, string) ([]string, error) { return nil, nil }
+
+func (d *memoryDriver) Deploy(_ context.Context, stack drivers.Stack) (drivers.Env, error) {
+	d.deploys.Add(1)
+	if d.deployErr != nil {
+		return nil, d.deployErr
+	}
+	e := &memoryEnv{driver: d, stack: stack, revision: stack.Revision, changed: make(chan struct{})}
+	e.server = httptest.NewServer(http.HandlerFunc(e.serve))
+	for i := range stack.Replicas {
+		e.say(drivers.Started, i)
+		e.say(drivers.Ready, i)
+	}
+	return e, nil
+}
+
+type memoryEnv struct {
+	driver *memoryDriver
+	stack  drivers.Stack
+	server *httptest.Server
+	served atomic.Int64
+
+	mu       sync.Mutex
+	revision string
+	events   []drivers.Event
+	closed   bool
+	changed  chan struct{}
+}
+
+func (e *memoryEnv) serve(w http.ResponseWriter, r *http.Request) {
+	n := e.served.Add(1)
+	e.mu.Lock()
+	revision := e.revision
+	e.mu.Unlock()
+	body, _ := io.ReadAll(r.Body)
+	w.Header().Set("Rollout-Lab-Instance", e.id(int(n)%e.stack.Replicas))
+	w.Header().Set("Rollout-Lab-Revision", revision)
+	if n <= e.driver.failFirst {
+		http.Error(w, "not yet", http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprint(w, upstream.Answer(r.Method, r.URL.Path, body))
+}
+
+func (e *memoryEnv) id(i int) string { return fmt.Sprintf("i%d", i) }
+
+func (e *memoryEnv) say(kind drivers.EventKind, i int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.events = append(e.events, drivers.Event{At: time.Now(), Kind: kind, Instance: e.id(i), Revision: e.revision, Addr: e.server.Listener.Addr().String()})
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+func (e *memoryEnv) URL() string { return e.server.URL }
+func (e *memoryEnv) Endpoint(context.Context, string, string) (string, error) {
+	return e.server.URL, nil
+}
+
+func (e *memoryEnv) Instances(context.Context) ([]drivers.Instance, error) {
+	var out []drivers.Instance
+	for i := range e.stack.Replicas {
+		out = append(out, drivers.Instance{ID: e.id(i), Revision: e.revision, State: drivers.StateReady, Addr: e.server.Listener.Addr().String()})
+	}
+	return out, nil
+}
+
+func (e *memoryEnv) Scale(context.Context, int) error { return e.driver.actionErr }
+func (e *memoryEnv) Restart(context.Context) error    { return e.driver.actionErr }
+func (e *memoryEnv) Rollout(_ context.Context, revision string) error {
+	e.mu.Lock()
+	e.revision = revision
+	e.mu.Unlock()
+	return e.driver.actionErr
+}
+
+func (e *memoryEnv) Watch() <-chan drivers.Event {
+	out := make(chan drivers.Event)
+	go func() {
+		defer close(out)
+		for next := 0; ; {
+			e.mu.Lock()
+			events, closed, changed := e.events[next:], e.closed, e.changed
+			e.mu.Unlock()
+			for _, ev := range events {
+				out <- ev
+			}
+			next += len(events)
+			if len(events) == 0 {
+				if closed {
+					return
+				}
+				<-changed
+			}
+		}
+	}()
+	return out
+}
+
+func (e *memoryEnv) Close(context.Context) error {
+	e.server.Close()
+	for i := range e.stack.Replicas {
+		e.say(drivers.Gone, i)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closed {
+		e.closed = true
+		e.driver.closes.Add(1)
+		close(e.changed)
+		e.changed = make(chan struct{})
+	}
+	return e.driver.closeErr
+}
+
+func runLab(t *testing.T, ctx context.Context, d *memoryDriver, ss ...*scenarios.Scenario) (string, error) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "run")
+	err := Run(ctx, Config{RunID: NewRunID(time.Now()), Dir: dir, Scenarios: ss, Drivers: []drivers.Driver{d}, Command: "test"})
+	if got := d.closes.Load(); d.deployErr == nil && got != d.deploys.Load() {
+		t.Errorf("%d deployments, %d were closed", d.deploys.Load(), got)
+	}
+	return dir, err
+}
+
+func mustJudge(t *testing.T, dir string) *judge.Run {
+	t.Helper()
+	r, err := Judge(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestDesignsTakeTurnsForwardsAndBackwards(t *testing.T) {
+	s := short(t, "trials: 1", "trials: 3")
+	var got []string
+	for _, p := range plan([]*scenarios.Scenario{s}, []drivers.Driver{&memoryDriver{}}) {
+		got = append(got, fmt.Sprintf("%s%d", p.design.Name, p.n))
+	}
+	want := []string{"naive1", "stack-aware1", "stack-aware2", "naive2", "naive3", "stack-aware3"}
+	if !slices.Equal(got, want) {
+		t.Errorf("order %v, want %v", got, want)
+	}
+}
+
+func TestRunRecordsEveryRequestAndJudgesFromTheRecord(t *testing.T) {
+	s := short(t)
+	dir, err := runLab(t, t.Context(), &memoryDriver{}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := mustJudge(t, dir)
+	if len(r.Cells) != 2 {
+		t.Fatalf("%d cells, want 2", len(r.Cells))
+	}
+	for _, c := range r.Cells {
+		last := c.Trials[len(c.Trials)-1]
+		if last.Sent != 200 || last.OK != 200 {
+			t.Errorf("%s: sent %d, ok %d in the window, want 200 and 200; errors %v", c.Key(), last.Sent, last.OK, last.Errors)
+		}
+		if last.Convergence == nil {
+			t.Errorf("%s: the action's end is not in the record", c.Key())
+		}
+		if len(last.Timeline.Lanes) != 2 {
+			t.Errorf("%s: %d lanes, want 2", c.Key(), len(last.Timeline.Lanes))
+		}
+		if last.Witness.Planned == 0 {
+			t.Errorf("%s: the witness sent nothing", c.Key())
+		}
+	}
+}
+
+func TestAnInvalidTrialIsRepeatedTwiceAndStaysInTheRecord(t *testing.T) {
+	// The first requests of every deployment fail in the quiet phase: no trial counts.
+	s := short(t, "designs: [naive, stack-aware]", "designs: [stack-aware]")
+	d := &memoryDriver{failFirst: 60}
+	dir, err := runLab(t, t.Context(), d, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := mustJudge(t, dir)
+	if got := len(r.Cells[0].Trials); got != 1+MaxRepeats {
+		t.Fatalf("%d trials, want %d", got, 1+MaxRepeats)
+	}
+	for i, tr := range r.Cells[0].Trials {
+		if tr.Valid {
+			t.Errorf("trial %d is valid", tr.Meta.N)
+		}
+		if want := min(i, 1); tr.Meta.Repeats != want {
+			t.Errorf("trial %d repeats %d, want %d", tr.Meta.N, tr.Meta.Repeats, want)
+		}
+	}
+	if r.Verdict != judge.Inconclusive {
+		t.Errorf("verdict %s, want inconclusive", r.Verdict)
+	}
+}
+
+func TestAFailedActionIsNeverAPass(t *testing.T) {
+	s := short(t, "designs: [naive, stack-aware]", "designs: [stack-aware]")
+	dir, err := runLab(t, t.Context(), &memoryDriver{actionErr: errors.New("no quorum")}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := mustJudge(t, dir)
+	if r.Verdict == judge.Pass {
+		t.Error("verdict is pass")
+	}
+	if reasons := strings.Join(r.Cells[0].Trials[0].InvalidReasons, "\n"); !strings.Contains(reasons, "no quorum") {
+		t.Errorf("reasons %q do not name the error", reasons)
+	}
+}
+
+func TestTroubleWithTheEnvironment(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		driver *memoryDriver
+		want   string
+		record bool
+	}{
+		{"driver not there", &memoryDriver{checkErr: fmt.Errorf("%w: no engine", drivers.ErrUnavailable)}, "no engine", false},
+		{"deployment fails", &memoryDriver{deployErr: errors.New("no room")}, "no room", true},
+		{"clean-up fails", &memoryDriver{closeErr: errors.New("will not die")}, "will not die", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir, err := runLab(t, t.Context(), tc.driver, short(t))
+			var env *EnvironmentError
+			if !errors.As(err, &env) || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("error %v, want an EnvironmentError with %q", err, tc.want)
+			}
+			if !tc.record {
+				return
+			}
+			if r := mustJudge(t, dir); r.Verdict == judge.Pass {
+				t.Error("verdict is pass")
+			}
+		})
+	}
+}
+
+func TestAnInterruptedRunIsCleanedUpAndReadable(t *testing.T) {
+	cause := errors.New("stopped by the test")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	dir := filepath.Join(t.TempDir(), "run")
+	d := &memoryDriver{}
+	err := Run(ctx, Config{RunID: "r", Dir: dir, Scenarios: []*scenarios.Scenario{short(t)}, Drivers: []drivers.Driver{d},
+		Progress: func(u Update) {
+			if u.Phase == PhaseWindow {
+				cancel(cause)
+			}
+		}})
+	if !errors.Is(err, cause) {
+		t.Fatalf("error %v, want the cause", err)
+	}
+	if d.deploys.Load() != 1 || d.closes.Load() != 1 {
+		t.Errorf("%d deployments, %d closed, want 1 and 1", d.deploys.Load(), d.closes.Load())
+	}
+	r := mustJudge(t, dir)
+	if !r.Partial || r.Verdict == judge.Pass {
+		t.Errorf("partial %v, verdict %s", r.Partial, r.Verdict)
+	}
+	if r.End == nil || !r.End.Interrupted {
+		t.Errorf("end %+v does not say interrupted", r.End)
+	}
+	if tr := r.Cells[0].Trials[0]; tr.Sent == 0 || tr.Valid {
+		t.Errorf("sent %d, valid %v: want what there is, and not valid", tr.Sent, tr.Valid)
+	}
+}
+
+func TestTheRecordNamesWhatTheScenarioAsked(t *testing.T) {
+	s := short(t, "kind: rollout", "kind: scale, to: 5")
+	got := plannedTrial{scenario: s, driver: &memoryDriver{}, design: s.Designs[1], n: 2}.describe()
+	if got.Action != "scale-out" || got.ReplicasBefore != 2 || got.ReplicasAfter != 5 || got.Planned != 499 {
+		t.Errorf("described as %+v", got)
+	}
+	if got.WindowTo != 1500*time.Millisecond || got.LoadTo != 1500*time.Millisecond+scenarios.Tail {
+		t.Errorf("window to %v, load to %v: the load must go on behind the window", got.WindowTo, got.LoadTo)
+	}
+	if got.Revisions != (record.Revisions{Before: "v1", After: "v1"}) {
+		t.Errorf("revisions %+v: scaling changes none", got.Revisions)
+	}
+}

@@ -1,0 +1,370 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/load"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/target"
+	"github.com/rollout-lab/rollout-lab/scenarios"
+)
+
+const (
+	// lead is between the end of the deployment and the trial's base, for the load to
+	// get ready in.
+	lead = 250 * time.Millisecond
+
+	deployTimeout  = time.Minute // beyond the time that the target needs to sync
+	cleanupTimeout = 30 * time.Second
+
+	probePeriod  = 50 * time.Millisecond // 20 Hz
+	probeTimeout = time.Second
+
+	// witnessRate is the independent client's: enough to tell an outage from none, too
+	// little to be a load.
+	witnessRate = 25
+
+	progressPeriod = 250 * time.Millisecond
+)
+
+// errRecord marks the errors of writing the record.
+var errRecord = errors.New("record")
+
+// trial runs one planned trial.
+type trial struct {
+	plannedTrial
+	cfg       Config
+	index, of int
+	hold      func(ctx context.Context, env drivers.Env)
+	observed  bool // the load and the action had their time; an interrupt after this costs nothing
+}
+
+func (p plannedTrial) describe() record.Trial {
+	s := p.scenario
+	meta := record.Trial{
+		Scenario: s.Name, Driver: p.driver.Name(), Action: s.ActionName(), Design: p.design.Name,
+		N: p.n, Repeats: p.repeats,
+		Rate: s.Load.Rate, Planned: s.Planned(), Timeout: s.Load.Timeout,
+		LoadFrom: 0, LoadTo: s.Length(),
+		QuietFrom: s.Phases.Quiet.From, QuietTo: s.Phases.Quiet.To,
+		WindowFrom: s.Phases.Window.From, WindowTo: s.Phases.Window.To,
+		ReplicasBefore: s.Replicas, ReplicasAfter: s.Replicas,
+		Revisions:  record.Revisions{Before: target.RevisionBefore, After: target.RevisionBefore},
+		ProbeEvery: probePeriod,
+	}
+	switch s.Action.Kind {
+	case scenarios.Scale:
+		meta.ReplicasAfter = s.Action.To
+	case scenarios.Rollout:
+		meta.Revisions.After = target.RevisionAfter
+	}
+	return meta
+}
+
+func (p plannedTrial) folder() string { return record.Folder(p.describe()) }
+
+// run deploys the stack, fires the load, acts, and takes everything down again. The
+// error is an *EnvironmentError or ctx's; the folder holds what was recorded, "" when
+// the deployment failed.
+func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, err error) {
+	t.cfg.Progress(t.update(PhaseDeploy, ""))
+	tgt, err := target.Build(t.scenario, t.design)
+	if err != nil {
+		return "", &EnvironmentError{"prepare the target", err}
+	}
+	tgt.Stack.RunID = t.cfg.RunID
+	tgt.Stack.Name = fmt.Sprintf("%s-%s-%d", t.scenario.Name, t.design.Name, t.n)
+
+	childrenBefore := childrenCPU()
+	env, err := t.deploy(ctx, tgt.Stack)
+	if err != nil {
+		return "", &EnvironmentError{"deploy", err}
+	}
+	closeEnv := sync.OnceValue(func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+		defer cancel()
+		return env.Close(ctx)
+	})
+	defer closeEnv() // for the ways out before the one below
+
+	meta := t.describe()
+	meta.Streams = target.RecordStreams(tgt.Streams)
+	base := time.Now().Add(lead)
+	meta.Began = base.UTC().Format(time.RFC3339Nano)
+	tw, err := w.Trial(meta)
+	if err != nil {
+		return "", &EnvironmentError{"write the record", errors.Join(errRecord, err)}
+	}
+	folder = record.Folder(meta)
+
+	obs := observation{trial: t, env: env, target: tgt, base: base, out: tw}
+	end := obs.run(ctx)
+	t.observed = ctx.Err() == nil
+
+	if t.hold != nil && t.observed {
+		t.hold(ctx, env)
+	}
+	t.cfg.Progress(t.update(PhaseCleanup, ""))
+	closeErr := closeEnv()
+	obs.watching.Wait() // the watch ends when the environment is closed
+	end.Cost.Children = childrenCPU() - childrenBefore
+	if writeErr := tw.Close(end); writeErr != nil {
+		return folder, &EnvironmentError{"write the record", errors.Join(errRecord, writeErr)}
+	}
+	if closeErr != nil {
+		return folder, &EnvironmentError{"clean up", closeErr}
+	}
+	return folder, nil
+}
+
+func (t *trial) deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
+	timeout := deployTimeout
+	if p := t.scenario.Target.Refproxy; p != nil {
+		timeout += p.SyncTime()
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no complete deployment within %v", timeout))
+	defer cancel()
+	return t.driver.Deploy(ctx, stack)
+}
+
+// observation is everything that goes on between deployment and clean-up: the load, the
+// action, and those who watch.
+type observation struct {
+	*trial
+	env    drivers.Env
+	target target.Target
+	base   time.Time
+	out    *record.TrialWriter
+
+	watching sync.WaitGroup
+	prober   *load.Prober
+
+	phase      atomic.Value // Phase
+	ok, failed atomic.Uint64
+}
+
+func (o *observation) now() time.Duration { return time.Since(o.base) }
+
+func (o *observation) event(kind record.EventKind, detail string) {
+	o.out.Event(record.Event{At: o.now(), Kind: kind, Detail: detail})
+}
+
+// run observes one trial to the end of its load, or to the end of its action if that is
+// later, and says how it ended.
+func (o *observation) run(ctx context.Context) record.End {
+	prober, err := load.NewProber(load.ProbePlan{Base: o.base, Period: probePeriod, Timeout: probeTimeout, Request: o.target.Truth}, o.out.Probe)
+	if err != nil {
+		return record.End{At: o.now(), Error: "direct probes: " + err.Error()}
+	}
+	o.prober = prober
+	o.phase.Store(PhaseWarmup)
+	o.watch(ctx)
+
+	loadCtx, stopLoad := context.WithCancelCause(ctx)
+	defer stopLoad(nil)
+	var others sync.WaitGroup
+	var witnessErr error
+	others.Go(func() { witnessErr = o.witness(loadCtx) })
+	others.Go(func() { o.act(ctx) })
+	stopProgress := o.progress()
+
+	plan := load.Plan{
+		URL: o.env.URL(), Base: o.base, Rate: o.scenario.Load.Rate, Hits: o.scenario.Planned(),
+		Timeout: o.scenario.Load.Timeout, Deny: o.scenario.Load.Deny, Streams: o.target.Streams,
+	}
+	o.event(record.LoadStarted, "")
+	sum, loadErr := load.Run(loadCtx, plan, o.sample)
+	o.event(record.LoadEnded, "")
+
+	others.Wait()
+	o.prober.Close()
+	stopProgress()
+
+	end := record.End{At: o.now(), Sent: sum.Fired, Cost: sum.Cost}
+	if ctx.Err() != nil {
+		o.event(record.TrialInterrupt, context.Cause(ctx).Error())
+		end.Error = "interrupted"
+		return end
+	}
+	// These mean that the observation itself has a hole; the action's own error is an
+	// event and is judged as such.
+	if err := errors.Join(prefix("load", loadErr), prefix("witness", witnessErr)); err != nil {
+		end.Error = err.Error()
+	}
+	return end
+}
+
+func prefix(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func (o *observation) sample(s record.Sample) {
+	if s.Class == record.OK {
+		o.ok.Add(1)
+	} else {
+		o.failed.Add(1)
+	}
+	o.out.Sample(s)
+}
+
+// watch records what the runtime says until the environment is closed, and keeps the
+// direct probes aimed at the instances that exist.
+func (o *observation) watch(ctx context.Context) {
+	events := o.env.Watch()
+	o.watching.Go(func() {
+		for e := range events {
+			o.out.Event(record.Event{At: e.At.Sub(o.base), Kind: eventKind(e.Kind), Instance: e.Instance, Revision: e.Revision, Detail: e.Detail})
+			switch e.Kind {
+			case drivers.Started:
+				o.aim(ctx, e)
+			case drivers.Gone:
+				o.prober.Remove(e.Instance)
+			}
+		}
+	})
+}
+
+// aim points a direct probe at an instance that has just started.
+func (o *observation) aim(ctx context.Context, e drivers.Event) {
+	if e.Addr != "" {
+		o.prober.Add(e.Instance, e.Revision, e.Addr)
+		return
+	}
+	instances, err := o.env.Instances(ctx)
+	if err != nil {
+		// Without its probes the instance's truth is unknown, which judge reports.
+		o.event(record.WatchLost, fmt.Sprintf("address of %s: %v", e.Instance, err))
+		return
+	}
+	for _, i := range instances {
+		if i.ID == e.Instance {
+			o.prober.Add(i.ID, i.Revision, i.Addr)
+		}
+	}
+}
+
+// eventKind translates the runtime's word into the record's.
+func eventKind(k drivers.EventKind) record.EventKind {
+	if k == drivers.Lost {
+		return record.WatchLost
+	}
+	return record.EventKind(k)
+}
+
+// act waits for the planned moment and does the scenario's action. How it went is in
+// the events.
+func (o *observation) act(ctx context.Context) {
+	a := o.scenario.Action
+	if !o.wait(ctx, o.scenario.Phases.Quiet.From) {
+		return
+	}
+	o.phase.Store(PhaseQuiet)
+	if !o.wait(ctx, o.scenario.Phases.Window.From) {
+		return
+	}
+	if a.Kind == scenarios.None {
+		o.phase.Store(PhaseWindow)
+		return
+	}
+	o.phase.Store(PhaseAction)
+	ctx, cancel := context.WithTimeoutCause(ctx, a.Timeout, fmt.Errorf("%s did not complete within %v", a.Kind, a.Timeout))
+	defer cancel()
+	o.event(record.ActionStarted, string(a.Kind))
+	var err error
+	switch a.Kind {
+	case scenarios.Rollout:
+		err = o.env.Rollout(ctx, target.RevisionAfter)
+	case scenarios.Restart:
+		err = o.env.Restart(ctx)
+	case scenarios.Scale:
+		err = o.env.Scale(ctx, a.To)
+	default:
+		err = fmt.Errorf("action %q is not known", a.Kind)
+	}
+	if err != nil {
+		o.event(record.ActionFailed, err.Error())
+	} else {
+		o.event(record.ActionDone, "")
+	}
+	o.phase.Store(PhaseWindow)
+}
+
+// wait returns at an offset from the base, or says false when ctx ended first.
+func (o *observation) wait(ctx context.Context, offset time.Duration) bool {
+	timer := time.NewTimer(time.Until(o.base.Add(offset)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// witness sends a few requests with the independent client, through the whole load.
+func (o *observation) witness(ctx context.Context) error {
+	var requests []load.Request
+	for _, s := range o.target.Streams {
+		for _, r := range s.Requests[:min(8, len(s.Requests))] {
+			if r.Method == http.MethodGet || r.Method == "" {
+				requests = append(requests, r)
+			}
+		}
+	}
+	if len(requests) == 0 {
+		requests = []load.Request{o.target.Truth}
+	}
+	err := load.RunWitness(ctx, load.WitnessPlan{
+		URL: o.env.URL(), Base: o.base, Rate: witnessRate,
+		Hits: uint64(o.scenario.Length().Seconds() * witnessRate), Timeout: o.scenario.Load.Timeout, Requests: requests,
+	}, o.out.Witness)
+	return ignoreCancel(err)
+}
+
+// progress reports until the returned function is called.
+func (o *observation) progress() (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(progressPeriod)
+		defer tick.Stop()
+		var past []counts // one per tick, over the last second
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			u := o.update(o.phase.Load().(Phase), "")
+			u.Elapsed, u.OK, u.Failed = o.now(), o.ok.Load(), o.failed.Load()
+			past = append(past, counts{u.OK, u.Failed})
+			if len(past) > int(time.Second/progressPeriod) {
+				past = past[1:]
+			}
+			u.RecentSuccess = past[len(past)-1].since(past[0])
+			o.cfg.Progress(u)
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+type counts struct{ ok, failed uint64 }
+
+// since is the share of successes since an earlier count, -1 when nothing happened.
+func (c counts) since(earlier counts) float64 {
+	ok, failed := c.ok-earlier.ok, c.failed-earlier.failed
+	if ok+failed == 0 {
+		return -1
+	}
+	return float64(ok) / float64(ok+failed)
+}

@@ -1,0 +1,185 @@
+package target
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/load"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/scenarios"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/upstream"
+)
+
+const (
+	tokenLife    = 24 * time.Hour // longer than any run
+	tokensAtMost = 256            // distinct sessions that the load uses
+	variety      = 32             // distinct requests of each kind and stream
+	postBytes    = 256
+)
+
+// buildRefproxy deploys the reference proxy with its control plane and upstream. Each
+// call has a signing seed of its own, so tokens of one trial are worthless in another.
+func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
+	seed := make([]byte, 32)
+	if _, err := rand.Read(seed); err != nil {
+		return Target{}, fmt.Errorf("refproxy seed: %w", err)
+	}
+	creds, err := mintCredentials(seed, s.Target.Refproxy.Sessions)
+	if err != nil {
+		return Target{}, err
+	}
+	truth := creds.get("/app/items/truth", 0)
+	streams, err := creds.streams(s.Load)
+	if err != nil {
+		return Target{}, err
+	}
+	p := s.Target.Refproxy
+	proxyArgs := []string{
+		"proxy",
+		"--instance", "${instance}", "--revision", "${revision}",
+		"--listen", "${listen.data}", "--health-listen", "${listen.health}",
+		"--control", "http://${addr.control.api}", "--upstream", "http://${addr.upstream.data}",
+		"--health", d.Health,
+		"--lame-duck", d.LameDuck.String(), "--close-for", d.CloseFor.String(), "--stop-grace", d.StopGrace.String(),
+	}
+	if d.FailOpen {
+		proxyArgs = append(proxyArgs, "--fail-open")
+	}
+	return Target{
+		Stack: drivers.Stack{
+			Dependencies: []drivers.Service{{
+				Name: "upstream",
+				Args: []string{"upstream", "--listen", "${listen.data}", "--latency", p.UpstreamLatency.String()},
+
+				Ports: []string{"data"}, StopGrace: 2 * time.Second,
+				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Path: "/", Body: upstream.Answer(http.MethodGet, "/", nil)},
+			}, {
+				Name: "control",
+				Args: []string{"control", "--listen", "${listen.api}", "--admin-listen", "${listen.admin}",
+					"--sessions", strconv.Itoa(p.Sessions), "--sync-rate", strconv.FormatFloat(p.SyncRate, 'f', -1, 64), "--routes", strconv.Itoa(p.Routes)},
+				Env:   map[string]string{"REFPROXY_SEED": hex.EncodeToString(seed)},
+				Ports: []string{"api", "admin"}, StopGrace: 2 * time.Second,
+				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "admin", Path: "/v1/status"},
+			}},
+			Subject: drivers.Service{
+				Name: "proxy", Args: proxyArgs, Ports: []string{"data", "health"},
+				Signal: signal(d.Signal),
+				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Path: truth.Path, Header: truth.Header, Body: truth.WantBody,
+					Interval: 50 * time.Millisecond, Timeout: time.Second},
+				StopGrace: d.StopGrace, RestartOnExit: true,
+			},
+			Replicas: s.Replicas, Revision: RevisionBefore,
+			Balancer: drivers.Balancer{Policy: drivers.Policy(s.Balancer.Policy), ToldOfStop: d.ToldOfStop},
+			Rolling:  drivers.Rolling{MaxSurge: s.Rolling.MaxSurge, MaxUnavailable: s.Rolling.MaxUnavailable},
+		},
+		Streams: streams,
+		Truth:   truth,
+	}, nil
+}
+
+// credentials are the tokens that the load presents.
+type credentials struct {
+	active  []string // of sessions that may use /app/
+	revoked []string // well signed, but their session was revoked before the start
+}
+
+func mintCredentials(seed []byte, sessions int) (*credentials, error) {
+	issuer, err := credential.NewIssuer(seed)
+	if err != nil {
+		return nil, fmt.Errorf("refproxy credentials: %w", err)
+	}
+	expires := time.Now().Add(tokenLife)
+	var c credentials
+	// Spread over the whole range, so that the last records to be synced count too.
+	step := max(1, sessions/tokensAtMost)
+	for n := 0; n < sessions; n += step {
+		if credential.Revoked(n) {
+			continue
+		}
+		token, err := issuer.Token(credential.SessionID(n), expires)
+		if err != nil {
+			return nil, fmt.Errorf("refproxy credentials: %w", err)
+		}
+		c.active = append(c.active, token)
+	}
+	for n := 0; n < sessions && len(c.revoked) < variety; n++ {
+		if !credential.Revoked(n) {
+			continue
+		}
+		token, err := issuer.Token(credential.SessionID(n), expires)
+		if err != nil {
+			return nil, fmt.Errorf("refproxy credentials: %w", err)
+		}
+		c.revoked = append(c.revoked, token)
+	}
+	if len(c.active) == 0 {
+		return nil, fmt.Errorf("refproxy credentials: none of %d sessions is active", sessions)
+	}
+	return &c, nil
+}
+
+func bearer(token string) map[string]string {
+	return map[string]string{"Authorization": "Bearer " + token}
+}
+
+func (c *credentials) get(path string, n int) load.Request {
+	return load.Request{
+		Method: http.MethodGet, Path: path, Header: bearer(c.active[n%len(c.active)]),
+		Expect: record.Serve, Statuses: []int{http.StatusOK}, WantBody: upstream.Answer(http.MethodGet, path, nil),
+	}
+}
+
+func (c *credentials) post(path string, n int) load.Request {
+	body := make([]byte, postBytes)
+	for i := range body {
+		body[i] = 'a' + byte((n+i)%26)
+	}
+	r := c.get(path, n)
+	r.Method, r.Body, r.WantBody = http.MethodPost, body, upstream.Answer(http.MethodPost, path, body)
+	return r
+}
+
+// denied turns a request into one that must be denied: by policy (the route is
+// forbidden to everybody), or by the state of its session.
+func (c *credentials) denied(r load.Request, n int) load.Request {
+	if n%2 == 0 || len(c.revoked) == 0 {
+		r.Path = "/forbidden/" + strconv.Itoa(n)
+	} else {
+		r.Header = bearer(c.revoked[n%len(c.revoked)])
+	}
+	r.Expect, r.Statuses = record.Deny, []int{http.StatusUnauthorized, http.StatusForbidden}
+	r.WantBody, r.AnyBody = "", true
+	return r
+}
+
+func (c *credentials) streams(l scenarios.Traffic) ([]load.Stream, error) {
+	var out []load.Stream
+	for _, name := range streamNames(l.Streams) {
+		s := load.Stream{Name: name, Weight: l.Streams[name]}
+		var build func(path string, n int) load.Request
+		switch name {
+		case "keepalive-get":
+			s.Reuse, build = true, c.get
+		case "keepalive-post":
+			s.Reuse, build = true, c.post
+		case "newconn-get":
+			build = c.get
+		default:
+			return nil, fmt.Errorf("stream %q: want keepalive-get, keepalive-post or newconn-get", name)
+		}
+		for n := range max(variety, len(c.active)) {
+			s.Requests = append(s.Requests, build("/app/items/"+strconv.Itoa(n), n))
+		}
+		for n := range variety {
+			s.Denials = append(s.Denials, c.denied(build("/app/items/"+strconv.Itoa(n), n), n))
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}

@@ -1,0 +1,76 @@
+// Package target turns a scenario's target and a design into a stack to deploy and the
+// requests to ask of it. It is the only place that knows the command line of the
+// reference target; it deploys nothing and sends nothing.
+package target
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/load"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/scenarios"
+)
+
+// Target is what one trial deploys and asks.
+type Target struct {
+	Stack   drivers.Stack
+	Streams []load.Stream
+	// Truth is a request that an instance answers as expected only when it serves.
+	Truth load.Request
+}
+
+// Revisions that the subject runs before and after a rollout.
+const (
+	RevisionBefore = "v1"
+	RevisionAfter  = "v2"
+)
+
+// ErrNoTarget: the scenario names no target that this version knows.
+var ErrNoTarget = errors.New("scenario has no target")
+
+// Build makes the target of a scenario with a design. Stack.RunID and Stack.Name are
+// left to the caller.
+func Build(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
+	switch {
+	case s.Target.Refproxy != nil:
+		return buildRefproxy(s, d)
+	default:
+		return Target{}, fmt.Errorf("%s: %w", s.Name, ErrNoTarget)
+	}
+}
+
+// signal is the runtime's view of a design's signal.
+func signal(s scenarios.Signal) drivers.Probe {
+	return drivers.Probe{
+		Kind: drivers.ProbeKind(s.Kind), Port: s.Port, Path: s.Path,
+		Interval: s.Interval, Timeout: s.Timeout, Rise: s.Rise, Fall: s.Fall,
+	}
+}
+
+// RecordStreams describes streams for the record, with shares that add up to 1.
+func RecordStreams(streams []load.Stream) []record.Stream {
+	total := 0
+	for _, s := range streams {
+		total += s.Weight
+	}
+	out := make([]record.Stream, len(streams))
+	for i, s := range streams {
+		out[i] = record.Stream{Name: s.Name, Share: float64(s.Weight) / float64(total), Method: s.Requests[0].Method, Reuse: s.Reuse}
+	}
+	return out
+}
+
+// streamNames lists a load's streams in the order in which reports show them.
+func streamNames(weights map[string]int) []string {
+	names := make([]string, 0, len(weights))
+	for name, weight := range weights {
+		if weight > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
