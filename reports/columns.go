@@ -88,15 +88,11 @@ func stretches(cols []column) []stretch {
 	return out
 }
 
-// cells of a lane: when an instance changes its state more often than can be drawn, each
-// place on the axis shows the worst state that it held there.
+// coarse keeps a strip drawable when an instance changes its state more often than that:
+// each of limit places on the axis shows the worst state that it held there.
 func coarse(spans []timeline.StateSpan, from, to time.Duration, limit int) []timeline.StateSpan {
 	if len(spans) <= limit || to <= from {
 		return spans
-	}
-	worse := map[timeline.State]int{
-		timeline.Serving: 1, timeline.Gone: 1, timeline.Ready: 2, timeline.Draining: 3,
-		timeline.Starting: 4, timeline.Unready: 5, timeline.NotServing: 6,
 	}
 	states := make([]timeline.State, limit)
 	at := func(d time.Duration) int {
@@ -107,7 +103,7 @@ func coarse(spans []timeline.StateSpan, from, to time.Duration, limit int) []tim
 			continue
 		}
 		for i := at(s.From); i <= at(max(s.From, s.To-1)); i++ {
-			if states[i] == "" || worse[s.State] > worse[states[i]] {
+			if states[i] == "" || badness(s.State) > badness(states[i]) {
 				states[i] = s.State
 			}
 		}
@@ -125,6 +121,23 @@ func coarse(spans []timeline.StateSpan, from, to time.Duration, limit int) []tim
 		}
 	}
 	return out
+}
+
+// badness orders the states of a strip: the worst one is shown where several share a place.
+func badness(s timeline.State) int {
+	switch s {
+	case timeline.NotServing:
+		return 6
+	case timeline.Unready:
+		return 5
+	case timeline.Starting:
+		return 4
+	case timeline.Draining:
+		return 3
+	case timeline.Ready:
+		return 2
+	}
+	return 1
 }
 
 // near joins spans with less than gap between them: drawn, they could not be told apart.

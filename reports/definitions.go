@@ -1,54 +1,73 @@
 package reports
 
-// A unit says how a metric's number is written.
-type unit int
+import (
+	"strings"
 
-const (
-	unitPlain unit = iota
-	unitRate
-	unitMillis
+	"github.com/rollout-lab/rollout-lab/internal/judge"
 )
 
-// definition says what a number of the report means. Change one only together with the
-// schema version of results.json.
+// definition says what a number of the report means.
 type definition struct {
 	ID   string // metric's name in results.json and in gates; the anchor is "def-" + ID
 	Name string // as people read it
 	Text string
-	unit unit
+	unit judge.Unit
 }
 
-var definitions = []definition{
-	{"success_rate", "success rate", "Requests that were ok, of those planned in the window. Ok means: expected status, expected body, the whole body read, before the deadline counted from the intended send time; a request that must be denied is ok when it is denied. A planned request that was never sent is a failure. The matrix adds up the valid trials; the bounds are one-sided 95 % Clopper-Pearson bounds of that sum. Percentages are cut off, never rounded up.", unitRate},
-	{"lost_requests", "requests lost", "Failed of planned requests in the window, added up over the valid trials.", unitPlain},
-	{"lost_time", "lost time", "Failures in the window divided by the rate: how long the service was gone, had all failures come at once. Median over the valid trials, and their range.", unitMillis},
-	{"longest_outage", "longest outage", "From the first failure to the first of ten successes in a row, by intended send time. Its resolution is one request: 1/rate. Median over the valid trials, and their range.", unitMillis},
-	{"down", "down", "Total length of the 100 ms bins in which fewer than 50 % of the planned requests were ok.", unitMillis},
-	{"degraded", "degraded", "Total length of the 100 ms bins in which fewer than 99 % of the planned requests were ok.", unitMillis},
-	{"disruption_lag", "disruption lag", "From the start of the action to the first failure.", unitMillis},
-	{"recovery", "recovery", "From the start of the action to the first instant after which, for 5 s, at least 99.9 % of the requests in every bin are ok and the 99th percentile of the response time is at most 1.5 times the baseline before the action.", unitMillis},
-	{"convergence", "convergence", "From the start of the action to the moment when the runtime itself says that the action is complete.", unitMillis},
-	{"false_ready", "false ready", "Time during which the runtime says that an instance is ready while a direct probe of that instance fails, added up over the instances.", unitMillis},
-	{"false_unready", "false unready", "Time during which the runtime says that an instance is not ready while a direct probe of it succeeds, added up over the instances. An instance that drains properly has some.", unitMillis},
-	{"sync", "sync time", "From the start of an instance to its first successful direct probe: median over the instances that the action started.", unitMillis},
-	{"breaches", "breaches", "Requests that had to be denied (revoked session, forbidden route) and were served.", unitPlain},
-	{"denials", "denials", "Requests that had to be denied, in the window.", unitPlain},
-	{"hidden_retries", "hidden retries", "Requests for which the transport took more than one connection without being asked to. Each one may hide a failure.", unitPlain},
-	{"to_unable", "sent to the unable", "Requests answered by an instance while its direct probe failed.", unitPlain},
-	{"schedule_lag", "schedule lag", "From the intended to the real send time. Above 50 ms at the 99th percentile the trial is invalid: the rig was too slow.", unitMillis},
-	{"latency", "latency", "Response time from the intended send time, over the requests in the window that were ok. Uncorrected is the same from the real send time, which hides the wait of requests that could not be sent in time.", unitMillis},
-	{"quiet", "quiet phase", "The stretch of each trial before the action. Nothing happens in it, so one failure in it makes the trial invalid.", unitPlain},
-	{"witness", "witness", "A second, independent client that measures the same service at the same time. It agrees when the 99.9 % interval of its success rate overlaps with the one of the load.", unitPlain},
-	{"error_budget", "error budget", "Median lost time as a share of the 43.2 minutes that 99.9 % over 30 days allow, and how many such actions they afford.", unitPlain},
-	{"trials", "trials", "One trial is one deployment, one load and at most one action. Invalid trials count neither for nor against a design; they are repeated and shown.", unitPlain},
-	{"failed", "failed", "Requests in the window that were not ok.", unitPlain},
+// definitions are those of judge's metrics, which gates can name, and of what else the
+// report shows.
+var definitions = define(judge.Metrics())
+
+// remarks is what a reader of the report has to know beside a metric's own definition.
+var remarks = map[string]string{
+	"success_rate":   "Ok means: the expected status, the expected body, the whole body read, before the deadline counted from the intended send time. A request that must be denied is ok when it is denied; one that was never sent is a failure. The matrix adds up the valid trials, with one-sided 95 % Clopper-Pearson bounds of that sum. Percentages are cut off, never rounded up.",
+	"lost_time":      "How long the service was gone, had all failures come at once. The matrix has the median over the valid trials and their range.",
+	"longest_outage": "By intended send time; the brackets are the last success before and the first of the ten after, so it is known to one request, 1/rate. The matrix has the median over the valid trials and their range.",
+	"recovery":       "The matrix has the median over the trials in which it was seen, and says in how many it was not.",
+	"false_ready":    "The time during which the runtime sends users to an instance that cannot serve them.",
+	"hidden_retries": "Each one may hide a failure: the transport asked again without being told to.",
 }
 
-func unitOf(metric string) unit {
+// others are the numbers that are no metric of a gate.
+var others = []definition{
+	{"lost_requests", "requests lost", "Failed of planned requests in the window, added up over the valid trials.", judge.Count},
+	{"sync", "sync time", "From the start of an instance to its first successful direct probe: median over the instances that the action started.", judge.Duration},
+	{"denials", "denials", "Requests that had to be denied, in the window: a revoked session, a forbidden route.", judge.Count},
+	{"to_unable", "sent to the unable", "Requests that an instance was sent while its direct probe failed.", judge.Count},
+	{"schedule_lag", "schedule lag", "From the intended to the real send time. Above 50 ms at the 99th percentile the trial is invalid: the rig was too slow.", judge.Duration},
+	{"latency", "latency", "Response time from the intended send time, over the requests in the window that were ok. Uncorrected is the same from the real send time, which leaves out the wait of requests that could not be sent in time.", judge.Duration},
+	{"quiet", "quiet phase", "The stretch of each trial before the action. Nothing happens in it, so one failure in it makes the trial invalid.", judge.Count},
+	{"witness", "witness", "A second, independent client that measures the same service at the same time. It agrees when the 99.9 % interval of its success rate overlaps with that of the load.", judge.Count},
+	{"error_budget", "error budget", "Mean lost time of the valid trials as a share of the 43.2 minutes that 99.9 % over 30 days allow, and how many such actions they afford.", judge.Count},
+	{"trials", "trials", "One trial is one deployment, one load and at most one action. Invalid trials count neither for nor against a design; they are repeated, and every one is shown.", judge.Count},
+}
+
+func define(metrics []judge.Metric) []definition {
+	var defs []definition
+	for _, m := range metrics {
+		text := sentence(m.About)
+		if r := remarks[m.Name]; r != "" {
+			text += " " + r
+		}
+		defs = append(defs, definition{m.Name, strings.ReplaceAll(m.Name, "_", " "), text, m.Unit})
+	}
+	return append(defs, others...)
+}
+
+// sentence gives a text a capital and a full stop.
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.ToUpper(s[:1]) + s[1:] + "."
+}
+
+// unitOf is a metric's unit; what is unknown is a plain number.
+func unitOf(metric string) judge.Unit {
 	for _, d := range definitions {
 		if d.ID == metric {
 			return d.unit
 		}
 	}
-	return unitPlain
+	return judge.Count
 }

@@ -125,7 +125,7 @@ type Estimate struct {
 	N      int      `json:"n"`
 }
 
-// ErrorBudget holds the median lost time against 99.9 % over 30 days.
+// ErrorBudget holds the mean lost time against 99.9 % over 30 days.
 type ErrorBudget struct {
 	Share   float64 `json:"share"`   // of the budget, that one action takes
 	Affords *uint64 `json:"affords"` // such actions in 30 days; null: no limit, nothing was lost

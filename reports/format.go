@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
 )
 
 // The rule of every format here: rounding never flatters. Rates are cut off, times are
@@ -82,10 +84,10 @@ func rate(f float64) string {
 // limit prints the limit of a gate: as it was written, not cut off.
 func limit(metric string, f float64) string {
 	switch unitOf(metric) {
-	case unitRate:
+	case judge.Share:
 		// Ten decimals of a percentage are beyond any limit that a person writes.
 		return trimZeros(strconv.FormatFloat(f*100, 'f', 10, 64)) + " %"
-	case unitMillis:
+	case judge.Duration:
 		return trimZeros(strconv.FormatFloat(f, 'f', 3, 64)) + " ms"
 	}
 	return trimZeros(strconv.FormatFloat(f, 'f', 3, 64))
@@ -96,9 +98,9 @@ func measured(metric string, f float64) string {
 	switch {
 	case math.IsNaN(f) || math.IsInf(f, 0):
 		return "no data"
-	case unitOf(metric) == unitRate:
+	case unitOf(metric) == judge.Share:
 		return rate(f)
-	case unitOf(metric) == unitMillis:
+	case unitOf(metric) == judge.Duration:
 		return spanMillis(f)
 	case f == math.Trunc(f) && math.Abs(f) < 1<<53:
 		return signed(f, func(f float64) string { return count(uint64(f)) })

@@ -217,8 +217,7 @@ func newPage(run *judge.Run, d detail) (*page, error) {
 		p.Groups = append(p.Groups, newPageGroup(i, g, d))
 	}
 	for _, g := range run.Gates {
-		c := cellOf(run, g.Cell)
-		p.Gates = append(p.Gates, gateRow{Cell: clean(g.Cell), Limit: gateLimit(g.Gate), Observed: observed(g, c), Why: clean(g.Why),
+		p.Gates = append(p.Gates, gateRow{Cell: clean(g.Cell), Limit: gateLimit(g.Gate), Observed: observed(g), Why: clean(g.Why),
 			Word: gateWord(g.Verdict), Def: definitionOf(g.Gate.Metric), Verdict: verdictClass(g.Verdict)})
 	}
 	for _, c := range run.Comparisons {

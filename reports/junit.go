@@ -123,7 +123,7 @@ func WriteJUnit(w io.Writer, run *judge.Run) error {
 
 func gateCase(class, design string, g judge.GateResult, c *judge.Cell) junitCase {
 	out := junitCase{Class: class, Name: design + ": " + gateLimit(g.Gate)}
-	text := gateText(g, c)
+	text := gateText(g)
 	switch g.Verdict {
 	case judge.Pass:
 		out.Out = text

@@ -80,17 +80,15 @@ func recovery(c *judge.Cell, p pooled) entry {
 	switch {
 	case p.Valid == 0:
 		return entry{Value: "no data"}
-	case p.Recovered+p.Unrecovered == 0:
-		return entry{Value: "nothing to recover from"}
 	case p.Recovered == 0:
-		return entry{Value: "not in the window", Bad: true}
+		return entry{Value: "not seen", Bad: true}
 	}
 	out := times(c.Recovery, p, "at once")
 	if c.Recovery.N > 0 && c.Recovery.Hi == 0 {
 		out = entry{Value: "at once"}
 	}
 	if p.Unrecovered > 0 {
-		out.Note = fmt.Sprintf("not in %d of %d trials", p.Unrecovered, p.Valid)
+		out.Note = fmt.Sprintf("not seen in %d of %d trials", p.Unrecovered, p.Valid)
 		out.Bad = true
 	}
 	return out

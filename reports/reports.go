@@ -5,9 +5,9 @@
 package reports
 
 import (
-	"cmp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -64,16 +64,14 @@ func groups(run *judge.Run) []group {
 
 // pooled adds up what the valid trials of a cell planned and lost.
 type pooled struct {
-	Valid, Invalid            int
-	Planned, OK, Failed       uint64
-	Breaches, Denials         uint64
-	Outages                   int // valid trials with an outage
-	OpenOutages               int // of them, those whose longest outage had not ended with the record
-	Recovered                 int // valid trials with a recovery
-	Unrecovered               int // valid trials without one, though something was lost
-	HiddenRetries, ToUnable   uint64
-	WorstLostMillis           float64
-	Disagreeing, WithoutProof int // witness disagrees; witness has no requests
+	Valid, Invalid      int
+	Planned, OK, Failed uint64
+	Breaches, Denials   uint64
+	LostTime            time.Duration // sum
+	Outages             int           // valid trials with an outage
+	OpenOutages         int           // of them, those whose longest outage had not ended with the record
+	Recovered           int           // valid trials with a recovery
+	Unrecovered         int           // valid trials without one in their record
 }
 
 func pool(c *judge.Cell) pooled {
@@ -90,47 +88,44 @@ func pool(c *judge.Cell) pooled {
 		p.Failed += t.Failed
 		p.Breaches += t.Breaches
 		p.Denials += t.Denials
-		p.HiddenRetries += t.HiddenRetries
-		p.ToUnable += t.ToUnable
-		p.WorstLostMillis = max(p.WorstLostMillis, millis(t.LostTime))
+		p.LostTime += t.LostTime
 		if t.LongestOutage.Failures > 0 {
 			p.Outages++
 			if t.LongestOutage.Open {
 				p.OpenOutages++
 			}
 		}
-		switch {
-		case t.Recovery != nil:
+		if t.Recovery != nil {
 			p.Recovered++
-		case t.Failed > 0:
+		} else {
 			p.Unrecovered++
-		}
-		switch {
-		case t.Witness.Planned == 0:
-			p.WithoutProof++
-		case !t.Witness.Agrees:
-			p.Disagreeing++
 		}
 	}
 	return p
 }
 
+// meanLost is the mean lost time of the valid trials, in milliseconds.
+func (p pooled) meanLost() float64 { return millis(p.LostTime) / float64(max(p.Valid, 1)) }
+
 // ranks names the designs of a group with the least and the most time lost, by the
-// median over the valid trials; both are empty when there is nothing to tell apart.
+// mean over the valid trials; both are empty when there is nothing to tell apart.
 func ranks(g group) (best, worst string) {
-	var cells []*judge.Cell
+	var lo, hi float64
 	for _, c := range g.Cells {
-		if c.LostTime.N > 0 {
-			cells = append(cells, c)
+		p := pool(c)
+		if p.Valid == 0 {
+			continue
+		}
+		mean := p.meanLost()
+		if best == "" || mean < lo {
+			best, lo = c.Design, mean
+		}
+		if worst == "" || mean > hi {
+			worst, hi = c.Design, mean
 		}
 	}
-	if len(cells) < 2 {
+	if lo == hi {
 		return "", ""
 	}
-	less := func(a, b *judge.Cell) int { return cmp.Compare(a.LostTime.Median, b.LostTime.Median) }
-	lo, hi := slices.MinFunc(cells, less), slices.MaxFunc(cells, less)
-	if lo.LostTime.Median == hi.LostTime.Median {
-		return "", ""
-	}
-	return lo.Design, hi.Design
+	return best, worst
 }

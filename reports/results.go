@@ -63,16 +63,13 @@ func Results(run *judge.Run) Document {
 	if len(doc.Scenarios) > 0 {
 		doc.Scenario = &doc.Scenarios[0]
 	}
-	hasData := map[string]bool{}
 	for i := range run.Cells {
-		c := newCell(&run.Cells[i])
-		hasData[run.Cells[i].Key()] = c.Summary.ValidTrials > 0
-		doc.Cells = append(doc.Cells, c)
+		doc.Cells = append(doc.Cells, newCell(&run.Cells[i]))
 	}
 	for _, g := range run.Gates {
 		out := Gate{Cell: g.Cell, Metric: g.Gate.Metric, Op: g.Gate.Op, Limit: finite(g.Gate.Limit),
 			Verdict: g.Verdict, Design: g.Gate.Design, Why: g.Why}
-		if hasData[g.Cell] {
+		if !g.NoValue {
 			out.Observed = finite(g.Observed)
 			if g.HasInterval {
 				out.Lo, out.Hi = finite(g.Lo), finite(g.Hi)
@@ -96,7 +93,7 @@ func newCell(c *judge.Cell) Cell {
 		Summary: Summary{SuccessRate: newEstimate(c.SuccessRate), LostTimeMS: newEstimate(c.LostTime),
 			LongestOutageMS: newEstimate(c.LongestOutage), RecoveryMS: newEstimate(c.Recovery),
 			Planned: p.Planned, Failed: p.Failed, Breaches: p.Breaches,
-			ValidTrials: p.Valid, InvalidTrials: p.Invalid, ErrorBudget: budget(c)}}
+			ValidTrials: p.Valid, InvalidTrials: p.Invalid, ErrorBudget: budget(p)}}
 	for i := range c.Trials {
 		out.Trials = append(out.Trials, newTrial(&c.Trials[i]))
 	}
@@ -160,13 +157,15 @@ func newTrial(t *judge.Trial) Trial {
 // budgetMillis is what 99.9 % over 30 days allows.
 const budgetMillis = 43.2 * 60 * 1000
 
-func budget(c *judge.Cell) *ErrorBudget {
-	if c.LostTime.N == 0 || finite(c.LostTime.Median) == nil {
+// budget holds the mean and not the median: what several actions spend is their sum, and
+// a median of nothing can hide that one in three lost something.
+func budget(p pooled) *ErrorBudget {
+	if p.Valid == 0 {
 		return nil
 	}
-	b := &ErrorBudget{Share: c.LostTime.Median / budgetMillis}
-	if c.LostTime.Median > 0 {
-		b.Affords = new(uint64(budgetMillis / c.LostTime.Median))
+	b := &ErrorBudget{Share: p.meanLost() / budgetMillis}
+	if b.Share > 0 {
+		b.Affords = new(uint64(1 / b.Share))
 	}
 	return b
 }

@@ -167,7 +167,7 @@ func partialRun() *judge.Run {
 	c.Trials[0] = judge.Trial{Meta: c.Trials[0].Meta, Folder: c.Trials[0].Folder, Partial: true, InvalidReasons: []string{"the trial was cut short"}}
 	c.SuccessRate, c.LostTime, c.LongestOutage, c.Recovery = judge.Estimate{}, judge.Estimate{}, judge.Estimate{}, judge.Estimate{}
 	for i := range run.Gates {
-		run.Gates[i] = judge.GateResult{Cell: run.Gates[i].Cell, Gate: run.Gates[i].Gate, Verdict: judge.Inconclusive, Why: "no valid trial"}
+		run.Gates[i] = judge.GateResult{Cell: run.Gates[i].Cell, Gate: run.Gates[i].Gate, NoValue: true, Verdict: judge.Inconclusive, Why: "no valid trial"}
 	}
 	return run
 }

@@ -68,7 +68,7 @@ func newPageGroup(i int, g group, d detail) pageGroup {
 			out.Rows[r].Cells = append(out.Rows[r].Cells, cell)
 		}
 		budgetRow := matrixCell{Value: "no data"}
-		if b := budget(c); b != nil {
+		if b := budget(pool(c)); b != nil {
 			budgetRow.Value = "nothing spent"
 			if b.Affords != nil {
 				budgetRow.Value = fmt.Sprintf("%s %%", num(math.Ceil(b.Share*1000)/10))

@@ -204,15 +204,14 @@ func (t *terminal) gates(run *judge.Run) {
 			word = "undecided"
 		}
 		t.line("  %s  %s", t.paint(verdictStyle(g.Verdict), pad(word, 9)), clean(g.Cell))
-		t.wrapped("             ", "             ", gateText(g, cellOf(run, g.Cell)))
+		t.wrapped("             ", "             ", gateText(g))
 	}
 	t.line("")
 }
 
-// gateText says what a gate asked for, what was observed and why it was judged so. c is
-// the gate's cell, nil when the run has none.
-func gateText(g judge.GateResult, c *judge.Cell) string {
-	s := fmt.Sprintf("%s: observed %s", gateLimit(g.Gate), observed(g, c))
+// gateText says what a gate asked for, what was observed and why it was judged so.
+func gateText(g judge.GateResult) string {
+	s := fmt.Sprintf("%s: observed %s", gateLimit(g.Gate), observed(g))
 	if g.Why != "" {
 		s += "; " + clean(g.Why)
 	}
@@ -223,11 +222,10 @@ func gateLimit(g record.Gate) string {
 	return clean(fmt.Sprintf("%s %s %s", g.Metric, g.Op, limit(g.Metric, g.Limit)))
 }
 
-// observed prints what a gate was held against. Without a valid trial there is nothing,
-// and its zero is not a measurement.
-func observed(g judge.GateResult, c *judge.Cell) string {
-	if c == nil || pool(c).Valid == 0 {
-		return "no data"
+// observed prints what a gate was held against.
+func observed(g judge.GateResult) string {
+	if g.NoValue {
+		return "no value"
 	}
 	s := measured(g.Gate.Metric, g.Observed)
 	if g.HasInterval {
@@ -302,10 +300,40 @@ func (t *terminal) verdict(run *judge.Run) {
 	word := verdictWord(run.Verdict)
 	t.wrapped(t.paint(verdictStyle(run.Verdict), word)+"  ", strings.Repeat(" ", len(word)+2), clean(run.Headline))
 	for _, r := range run.Reasons {
-		if clean(r) != clean(run.Headline) {
+		if r != run.Headline && !told(run, r) {
 			t.wrapped("  - ", "    ", clean(r))
 		}
 	}
+}
+
+// told reports whether the lines above the verdict have said a reason already.
+func told(run *judge.Run, reason string) bool {
+	says := func(about, why string) bool {
+		return why != "" && strings.HasPrefix(reason, about) && strings.HasSuffix(reason, why)
+	}
+	for _, g := range run.Gates {
+		if g.Verdict != judge.Pass && says(g.Cell+": ", g.Why) {
+			return true
+		}
+	}
+	for _, c := range run.Controls {
+		if !c.Held && says(c.Cell+": ", c.Why) {
+			return true
+		}
+	}
+	for _, s := range skipped(run) {
+		if says(s.Scenario+"/"+s.Driver+"/"+s.Design+" ", s.Why) {
+			return true
+		}
+	}
+	for i := range run.Cells {
+		for j := range run.Cells[i].Trials {
+			if t := &run.Cells[i].Trials[j]; !t.Valid && says(run.Cells[i].Key()+": ", strings.Join(t.InvalidReasons, "; ")) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // verdictWord is the verdict in capitals; what is not a verdict is not a pass.
