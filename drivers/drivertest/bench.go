@@ -60,7 +60,7 @@ func newStack(mutate ...func(*drivers.Stack)) drivers.Stack {
 // bad makes a revision of the subject bad; "" means all of them.
 func bad(what, revision string) func(*drivers.Stack) {
 	return func(s *drivers.Stack) {
-		s.Subject.Args = append(slices.Clone(s.Subject.Args), "-bad", what, "-bad-revision", revision)
+		s.Subject.Args = append(slices.Clone(s.Subject.Args), "-bad", what+"@"+revision)
 	}
 }
 
@@ -142,20 +142,33 @@ func (b *bench) rollout(revision string) {
 	b.must("rollout to "+revision, func(ctx context.Context) error { return b.env.Rollout(ctx, revision) })
 }
 
-// background runs an operation that the case will cancel. The returned function cancels
-// it and returns its error.
-func (b *bench) background(do func(context.Context) error) (cancel func() error) {
+// operation is one of the driver's that runs in the background.
+type operation struct {
+	bench  *bench
+	stop   context.CancelFunc
+	result chan error
+}
+
+func (b *bench) background(do func(context.Context) error) *operation {
 	ctx, stop := context.WithTimeout(context.Background(), b.harness.timeout())
-	result := make(chan error, 1)
-	go func() { result <- do(ctx) }()
-	return func() error {
-		stop()
-		select {
-		case err := <-result:
-			return err
-		case <-time.After(b.harness.timeout()):
-			return errors.New("it went on after it was cancelled")
-		}
+	o := &operation{b, stop, make(chan error, 1)}
+	go func() { o.result <- do(ctx) }()
+	return o
+}
+
+// cancel cancels the operation and returns its error.
+func (o *operation) cancel() error {
+	o.stop()
+	return o.wait()
+}
+
+func (o *operation) wait() error {
+	defer o.stop()
+	select {
+	case err := <-o.result:
+		return err
+	case <-time.After(o.bench.harness.timeout()):
+		return errors.New("it went on after its context had ended")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,7 +27,7 @@ const targetEnv = "DRIVERTEST_TARGET"
 // asks it first and calls TargetMain if so.
 func IsTarget() bool { return os.Getenv(targetEnv) != "" }
 
-// The ways in which a target can be bad; see target.bad.
+// The ways in which a target can be bad.
 const (
 	badUnready  = "unready"  // its signal says no until it is told otherwise
 	badLies     = "lies"     // its signal says yes, and it does not serve
@@ -43,13 +44,17 @@ const exitStatus = 3
 
 // target is a service with two ports. On the data port, / answers 200 with
 // "instance revision boot" while it serves, where boot is different in every process,
-// and /hold answers when the process is asked to stop. On the health port, /ready is the
-// signal, /asked says how often that was asked, and /set?ready=B&serving=B changes both.
+// and /hold answers once the process was asked to stop and /release was called. On the
+// health port, /ready is the signal, /asked says how often that was asked, /stopping
+// answers 200 once the process was asked to stop, /release releases what is held, and
+// /set?ready=B&serving=B changes what it says and does.
 type target struct {
 	instance, revision, boot string
 	ready, serving           atomic.Bool
 	asked                    atomic.Int64
-	stop                     <-chan struct{}
+	stop                     <-chan struct{} // closed when it is asked to stop
+	release                  chan struct{}   // closed when it may answer what it holds
+	released                 sync.Once
 }
 
 // TargetMain is the main function of the target. It does not return.
@@ -67,27 +72,29 @@ func runTarget(args []string, out io.Writer) error {
 	health := flags.String("health", "", "address of the health port")
 	instance := flags.String("instance", "", "name of this instance")
 	revision := flags.String("revision", "", "revision of this instance")
-	bad := flags.String("bad", "", "what is bad, separated by commas")
-	badRevision := flags.String("bad-revision", "", "the revision that is bad; empty means all")
+	is := map[string]bool{}
+	flags.Func("bad", "what is bad, as `WHAT@REVISION`; no revision means all of them", func(s string) error {
+		what, revision, _ := strings.Cut(s, "@")
+		is[what+"@"+revision] = true
+		return nil
+	})
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	is := func(b string) bool {
-		return (*badRevision == "" || *badRevision == *revision) && strings.Contains(*bad, b)
-	}
-	if is(badExits) {
+	bad := func(what string) bool { return is[what+"@"] || is[what+"@"+*revision] }
+	if bad(badExits) {
 		return errors.New(strings.TrimPrefix(lastWords, "target: "))
 	}
-	if is(badParent) {
+	if bad(badParent) {
 		if err := leaveOrphan(); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
-	t := &target{instance: *instance, revision: *revision, boot: rand.Text(), stop: ctx.Done()}
-	t.ready.Store(!is(badUnready))
-	t.serving.Store(!is(badLies))
+	t := &target{instance: *instance, revision: *revision, boot: rand.Text(), stop: ctx.Done(), release: make(chan struct{})}
+	t.ready.Store(!bad(badUnready))
+	t.serving.Store(!bad(badLies))
 
 	failed := make(chan error, 2)
 	var servers []*http.Server
@@ -108,7 +115,7 @@ func runTarget(args []string, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "target: %s %s %s listens\n", t.instance, t.revision, t.boot)
-	if is(badStubborn) {
+	if bad(badStubborn) {
 		return <-failed
 	}
 	select {
@@ -138,11 +145,14 @@ func (t *target) dataHandler() http.Handler {
 	mux.HandleFunc("/hold", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()
-		select {
-		case <-t.stop:
-			fmt.Fprint(w, "released")
-		case <-r.Context().Done():
+		for _, c := range []<-chan struct{}{t.stop, t.release} {
+			select {
+			case <-c:
+			case <-r.Context().Done():
+				return
+			}
 		}
+		fmt.Fprint(w, "released")
 	})
 	return mux
 }
@@ -158,6 +168,14 @@ func (t *target) healthHandler() http.Handler {
 		fmt.Fprint(w, "ok")
 	})
 	mux.HandleFunc("GET /asked", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, t.asked.Load()) })
+	mux.HandleFunc("GET /stopping", func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-t.stop:
+		default:
+			http.Error(w, "not asked to stop", http.StatusConflict)
+		}
+	})
+	mux.HandleFunc("POST /release", func(http.ResponseWriter, *http.Request) { t.released.Do(func() { close(t.release) }) })
 	mux.HandleFunc("POST /set", func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]*atomic.Bool{"ready": &t.ready, "serving": &t.serving} {
 			s := r.FormValue(name)

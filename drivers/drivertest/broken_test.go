@@ -1,0 +1,491 @@
+//go:build linux
+
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/process"
+)
+
+func TestMain(m *testing.M) {
+	if IsTarget() {
+		TargetMain()
+	}
+	// A broken driver is mostly waited for, so more of them fit in than there are cores.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// verdict is a testing.TB that keeps to itself what a case says.
+type verdict struct {
+	testing.TB // the real one, for what a case may not be kept from
+
+	mu       sync.Mutex
+	failures []string
+	skipped  string
+	cleanups []func()
+}
+
+func (v *verdict) Helper() {}
+
+func (v *verdict) Errorf(format string, args ...any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.failures = append(v.failures, fmt.Sprintf(format, args...))
+}
+
+func (v *verdict) Error(args ...any) { v.Errorf("%s", fmt.Sprintln(args...)) }
+
+func (v *verdict) Fatal(args ...any) {
+	v.Error(args...)
+	runtime.Goexit()
+}
+
+func (v *verdict) Fatalf(format string, args ...any) {
+	v.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+func (v *verdict) Skipf(format string, args ...any) {
+	v.skipped = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
+
+func (v *verdict) Cleanup(f func()) { v.cleanups = append(v.cleanups, f) }
+
+// judge runs a case as testing would, and returns what it found.
+func judge(t *testing.T, c testCase, h Harness) *verdict {
+	t.Helper()
+	v := &verdict{TB: t}
+	alone := func(f func()) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f()
+		}()
+		<-done
+	}
+	alone(func() { c.run(v, h) })
+	for _, f := range slices.Backward(v.cleanups) {
+		alone(f)
+	}
+	return v
+}
+
+func find(t *testing.T, name string) testCase {
+	t.Helper()
+	for _, c := range cases {
+		if c.name == name {
+			return c
+		}
+	}
+	t.Fatalf("the suite has no case %s", name)
+	return testCase{}
+}
+
+func left(_ context.Context, runID string) ([]string, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, f := range files {
+		if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), runID) {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
+func goodDriver(t testing.TB) drivers.Driver {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return process.New(process.Config{Program: []string{self}})
+}
+
+// brokenDriver is a good one in which some things go wrong. A nil field means that they
+// go right.
+type brokenDriver struct {
+	drivers.Driver
+	deploy func(ctx context.Context, good drivers.Driver, s drivers.Stack) (drivers.Env, error)
+	sweep  func(ctx context.Context, good drivers.Driver, runID string) ([]string, error)
+	env    func(good drivers.Env) *brokenEnv
+}
+
+func (d *brokenDriver) Deploy(ctx context.Context, s drivers.Stack) (drivers.Env, error) {
+	deploy := d.deploy
+	if deploy == nil {
+		deploy = func(ctx context.Context, good drivers.Driver, s drivers.Stack) (drivers.Env, error) {
+			return good.Deploy(ctx, s)
+		}
+	}
+	env, err := deploy(ctx, d.Driver, s)
+	if err != nil || d.env == nil {
+		return env, err
+	}
+	return d.env(env), nil
+}
+
+func (d *brokenDriver) Sweep(ctx context.Context, runID string) ([]string, error) {
+	if d.sweep == nil {
+		return d.Driver.Sweep(ctx, runID)
+	}
+	return d.sweep(ctx, d.Driver, runID)
+}
+
+type brokenEnv struct {
+	drivers.Env
+	instances func(context.Context) ([]drivers.Instance, error)
+	scale     func(context.Context, int) error
+	restart   func(context.Context) error
+	rollout   func(context.Context, string) error
+	watch     func() <-chan drivers.Event
+	close     func(context.Context) error
+	url       func() string
+}
+
+func (e *brokenEnv) URL() string {
+	if e.url != nil {
+		return e.url()
+	}
+	return e.Env.URL()
+}
+
+func (e *brokenEnv) Instances(ctx context.Context) ([]drivers.Instance, error) {
+	if e.instances != nil {
+		return e.instances(ctx)
+	}
+	return e.Env.Instances(ctx)
+}
+
+func (e *brokenEnv) Scale(ctx context.Context, n int) error {
+	if e.scale != nil {
+		return e.scale(ctx, n)
+	}
+	return e.Env.Scale(ctx, n)
+}
+
+func (e *brokenEnv) Restart(ctx context.Context) error {
+	if e.restart != nil {
+		return e.restart(ctx)
+	}
+	return e.Env.Restart(ctx)
+}
+
+func (e *brokenEnv) Rollout(ctx context.Context, revision string) error {
+	if e.rollout != nil {
+		return e.rollout(ctx, revision)
+	}
+	return e.Env.Rollout(ctx, revision)
+}
+
+func (e *brokenEnv) Watch() <-chan drivers.Event {
+	if e.watch != nil {
+		return e.watch()
+	}
+	return e.Env.Watch()
+}
+
+func (e *brokenEnv) Close(ctx context.Context) error {
+	if e.close != nil {
+		return e.close(ctx)
+	}
+	return e.Env.Close(ctx)
+}
+
+// The capabilities of the driver underneath.
+func (e *brokenEnv) Kill(ctx context.Context, id string) error {
+	return e.Env.(drivers.Killer).Kill(ctx, id)
+}
+func (e *brokenEnv) Pause(ctx context.Context, id string) error {
+	return e.Env.(drivers.Pauser).Pause(ctx, id)
+}
+func (e *brokenEnv) Resume(ctx context.Context, id string) error {
+	return e.Env.(drivers.Pauser).Resume(ctx, id)
+}
+func (e *brokenEnv) Logs(ctx context.Context, id string) (string, error) {
+	return e.Env.(drivers.Logger).Logs(ctx, id)
+}
+
+// changeStack is a driver that deploys something else than it was asked for.
+func changeStack(change func(*drivers.Stack)) *brokenDriver {
+	return &brokenDriver{deploy: func(ctx context.Context, good drivers.Driver, s drivers.Stack) (drivers.Env, error) {
+		change(&s)
+		return good.Deploy(ctx, s)
+	}}
+}
+
+// filterEvents is an environment whose watchers are told only what keep lets through,
+// and as it changes it.
+func filterEvents(keep func(n int, e *drivers.Event) bool) *brokenDriver {
+	return &brokenDriver{env: func(good drivers.Env) *brokenEnv {
+		return &brokenEnv{Env: good, watch: func() <-chan drivers.Event {
+			out := make(chan drivers.Event, 1000)
+			go func() {
+				defer close(out)
+				n := 0
+				for e := range good.Watch() {
+					if keep(n, &e) {
+						out <- e
+					}
+					n++
+				}
+			}()
+			return out
+		}}
+	}}
+}
+
+// with is an environment that mutate breaks.
+func with(mutate func(good drivers.Env, e *brokenEnv)) *brokenDriver {
+	return &brokenDriver{env: func(good drivers.Env) *brokenEnv {
+		e := &brokenEnv{Env: good}
+		mutate(good, e)
+		return e
+	}}
+}
+
+// TestTheSuiteFindsBrokenDrivers runs, for each driver that is broken on purpose, the
+// case that must notice, and look at the reason that it gives.
+func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		driver *brokenDriver
+		finds  string // the case that must fail
+		says   string // part of what it says
+	}{
+		{"leaves a process behind", with(func(good drivers.Env, e *brokenEnv) {
+			// It forgets what it was asked to close and says that all is well.
+			e.close = func(context.Context) error { return nil }
+		}), "Close", "left"},
+		{"says that a rollout is complete before it is", with(func(good drivers.Env, e *brokenEnv) {
+			var background sync.WaitGroup
+			e.rollout = func(_ context.Context, revision string) error {
+				background.Go(func() { _ = good.Rollout(context.Background(), revision) })
+				return nil
+			}
+			e.close = func(ctx context.Context) error {
+				err := good.Close(ctx)
+				background.Wait()
+				return err
+			}
+		}), "Rollout", "want ready at v2"},
+		{"says that it scaled before it did", with(func(good drivers.Env, e *brokenEnv) {
+			var background sync.WaitGroup
+			e.scale = func(_ context.Context, n int) error {
+				background.Go(func() { _ = good.Scale(context.Background(), n) })
+				return nil
+			}
+			e.close = func(ctx context.Context) error {
+				err := good.Close(ctx)
+				background.Wait()
+				return err
+			}
+		}), "Scale", "instances, want 4"},
+		{"loses an instance", with(func(good drivers.Env, e *brokenEnv) {
+			e.scale = func(ctx context.Context, n int) error { return good.Scale(ctx, max(n-1, 0)) }
+		}), "Scale", "3 instances, want 4"},
+		{"does not list an instance", with(func(good drivers.Env, e *brokenEnv) {
+			e.instances = func(ctx context.Context) ([]drivers.Instance, error) {
+				list, err := good.Instances(ctx)
+				return list[:max(len(list)-1, 0)], err
+			}
+		}), "Deploy", "2 instances, want 3"},
+		{"starts one instance too few", changeStack(func(s *drivers.Stack) { s.Replicas-- }), "Deploy", "2 instances, want 3"},
+		{"calls whatever runs ready", changeStack(func(s *drivers.Stack) { s.Subject.Signal = drivers.Probe{Kind: drivers.ProbeNone} }), "SignalDecides", "unready"},
+		{"rolls on without waiting for readiness", changeStack(func(s *drivers.Stack) { s.Subject.Signal = drivers.Probe{Kind: drivers.ProbeNone} }), "NeverReady", ""},
+		{"claims that everything is ready", with(func(good drivers.Env, e *brokenEnv) {
+			e.instances = func(ctx context.Context) ([]drivers.Instance, error) {
+				list, err := good.Instances(ctx)
+				for n := range list {
+					list[n].State = drivers.StateReady
+				}
+				return list, err
+			}
+		}), "NeverReady", "against its signal"},
+		{"deploys what does not serve", changeStack(func(s *drivers.Stack) { s.Subject.Serves = drivers.Probe{} }), "SignalLies", "was deployed"},
+		{"asks the truth instead of the signal", changeStack(func(s *drivers.Stack) { s.Subject.Signal, s.Subject.Signal.Interval = s.Subject.Serves, look }), "SignalDecides", "in vain"},
+		{"drops the end of instances", filterEvents(func(_ int, e *drivers.Event) bool { return e.Kind != drivers.Gone }), "Scale", "Gone"},
+		{"drops the request to stop", filterEvents(func(_ int, e *drivers.Event) bool { return e.Kind != drivers.Terminating }), "Scale", "terminating"},
+		{"drops its first event", filterEvents(func(n int, _ *drivers.Event) bool { return n > 0 }), "Deploy", ""},
+		{"tells an event twice", func() *brokenDriver {
+			return with(func(good drivers.Env, e *brokenEnv) {
+				e.watch = func() <-chan drivers.Event {
+					out := make(chan drivers.Event, 1000)
+					go func() {
+						defer close(out)
+						for event := range good.Watch() {
+							out <- event
+							if event.Kind == drivers.Ready {
+								out <- event
+							}
+						}
+					}()
+					return out
+				}
+			})
+		}(), "Deploy", "it was ready"},
+		{"tells no address", filterEvents(func(_ int, e *drivers.Event) bool { e.Addr = ""; return true }), "Deploy", "no address"},
+		{"tells no time", filterEvents(func(_ int, e *drivers.Event) bool { e.At = time.Time{}; return true }), "Deploy", "no time"},
+		{"does not replay", with(func(good drivers.Env, e *brokenEnv) {
+			calls := 0
+			e.watch = func() <-chan drivers.Event {
+				all := good.Watch()
+				if calls++; calls > 1 {
+					<-all // what came first is not told again
+				}
+				return all
+			}
+		}), "Watch", "differs"},
+		{"does not restart", with(func(_ drivers.Env, e *brokenEnv) { e.restart = func(context.Context) error { return nil } }), "Restart", "was not replaced"},
+		{"restarts to the first revision", with(func(good drivers.Env, e *brokenEnv) {
+			e.restart = func(ctx context.Context) error { return good.Rollout(ctx, before) }
+		}), "Rollout", "at v2"},
+		{"replaces everything at once", changeStack(func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxSurge: 10, MaxUnavailable: 10} }), "Restart", "instances"},
+		{"starts first where it must stop first", changeStack(func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxSurge: 1} }), "StopFirst", "exist"},
+		{"gives no grace", changeStack(func(s *drivers.Stack) { s.Subject.StopGrace = 0 }), "Drain", ""},
+		{"kills before the grace is over", changeStack(func(s *drivers.Stack) { s.Subject.StopGrace /= 3 }), "StopGrace", "want its grace"},
+		{"does not tell the balancer", changeStack(func(s *drivers.Stack) { s.Balancer.ToldOfStop = false }), "ToldOfStop", "let go"},
+		{"moves its URL", func() *brokenDriver {
+			return with(func(good drivers.Env, e *brokenEnv) {
+				n := 0
+				e.url = func() string { n++; return good.URL() + strings.Repeat("/", n-1) }
+			})
+		}(), "Deploy", "URL changed"},
+		{"cannot be closed twice", with(func(good drivers.Env, e *brokenEnv) {
+			n := 0
+			e.close = func(ctx context.Context) error {
+				if n++; n > 1 {
+					return errors.New("closed before")
+				}
+				return good.Close(ctx)
+			}
+		}), "Close", "close again"},
+		{"waits for the grace whatever its context says", with(func(good drivers.Env, e *brokenEnv) {
+			e.close = func(context.Context) error {
+				ctx, cancel := context.WithTimeout(context.Background(), 6*time.Second)
+				defer cancel()
+				return good.Close(ctx)
+			}
+		}), "CloseWithoutGrace", "waits for a grace"},
+		{"does not listen to its context", with(func(good drivers.Env, e *brokenEnv) {
+			e.rollout = func(ctx context.Context, revision string) error {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 6*time.Second)
+				defer cancel()
+				return good.Rollout(ctx, revision)
+			}
+		}), "NeverReady", "after its context had ended"},
+		{"sweeps the living", &brokenDriver{sweep: func(ctx context.Context, good drivers.Driver, runID string) ([]string, error) {
+			if runID == "" {
+				runID = everyRun
+			}
+			return good.Sweep(ctx, runID)
+		}}, "Sweep", "list instances"},
+		{"sweeps nothing", &brokenDriver{sweep: func(context.Context, drivers.Driver, string) ([]string, error) {
+			return []string{"everything"}, nil
+		}}, "Sweep", "left"},
+		{"accepts nonsense", &brokenDriver{deploy: func(ctx context.Context, good drivers.Driver, s drivers.Stack) (drivers.Env, error) {
+			if s.Validate() != nil {
+				s = newStack(replicas(0))
+			}
+			return good.Deploy(ctx, s)
+		}}, "DeployRefuses", "deployed"},
+		{"does not restart what ends", changeStack(func(s *drivers.Stack) { s.Subject.RestartOnExit = false }), "Kill", "in vain"},
+		{"restarts what should stay dead", changeStack(func(s *drivers.Stack) { s.Subject.RestartOnExit = true }), "KillForGood", "gone"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var runs sync.Map
+			h := Harness{
+				Left:    left,
+				Timeout: 3 * time.Second,
+				Driver: func(t testing.TB) drivers.Driver {
+					d := *tt.driver
+					d.Driver = &remembering{Driver: goodDriver(t), runs: &runs}
+					return &d
+				},
+			}
+			// Whatever the broken one leaves behind is no longer needed.
+			defer runs.Range(func(_, env any) bool {
+				if err := env.(drivers.Env).Close(t.Context()); err != nil {
+					t.Errorf("clean up: %v", err)
+				}
+				return true
+			})
+			got := judge(t, find(t, tt.finds), h)
+			all := strings.Join(got.failures, "\n")
+			t.Logf("found: %s", all)
+			if len(got.failures) == 0 {
+				t.Errorf("%s let it pass (skipped: %q)", tt.finds, got.skipped)
+			} else if !strings.Contains(strings.ToLower(all), strings.ToLower(tt.says)) {
+				t.Errorf("%s failed for another reason; it says nothing of %q:\n%s", tt.finds, tt.says, all)
+			}
+		})
+	}
+}
+
+// everyRun makes a remembering driver sweep all that it has.
+const everyRun = "every run"
+
+// remembering is a good driver that keeps its environments, so that a test can close
+// what a broken wrapper around it has lost.
+type remembering struct {
+	drivers.Driver
+	runs *sync.Map // run ID -> drivers.Env
+}
+
+func (r *remembering) Deploy(ctx context.Context, s drivers.Stack) (drivers.Env, error) {
+	env, err := r.Driver.Deploy(ctx, s)
+	if err == nil {
+		r.runs.Store(s.RunID, env)
+	}
+	return env, err
+}
+
+func (r *remembering) Sweep(ctx context.Context, runID string) ([]string, error) {
+	if runID != everyRun {
+		return r.Driver.Sweep(ctx, runID)
+	}
+	var out []string
+	var errs []error
+	r.runs.Range(func(id, _ any) bool {
+		removed, err := r.Driver.Sweep(ctx, id.(string))
+		out, errs = append(out, removed...), append(errs, err)
+		return true
+	})
+	return out, errors.Join(errs...)
+}
+
+// TestTheSuitePassesAGoodDriver: the wrapping and judging above fail nobody by themselves.
+// The driver underneath passes the whole suite in its own tests.
+func TestTheSuitePassesAGoodDriver(t *testing.T) {
+	h := Harness{Left: left, Driver: func(t testing.TB) drivers.Driver {
+		return &brokenDriver{Driver: goodDriver(t), env: func(good drivers.Env) *brokenEnv { return &brokenEnv{Env: good} }}
+	}}
+	for _, name := range []string{"Deploy", "Scale", "Rollout", "NeverReady", "Sweep", "Kill"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := find(t, name)
+			if got := judge(t, c, h); len(got.failures) > 0 || got.skipped != "" {
+				t.Errorf("failures %q, skipped %q", got.failures, got.skipped)
+			}
+		})
+	}
+}
