@@ -20,3 +20,12 @@ import (
 	_ "gonum.org/v1/gonum/mathext"
 	_ "gonum.org/v1/gonum/stat"
 )
+
+import (
+	_ "github.com/coreos/go-systemd/v22/daemon"
+	_ "github.com/coreos/go-systemd/v22/unit"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "google.golang.org/grpc"
+	_ "google.golang.org/grpc/health/grpc_health_v1"
+	_ "pgregory.net/rapid"
+)
