@@ -160,6 +160,7 @@ func count(d *record.TrialData, t *Trial) {
 		}
 	}
 	t.Quiet.Instances = len(served)
+	t.Instances = joinUnnamed(t.Instances)
 	// Those that nobody answered go last.
 	slices.SortStableFunc(t.Instances, func(a, b InstanceCount) int { return cmp.Compare(unknown(a.ID), unknown(b.ID)) })
 
@@ -169,6 +170,34 @@ func count(d *record.TrialData, t *Trial) {
 	slices.SortFunc(t.Errors, func(a, b ErrorCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Class, b.Class))
 	})
+}
+
+// joinUnnamed adds the counts of answers that name an instance without its revision, as a
+// balancer's do for an endpoint that it cannot reach, to that instance's first entry.
+func joinUnnamed(counts []InstanceCount) []InstanceCount {
+	named := make(map[string]int)
+	var out []InstanceCount
+	for _, c := range counts {
+		if c.Revision == "" {
+			continue
+		}
+		if _, ok := named[c.ID]; !ok {
+			named[c.ID] = len(out)
+		}
+		out = append(out, c)
+	}
+	for _, c := range counts {
+		if c.Revision != "" {
+			continue
+		}
+		if i, ok := named[c.ID]; ok && c.ID != "" {
+			out[i].OK += c.OK
+			out[i].Failed += c.Failed
+		} else {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 func unknown(id string) int {
@@ -234,7 +263,7 @@ func outages(d *record.TrialData, t *Trial) {
 
 func down(d *record.TrialData, window timeline.Span) (down, degraded map[time.Duration]time.Duration) {
 	down, degraded = make(map[time.Duration]time.Duration), make(map[time.Duration]time.Duration)
-	for i, below := range timeline.BelowEach(d, window, timeline.Widths, []float64{0.50, 0.99}) {
+	for i, below := range timeline.Below(d, window, timeline.Widths, []float64{0.50, 0.99}) {
 		down[timeline.Widths[i]], degraded[timeline.Widths[i]] = below[0], below[1]
 	}
 	return down, degraded

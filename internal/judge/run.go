@@ -260,9 +260,27 @@ func controls(s record.Scenario, all []Cell) []Control {
 	return out
 }
 
-// headline says what each design lost, the least first. Over several scenarios or
-// drivers it adds up.
+// headline says which gate was missed, if one was, and what each design lost.
 func headline(r *Run) string {
+	var missed []GateResult
+	for _, g := range r.Gates {
+		if g.Verdict == Fail {
+			missed = append(missed, g)
+		}
+	}
+	if len(missed) == 0 {
+		return losses(r)
+	}
+	text := missed[0].Cell + " missed " + gateText(missed[0].Gate)
+	if n := len(missed) - 1; n > 0 {
+		text += fmt.Sprintf(" and %s", plural(n, "more gate", "more gates"))
+	}
+	return text + ": " + losses(r)
+}
+
+// losses says what each design lost, the least first. Over several scenarios or drivers
+// it adds up.
+func losses(r *Run) string {
 	type sum struct {
 		design        string
 		lost, planned uint64

@@ -326,6 +326,15 @@ func TestHeadline(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
 	}
+	worse := []Trial{result("bad", 1, 900), result("good", 1, 600)}
+	for want, gates := range map[string][]record.Gate{
+		"rollout/process/good missed success_rate >= 99.9 %: good lost 600 of 20,000 requests in rollout on process (600 ms down); bad lost 900 (900 ms down)": {rateGate999, noBreaches},
+		"rollout/process/good missed success_rate >= 99.9 % and 1 more gate: good lost 600":                                                                    {rateGate999, {Design: "good", Metric: "failed", Op: "<=", Limit: 0}},
+	} {
+		if got := Judge(described(gates...), ended, nil, worse).Headline; !strings.HasPrefix(got, want) {
+			t.Errorf("missed: %q, want %q", got, want)
+		}
+	}
 }
 
 func TestNumbersForPeople(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -43,24 +42,9 @@ func inUnit(v float64, unit Unit) string {
 	}
 }
 
-// TrialLine is what a trial showed, in one line.
-func TrialLine(t Trial) string {
-	parts := []string{fmt.Sprintf("lost %s of %s requests", grouped(t.Failed), grouped(t.Planned))}
-	if t.Failed > 0 {
-		parts = append(parts, "longest outage "+seconds(t.LongestOutage.Len()))
-	}
-	if t.Breaches > 0 {
-		parts = append(parts, plural(t.Breaches, "breach", "breaches"))
-	}
-	if t.Convergence != nil {
-		parts = append(parts, "converged in "+seconds(*t.Convergence))
-	}
-	return strings.Join(parts, ", ")
-}
-
-func plural(n uint64, one, many string) string {
+func plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return grouped(n) + " " + many
+	return fmt.Sprintf("%d %s", n, many)
 }

@@ -150,7 +150,9 @@ func instanceReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
 			continue
 		}
 		sent++
-		if s.Instance != "" {
+		// A balancer's own error may name the instance that it did not reach, but
+		// does not know what revision would have answered.
+		if s.Instance != "" && (s.Class == record.OK || s.Revision != "") {
 			answered[s.Instance] = true
 		}
 	}

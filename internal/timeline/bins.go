@@ -118,16 +118,11 @@ func rank(n int, p float64) int {
 	return min(max(int(math.Ceil(p*float64(n)-1e-9)), 1), n)
 }
 
-// Below is the total length of the bins, counted from span.From in the given width, in
-// which less than the share of the planned hits was ok. Bins without a planned hit say
-// nothing and count as neither. A last bin that the span cuts counts with what is left of it.
-func Below(d *record.TrialData, span Span, width time.Duration, share float64) time.Duration {
-	return BelowEach(d, span, []time.Duration{width}, []float64{share})[0][0]
-}
-
-// BelowEach is Below for several widths and shares at once: result[i][j] is the one for
-// widths[i] and shares[j].
-func BelowEach(d *record.TrialData, span Span, widths []time.Duration, shares []float64) [][]time.Duration {
+// Below is the total length of the bins, counted from span.From, in which less than a
+// share of the planned hits was ok, for each of the widths and shares: result[i][j] is the
+// one for widths[i] and shares[j]. Bins without a planned hit say nothing and count as
+// neither. A last bin that the span cuts counts with what is left of it.
+func Below(d *record.TrialData, span Span, widths []time.Duration, shares []float64) [][]time.Duration {
 	type tally struct{ planned, ok int32 }
 	bins := make([][]tally, len(widths))
 	for i, width := range widths {

@@ -246,7 +246,7 @@ func TestBelow(t *testing.T) {
 		{"empty span", Span{From: 250 * ms, To: 250 * ms}, 100 * ms, 0.5, 0},
 		{"no planned hit in it", Span{From: 2 * s, To: 3 * s}, 100 * ms, 0.5, 0},
 	} {
-		if got := Below(d, tc.span, tc.width, tc.share); got != tc.want {
+		if got := Below(d, tc.span, []time.Duration{tc.width}, []float64{tc.share})[0][0]; got != tc.want {
 			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
 		}
 	}
