@@ -150,7 +150,6 @@ func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerN
 	o.retried = f.attempts > 1
 	if err != nil || o.retried {
 		o.began, o.connErr = taken.evidence()
-		o.began = o.began || o.status != 0
 	}
 	f.status = o.status
 	f.class, f.reason = classify(&o)

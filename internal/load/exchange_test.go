@@ -4,9 +4,15 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/record"
@@ -115,5 +121,93 @@ func TestEndOfReusedConnectionIsNotTruncation(t *testing.T) {
 		if f := exchange(t.Context(), transport, c, &names, time.Now().Add(ample)); f.class != want {
 			t.Errorf("request %d: class %s, want %s", i, f.class, want)
 		}
+	}
+}
+
+// roundTripper is a function that is a transport.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// An answer that is complete an instant after the deadline is too late all the same.
+func TestCompleteAfterTheDeadline(t *testing.T) {
+	c, err := newCall(&url.URL{Scheme: "http", Host: "host"}, &Request{Path: "/"}, record.Serve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := newHeaderNames(nil, "", "")
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct {
+			took time.Duration
+			want record.Class
+		}{{time.Second - 1, record.OK}, {time.Second + 1, record.Timeout}} {
+			transport := roundTripper(func(*http.Request) (*http.Response, error) {
+				time.Sleep(tt.took)
+				return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+			})
+			if f := exchange(t.Context(), transport, c, &names, time.Now().Add(time.Second)); f.class != tt.want {
+				t.Errorf("complete after %v of 1s: class %s, want %s", tt.took, f.class, tt.want)
+			}
+		}
+	})
+}
+
+func TestSecondConnectionIsGivenUp(t *testing.T) {
+	cancelled := 0
+	taken := takenConns{again: func() { cancelled++ }}
+	for i := range 3 {
+		ours, theirs := net.Pipe()
+		taken.got(httptrace.GotConnInfo{Conn: ours})
+		// A pipe accepts a deadline as long as neither end was closed.
+		closed := ours.SetDeadline(time.Time{}) != nil
+		if want := i > 0; closed != want {
+			t.Errorf("connection %d: closed %v, want %v", i, closed, want)
+		}
+		ours.Close()
+		theirs.Close()
+	}
+	if cancelled != 2 || taken.count.Load() != 3 {
+		t.Errorf("cancelled %d times, counted %d connections; want 2 and 3", cancelled, taken.count.Load())
+	}
+}
+
+// A burst opens many connections; all of them are kept, or the next burst would measure
+// the dialling.
+func TestIdleConnectionsAreKept(t *testing.T) {
+	const burst = 20
+	var opened atomic.Int64
+	var arrived sync.WaitGroup
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		arrived.Done()
+		arrived.Wait() // for the whole burst, so that each request needs a connection
+	}))
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	c, err := newCall(&url.URL{Scheme: "http", Host: server.Listener.Addr().String()}, &Request{Path: "/"}, record.Serve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := newTransport(true, burst, ample)
+	defer transport.CloseIdleConnections()
+	names := newHeaderNames(nil, "", "")
+	for range 3 {
+		var sending sync.WaitGroup
+		arrived.Add(burst)
+		for range burst {
+			sending.Go(func() {
+				if f := exchange(t.Context(), transport, c, &names, time.Now().Add(ample)); f.class != record.OK {
+					t.Errorf("class %s (%s), want ok", f.class, f.reason)
+				}
+			})
+		}
+		sending.Wait()
+	}
+	if got := opened.Load(); got != burst {
+		t.Errorf("three bursts of %d requests opened %d connections, want %d", burst, got, burst)
 	}
 }

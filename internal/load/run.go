@@ -100,15 +100,7 @@ func Run(ctx context.Context, p Plan, sink func(record.Sample)) (Summary, error)
 	summary.CPU = after.CPU - before.CPU
 	summary.Cost = record.Cost{CPU: summary.CPU, Children: after.Children - before.Children, MaxRSS: after.MaxRSS}
 
-	errs := []error{audit.verdict(), complaint}
-	if results != audit.seen || pace.released != audit.seen {
-		errs = append(errs, fmt.Errorf("%d hits were let go, vegeta counted %d and %d had a sample",
-			pace.released, results, audit.seen))
-	}
-	if ctx.Err() == nil && audit.seen != p.Hits {
-		errs = append(errs, fmt.Errorf("fired %d hits of %d", audit.seen, p.Hits))
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(audit.verdict(pace.released, results, ctx.Err() == nil), complaint); err != nil {
 		return summary, fmt.Errorf("load: %w", err)
 	}
 	return summary, nil
@@ -296,12 +288,20 @@ func (a *audit) fail(err error) {
 	}
 }
 
-// verdict is called after the last sample.
-func (a *audit) verdict() error {
-	if a.err == nil && len(a.above) > 0 {
+// verdict is called after the last sample, with the hits that the pacer let go, the
+// results that vegeta counted, and whether the schedule was allowed to end.
+func (a *audit) verdict(released, results uint64, complete bool) error {
+	switch {
+	case a.err != nil:
+		return a.err
+	case len(a.above) > 0:
 		return fmt.Errorf("hit %d was lost, %d later ones were not", a.next, len(a.above))
+	case released != a.seen || results != a.seen:
+		return fmt.Errorf("%d hits were let go, vegeta counted %d and %d had a sample", released, results, a.seen)
+	case complete && a.seen != a.hits:
+		return fmt.Errorf("fired %d hits of %d, and nobody stopped it", a.seen, a.hits)
 	}
-	return a.err
+	return nil
 }
 
 // waitUntil reports whether the time came before ctx ended.

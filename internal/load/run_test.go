@@ -334,11 +334,12 @@ func TestRetryIsStoppedAndCounted(t *testing.T) {
 	want := []struct {
 		class    record.Class
 		attempts int
-	}{{record.OK, 1}, {record.EOF, 2}}
+		reason   string
+	}{{record.OK, 1, ""}, {record.EOF, 2, "the transport wanted to send it again"}}
 	for i, w := range want {
 		f := exchange(t.Context(), replaying{transport}, c, &g.names, time.Now().Add(ample))
-		if f.class != w.class || f.attempts != w.attempts {
-			t.Errorf("request %d: %s after %d attempts, want %s after %d", i, f.class, f.attempts, w.class, w.attempts)
+		if f.class != w.class || f.attempts != w.attempts || f.reason != w.reason {
+			t.Errorf("request %d: %s (%s) after %d attempts, want %s (%s) after %d", i, f.class, f.reason, f.attempts, w.class, w.reason, w.attempts)
 		}
 	}
 	if got := requests.Load(); got != 2 {
@@ -348,20 +349,27 @@ func TestRetryIsStoppedAndCounted(t *testing.T) {
 
 func TestAudit(t *testing.T) {
 	tests := []struct {
-		name string
-		hits uint64
-		seqs []uint64
-		ok   bool
+		name              string
+		hits              uint64
+		seqs              []uint64
+		released, results uint64
+		complete, ok      bool
 	}{
-		{"in order", 3, []uint64{0, 1, 2}, true},
-		{"out of order", 4, []uint64{3, 1, 0, 2}, true},
-		{"cut short", 4, []uint64{1, 0}, true},
-		{"none", 4, nil, true},
-		{"gap", 4, []uint64{0, 1, 3}, false},
-		{"first one missing", 4, []uint64{1, 2, 3}, false},
-		{"twice at once", 4, []uint64{2, 2, 0, 1}, false},
-		{"twice later", 4, []uint64{0, 1, 2, 0}, false},
-		{"out of range", 2, []uint64{0, 1, 2}, false},
+		{"in order", 3, []uint64{0, 1, 2}, 3, 3, true, true},
+		{"out of order", 4, []uint64{3, 1, 0, 2}, 4, 4, true, true},
+		{"stopped", 4, []uint64{1, 0}, 2, 2, false, true},
+		{"stopped before the first", 4, nil, 0, 0, false, true},
+		{"cut short", 4, []uint64{1, 0}, 2, 2, true, false},
+		{"none", 4, nil, 0, 0, true, false},
+		{"last sample lost", 4, []uint64{1, 0}, 3, 3, false, false},
+		{"result lost", 4, []uint64{0, 1, 2, 3}, 4, 3, true, false},
+		{"result too many", 4, []uint64{0, 1, 2, 3}, 4, 5, true, false},
+		{"let go too many", 4, []uint64{0, 1, 2, 3}, 5, 4, true, false},
+		{"gap", 4, []uint64{0, 1, 3}, 3, 3, false, false},
+		{"first one missing", 4, []uint64{1, 2, 3}, 3, 3, false, false},
+		{"twice at once", 4, []uint64{2, 2, 0, 1}, 4, 4, true, false},
+		{"twice later", 4, []uint64{0, 1, 2, 0}, 4, 4, true, false},
+		{"out of range", 2, []uint64{0, 2}, 2, 2, true, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -369,7 +377,7 @@ func TestAudit(t *testing.T) {
 			for _, seq := range tt.seqs {
 				a.see(&record.Sample{Seq: seq, Attempts: 1})
 			}
-			if err := a.verdict(); (err == nil) != tt.ok {
+			if err := a.verdict(tt.released, tt.results, tt.complete); (err == nil) != tt.ok {
 				t.Errorf("got error %v, want ok %v", err, tt.ok)
 			}
 		})

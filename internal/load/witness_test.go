@@ -207,3 +207,20 @@ func TestWitnessPlan(t *testing.T) {
 		}
 	}
 }
+
+// A server that says that it will close need not have done so yet.
+func TestWitnessLeavesWhatWillClose(t *testing.T) {
+	addr := rawServer(t, func(conn net.Conn, in *bufio.Reader) {
+		if readRequest(in) {
+			io.WriteString(conn, okHead+"Connection: close\r\nContent-Length: 5\r\n\r\nhello")
+		}
+		readRequest(in)
+	})
+	v := &witness{plan: &WitnessPlan{Base: time.Now(), Timeout: ample}, host: addr, addr: addr}
+	defer v.closeKept()
+	for i := range 3 {
+		if _, err := v.converse(&Request{Path: "/", WantBody: "hello"}, false, time.Now().Add(ample)); err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+	}
+}
