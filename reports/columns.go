@@ -13,8 +13,25 @@ import (
 type column struct {
 	From, To                    time.Duration
 	Planned, OK, Failed, Denied int           // sums
-	FailedShare, DeniedShare    float64       // of the worst bin, 0..1
+	Worst                       timeline.Bin  // the one with the largest share of failures
 	P50, P99                    time.Duration // the slowest bin's; 0 where no bin had a request that was ok
+}
+
+// shares are the worst bin's shares of failed and, of these, wrongly denied requests.
+func (c *column) shares() (failed, denied float64) {
+	if c.Worst.Planned == 0 {
+		return 0, 0
+	}
+	return float64(c.Worst.Failed) / float64(c.Worst.Planned), float64(c.Worst.Denied) / float64(c.Worst.Planned)
+}
+
+// worse reports whether a larger share of a failed than of b. What has no planned
+// requests is better than anything.
+func worse(a, b timeline.Bin) bool {
+	if a.Planned == 0 || b.Planned == 0 {
+		return b.Planned == 0 && a.Planned > 0
+	}
+	return a.Failed*b.Planned > b.Failed*a.Planned
 }
 
 // columns merges bins into at most limit columns of the same number of bins, and says
@@ -35,12 +52,8 @@ func columns(tl *timeline.Timeline, limit int) ([]column, int) {
 			c.Failed += b.Failed
 			c.Denied += b.Denied
 			c.P50, c.P99 = max(c.P50, b.P50), max(c.P99, b.P99)
-			if b.Planned == 0 {
-				continue
-			}
-			failed := float64(b.Failed) / float64(b.Planned)
-			if failed > c.FailedShare {
-				c.FailedShare, c.DeniedShare = failed, float64(b.Denied)/float64(b.Planned)
+			if worse(b, c.Worst) {
+				c.Worst = b
 			}
 		}
 		cols = append(cols, c)
@@ -78,7 +91,9 @@ func stretches(cols []column) []stretch {
 			s.OK += c.OK
 			s.Failed += c.Failed
 			s.Denied += c.Denied
-			s.FailedShare, s.DeniedShare = max(s.FailedShare, c.FailedShare), max(s.DeniedShare, c.DeniedShare)
+			if worse(c.Worst, s.Worst) {
+				s.Worst = c.Worst
+			}
 			s.P50, s.P99 = max(s.P50, c.P50), max(s.P99, c.P99)
 			s.Columns++
 			continue

@@ -31,11 +31,12 @@ func TestMergingNeverHidesAnOutage(t *testing.T) {
 	for _, c := range cols {
 		planned += c.Planned
 		failed += c.Failed
-		if c.FailedShare == 0 {
+		share, denied := c.shares()
+		if share == 0 {
 			continue
 		}
 		bad++
-		if c.FailedShare != 1 || c.DeniedShare != 0.4 || c.P99 != time.Second {
+		if share != 1 || denied != 0.4 || c.P99 != time.Second {
 			t.Errorf("the merged column is %+v, want the worst bin in it", c)
 		}
 		if c.From > tl.Bins[out].From || c.To < tl.Bins[out].From+tl.BinWidth {
@@ -55,7 +56,7 @@ func TestColumnsOfOddInput(t *testing.T) {
 	idle := binsOf(4, time.Second)
 	idle.Bins[1] = timeline.Bin{From: time.Second}
 	cols, _ := columns(&idle, 2)
-	if len(cols) != 2 || cols[0].FailedShare != 0 || cols[0].Planned != 100 {
+	if len(cols) != 2 || cols[0].Worst.Failed != 0 || cols[0].Planned != 100 {
 		t.Errorf("a bin without planned requests: got %+v", cols)
 	}
 }

@@ -34,14 +34,12 @@ func recordedTrial(design string, n int, bad bool) *record.TrialData {
 	if bad {
 		ready = 5100 * time.Millisecond
 	}
-	for _, e := range []record.Event{
+	d.Events = append(d.Events, []record.Event{
 		{At: ready, Kind: record.Ready, Instance: "b", Revision: "r2"},
 		{At: ready, Kind: record.Terminating, Instance: "a", Revision: "r1"},
 		{At: ready + time.Second, Kind: record.Gone, Instance: "a", Revision: "r1"},
 		{At: ready + time.Second, Kind: record.ActionDone},
-	} {
-		d.Events = append(d.Events, e)
-	}
+	}...)
 	for k := range 2000 {
 		at := time.Duration(k+1) * time.Second / rate
 		if at >= load {

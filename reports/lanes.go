@@ -134,12 +134,9 @@ func (c *canvas) axis(p *picture) {
 			top = 44
 		}
 		fmt.Fprintf(&ticks, "M%s %sV%s", num(x), num(top), num(bottom+4))
-		label := num3(at)
-		switch {
-		case at > 0:
+		label := offset(at)
+		if at > 0 {
 			label = "+" + label
-		case at < 0:
-			label = "−" + label[1:]
 		}
 		anchor := "middle"
 		if x < c.Left+12 && c.Narrow {

@@ -36,12 +36,11 @@ func (sc latencyScale) y(d time.Duration, top float64) float64 {
 
 // latency draws p50 and p99 of the requests that were ok, with what lies between shaded.
 func (c *canvas) latency(d *designPicture, s shot, cols []column, scale latencyScale, top float64) {
-	base := top + latencyHeight
 	if c.Narrow {
-		top, base = top+14, base+14
+		top += 14
 		d.Marks = append(d.Marks, text("t-note", "start", c.Left, top-4, "response time, p50 and p99"))
 	} else {
-		d.Marks = append(d.Marks, text("t-note", "start", c.indent(), top+11, "response time"), text("t-note", "start", c.indent(), top+25, "p50 and p99, log scale"))
+		d.Marks = append(d.Marks, text("t-note", "start", c.indent(), top+20, "response time"), text("t-note", "start", c.indent(), top+34, "p50 and p99, log scale"))
 	}
 	var grid strings.Builder
 	right := c.Left + c.plotWidth()

@@ -156,6 +156,9 @@ func num3(d time.Duration) string {
 	return trimZeros(strconv.FormatFloat(d.Seconds(), 'f', 3, 64))
 }
 
+// offset is num3 for people.
+func offset(d time.Duration) string { return strings.Replace(num3(d), "-", "−", 1) }
+
 // aboutPicture says in words what the picture shows, for those who cannot see it.
 func aboutPicture(shots []shot) string {
 	var parts []string
@@ -295,7 +298,8 @@ func (c *canvas) bands(d *designPicture, s shot, cols []column, top float64) {
 		if col.Planned == 0 {
 			continue
 		}
-		bad, no := (col.FailedShare-col.DeniedShare)*bandHeight, col.DeniedShare*bandHeight
+		share, deniedShare := col.shares()
+		bad, no := (share-deniedShare)*bandHeight, deniedShare*bandHeight
 		if bad > 0 {
 			bad = math.Max(bad, leastFailure)
 		}

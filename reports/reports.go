@@ -64,14 +64,14 @@ func groups(run *judge.Run) []group {
 
 // pooled adds up what the valid trials of a cell planned and lost.
 type pooled struct {
-	Valid, Invalid      int
-	Planned, OK, Failed uint64
-	Breaches, Denials   uint64
-	LostTime            time.Duration // sum
-	Outages             int           // valid trials with an outage
-	OpenOutages         int           // of them, those whose longest outage had not ended with the record
-	Recovered           int           // valid trials with a recovery
-	Unrecovered         int           // valid trials without one in their record
+	Valid, Invalid              int
+	Planned, OK, Failed         uint64
+	Breaches, Denials, ToUnable uint64
+	LostTime                    time.Duration // sum
+	Outages                     int           // valid trials with an outage
+	OpenOutages                 int           // of them, those whose longest outage had not ended with the record
+	Recovered                   int           // valid trials with a recovery
+	Unrecovered                 int           // valid trials without one in their record
 }
 
 func pool(c *judge.Cell) pooled {
@@ -89,6 +89,7 @@ func pool(c *judge.Cell) pooled {
 		p.Breaches += t.Breaches
 		p.Denials += t.Denials
 		p.LostTime += t.LostTime
+		p.ToUnable += t.ToUnable
 		if t.LongestOutage.Failures > 0 {
 			p.Outages++
 			if t.LongestOutage.Open {

@@ -25,6 +25,7 @@ type pageGroup struct {
 	Streams           []streamRow
 	Instances         []instanceRow
 	MoreInstances     int
+	Unable            [][2]string // design, requests sent to instances that could not serve
 	Latency           []latencyRow
 }
 
@@ -90,6 +91,7 @@ func newPageGroup(i int, g group, d detail) pageGroup {
 		}
 		out.Errors = append(out.Errors, errorRows(c)...)
 		out.Streams = append(out.Streams, streamRows(c)...)
+		out.Unable = append(out.Unable, [2]string{clean(c.Design), count(pool(c).ToUnable)})
 		rows := instanceRows(c)
 		if len(rows) > d.instances {
 			out.MoreInstances += len(rows) - d.instances
@@ -191,8 +193,8 @@ func newPictureTable(s shot, d detail) pictureTable {
 	}
 	number := func(n int) string { return count(uint64(max(n, 0))) }
 	for _, r := range rows {
-		row := stretchRow{From: num3(r.From - s.zero()), To: num3(r.To - s.zero()), Planned: number(r.Planned), OK: number(r.OK),
-			Failed: number(r.Failed), Denied: number(r.Denied), Worst: rate(1 - r.FailedShare), P50: "–", P99: "–"}
+		row := stretchRow{From: offset(r.From - s.zero()), To: offset(r.To - s.zero()), Planned: number(r.Planned), OK: number(r.OK),
+			Failed: number(r.Failed), Denied: number(r.Denied), Worst: share(uint64(max(r.Worst.OK, 0)), uint64(max(r.Worst.Planned, 0))), P50: "–", P99: "–"}
 		if r.Planned == 0 {
 			row.Worst = "–"
 		}
@@ -222,7 +224,7 @@ func course(spans []timeline.StateSpan, zero time.Duration) string {
 			parts = append(parts, fmt.Sprintf("and %d more changes", len(spans)-most))
 			break
 		}
-		parts = append(parts, fmt.Sprintf("%s from %s", clean(string(s.State)), num3((s.From-zero).Round(time.Millisecond))))
+		parts = append(parts, fmt.Sprintf("%s from %s", clean(string(s.State)), offset((s.From-zero).Round(time.Millisecond))))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -233,7 +235,7 @@ type trialRow struct {
 	Void, Partial                                     bool
 	Success, Lost, LostTime, Outage, Down, Degraded   string
 	Lag, Recovery, Convergence, Sync, False, Unready  string
-	Breaches, Retries, Unable                         string
+	Breaches, Retries                                 string
 	Sent, LagP50, LagP99, LagMax, Quiet, QuietServers string
 	Witness, CPU, RSS, Files                          string
 }
@@ -242,16 +244,16 @@ func newTrialRow(c *judge.Cell, t *judge.Trial) trialRow {
 	r := trialRow{Design: clean(c.Design), N: fmt.Sprint(t.Meta.N), Valid: "✓ valid", Success: share(t.OK, t.Planned), Lost: lost(t.Failed, t.Planned),
 		LostTime: span(t.LostTime), Outage: outageText(t), Down: byBin(t.Down), Degraded: byBin(t.Degraded), Lag: maybe(t.DisruptionLag), Recovery: maybe(t.Recovery),
 		Convergence: maybe(t.Convergence), Sync: maybe(t.Sync), False: span(t.FalseReady), Unready: span(t.FalseUnready),
-		Breaches: count(t.Breaches) + " of " + count(t.Denials), Retries: count(t.HiddenRetries), Unable: count(t.ToUnable),
+		Breaches: count(t.Breaches) + " of " + count(t.Denials), Retries: count(t.HiddenRetries),
 		Sent: count(t.Sent) + " of " + count(t.Planned), LagP50: "no data", LagP99: "no data", LagMax: "no data",
 		Quiet: "no data", QuietServers: fmt.Sprint(t.Quiet.Instances), Witness: "no data",
 		CPU: span(t.Cost.CPU), RSS: fmt.Sprintf("%s MiB", num(float64(t.Cost.MaxRSS)/(1<<20))), Files: clean(t.Folder), Partial: t.Partial}
 	if o := t.LongestOutage; o.Failures > 0 {
 		last := "none before"
 		if o.LastOK >= 0 {
-			last = num3(o.LastOK-t.Window.From) + " s"
+			last = offset(o.LastOK-t.Window.From) + " s"
 		}
-		r.Outage += fmt.Sprintf(" (last ok %s, from %s to %s s)", last, num3(o.From-t.Window.From), num3(o.To-t.Window.From))
+		r.Outage += fmt.Sprintf(" (last ok %s, from %s to %s s)", last, offset(o.From-t.Window.From), offset(o.To-t.Window.From))
 	}
 	if !t.Valid {
 		r.Void, r.Valid, r.Why = true, "✗ does not count", invalidity(c, t)
