@@ -170,10 +170,8 @@ func New(o Options) (*Proxy, error) {
 // baseURL parses the address of a peer: scheme and host.
 func baseURL(name, text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		// What the parser says about host:port alone helps nobody.
 		return nil, fmt.Errorf("%s is %q, want a URL like http://127.0.0.1:8080", name, text)
 	}
 	return u, nil
