@@ -147,6 +147,47 @@ func TestHungCheck(t *testing.T) {
 	})
 }
 
+func TestLateSuccessIsStillATimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{})
+		defer closeRegistry(t, r)
+		_, err := r.AddCheck("slow", func(context.Context) error {
+			time.Sleep(time.Second)
+			return nil
+		}, CheckOptions{Interval: 10 * time.Second, Timeout: 500 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := stateOf(t, r, "slow"); got != Failed {
+			t.Errorf("got %s, want failed", got)
+		}
+	})
+}
+
+func TestCloseCancelsRunningChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{})
+		_, err := r.AddCheck("it", func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}, CheckOptions{Timeout: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		begun := time.Now()
+		closeRegistry(t, r)
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("close waited %v for a check that obeys its context", took)
+		}
+		if got := stateOf(t, r, "it"); got != Starting {
+			t.Errorf("got %s, want starting: a cancelled run is no result", got)
+		}
+	})
+}
+
 func TestRetractedCheckEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Config{})

@@ -217,7 +217,6 @@ func (r *Registry) add(c *Component, now int64) error {
 		return ErrDuplicate
 	}
 	c.since = now
-	c.genSince = now
 	i, _ := slices.BinarySearchFunc(r.components, c.name, func(o *Component, n string) int { return strings.Compare(o.name, n) })
 	r.components = slices.Insert(r.components, i, c)
 	r.byName[c.name] = c

@@ -62,6 +62,23 @@ func TestStaleWithoutATimer(t *testing.T) {
 	})
 }
 
+// A report that comes too late is a recovery, also when nobody has looked in
+// between: the outage must be counted.
+func TestLateReportIsARecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{})
+		defer closeRegistry(t, r)
+		c := mustRegister(t, r, "sync", Options{TTL: time.Second})
+		c.Ready()
+		r.timer.Stop()
+		time.Sleep(2 * time.Second)
+		c.Ready()
+		if s, _ := r.Snapshot().Component("sync"); s.State != Ready || s.Transitions != 3 {
+			t.Errorf("got %s after %d transitions, want ready after 3", s.State, s.Transitions)
+		}
+	})
+}
+
 func TestHysteresis(t *testing.T) {
 	h := Hysteresis{FailCount: 3, FailFor: 2 * time.Second, RecoverCount: 2, RecoverFor: time.Second}
 	synctest.Test(t, func(t *testing.T) {
