@@ -1,0 +1,294 @@
+//go:build linux
+
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
+
+func TestTailKeepsTheEnd(t *testing.T) {
+	var small tail
+	fmt.Fprint(&small, "one\n\ntwo\nthree")
+	if got, want := small.String(), "one\n\ntwo\nthree"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := small.last(2), "two | three"; got != want {
+		t.Errorf("last(2) = %q, want %q", got, want)
+	}
+	if got, want := small.last(9), "one | two | three"; got != want {
+		t.Errorf("last(9) = %q, want %q", got, want)
+	}
+
+	var long tail
+	for n := range 50_000 {
+		fmt.Fprintf(&long, "line %d\n", n)
+	}
+	got := long.String()
+	if len(got) > tailSize || len(got) < tailSize-100 {
+		t.Errorf("%d bytes are kept, want almost %d", len(got), tailSize)
+	}
+	if !strings.HasPrefix(got, "line ") || !strings.HasSuffix(got, "line 49999\n") {
+		t.Errorf("kept %q ... %q, want whole lines up to the last one", got[:20], got[len(got)-20:])
+	}
+	if cap(long.buf) > 4*tailSize {
+		t.Errorf("it holds %d bytes to keep %d", cap(long.buf), tailSize)
+	}
+
+	var one tail
+	one.Write([]byte(strings.Repeat("x", 3*tailSize)))
+	if got := len(one.String()); got != tailSize {
+		t.Errorf("one long line: %d bytes are kept, want %d", got, tailSize)
+	}
+}
+
+func TestPortsAvoidTheEphemeralRange(t *testing.T) {
+	for _, tt := range []struct {
+		name, ephemeral string
+		want            []portRange
+	}{
+		{"the usual one", "32768\t60999\n", []portRange{{lowestPort, 32767}, {61000, highestPort}}},
+		{"from the bottom", "1024 60999", []portRange{{61000, highestPort}}},
+		{"to the top", "32768 65535", []portRange{{lowestPort, 32767}}},
+		{"everything", "1024 65535", []portRange{{lowestPort, highestPort}}},
+		{"almost everything", "10300 65500", []portRange{{lowestPort, highestPort}}},
+		{"below what is used here", "1024 4999", []portRange{{lowestPort, highestPort}}},
+		{"unreadable", "", []portRange{{lowestPort, highestPort}}},
+		{"nonsense", "a b", []portRange{{lowestPort, highestPort}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := newPortPool(tt.ephemeral).all; !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestPortsAreTakenOnce(t *testing.T) {
+	p := &portPool{all: []portRange{{100, 102}, {200, 201}}, size: 5, next: 4, taken: map[int]bool{}, free: func(port int) bool { return port != 101 }}
+	got, err := p.take(3)
+	if want := []int{201, 100, 102}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+	if got, err := p.take(2); err == nil {
+		t.Errorf("got %v of the one that is left", got)
+	}
+	p.release([]int{100})
+	got, err = p.take(2)
+	if want := []int{200, 100}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("after a release: got %v, %v, want %v", got, err, want)
+	}
+}
+
+func TestPortIsFree(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	if portIsFree(port) {
+		t.Error("a port that somebody listens on is called free")
+	}
+	l.Close()
+	if !portIsFree(port) {
+		t.Error("a port that nobody listens on is not called free")
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	for crashes, want := range map[int]time.Duration{
+		0: 0, 1: 0, 2: firstBackoff, 3: 2 * firstBackoff, 5: 8 * firstBackoff, 8: maxBackoff, 1000: maxBackoff,
+	} {
+		if got := backoff(crashes); got != want {
+			t.Errorf("after %d crashes: %v, want %v", crashes, got, want)
+		}
+	}
+}
+
+func TestOwner(t *testing.T) {
+	me, err := self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := parseOwner(me.String())
+	if err != nil || again != me {
+		t.Errorf("parse(%q) = %+v, %v, want %+v", me, again, err, me)
+	}
+	if me.dead(me.namespace) {
+		t.Error("this process is called dead")
+	}
+	recycled := me
+	recycled.start--
+	if !recycled.dead(me.namespace) {
+		t.Error("a process of the same ID that started at another time is called the owner")
+	}
+	if recycled.dead("pid:[1]") {
+		t.Error("an owner in another namespace is called dead, which nobody can know")
+	}
+	for _, bad := range []string{"", "12", "12 34", "x y z"} {
+		if got, err := parseOwner(bad); err == nil {
+			t.Errorf("parse(%q) = %+v, want an error", bad, got)
+		}
+	}
+
+	ended := exec.Command("/proc/self/exe", "-test.run=^$")
+	ended.Stdout = io.Discard
+	if err := ended.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := readStat(ended.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	it := owner{ended.Process.Pid, p.start, me.namespace}
+	if err := waitFor(it.pid, unix.WEXITED); err != nil {
+		t.Fatal(err)
+	}
+	if !it.dead(me.namespace) {
+		t.Error("a process that has ended and was not waited for is called living")
+	}
+	if err := ended.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !it.dead(me.namespace) {
+		t.Error("a process that does not exist is called living")
+	}
+}
+
+// TestKillSparesTheNextOwnerOfAnID: a process is found by its marks, but when it is to be
+// killed its ID stands for another process.
+func TestKillSparesTheNextOwnerOfAnID(t *testing.T) {
+	stranger := exec.Command("/proc/self/exe", "-test.run=^TestHelperBlocks$")
+	stranger.Env = append(os.Environ(), "PROCESS_TEST_BLOCK=1", markRun+"=r", markOwner+"=o", markInstance+"=i")
+	in, err := stranger.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stranger.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close()
+		if err := stranger.Wait(); err != nil {
+			t.Errorf("the stranger did not end by itself: %v", err)
+		}
+	}()
+	p, err := readStat(stranger.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, m := range map[string]marked{
+		"another start time": {pid: stranger.Process.Pid, start: p.start - 1, run: "r", owner: "o", instance: "i"},
+		"another owner":      {pid: stranger.Process.Pid, start: p.start, run: "r", owner: "else", instance: "i"},
+		"another run":        {pid: stranger.Process.Pid, start: p.start, run: "else", owner: "o", instance: "i"},
+	} {
+		if fd, err := m.kill(); fd != -1 || err != nil {
+			t.Errorf("%s: kill = %d, %v, want nothing done", what, fd, err)
+		}
+	}
+}
+
+// TestHelperBlocks is a process that lives until its input ends.
+func TestHelperBlocks(t *testing.T) {
+	if os.Getenv("PROCESS_TEST_BLOCK") == "" {
+		t.Skip("runs as a child of other tests")
+	}
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStreak(t *testing.T) {
+	var s streak
+	for n, step := range []struct {
+		ok   bool
+		want streak
+	}{{true, streak{ok: 1}}, {true, streak{ok: 2}}, {false, streak{failed: 1}}, {false, streak{failed: 2}}, {true, streak{ok: 1}}} {
+		if s.add(step.ok); s != step.want {
+			t.Errorf("step %d: %+v, want %+v", n, s, step.want)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	if err := New(Config{Program: []string{os.Args[0]}}).Check(t.Context()); err != nil {
+		t.Errorf("a program that exists: %v", err)
+	}
+	for _, program := range [][]string{nil, {"/nowhere/program"}, {"no-such-program-in-path"}} {
+		err := New(Config{Program: program}).Check(t.Context())
+		var hint *drivers.HintError
+		if !errors.Is(err, drivers.ErrUnavailable) || !errors.As(err, &hint) || hint.Hint == "" {
+			t.Errorf("program %q: got %v, want ErrUnavailable with a hint", program, err)
+		}
+	}
+}
+
+// TestAnOccupiedPortIsLeftAlone: the pool hands out a port that somebody else has bound
+// since it was looked at. The instance gets another one and nobody sees a failure.
+func TestAnOccupiedPortIsLeftAlone(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	d := New(Config{Program: []string{os.Args[0], "-test.run=^TestHelperListens$", "--"}})
+	lost := l.Addr().(*net.TCPAddr).Port
+	first := true
+	free := d.ports.free
+	d.ports.all, d.ports.size = append([]portRange{{lost, lost}}, d.ports.all...), d.ports.size+1
+	d.ports.next = 0
+	d.ports.free = func(port int) bool {
+		if port == lost && first {
+			first = false
+			return true
+		}
+		return free(port)
+	}
+	env, err := d.Deploy(t.Context(), drivers.Stack{
+		RunID: "occupied-port-test", Name: "t", Replicas: 1, Revision: "v1", Rolling: drivers.Rolling{MaxSurge: 1},
+		Subject: drivers.Service{
+			Name: "listener", Ports: []string{"data"}, StopGrace: time.Second,
+			Env:    map[string]string{"PROCESS_TEST_LISTEN": "${listen.data}"},
+			Signal: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Interval: 10 * time.Millisecond, Timeout: 100 * time.Millisecond},
+			Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Interval: 10 * time.Millisecond, Timeout: 100 * time.Millisecond},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := env.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}()
+	list, err := env.Instances(t.Context())
+	if err != nil || len(list) != 1 {
+		t.Fatalf("instances: %+v, %v", list, err)
+	}
+	if first || list[0].Addr == l.Addr().String() || list[0].State != drivers.StateReady {
+		t.Errorf("instance %+v, want it ready at another address than %s, which it was given first", list[0], l.Addr())
+	}
+}
+
+// TestHelperListens is a service that ends at once when its port is taken.
+func TestHelperListens(t *testing.T) {
+	addr := os.Getenv("PROCESS_TEST_LISTEN")
+	if addr == "" {
+		t.Skip("runs as a child of other tests")
+	}
+	t.Fatal(http.ListenAndServe(addr, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+}
