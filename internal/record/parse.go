@@ -88,6 +88,9 @@ func (c *columns) next(name string) []byte {
 func (c *columns) fail(name string, field []byte, err error) {
 	if c.err == nil {
 		c.err = fmt.Errorf("%s: %.80q: %w", name, field, err)
+		if field == nil {
+			c.err = fmt.Errorf("%s: %w", name, err)
+		}
 	}
 }
 
@@ -128,7 +131,13 @@ func (c *columns) uint(name string) int64 {
 	return n
 }
 
-func (c *columns) duration(name string) time.Duration { return time.Duration(c.int(name)) }
+func (c *columns) duration(name string) time.Duration {
+	d := time.Duration(c.int(name))
+	if d < -farthest || d > farthest {
+		c.fail(name, nil, errFar)
+	}
+	return d
+}
 
 func (c *columns) text(name string) string {
 	field := c.next(name)

@@ -147,10 +147,16 @@ func (d *TrialData) damage(format string, args ...any) {
 	d.Damage = append(d.Damage, fmt.Sprintf(format, args...))
 }
 
+// farthest is the longest time from a trial's base that a record may speak of. A number
+// beyond it is a broken record, and what is computed from it would not fit into memory.
+const farthest = 48 * time.Hour
+
+var errFar = fmt.Errorf("more than %v from the trial's base", farthest)
+
 // check refuses a description with which no schedule and no bins can be made.
 func (t *Trial) check() error {
-	const longest = 30 * 24 * time.Hour
-	const most = 1 << 30 // hits
+	const longest = farthest / 2
+	const most = 100_000_000 // hits
 	if math.IsNaN(t.Rate) || math.IsInf(t.Rate, 0) || t.Rate < 0 {
 		return fmt.Errorf("rate %v", t.Rate)
 	}
@@ -234,6 +240,9 @@ func (d *TrialData) readEvents(dir fs.FS, lines uint64) error {
 		}
 		if e.Kind == "" {
 			return errors.New("an event without a kind")
+		}
+		if e.At < -farthest || e.At > farthest {
+			return fmt.Errorf("at_ns: %d: %w", e.At, errFar)
 		}
 		d.Events = append(d.Events, e)
 		return nil

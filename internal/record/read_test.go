@@ -108,6 +108,8 @@ func TestMalformedLinesAreErrorsWithTheirPlace(t *testing.T) {
 		{"text for a number", "samples.csv", line3("1,get,serve,x,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: intended_ns"},
 		{"negative seq", "samples.csv", line3("-1,get,serve,1,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: seq"},
 		{"huge number", "samples.csv", line3("1,get,serve,9999999999999999999,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: intended_ns"},
+		{"far away", "samples.csv", line3("1,get,serve,172800000000001,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: intended_ns: more than 48h0m0s"},
+		{"event far away", "events.ndjson", line3(`{"at_ns":-172800000000001,"kind":"ready"}`), "events.ndjson:3: at_ns: -172800000000001: more than 48h0m0s"},
 		{"unknown expectation", "samples.csv", line3("1,get,maybe,1,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: expect"},
 		{"no class", "samples.csv", line3("1,get,serve,1,2,3,,200,1,0,a,v1,"), "samples.csv:3: class is empty"},
 		{"bad escape", "samples.csv", line3(`1,get,serve,1,2,3,ok,200,1,0,a,v1,\q`), "samples.csv:3: reason"},
