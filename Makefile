@@ -22,7 +22,9 @@ cross: ## compiles everywhere, tests included
 	@for p in $(PLATFORMS); do echo $$p; GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go vet ./... || exit 1; done
 
 demo: ## the picture in the README, from a real run
-	go run ./cmd/rollout-lab run quickstart --out dist/demo-$$(date +%s) --timeline docs/quickstart.svg
+	rm -rf dist/demo
+	go run ./cmd/rollout-lab run quickstart --out dist/demo
+	go run ./cmd/rollout-lab report dist/demo --svg docs/quickstart.svg
 
 e2e-process: ## the promises of the README, measured on the process driver
 	go test -tags e2e -count=1 -timeout 60m -run E2E -v ./cmd/rollout-lab

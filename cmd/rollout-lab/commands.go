@@ -209,6 +209,7 @@ func clean(ctx context.Context, std streams, ds []drivers.Driver, runID string, 
 
 func reportCommand(std streams) *cobra.Command {
 	var asJSON bool
+	var picture string
 	cmd := &cobra.Command{
 		Use: "report DIR", Short: "Judge a run's raw record again and rebuild its reports",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -225,6 +226,12 @@ func reportCommand(std streams) *cobra.Command {
 			if err := writeReports(args[0], judged); err != nil {
 				return &environmentError{err, ""}
 			}
+			if picture != "" {
+				draw := func(w io.Writer) error { return reports.WriteTimelineSVG(w, judged) }
+				if err := writeFile(picture, draw); err != nil {
+					return &environmentError{fmt.Errorf("write %s: %w", picture, err), ""}
+				}
+			}
 			if err := printRun(std.out, judged, args[0], asJSON); err != nil {
 				return err
 			}
@@ -232,6 +239,7 @@ func reportCommand(std streams) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print results.json instead of the matrix")
+	cmd.Flags().StringVar(&picture, "svg", "", "also write the timeline as a picture to this file")
 	return cmd
 }
 

@@ -107,9 +107,7 @@ func report(err error, stderr io.Writer) int {
 	case errors.Is(err, errInterrupted):
 		return exitInterrupted
 	}
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintln(stderr, "rollout-lab: "+strings.TrimRight(line, "\n"))
-	}
+	fmt.Fprintln(stderr, "rollout-lab: "+strings.TrimRight(err.Error(), "\n"))
 	for _, hint := range hints(err) {
 		fmt.Fprintln(stderr, "hint: "+hint)
 	}

@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -230,7 +229,7 @@ func measure(dir, folder string) (judge.Trial, error) {
 func Judge(dir string) (*judge.Run, error) {
 	r, err := record.OpenRun(dir)
 	if err != nil {
-		return nil, fmt.Errorf("open run %s: %w", filepath.Base(dir), err)
+		return nil, err // it names the file
 	}
 	var trials []judge.Trial
 	for _, folder := range r.Folders {

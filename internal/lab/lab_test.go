@@ -306,7 +306,7 @@ func TestAnInterruptedRunIsCleanedUpAndReadable(t *testing.T) {
 	d := &memoryDriver{}
 	err := Run(ctx, Config{RunID: "r", Dir: dir, Scenarios: []*scenarios.Scenario{short(t)}, Drivers: []drivers.Driver{d},
 		Progress: func(u Update) {
-			if u.Phase == PhaseWindow {
+			if u.Phase == PhaseWindow && u.OK >= 120 { // 100 of them come before the window
 				cancel(cause)
 			}
 		}})
@@ -325,6 +325,21 @@ func TestAnInterruptedRunIsCleanedUpAndReadable(t *testing.T) {
 	}
 	if tr := r.Cells[0].Trials[0]; tr.Sent == 0 || tr.Valid {
 		t.Errorf("sent %d, valid %v: want what there is, and not valid", tr.Sent, tr.Valid)
+	}
+}
+
+func TestScenariosAndJudgeKnowTheSameMetrics(t *testing.T) {
+	var accepted, judged []string
+	for _, m := range scenarios.Metrics() {
+		accepted = append(accepted, fmt.Sprintf("%s %s", m.Name, m.Unit))
+	}
+	for _, m := range judge.Metrics() {
+		judged = append(judged, fmt.Sprintf("%s %s", m.Name, m.Unit))
+	}
+	slices.Sort(accepted)
+	slices.Sort(judged)
+	if !slices.Equal(accepted, judged) {
+		t.Errorf("scenarios accepts %v\njudge knows %v", accepted, judged)
 	}
 }
 
