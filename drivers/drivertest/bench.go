@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,8 +27,11 @@ const (
 // look is how often something is asked for again while the suite waits for it.
 const look = 10 * time.Millisecond
 
-// newStack is a stack of two instances behind a health signal, with one dependency.
-func newStack(mutate ...func(*drivers.Stack)) drivers.Stack {
+// NewStack is the stack that the suite works with, for tests of a driver's own: a run of
+// its own, two instances of the target behind a health signal, and one dependency. A
+// revision of the subject is made bad with the arguments -bad WHAT@REVISION: unready,
+// lies, exits, stubborn (ignores SIGTERM), parent (leaves a stubborn process behind).
+func NewStack(mutate ...func(*drivers.Stack)) drivers.Stack {
 	// A program built with the race detector lingers for a second at its end otherwise,
 	// and every stop in the suite would take as long.
 	env := map[string]string{targetEnv: "1", "GORACE": "atexit_sleep_ms=0"}
@@ -35,7 +39,7 @@ func newStack(mutate ...func(*drivers.Stack)) drivers.Stack {
 		RunID: "conformance-" + strings.ToLower(rand.Text()[:12]),
 		Name:  "suite",
 		Dependencies: []drivers.Service{{
-			Name: dependency, Env: env, Ports: []string{"data"}, StopGrace: 10 * time.Second,
+			Name: dependency, Env: maps.Clone(env), Ports: []string{"data"}, StopGrace: 10 * time.Second,
 			Args:   []string{"-data", "${listen.data}", "-instance", "${instance}"},
 			Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Interval: look},
 		}},
@@ -81,7 +85,7 @@ type bench struct {
 // demands that nothing is left and that the events tell a possible story.
 func deploy(t testing.TB, h Harness, mutate ...func(*drivers.Stack)) *bench {
 	t.Helper()
-	b := &bench{TB: t, harness: h, driver: h.Driver(t), stack: newStack(mutate...)}
+	b := &bench{TB: t, harness: h, driver: h.Driver(t), stack: NewStack(mutate...)}
 	ctx, cancel := context.WithTimeout(context.Background(), h.timeout())
 	defer cancel()
 	env, err := b.driver.Deploy(ctx, b.stack)

@@ -403,7 +403,7 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 		}}, "Sweep", "left"},
 		{"accepts nonsense", &brokenDriver{deploy: func(ctx context.Context, good drivers.Driver, s drivers.Stack) (drivers.Env, error) {
 			if s.Validate() != nil {
-				s = newStack(replicas(0))
+				s = NewStack(replicas(0))
 			}
 			return good.Deploy(ctx, s)
 		}}, "DeployRefuses", "deployed"},

@@ -430,7 +430,7 @@ func testNoSignal(t testing.TB, h Harness) {
 // behind.
 func deployFails(t testing.TB, h Harness, mutate ...func(*drivers.Stack)) error {
 	t.Helper()
-	b := &bench{TB: t, harness: h, driver: h.Driver(t), stack: newStack(mutate...), events: &recorded{}}
+	b := &bench{TB: t, harness: h, driver: h.Driver(t), stack: NewStack(mutate...), events: &recorded{}}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	env, err := b.driver.Deploy(ctx, b.stack)

@@ -41,7 +41,7 @@ func testDeployRefuses(t testing.TB, h Harness) {
 	} {
 		driver := h.Driver(t)
 		ctx, cancel := context.WithTimeout(context.Background(), h.timeout())
-		env, err := driver.Deploy(ctx, newStack(mutate))
+		env, err := driver.Deploy(ctx, NewStack(mutate))
 		if err == nil {
 			t.Errorf("%s: deployed", what)
 			if err := env.Close(ctx); err != nil {
@@ -134,9 +134,10 @@ func testToldOfStop(t testing.TB, h Harness) {
 	}
 }
 
-// testClose: Close may be called again, and everything fails cleanly after it.
+// testClose: Close may be called again, takes along what instances have started and
+// forgotten, and everything fails cleanly after it.
 func testClose(t testing.TB, h Harness) {
-	b := deploy(t, h)
+	b := deploy(t, h, bad(badParent, ""))
 	b.expect(2, before)
 	b.must("close", b.env.Close)
 	b.nothingLeft()

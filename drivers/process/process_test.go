@@ -4,6 +4,7 @@ package process_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,13 @@ import (
 func TestMain(m *testing.M) {
 	if drivertest.IsTarget() {
 		drivertest.TargetMain()
+	}
+	if runID := os.Getenv(labEnv); runID != "" {
+		if err := runLab(runID); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	os.Exit(m.Run())
 }

@@ -18,7 +18,6 @@ type fleet struct {
 	changed   chan struct{}
 	next      int
 	idle      chan struct{} // receives when Run has been given the same list twice
-	lists     int
 
 	neverReady string // revision
 	fails      string // revision

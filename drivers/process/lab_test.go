@@ -1,0 +1,371 @@
+//go:build linux
+
+package process_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
+	"github.com/rollout-lab/rollout-lab/drivers/process"
+)
+
+// labEnv makes the test binary a lab that deploys one stack and waits to be killed.
+const labEnv = "PROCESS_TEST_LAB"
+
+func runLab(runID string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	stack := orphaning(runID)
+	env, err := process.New(process.Config{Program: []string{self}}).Deploy(context.Background(), stack)
+	if err != nil {
+		return err
+	}
+	fmt.Println(env.URL())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return errors.Join(err, env.Close(context.Background()))
+}
+
+// orphaning is a stack whose instances leave a process behind that ignores everything.
+func orphaning(runID string) drivers.Stack {
+	stack := drivertest.NewStack()
+	if runID != "" {
+		stack.RunID = runID
+	}
+	stack.Subject.Args = append(stack.Subject.Args, "-bad", "parent@")
+	return stack
+}
+
+func deploy(t *testing.T, stack drivers.Stack) drivers.Env {
+	t.Helper()
+	env, err := newDriver(t).Deploy(t.Context(), stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := env.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return env
+}
+
+// eventually asks until the answer is true, for so long.
+func eventually(t *testing.T, within time.Duration, what string, ask func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for !ask() {
+		select {
+		case <-ticker.C:
+		case <-deadline.C:
+			t.Fatalf("not within %v: %s", within, what)
+		}
+	}
+}
+
+func leftOf(t *testing.T, runID string) []string {
+	t.Helper()
+	files, err := left(t.Context(), runID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// TestNothingSurvivesAKilledLab: SIGKILL of the lab takes its children with it at once;
+// what they had started themselves is found and killed by Sweep, which had left it alone
+// while the lab lived.
+func TestNothingSurvivesAKilledLab(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runID := drivertest.NewStack().RunID
+	lab := exec.Command(self)
+	lab.Env = append(os.Environ(), labEnv+"="+runID)
+	lab.Stderr = os.Stderr
+	if _, err := lab.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := lab.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lab.Start(); err != nil {
+		t.Fatal(err)
+	}
+	url, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("the lab did not deploy: %v", errors.Join(err, lab.Wait()))
+	}
+	children := leftOf(t, runID)
+	const want = 1 + 1 + 2 + 2 // the lab, a dependency, two instances, their orphans
+	if len(children) != want {
+		t.Errorf("%d processes of the run, want %d: %v", len(children), want, children)
+	}
+
+	driver := newDriver(t)
+	if removed, err := driver.Sweep(t.Context(), ""); err != nil || slices.ContainsFunc(removed, func(s string) bool { return strings.Contains(s, runID) }) {
+		t.Errorf("sweep while the lab lives: removed %v, %v", removed, err)
+	}
+	if _, err := http.Get(strings.TrimSpace(url)); err != nil {
+		t.Errorf("after the sweep the living lab's stack does not answer: %v", err)
+	}
+
+	if err := lab.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	_ = lab.Wait() // says that it was killed
+	eventually(t, 2*time.Second, "the children of the killed lab to be gone", func() bool { return len(leftOf(t, runID)) == 2 })
+	t.Logf("the children were gone %v after the lab was killed", time.Since(killed))
+
+	removed, err := driver.Sweep(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := slices.DeleteFunc(removed, func(s string) bool { return !strings.Contains(s, runID) })
+	if len(ours) != 2 {
+		t.Errorf("sweep removed %v, want the two orphans", ours)
+	}
+	if left := leftOf(t, runID); len(left) != 0 {
+		t.Errorf("after the sweep there is still %v", left)
+	}
+}
+
+// TestChildrenOutliveTheThreadThatAskedForThem: the kernel kills a child when the thread
+// that forked it ends, so that thread must not be a caller's.
+func TestChildrenOutliveTheThreadThatAskedForThem(t *testing.T) {
+	stack := drivertest.NewStack()
+	driver := newDriver(t)
+	type result struct {
+		env drivers.Env
+		err error
+	}
+	deployed := make(chan result)
+	go func() {
+		runtime.LockOSThread() // and never unlocked, so the thread ends with the goroutine
+		env, err := driver.Deploy(context.Background(), stack)
+		deployed <- result{env, err}
+	}()
+	r := <-deployed
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	defer func() {
+		if err := r.env.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	scaled := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		scaled <- r.env.Scale(context.Background(), 3)
+	}()
+	if err := <-scaled; err != nil {
+		t.Fatal(err)
+	}
+	if err := r.env.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(leftOf(t, stack.RunID)); n != 1+3 {
+		t.Errorf("%d processes, want a dependency and three instances", n)
+	}
+	if err := r.env.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for e := range r.env.Watch() {
+		if e.Kind == drivers.Gone && e.Detail != "exit status 0" {
+			t.Errorf("%s ended with %s, want it to end by itself when it was asked to", e.Instance, e.Detail)
+		}
+	}
+}
+
+// TestChildrenAreMarkedAndApart: a group of its own for each, one thread of Go code
+// unless the service says otherwise, and nothing of the marks of an outer lab.
+func TestChildrenAreMarkedAndApart(t *testing.T) {
+	t.Setenv("ROLLOUT_LAB_RUN", "outer")
+	t.Setenv("GOMAXPROCS", "7")
+	stack := drivertest.NewStack()
+	stack.Subject.Env["GOMAXPROCS"] = "2"
+	deploy(t, stack)
+	seen := map[string]string{} // instance -> GOMAXPROCS
+	for _, f := range leftOf(t, stack.RunID) {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		variables := map[string][]string{}
+		for v := range strings.SplitSeq(string(b), "\x00") {
+			name, value, _ := strings.Cut(v, "=")
+			variables[name] = append(variables[name], value)
+		}
+		if got := variables["ROLLOUT_LAB_RUN"]; !slices.Equal(got, []string{stack.RunID}) {
+			t.Errorf("ROLLOUT_LAB_RUN is %q, want %s alone", got, stack.RunID)
+		}
+		if got := variables["ROLLOUT_LAB_OWNER"]; len(got) != 1 || !strings.HasPrefix(got[0], strconv.Itoa(os.Getpid())+" ") {
+			t.Errorf("ROLLOUT_LAB_OWNER is %q, want this process, %d", got, os.Getpid())
+		}
+		seen[strings.Join(variables["ROLLOUT_LAB_INSTANCE"], ",")] = strings.Join(variables["GOMAXPROCS"], ",")
+
+		pid := filepath.Base(filepath.Dir(f))
+		stat, err := os.ReadFile(filepath.Join(filepath.Dir(f), "stat"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if group := fields[2]; group != pid {
+			t.Errorf("process %s is in group %s, want its own: an interrupt from the terminal would reach it", pid, group)
+		}
+	}
+	want := map[string]string{"backend-1": "1", "target-1": "2", "target-2": "2"}
+	if fmt.Sprint(seen) != fmt.Sprint(want) {
+		t.Errorf("GOMAXPROCS by instance: %v, want %v", seen, want)
+	}
+}
+
+// TestAPlainBalancerFindsOutByItsChecks: who is not told of a stop routes to the dead
+// until the checks have failed, and the events say so.
+func TestAPlainBalancerFindsOutByItsChecks(t *testing.T) {
+	stack := drivertest.NewStack()
+	stack.Subject.Signal.Interval, stack.Subject.Signal.Fall = 150*time.Millisecond, 3
+	env := deploy(t, stack)
+	scaled := make(chan error, 1)
+	go func() { scaled <- env.Scale(context.WithoutCancel(t.Context()), 1) }()
+
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	var lost int
+	var err error
+	for ended := false; !ended; {
+		resp, getErr := client.Get(env.URL())
+		if getErr != nil {
+			t.Fatal(getErr) // the balancer itself always answers
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			lost++
+		}
+		select {
+		case err = <-scaled:
+			ended = true
+		default:
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lost == 0 {
+		t.Error("no request was lost while the checks had still to find out")
+	}
+	for range 10 {
+		resp, err := client.Get(env.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("status %d after the change was complete", resp.StatusCode)
+		}
+	}
+
+	if err := env.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at := map[drivers.EventKind]time.Time{}
+	var order []drivers.EventKind
+	var unready string
+	for e := range env.Watch() {
+		if e.Instance == "target-2" {
+			order = append(order, e.Kind)
+			at[e.Kind] = e.At
+			if e.Kind == drivers.Unready {
+				unready = e.Detail
+			}
+		}
+	}
+	want := []drivers.EventKind{drivers.Started, drivers.Ready, drivers.Terminating, drivers.Unready, drivers.Gone}
+	if !slices.Equal(order, want) {
+		t.Errorf("events %v, want %v", order, want)
+	}
+	// Three failures are two intervals apart; the ticker may run a little ahead.
+	if blind := at[drivers.Unready].Sub(at[drivers.Terminating]); blind < 250*time.Millisecond {
+		t.Errorf("unready %v after the stop was asked for: three failed checks take longer", blind)
+	}
+	if !strings.Contains(unready, "refused") {
+		t.Errorf("unready with %q, want what the check was answered", unready)
+	}
+}
+
+// TestDeployGivesUpOnACrashLoop: what is started again and again is not waited for.
+func TestDeployGivesUpOnACrashLoop(t *testing.T) {
+	stack := drivertest.NewStack()
+	stack.Subject.RestartOnExit = true
+	stack.Subject.Args = append(stack.Subject.Args, "-bad", "exits@")
+	_, err := newDriver(t).Deploy(t.Context(), stack)
+	if !errors.Is(err, drivers.ErrNotServing) || !strings.Contains(fmt.Sprint(err), "I cannot go on") || !strings.Contains(fmt.Sprint(err), "exit status 3") {
+		t.Errorf("got %v, want ErrNotServing with the exit status and the last output", err)
+	}
+	if left := leftOf(t, stack.RunID); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// TestOneChangeAtATime: a second change is refused, not queued.
+func TestOneChangeAtATime(t *testing.T) {
+	stack := drivertest.NewStack()
+	stack.Subject.Args = append(stack.Subject.Args, "-bad", "unready@v2")
+	env := deploy(t, stack)
+	ctx, cancel := context.WithCancel(t.Context())
+	rolled := make(chan error, 1)
+	go func() { rolled <- env.Rollout(ctx, "v2") }()
+	for e := range env.Watch() {
+		if e.Kind == drivers.Started && e.Revision == "v2" {
+			break
+		}
+	}
+	if err := env.Scale(t.Context(), 5); err == nil || !strings.Contains(err.Error(), "under way") {
+		t.Errorf("a second change: got %v, want it refused", err)
+	}
+	cancel()
+	err := <-rolled
+	if err == nil || !strings.Contains(err.Error(), "target-3 to be ready") || !errors.Is(err, context.Canceled) {
+		t.Errorf("the first change: got %v, want what it waited for", err)
+	}
+}
+
+// TestNoGoroutineIsLeft: whoever was started is waited for.
+func TestNoGoroutineIsLeft(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	env := deploy(t, drivertest.NewStack())
+	if err := env.Rollout(t.Context(), "v2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	goleak.VerifyNone(t, before)
+}
