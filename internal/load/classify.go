@@ -1,7 +1,6 @@
 package load
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -97,7 +96,7 @@ func classOf(err error) record.Class {
 		return record.Refused
 	case isAny(err, resetErrors):
 		return record.Reset
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.As(err, &timeout) && timeout.Timeout(): // context.DeadlineExceeded is one
 		return record.Timeout
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return record.Truncated

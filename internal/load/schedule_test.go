@@ -136,33 +136,38 @@ func TestPickIsEven(t *testing.T) {
 // A balancer deals the hits out in turn. Whatever the number of its instances, each one
 // must get each kind of request.
 func TestPickDoesNotFallIntoStep(t *testing.T) {
-	s := newSchedule(&Plan{Rate: 1, Deny: 0.1, Streams: streams(5, 2, 40, 40, 20)})
 	type kind struct {
 		stream  int
 		denied  bool
 		request int
 	}
-	for instances := uint64(1); instances <= 12; instances++ {
-		got := make(map[uint64]map[kind]int)
-		for i := range instances {
-			got[i] = make(map[kind]int)
-		}
-		for k := range uint64(60_000) {
-			stream, denied, request := s.pick(k)
-			got[k%instances][kind{stream, denied, request}]++
-		}
-		for i := range instances {
-			if len(got[i]) != 3*(5+2) {
-				t.Errorf("instance %d of %d got %d kinds of request, want %d", i, instances, len(got[i]), 3*(5+2))
-			}
-			newconn := 0
-			for k, n := range got[i] {
-				if k.stream == 2 {
-					newconn += n
+	const hits = 60_000
+	for _, plan := range []Plan{
+		{Rate: 1, Streams: streams(6, 0, 1)},
+		{Rate: 1, Streams: streams(5, 0, 40, 40, 20)},
+		{Rate: 1, Deny: 0.1, Streams: streams(5, 2, 40, 40, 20)},
+	} {
+		s := newSchedule(&plan)
+		for instances := uint64(1); instances <= 12; instances++ {
+			all := make(map[kind]int)
+			got := make([]map[kind]int, instances)
+			for k := range uint64(hits) {
+				stream, denied, request := s.pick(k)
+				what := kind{stream, denied, request}
+				all[what]++
+				if got[k%instances] == nil {
+					got[k%instances] = make(map[kind]int)
 				}
+				got[k%instances][what]++
 			}
-			if want := 12_000 / int(instances); newconn < want*8/10 || newconn > want*12/10 {
-				t.Errorf("instance %d of %d got %d hits of the third stream, want about %d", i, instances, newconn, want)
+			for i := range got {
+				for what, total := range all {
+					want := float64(total) / float64(instances)
+					if n := float64(got[i][what]); n < want*0.6 || n > want*1.4 {
+						t.Errorf("%d streams, share %v denied: instance %d of %d got %v hits of %+v, want about %v",
+							len(plan.Streams), plan.Deny, i, instances, n, what, want)
+					}
+				}
 			}
 		}
 	}
