@@ -26,7 +26,7 @@ func wide(columns int) layout {
 }
 
 func narrow(columns int) layout {
-	return layout{Width: 358, Left: 4, Right: 46, Columns: min(columns, 180), Lanes: 12, Narrow: true}
+	return layout{Width: 358, Left: 4, Right: 54, Columns: min(columns, 180), Lanes: 12, Narrow: true}
 }
 
 // Heights and gaps of a picture's parts.
