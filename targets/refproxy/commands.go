@@ -43,6 +43,12 @@ func runProxy(ctx context.Context, p program) error {
 	if o.Health, err = proxy.ParseMode(mode); err != nil {
 		return &usageError{err, "--health takes none, naive, pull or stack-aware"}
 	}
+	if o.StaleAfter <= control.DefaultHeartbeat {
+		return &usageError{
+			fmt.Errorf("stale-after is %v, but the control plane gives a sign of life every %v",
+				o.StaleAfter, control.DefaultHeartbeat), "use a few times that",
+		}
+	}
 	instance, err := proxy.New(o)
 	if isListenError(err) {
 		return listenError(err)

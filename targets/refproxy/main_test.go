@@ -196,6 +196,7 @@ func TestRefusesWhatMakesNoSense(t *testing.T) {
 		{"unknown mode", proxy("--health=good"), "", 2, `health is "good"`},
 		{"no duration", proxy("--lame-duck=long"), "", 2, "lame-duck"},
 		{"no room to finish", proxy("--health=stack-aware", "--stop-grace=1s"), "", 2, "stop grace is 1s"},
+		{"staleness too short", proxy("--stale-after=1s"), "", 2, "stale-after is 1s"},
 		{"control no URL", proxy("--control=127.0.0.1:1"), "", 2, `want a URL like http://`},
 		{"port taken", proxy("--listen=" + taken.Addr().String()), "", 1, "hint: another process has the port"},
 		{"health port taken", proxy("--health-listen=" + taken.Addr().String()), "", 1, "health port: listen tcp"},

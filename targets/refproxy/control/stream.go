@@ -94,6 +94,10 @@ func (s *stream) config(ctx context.Context, from feed.Position) error {
 		}
 	}
 	for {
+		// What is sent after a stall must be what there is then, not what there was.
+		if err := s.unstalled(ctx); err != nil {
+			return err
+		}
 		p.mu.Lock()
 		c, changed := p.config, p.changed
 		p.mu.Unlock()
@@ -103,7 +107,7 @@ func (s *stream) config(ctx context.Context, from feed.Position) error {
 			}
 			sent = c.Generation
 			s.progress(uint64(sent), 0)
-			continue // it may have changed while the stream was stalled
+			continue
 		}
 		if err := s.idle(ctx, changed, nil); err != nil {
 			return err
@@ -217,20 +221,27 @@ func (s *stream) idle(ctx context.Context, changed <-chan struct{}, due <-chan t
 	}
 }
 
-// send sends one message, once the streams are not stalled.
-func (s *stream) send(ctx context.Context, m feed.Message) error {
+// unstalled waits until the streams are not stalled.
+func (s *stream) unstalled(ctx context.Context) error {
 	for {
 		s.plane.mu.Lock()
 		stalled, changed := s.plane.stalled, s.plane.changed
 		s.plane.mu.Unlock()
 		if !stalled {
-			break
+			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// send sends one message, once the streams are not stalled.
+func (s *stream) send(ctx context.Context, m feed.Message) error {
+	if err := s.unstalled(ctx); err != nil {
+		return err
 	}
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return fmt.Errorf("bound write: %w", err)

@@ -283,6 +283,21 @@ func TestStallSilencesStreams(t *testing.T) {
 	})
 }
 
+func TestStallEndsWithTheNewestGeneration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlane(t, nil)
+		p.Stall(true)
+		lines := open(t, p, feed.ConfigPath, feed.Position{})
+		synctest.Wait()
+		p.Publish(false)
+		p.Publish(true)
+		p.Stall(false)
+		if got := (<-lines).Config.Generation; got != 3 {
+			t.Errorf("first generation after a stall is %d, want the newest, 3", got)
+		}
+	})
+}
+
 // drain takes the lines that are there.
 func drain(lines <-chan line) (got []line) {
 	for {

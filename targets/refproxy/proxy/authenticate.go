@@ -17,7 +17,6 @@ import (
 // change, which they do when a control plane without a fixed seed starts again.
 const (
 	keysRetry   = 100 * time.Millisecond
-	keysRefresh = 2 * time.Second
 	keysTimeout = 2 * time.Second
 )
 
@@ -26,11 +25,13 @@ type authenticate struct {
 	subsystem
 	client   *http.Client
 	control  string
+	refresh  time.Duration
 	verifier atomic.Pointer[credential.Verifier] // nil until keys are there
 }
 
-func newAuthenticate(client *http.Client, control string) *authenticate {
-	a := &authenticate{client: client, control: control}
+// newAuthenticate returns the subsystem that fetches the keys again every refresh.
+func newAuthenticate(client *http.Client, control string, refresh time.Duration) *authenticate {
+	a := &authenticate{client: client, control: control, refresh: refresh}
 	a.name = "authenticate"
 	a.set(status{reason: "no signing keys fetched"})
 	return a
@@ -49,7 +50,7 @@ func (a *authenticate) run(ctx context.Context) {
 		err := a.fetch(ctx)
 		if err == nil {
 			a.set(status{phase: ready})
-			timer.Reset(keysRefresh)
+			timer.Reset(a.refresh)
 			continue
 		}
 		a.update(func(now status) status { return now.trouble("no signing keys: " + err.Error()) })

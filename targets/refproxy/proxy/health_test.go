@@ -219,7 +219,10 @@ func post(t *testing.T, transport *http.Transport, url, authorization string) (a
 }
 
 func TestDrainLosesNothing(t *testing.T) {
-	k := start(t, nil)
+	k := start(t, func(s *setup) {
+		// Long enough for every client to have its turn, however busy the machine is.
+		s.options.LameDuck, s.options.CloseFor = 100*time.Millisecond, 2*time.Second
+	})
 	k.ready()
 	var duck, draining int
 	for c, history := range k.pound(4, k.cancel) {
@@ -296,7 +299,7 @@ func TestHealthPortClosesLast(t *testing.T) {
 }
 
 func TestStalledStreamGoesStale(t *testing.T) {
-	k := start(t, func(s *setup) { s.options.StaleAfter = 200 * time.Millisecond })
+	k := start(t, func(s *setup) { s.options.StaleAfter = 600 * time.Millisecond })
 	k.ready()
 	k.plane.Stall(true)
 	for _, name := range []string{"config", "storage"} {
@@ -304,6 +307,9 @@ func TestStalledStreamGoesStale(t *testing.T) {
 			c, ok := s.Component(name)
 			return ok && c.State == healthkit.Stale && !s.Ready()
 		})
+	}
+	if c, _ := k.proxy.health.registry.Snapshot().Component("authenticate"); c.State != healthkit.Ready {
+		t.Errorf("authenticate is %v: %s; the keys do not come by a stream", c.State, c.Reason)
 	}
 	if a := k.probe("/readyz"); a.status != 503 {
 		t.Errorf("/readyz answers %d, want 503", a.status)

@@ -67,10 +67,12 @@ type Options struct {
 	// policy are not there yet.
 	FailOpen bool
 
-	LameDuck   time.Duration // StackAware: unready but serving as before
-	CloseFor   time.Duration // StackAware: then answering with Connection: close
-	StopGrace  time.Duration // Pull, StackAware: for all of a stop; then what is left is cut
-	StaleAfter time.Duration // how long what a stream brought counts; 0 means DefaultStaleAfter
+	LameDuck  time.Duration // StackAware: unready but serving as before
+	CloseFor  time.Duration // StackAware: then answering with Connection: close
+	StopGrace time.Duration // Pull, StackAware: for all of a stop; then what is left is cut
+	// StaleAfter is how long what the control plane brought counts without a sign of
+	// life; it must be well above its heartbeat. 0 means DefaultStaleAfter.
+	StaleAfter time.Duration
 
 	Log *slog.Logger // nil logs nothing
 }
@@ -150,7 +152,7 @@ func New(o Options) (*Proxy, error) {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	p.parts.storage = newStorage()
-	p.parts.authenticate = newAuthenticate(p.control, control.String())
+	p.parts.authenticate = newAuthenticate(p.control, control.String(), o.StaleAfter/3)
 	p.parts.authorize = newAuthorize()
 	p.data = newDataPlane(o, upstream, p.transport, &p.parts)
 	p.parts.config = newConfig(p.adopt)

@@ -227,12 +227,11 @@ func TestReasonIsOneLine(t *testing.T) {
 	}
 }
 
-// BenchmarkRequest measures one request through the proxy: token, session, policy and
-// upstream, with the client's side of it.
-func BenchmarkRequest(b *testing.B) {
-	behind := httptest.NewServer(upstream.Handler(0))
-	defer behind.Close()
-	target, err := url.Parse(behind.URL)
+// benched returns a synced data plane before an upstream, and a request header that it
+// lets through.
+func benched(b *testing.B, upstream string, transport http.RoundTripper) (*dataPlane, http.Header) {
+	b.Helper()
+	target, err := url.Parse(upstream)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -240,26 +239,35 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	p := parts{storage: newStorage(), authorize: newAuthorize(), authenticate: newAuthenticate(nil, "", 0)}
 	verifier, err := credential.NewVerifier(issuer.Keys(), time.Now)
 	if err != nil {
+		b.Fatal(err)
+	}
+	p.authenticate.verifier.Store(verifier)
+	p.storage.sessions = map[string]session{credential.SessionID(1): {group: "staff"}}
+	if err := p.authorize.compile(configuration(1000)); err != nil {
 		b.Fatal(err)
 	}
 	text, err := issuer.Token(credential.SessionID(1), time.Now().Add(time.Hour))
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := parts{storage: newStorage(), authorize: newAuthorize(), authenticate: newAuthenticate(nil, "")}
-	p.authenticate.verifier.Store(verifier)
-	p.storage.sessions = map[string]session{credential.SessionID(1): {group: "staff"}}
-	if err := p.authorize.compile(configuration(1000)); err != nil {
-		b.Fatal(err)
-	}
+	header := http.Header{"Authorization": {"Bearer " + text}}
+	return newDataPlane(Options{Instance: "a", Revision: "r"}, target, transport, &p), header
+}
+
+// BenchmarkRequest measures one request through the proxy: token, session, policy and
+// upstream, with the client's side of it.
+func BenchmarkRequest(b *testing.B) {
+	behind := httptest.NewServer(upstream.Handler(0))
+	defer behind.Close()
 	transport := newTransport()
 	defer transport.CloseIdleConnections()
-	server := httptest.NewServer(newDataPlane(Options{Instance: "a", Revision: "r"}, target, transport, &p))
+	d, header := benched(b, behind.URL, transport)
+	server := httptest.NewServer(d)
 	defer server.Close()
-
-	header := http.Header{"Authorization": {"Bearer " + text}}
+	want := upstream.Answer("GET", "/app/items/7", nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		req, err := http.NewRequestWithContext(b.Context(), "GET", server.URL+"/app/items/7", nil)
@@ -271,40 +279,18 @@ func BenchmarkRequest(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		got := make([]byte, 64)
-		n, err := resp.Body.Read(got)
-		if want := upstream.Answer("GET", "/app/items/7", nil); string(got[:n]) != want {
-			b.Fatalf("answer %q, %v", got[:n], err)
-		}
-		if err := errors.Join(resp.Body.Close()); err != nil {
-			b.Fatal(err)
+		got, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil || string(got) != want {
+			b.Fatalf("answer %q, %v; want %q", got, err, want)
 		}
 	}
 }
 
-// BenchmarkDecide measures what the proxy adds to a forwarded request.
+// BenchmarkDecide measures the decision about a request alone.
 func BenchmarkDecide(b *testing.B) {
-	issuer, err := credential.NewIssuer(seed)
-	if err != nil {
-		b.Fatal(err)
-	}
-	verifier, err := credential.NewVerifier(issuer.Keys(), time.Now)
-	if err != nil {
-		b.Fatal(err)
-	}
-	text, err := issuer.Token(credential.SessionID(1), time.Now().Add(time.Hour))
-	if err != nil {
-		b.Fatal(err)
-	}
-	p := parts{storage: newStorage(), authorize: newAuthorize(), authenticate: newAuthenticate(nil, "")}
-	p.authenticate.verifier.Store(verifier)
-	p.storage.sessions = map[string]session{credential.SessionID(1): {group: "staff"}}
-	if err := p.authorize.compile(configuration(1000)); err != nil {
-		b.Fatal(err)
-	}
-	d := newDataPlane(Options{}, &url.URL{}, nil, &p)
+	d, header := benched(b, "", nil)
 	r := httptest.NewRequest("GET", "/app/items/7", nil)
-	r.Header.Set("Authorization", "Bearer "+text)
+	r.Header = header
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, no := d.decide(r); no.status != 0 {
