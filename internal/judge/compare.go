@@ -64,7 +64,7 @@ func compare(a, b *Cell) Comparison {
 	x, y := lost(a), lost(b)
 	switch {
 	case len(x) == 0 || len(y) == 0:
-		r.Why = fmt.Sprintf("%d valid trials against %d", len(x), len(y))
+		r.Why = fmt.Sprintf("%s against %d", plural(len(x), "valid trial", "valid trials"), len(y))
 		return r
 	case len(x)+len(y) > mostCompared:
 		r.Why = fmt.Sprintf("%d trials are more than the %d that are compared exactly", len(x)+len(y), mostCompared)
@@ -74,9 +74,9 @@ func compare(a, b *Cell) Comparison {
 	var covered bool
 	r.Shift, r.Lo, r.Hi, covered = shift(x, y, alpha)
 	margin := math.Max(marginTime, marginShare*median(slices.Sorted(slices.Values(x))))
-	switch least := leastP(len(x), len(y)); {
-	case least > alpha || !covered:
-		r.Why = fmt.Sprintf("%d trials against %d cannot give a p below %.2g; the interval is the range of all differences", len(x), len(y), least)
+	switch {
+	case !covered: // just where the least p that these arms can give exceeds alpha
+		r.Why = fmt.Sprintf("%s against %d cannot give a p below %.2g; the interval is the range of all differences", plural(len(x), "trial", "trials"), len(y), leastP(len(x), len(y)))
 	case r.Lo > margin:
 		r.Verdict = Fail
 		r.Why = fmt.Sprintf("%s loses more than %s by at least %s, which exceeds the margin of %s", b.Design, a.Design, inUnit(r.Lo, Duration), inUnit(margin, Duration))

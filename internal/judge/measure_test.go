@@ -145,6 +145,9 @@ func TestMeasureAValidTrial(t *testing.T) {
 	compare("latency", got.Latency, Percentiles{N: 10_000, P50: 2 * ms, P90: 2 * ms, P99: 2 * ms, P999: 2 * ms, Max: 2 * ms})
 	compare("uncorrected", got.LatencyUncorrected.P50, 1900*time.Microsecond)
 	compare("lag", got.ScheduleLag, Percentiles{N: 20_000, P50: 100_000, P90: 100_000, P99: 100_000, P999: 100_000, Max: 100_000})
+	if want := math.Pow(0.0005, 1.0/200); math.Abs(got.Witness.Lo-want) > 1e-9 || got.Witness.Hi != 1 {
+		t.Errorf("witness's interval is [%v, %v], want [%v, 1]", got.Witness.Lo, got.Witness.Hi, want)
+	}
 	compare("witness", []uint64{got.Witness.Planned, got.Witness.OK}, []uint64{200, 200})
 }
 
@@ -236,8 +239,8 @@ func TestValidity(t *testing.T) {
 				d.Samples[i*3].Sent += 60 * ms
 			}
 		}, []string{"p99 of the schedule's lag is 60.1ms, more than 50ms"}},
-		{"trouble of the rig", func(d *record.TrialData) { d.Samples[17_000].Class = record.Rig }, []string{"1 requests failed by trouble of the rig"}},
-		{"trouble of the witness", func(d *record.TrialData) { d.Witness[1].Class = record.Rig }, []string{"1 requests failed by trouble of the rig"}},
+		{"trouble of the rig", func(d *record.TrialData) { d.Samples[17_000].Class = record.Rig }, []string{"requests failed by trouble of the rig itself: 1"}},
+		{"trouble of the witness", func(d *record.TrialData) { d.Witness[1].Class = record.Rig }, []string{"requests failed by trouble of the rig itself: 1"}},
 		{"failure in the quiet phase", func(d *record.TrialData) { fail(d, 2*s, 2002*ms) }, []string{"2 of 3,000 requests failed in the quiet phase"}},
 		{"too few instances in the quiet phase", func(d *record.TrialData) {
 			for i := range d.Samples {
@@ -268,6 +271,11 @@ func TestValidity(t *testing.T) {
 				}
 			}
 		}, []string{"witness disagrees: 180 of its 200"}},
+		{"load invents failures", func(d *record.TrialData) {
+			for i := 8000; i < 10_000; i += 2 {
+				d.Samples[i].Class = record.Reset
+			}
+		}, []string{"witness disagrees: 200 of its 200 requests were ok (96.2708 % to 100 %), 9,000 of the load's 10,000"}},
 		{"load hides an outage", func(d *record.TrialData) {
 			for i := range d.Witness {
 				if w := &d.Witness[i]; w.Intended > 8*s && w.Intended < 10*s {

@@ -158,6 +158,7 @@ func TestGates(t *testing.T) {
 	}{
 		{"47 of 60,000 meet 99.9 %", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 47), result("good", 3, 0)}, Pass, 1 - 47.0/60_000, false, "at least 99.9"},
 		{"48 do not", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 48), result("good", 3, 0)}, Inconclusive, 1 - 48.0/60_000, false, "too few to tell"},
+		{"nor do 65, though the rate is below it", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 65), result("good", 3, 0)}, Inconclusive, 1 - 65.0/60_000, false, "too few to tell"},
 		{"75 miss it", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 75), result("good", 3, 0)}, Fail, 1 - 75.0/60_000, false, "at most 99.8"},
 		{"an upper limit on a rate", "success_rate", "<=", 0.05, []Trial{result("good", 1, 19_900)}, Pass, 0.005, false, "at most 0.5"},
 		{"an upper limit on a rate missed", "success_rate", "<=", 0.05, []Trial{result("good", 1, 10_000)}, Fail, 0.5, false, "at least 49"},
@@ -255,7 +256,7 @@ func TestComparisons(t *testing.T) {
 		{"within a fifth of the first", arm("bad", 1000, 1001, 1002, 1003), arm("good", 1100, 1101, 1102, 1103), Pass, 2.0 / 70, "margin of 200.3 ms"},
 		{"the same", arm("bad", 0, 0, 0, 0), arm("good", 0, 0, 0, 0), Pass, 1, "does not lose more"},
 		{"wide", arm("bad", 0, 0, 0, 0), arm("good", 0, 0, 500, 900), Inconclusive, 30.0 / 70, "or may not"},
-		{"one arm invalid", arm("bad", 1), []Trial{broken("good", 1, 0)}, Inconclusive, 1, "1 valid trials against 0"},
+		{"one arm invalid", arm("bad", 1), []Trial{broken("good", 1, 0)}, Inconclusive, 1, "1 valid trial against 0"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := Judge(described(), ended, nil, slices.Concat(tc.a, tc.b)).Comparisons

@@ -161,6 +161,17 @@ func TestLeastP(t *testing.T) {
 	}
 }
 
+// TestAnIntervalExistsWhereTheTestCanReject and nowhere else.
+func TestAnIntervalExistsWhereTheTestCanReject(t *testing.T) {
+	for n := 1; n <= 7; n++ {
+		for m := 1; m <= 7; m++ {
+			if _, _, _, covered := shift(make([]float64, n), make([]float64, m), alpha); covered != (leastP(n, m) <= alpha) {
+				t.Errorf("%d against %d: covered %v, least p %v", n, m, covered, leastP(n, m))
+			}
+		}
+	}
+}
+
 func TestShift(t *testing.T) {
 	for _, tc := range []struct {
 		name             string

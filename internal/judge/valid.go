@@ -98,7 +98,7 @@ func loadReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
 		add("the load ran late: p99 of the schedule's lag is %v, more than %v", lag.Round(10*time.Microsecond), lagLimit)
 	}
 	if n := rigs(d.Samples) + rigs(d.Witness); n > 0 {
-		add("%s requests failed by trouble of the rig itself", grouped(n))
+		add("requests failed by trouble of the rig itself: %s", grouped(n))
 	}
 	if sent == 0 {
 		return

@@ -239,6 +239,33 @@ func TestWriterKeepsTheFirstError(t *testing.T) {
 	}
 }
 
+// TestNothingFollowsATornLine: room that comes back must not put a line behind half of
+// another, which would read as one that nobody wrote.
+func TestNothingFollowsATornLine(t *testing.T) {
+	dir, _, w := begin(t, testTrial(10))
+	full := &fullDisk{diskFile: w.samples.out, room: 10}
+	w.samples.out = full
+	w.Sample(sample(0))
+	if err := w.samples.flush(); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("flush = %v, want ENOSPC", err)
+	}
+	full.room = 1 << 20
+	w.Sample(sample(1))
+	if err := w.Close(End{Sent: 10}); err != nil {
+		t.Fatal(err) // the flush above kept its error to itself
+	}
+	text, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(Folder(testTrial(10))), "samples.csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(text), len(sampleHeader)+1+10; got != want {
+		t.Errorf("the file has %d bytes, want the %d up to the torn line", got, want)
+	}
+	if d := readBack(t, dir); len(d.Damage) != 2 {
+		t.Errorf("damage %v, want a torn line and a wrong count", d.Damage)
+	}
+}
+
 func TestWriterReportsLinesAfterClose(t *testing.T) {
 	_, _, w := begin(t, testTrial(1))
 	if err := w.Close(End{}); err != nil {

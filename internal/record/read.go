@@ -211,7 +211,7 @@ func readSamples(d *TrialData, dir fs.FS, name string, planned, lines uint64, in
 	slices.SortFunc(all, compareSamples)
 	once := slices.CompactFunc(all, func(a, b Sample) bool { return a.Seq == b.Seq })
 	if twice := len(all) - len(once); twice > 0 {
-		d.damage("%s: %d lines repeat the seq of another", name, twice)
+		d.damage("%s: lines that repeat the seq of another: %d", name, twice)
 	}
 	return once, nil
 }

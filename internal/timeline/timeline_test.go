@@ -278,6 +278,7 @@ func TestRecovery(t *testing.T) {
 		{"five seconds must follow", 8 * s, failing(Span{From: 3 * s, To: 4 * s}), 2 * s, 2 * ms, 0, false},
 		{"slow is not recovered", 15 * s, slow(3*s, 4*s, 10*ms), 2 * s, 2 * ms, 2 * s, true},
 		{"one and a half times the baseline is allowed", 10 * s, slow(3*s, 4*s, 3*ms), 2 * s, 2 * ms, 0, true},
+		{"more is not", 15 * s, slow(3*s, 4*s, 3*ms+1), 2 * s, 2 * ms, 2 * s, true},
 		{"ten slow ones of a second's thousand are allowed", 10 * s, slow(4*s, 4010*ms, 10*ms), 2 * s, 2 * ms, 0, true},
 		{"eleven are not", 12 * s, slow(4*s, 4011*ms, 10*ms), 2 * s, 2 * ms, 2100 * ms, true},
 		{"no baseline", 10 * s, nil, 2 * s, 0, 0, false},
