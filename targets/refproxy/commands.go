@@ -107,6 +107,10 @@ func runUpstream(ctx context.Context, p program) error {
 	return serve(ctx, p.stderr, []port{{"requests", listen, upstream.Handler(latency)}})
 }
 
+// headerTimeout is how long a connection may bring no request. It is far above the time
+// that a proxy keeps one to its upstream that it has dialled and not used so far.
+const headerTimeout = 5 * time.Minute
+
 // port is something to serve.
 type port struct {
 	name, addr string
@@ -126,7 +130,7 @@ func serve(ctx context.Context, stderr io.Writer, ports []port) (err error) {
 			break
 		}
 		s := &http.Server{
-			Handler: p.handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
+			Handler: p.handler, ReadHeaderTimeout: headerTimeout, ErrorLog: log.New(io.Discard, "", 0),
 		}
 		servers = append(servers, s)
 		go func() { ended <- s.Serve(l) }()

@@ -49,6 +49,12 @@ func ParseMode(name string) (Mode, error) {
 	return "", fmt.Errorf("health is %q, want none, naive, pull or stack-aware", name)
 }
 
+// headerTimeout is how long a connection may bring no request. A client's transport that
+// dials while another connection gets free keeps the new one unused, and this timeout
+// counts from the dial. So it is far above the time that a balancer keeps a connection:
+// a shorter one would close connections under requests and look like a lossy rollout.
+const headerTimeout = 5 * time.Minute
+
 // The defaults of Options.
 const (
 	DefaultLameDuck   = time.Second
@@ -190,8 +196,8 @@ func (p *Proxy) HealthAddr() net.Addr { return p.healthListener.Addr() }
 func (p *Proxy) Run(ctx context.Context) error {
 	health := p.health
 	quiet := log.New(io.Discard, "", 0)
-	data := &http.Server{Handler: health.wrap(p.data), ReadHeaderTimeout: 10 * time.Second, ErrorLog: quiet}
-	probes := &http.Server{Handler: health.probes, ReadHeaderTimeout: 10 * time.Second, ErrorLog: quiet}
+	data := &http.Server{Handler: health.wrap(p.data), ReadHeaderTimeout: headerTimeout, ErrorLog: quiet}
+	probes := &http.Server{Handler: health.probes, ReadHeaderTimeout: headerTimeout, ErrorLog: quiet}
 
 	// The subsystems outlive the request to stop: what the proxy still serves it must
 	// still decide by state that is kept up to date.

@@ -298,3 +298,11 @@ func BenchmarkDecide(b *testing.B) {
 		}
 	}
 }
+
+func TestConnectionsToTheUpstreamAreGivenUpFirst(t *testing.T) {
+	// The side that closes an idle connection first must be the one that sends requests,
+	// or now and then one is lost to the close.
+	if got := newTransport().IdleConnTimeout; got <= 0 || got >= headerTimeout {
+		t.Errorf("the proxy keeps idle connections for %v, want less than %v", got, headerTimeout)
+	}
+}
