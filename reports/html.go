@@ -37,14 +37,16 @@ const pageLimit = 2_000_000
 
 // detail says how finely a page draws; see pageDetails.
 type detail struct {
-	main, other int // columns of the first trial's timeline, and of the others'; 0 leaves those out
-	table       int // lines of a timeline's table
-	instances   int // rows of a table of instances
+	main, other int  // columns of the first trial's timeline, and of the others'; 0 leaves those out
+	table       int  // lines of a timeline's table
+	instances   int  // rows of a table of instances
+	apart       bool // results.json is not embedded
 }
 
 // pageDetails are tried from the finest on until the page is small enough.
 var pageDetails = []detail{
-	{600, 300, 240, 60}, {600, 150, 120, 40}, {450, 90, 80, 20}, {300, 60, 40, 12}, {250, 40, 20, 8}, {200, 0, 24, 8}, {100, 0, 12, 4}, {60, 0, 6, 2},
+	{600, 300, 240, 60, false}, {600, 150, 120, 40, false}, {450, 90, 80, 20, false}, {300, 60, 40, 12, false}, {250, 40, 20, 8, false},
+	{200, 0, 24, 8, false}, {100, 0, 12, 4, false}, {60, 0, 6, 2, false}, {200, 0, 24, 8, true}, {60, 0, 6, 2, true},
 }
 
 // WriteHTML writes report.html: one file that loads nothing, works from the disk and
@@ -154,7 +156,7 @@ type page struct {
 	Style                                  template.CSS
 	Script                                 template.JS
 	JSON                                   template.JS
-	Coarser                                bool
+	Coarser, Apart                         bool
 	ID, Started, Duration, Version, Commit string
 	Verdict                                judge.Verdict
 	Word                                   string
@@ -194,11 +196,13 @@ func newPage(run *judge.Run, d detail) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw = escapeOverrides(raw)
+	if raw = escapeOverrides(raw); d.apart {
+		raw = []byte("null")
+	}
 	style, script := pageSource("picture.css")+pageSource("page.css"), pageSource("page.js")
 	r := &run.Record
 	p := &page{
-		Title: clean("rollout-lab: " + r.ID),
+		Title: clean("rollout-lab: " + r.ID), Apart: d.apart,
 		CSP:   "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) + "; base-uri 'none'; form-action 'none'",
 		Style: template.CSS(style), Script: template.JS(script), JSON: template.JS(raw),
 		ID: clean(r.ID), Started: clean(r.Started), Version: clean(r.Tool.Version), Commit: clean(r.Tool.Commit),

@@ -130,14 +130,43 @@ func longRun(trials int) *judge.Run {
 }
 
 func TestPageIsSmallHoweverLongTheRun(t *testing.T) {
-	for _, trials := range []int{1, 20} {
-		raw := htmlText(t, longRun(trials))
-		t.Logf("%d trials a cell: %d bytes", trials, len(raw))
+	for _, tt := range []struct {
+		trials  int
+		coarser bool
+	}{{1, false}, {30, true}} {
+		raw := htmlText(t, longRun(tt.trials))
+		t.Logf("%d trials a cell: %d bytes", tt.trials, len(raw))
 		if len(raw) >= pageLimit {
-			t.Errorf("%d trials a cell: %d bytes, want less than %d", trials, len(raw), pageLimit)
+			t.Errorf("%d trials a cell: %d bytes, want less than %d", tt.trials, len(raw), pageLimit)
 		}
-		if coarser := bytes.Contains(raw, []byte("drawn more coarsely")); coarser != (trials > 1) {
-			t.Errorf("%d trials a cell: the page says that it is coarser: %t", trials, coarser)
+		if got := bytes.Contains(raw, []byte("drawn more coarsely")); got != tt.coarser {
+			t.Errorf("%d trials a cell: the page says that it is coarser: %t, want %t", tt.trials, got, tt.coarser)
+		}
+		if !bytes.Contains(raw, []byte("The other trials")) != (tt.trials == 1) {
+			t.Errorf("%d trials a cell: the other trials are not drawn, though there is room", tt.trials)
+		}
+	}
+}
+
+func TestPageIsSmallHoweverManyInstances(t *testing.T) {
+	run := fixtureRun()
+	for i := range run.Cells {
+		for j := range run.Cells[i].Trials {
+			tr := &run.Cells[i].Trials[j]
+			for n := range 5000 {
+				id := fmt.Sprintf("proxy-%05d", n)
+				tr.Instances = append(tr.Instances, judge.InstanceCount{ID: id, Revision: "r2", OK: 6})
+				tr.Timeline.Lanes = append(tr.Timeline.Lanes, timeline.Lane{Instance: id, Revision: "r2", Sync: -1})
+			}
+		}
+	}
+	raw := htmlText(t, run)
+	if len(raw) >= pageLimit {
+		t.Errorf("%d bytes, want less than %d", len(raw), pageLimit)
+	}
+	for _, want := range []string{"too large to be embedded", "more instances, in the table", "more instances, in the record", "in results.json"} {
+		if !bytes.Contains(raw, []byte(want)) {
+			t.Errorf("the page does not say %q", want)
 		}
 	}
 }

@@ -70,8 +70,11 @@ func (c *canvas) lane(s shot, l *timeline.Lane, first bool) lanePicture {
 	out.Marks = append(out.Marks, c.states(l.Verdict, s.zero(), y, verdictHeight)...)
 	out.Marks = append(out.Marks, c.states(l.Truth, s.zero(), y+verdictHeight+1, truthHeight)...)
 	var lies strings.Builder
-	pixel := time.Duration(float64(c.to-c.from) / c.plotWidth())
-	for _, fr := range near(l.FalseReady, pixel) {
+	gap := time.Duration(float64(c.to-c.from) / c.plotWidth())
+	if most := min(mostSpans, c.Columns); len(l.FalseReady) > most {
+		gap = (c.to - c.from) / time.Duration(most) // as coarse as the strips
+	}
+	for _, fr := range near(l.FalseReady, gap) {
 		x0, x1 := c.x(fr.From-s.zero()), c.x(fr.To-s.zero())
 		box(&lies, x0, y-1, math.Max(x1-x0, 1.5), verdictHeight+truthHeight+3)
 	}
