@@ -138,6 +138,8 @@ func hints(err error) []string {
 			add(e.hint)
 		case *usageError:
 			add(e.hint)
+		case interface{ Hint() string }:
+			add(e.Hint())
 		}
 		switch e := err.(type) {
 		case interface{ Unwrap() error }:

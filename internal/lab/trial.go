@@ -314,6 +314,12 @@ func (o *observation) wait(ctx context.Context, offset time.Duration) bool {
 // witness sends a few requests with the independent client, through the whole load.
 func (o *observation) witness(ctx context.Context) error {
 	var requests []load.Request
+	var fresh float64 // as often as the load does: an action may hit new connections harder
+	for _, s := range target.RecordStreams(o.target.Streams) {
+		if !s.Reuse {
+			fresh += s.Share
+		}
+	}
 	for _, s := range o.target.Streams {
 		for _, r := range s.Requests[:min(8, len(s.Requests))] {
 			if r.Method == http.MethodGet || r.Method == "" {
@@ -326,7 +332,8 @@ func (o *observation) witness(ctx context.Context) error {
 	}
 	err := load.RunWitness(ctx, load.WitnessPlan{
 		URL: o.env.URL(), Base: o.base, Rate: witnessRate,
-		Hits: uint64(o.scenario.Length().Seconds() * witnessRate), Timeout: o.scenario.Load.Timeout, Requests: requests,
+		Hits: uint64(o.scenario.Length().Seconds() * witnessRate), Timeout: o.scenario.Load.Timeout,
+		Fresh: min(1, fresh), Requests: requests,
 	}, o.out.Witness)
 	return ignoreCancel(err)
 }

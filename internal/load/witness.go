@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -28,10 +29,12 @@ type WitnessPlan struct {
 	Hits    uint64
 	Timeout time.Duration // of a request, from its intended time
 
+	Fresh   float64       // share of the requests that take a new connection, 0..1
+
 	Requests []Request // used in turn; one with the expectation Deny must be denied
 }
 
-// Names of the witness's streams: every other request takes a new connection.
+// Names of the witness's streams.
 const (
 	WitnessFresh = "witness-new"
 	WitnessReuse = "witness-keepalive"
@@ -53,6 +56,8 @@ func RunWitness(ctx context.Context, w WitnessPlan, sink func(record.Sample)) er
 		return fmt.Errorf("witness: %w", err)
 	case u.Scheme != "http" || u.Host == "":
 		return fmt.Errorf("witness: url %q: want http://host:port", w.URL)
+	case !(w.Fresh >= 0 && w.Fresh <= 1):
+		return fmt.Errorf("witness: share of new connections %v is not in [0, 1]", w.Fresh)
 	case w.Base.IsZero() || !(w.Rate > 0) || w.Timeout <= 0 || len(w.Requests) == 0:
 		return fmt.Errorf("witness: base, rate %v, timeout %v and requests (%d) must be set",
 			w.Rate, w.Timeout, len(w.Requests))
@@ -105,9 +110,19 @@ type testimony struct {
 	reusable           bool
 }
 
+// turn says whether request k takes a new connection, and how many of its kind came
+// before it.
+func (w *WitnessPlan) turn(k uint64) (fresh bool, before uint64) {
+	earlier := uint64(math.Ceil(float64(k) * w.Fresh))
+	if uint64(math.Ceil(float64(k+1)*w.Fresh)) > earlier {
+		return true, earlier
+	}
+	return false, k - earlier
+}
+
 func (v *witness) send(k uint64, due time.Time) record.Sample {
-	fresh := k%2 == 0
-	r := &v.plan.Requests[k/2%uint64(len(v.plan.Requests))]
+	fresh, before := v.plan.turn(k)
+	r := &v.plan.Requests[before%uint64(len(v.plan.Requests))]
 	s := record.Sample{
 		Seq:      k,
 		Stream:   WitnessReuse,

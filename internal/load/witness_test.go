@@ -20,7 +20,7 @@ func testify(t *testing.T, url string, n uint64, timeout time.Duration, requests
 	t.Helper()
 	got := make([]record.Sample, n)
 	count := uint64(0)
-	plan := WitnessPlan{URL: url, Base: time.Now(), Rate: 500, Hits: n, Timeout: timeout, Requests: requests}
+	plan := WitnessPlan{URL: url, Base: time.Now(), Rate: 500, Hits: n, Timeout: timeout, Fresh: 0.5, Requests: requests}
 	err := RunWitness(t.Context(), plan, func(s record.Sample) {
 		count++
 		got[s.Seq] = s
@@ -195,6 +195,7 @@ func TestWitnessPlan(t *testing.T) {
 	for name, spoil := range map[string]func(*WitnessPlan){
 		"url":      func(p *WitnessPlan) { p.URL = "https://x" },
 		"base":     func(p *WitnessPlan) { p.Base = time.Time{} },
+		"fresh":    func(p *WitnessPlan) { p.Fresh = 1.5 },
 		"rate":     func(p *WitnessPlan) { p.Rate = 0 },
 		"timeout":  func(p *WitnessPlan) { p.Timeout = 0 },
 		"requests": func(p *WitnessPlan) { p.Requests = nil },
@@ -221,6 +222,23 @@ func TestWitnessLeavesWhatWillClose(t *testing.T) {
 	for i := range 3 {
 		if _, err := v.converse(&Request{Path: "/", WantBody: "hello"}, false, time.Now().Add(ample)); err != nil {
 			t.Fatalf("request %d: %v", i, err)
+		}
+	}
+}
+
+func TestWitnessTakesNewConnectionsInProportion(t *testing.T) {
+	for _, share := range []float64{0, 0.2, 0.5, 1} {
+		w := &WitnessPlan{Fresh: share}
+		counts := map[bool]uint64{}
+		for k := range uint64(1000) {
+			fresh, before := w.turn(k)
+			if before != counts[fresh] {
+				t.Fatalf("share %v: request %d has %d of its kind before it, want %d", share, k, before, counts[fresh])
+			}
+			counts[fresh]++
+		}
+		if want := uint64(1000 * share); counts[true] != want {
+			t.Errorf("share %v: %d of 1000 on new connections, want %d", share, counts[true], want)
 		}
 	}
 }
