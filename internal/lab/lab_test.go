@@ -206,6 +206,7 @@ func TestDesignsTakeTurnsForwardsAndBackwards(t *testing.T) {
 }
 
 func TestRunRecordsEveryRequestAndJudgesFromTheRecord(t *testing.T) {
+	t.Parallel()
 	s := short(t)
 	dir, err := runLab(t, t.Context(), &memoryDriver{}, s)
 	if err != nil {
@@ -217,6 +218,9 @@ func TestRunRecordsEveryRequestAndJudgesFromTheRecord(t *testing.T) {
 	}
 	for _, c := range r.Cells {
 		last := c.Trials[len(c.Trials)-1]
+		for _, tr := range c.Trials {
+			t.Logf("%s trial %d: valid %v %v", c.Key(), tr.Meta.N, tr.Valid, tr.InvalidReasons)
+		}
 		if last.Sent != 200 || last.OK != 200 {
 			t.Errorf("%s: sent %d, ok %d in the window, want 200 and 200; errors %v", c.Key(), last.Sent, last.OK, last.Errors)
 		}
@@ -233,6 +237,7 @@ func TestRunRecordsEveryRequestAndJudgesFromTheRecord(t *testing.T) {
 }
 
 func TestAnInvalidTrialIsRepeatedTwiceAndStaysInTheRecord(t *testing.T) {
+	t.Parallel()
 	// The first requests of every deployment fail in the quiet phase: no trial counts.
 	s := short(t, "designs: [naive, stack-aware]", "designs: [stack-aware]")
 	d := &memoryDriver{failFirst: 60}
@@ -258,6 +263,7 @@ func TestAnInvalidTrialIsRepeatedTwiceAndStaysInTheRecord(t *testing.T) {
 }
 
 func TestAFailedActionIsNeverAPass(t *testing.T) {
+	t.Parallel()
 	s := short(t, "designs: [naive, stack-aware]", "designs: [stack-aware]")
 	dir, err := runLab(t, t.Context(), &memoryDriver{actionErr: errors.New("no quorum")}, s)
 	if err != nil {
@@ -300,6 +306,7 @@ func TestTroubleWithTheEnvironment(t *testing.T) {
 }
 
 func TestAnInterruptedRunIsCleanedUpAndReadable(t *testing.T) {
+	t.Parallel()
 	cause := errors.New("stopped by the test")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	dir := filepath.Join(t.TempDir(), "run")

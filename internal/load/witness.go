@@ -29,7 +29,7 @@ type WitnessPlan struct {
 	Hits    uint64
 	Timeout time.Duration // of a request, from its intended time
 
-	Fresh   float64       // share of the requests that take a new connection, 0..1
+	Fresh float64 // share of the requests that take a new connection, 0..1
 
 	Requests []Request // used in turn; one with the expectation Deny must be denied
 }
