@@ -10,6 +10,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -217,28 +219,45 @@ func measure(dir, folder string) (judge.Trial, error) {
 	if err != nil {
 		return judge.Trial{}, err
 	}
-	data, err := r.Trial(folder)
-	if err != nil {
-		return judge.Trial{}, err
-	}
-	return judge.Measure(data), nil
+	t, _, err := measureFolder(r, folder)
+	return t, err
 }
 
+// manySamples is from how many on a trial's memory is given back before the next one is
+// read: a trial of a million takes some 200 MB.
+const manySamples = 200_000
+
 // Judge reads a run's folder and judges it: the one way from a record to a verdict,
-// used after a run and for `report DIR` alike.
+// used after a run and for `report DIR` alike. A trial that cannot be read counts as
+// missing, with the reason, and costs the run its verdict but not its other trials.
 func Judge(dir string) (*judge.Run, error) {
 	r, err := record.OpenRun(dir)
 	if err != nil {
 		return nil, err // it names the file
 	}
+	missing := slices.Concat(r.Missing, r.Damage)
 	var trials []judge.Trial
 	for _, folder := range r.Folders {
-		data, err := r.Trial(folder)
+		t, many, err := measureFolder(r, folder)
 		if err != nil {
-			return nil, fmt.Errorf("read trial %s: %w", folder, err)
+			missing = append(missing, fmt.Sprintf("%s (unreadable: %v)", folder, err))
+			continue
 		}
-		trials = append(trials, judge.Measure(data))
+		trials = append(trials, t)
+		if many {
+			runtime.GC()
+		}
 	}
-	run := judge.Judge(r.Run, r.End, r.Missing, trials)
+	run := judge.Judge(r.Run, r.End, missing, trials)
 	return &run, nil
+}
+
+// measureFolder keeps the trial's data in a frame of its own, so that they are garbage
+// when it returns.
+func measureFolder(r *record.RunReader, folder string) (t judge.Trial, many bool, err error) {
+	data, err := r.Trial(folder)
+	if err != nil {
+		return judge.Trial{}, false, err
+	}
+	return judge.Measure(data), len(data.Samples) >= manySamples, nil
 }

@@ -1,12 +1,14 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -332,6 +334,35 @@ func TestAnInterruptedRunIsCleanedUpAndReadable(t *testing.T) {
 	}
 	if tr := r.Cells[0].Trials[0]; tr.Sent == 0 || tr.Valid {
 		t.Errorf("sent %d, valid %v: want what there is, and not valid", tr.Sent, tr.Valid)
+	}
+}
+
+func TestADamagedTrialCostsTheVerdictAndNothingElse(t *testing.T) {
+	t.Parallel()
+	dir, err := runLab(t, t.Context(), &memoryDriver{}, short(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples, err := filepath.Glob(filepath.Join(dir, "trials", "*-naive-1", "samples.csv"))
+	if err != nil || len(samples) != 1 {
+		t.Fatalf("samples of naive: %v, %v", samples, err)
+	}
+	text, err := os.ReadFile(samples[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(samples[0], bytes.Replace(text, []byte(",ok,"), []byte(",ok"), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := mustJudge(t, dir)
+	if r.Verdict != judge.Inconclusive || !r.Partial {
+		t.Errorf("verdict %s, partial %v, want an inconclusive partial run", r.Verdict, r.Partial)
+	}
+	if reasons := strings.Join(r.Reasons, "\n"); !strings.Contains(reasons, "samples.csv") {
+		t.Errorf("reasons do not name the file: %s", reasons)
+	}
+	if !slices.ContainsFunc(r.Cells, func(c judge.Cell) bool { return c.Design == "stack-aware" && len(c.Trials) > 0 }) {
+		t.Error("the other trial is gone as well")
 	}
 }
 
