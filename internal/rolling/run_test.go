@@ -147,7 +147,7 @@ func TestRunSaysWhatItWaitedFor(t *testing.T) {
 	if err := f.run(t.Context(), Goal{Replicas: 2, Revision: "v1"}, Bounds{MaxSurge: 1}); err != nil {
 		t.Fatal(err)
 	}
-	f.idle = make(chan struct{})
+	f.idle = make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	result := make(chan error)
