@@ -361,7 +361,7 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 		{"replaces everything at once", changeStack(func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxSurge: 10, MaxUnavailable: 10} }), "Restart", "instances"},
 		{"starts first where it must stop first", changeStack(func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxSurge: 1} }), "StopFirst", "exist"},
 		{"gives no grace", changeStack(func(s *drivers.Stack) { s.Subject.StopGrace = 0 }), "Drain", ""},
-		{"kills before the grace is over", changeStack(func(s *drivers.Stack) { s.Subject.StopGrace /= 3 }), "StopGrace", "want its grace"},
+		{"kills before the grace is over", changeStack(func(s *drivers.Stack) { s.Subject.StopGrace /= 100 }), "StopGrace", "want its grace"},
 		{"does not tell the balancer", changeStack(func(s *drivers.Stack) { s.Balancer.ToldOfStop = false }), "ToldOfStop", "let go"},
 		{"moves its URL", func() *brokenDriver {
 			return with(func(good drivers.Env, e *brokenEnv) {

@@ -101,7 +101,7 @@ func testDrain(t testing.TB, h Harness) {
 // testStopGrace: whoever ignores the request to stop is killed after its grace, not
 // before and not much later.
 func testStopGrace(t testing.TB, h Harness) {
-	const grace = 300 * time.Millisecond
+	const grace = time.Second
 	b := deploy(t, h, replicas(1), bad(badStubborn, ""), func(s *drivers.Stack) { s.Subject.StopGrace = grace })
 	id := b.instances()[0].ID
 	b.scale(0)
