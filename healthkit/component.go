@@ -1,6 +1,7 @@
 package healthkit
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -11,10 +12,16 @@ import (
 type Options struct {
 	// Optional components never make the process unready, only degraded.
 	Optional bool
-	// DependsOn names components whose trouble explains trouble of this one.
-	// It changes no verdict, only which component is named as the cause. The
-	// names may be registered later.
+	// DependsOn names components whose trouble explains trouble of this one:
+	// which component is named as the cause, what a failure under FailShared
+	// excuses, and that Shutdown stops this one before them. Otherwise it
+	// changes no verdict. The names may be registered later.
 	DependsOn []string
+	// Group makes the component a member of the group registered under that
+	// name (RegisterGroup): the group counts and the member does not. While
+	// there is no such group, the member counts by itself. A member is neither
+	// Optional nor Generational, and its OnFailure is the group's affair.
+	Group string
 	// TTL is how long a report counts. Past it the component is Stale. Zero
 	// means for ever.
 	TTL time.Duration
@@ -35,8 +42,16 @@ func (o Options) check() error {
 	if o.TTL < 0 {
 		return fmt.Errorf("%w: negative TTL %v", ErrOptions, o.TTL)
 	}
-	if o.OnFailure > FailOpen {
+	if o.OnFailure > FailShared {
 		return fmt.Errorf("%w: unknown failure policy %d", ErrOptions, o.OnFailure)
+	}
+	if o.Group != "" {
+		if err := checkName(o.Group); err != nil {
+			return fmt.Errorf("group: %w", err)
+		}
+		if o.Optional || o.Generational || o.OnFailure != FailClosed {
+			return fmt.Errorf("%w: a member of a group is neither optional nor generational and has no failure policy", ErrOptions)
+		}
 	}
 	return o.Hysteresis.check()
 }
@@ -89,11 +104,18 @@ type Component struct {
 	lastErr     string
 	lastErrAt   int64
 	everReady   bool
-	blocking    bool
-	killing     bool
+	required    bool // counted in r.required
+	blocking    bool // counted in r.blocked
+	killing     bool // counted in r.killing
+	outage      bool // counted in r.outages
 	retracted   bool
 	pending     pending
 	genSince    int64
+	genAt       int64      // when the generation was last reported
+	genOld      bool       // longer ago than GenerationPolicy.MaxAge
+	quorum      *quorum    // of a group
+	group       *Component // the group that counts in place of this member
+	stop        func(context.Context) error
 	cancel      func() // ends the check of a pull component
 }
 
@@ -212,6 +234,9 @@ func (c *Component) apply(s State, reason string, ttl time.Duration, custom bool
 func (c *Component) become(s State, reason string, now int64) {
 	c.pending = pending{}
 	if s != c.state {
+		if c.group != nil {
+			c.group.quorum.move(c.state, s)
+		}
 		c.state = s
 		c.since = now
 		c.transitions++
@@ -221,29 +246,76 @@ func (c *Component) become(s State, reason string, now int64) {
 		c.everReady = true
 	}
 	c.recount()
+	if c.group != nil && !c.r.settling {
+		c.group.regroup(now)
+	}
 }
 
 // recount keeps the registry's counters equal to what the components say. The
 // caller holds the lock.
 func (c *Component) recount() {
-	blocking := !c.retracted && blocks(c.opts.Optional, c.opts.OnFailure, c.everReady, c.state)
-	if blocking != c.blocking {
-		c.blocking = blocking
-		if blocking {
-			c.r.blocked++
-		} else {
-			c.r.blocked--
+	r := c.r
+	outage := !c.retracted && c.opts.OnFailure == FailShared && c.everReady && c.state == Failed
+	if count(&c.outage, outage, &r.outages); r.outages > 0 || r.excusing {
+		// What is excused depends on more than one component. This costs time
+		// in the number of components only during an outage of a shared one.
+		r.excusing = r.outages > 0
+		for _, o := range r.components {
+			o.weigh()
+		}
+		return
+	}
+	c.weigh()
+}
+
+// weigh counts this component alone.
+func (c *Component) weigh() {
+	r := c.r
+	required := !c.retracted && !c.opts.Optional && c.group == nil
+	count(&c.required, required, &r.required)
+	count(&c.blocking, required && blocks(false, c.opts.OnFailure, c.everReady, c.state) && c.excuse() == nil, &r.blocked)
+	count(&c.killing, !c.retracted && c.opts.LivenessOverride && (c.state == Failed || c.state == Stale), &r.killing)
+}
+
+// count moves a flag and the counter of those that have it.
+func count(flag *bool, now bool, counter *int) {
+	if *flag == now {
+		return
+	}
+	*flag = now
+	if now {
+		*counter++
+	} else {
+		*counter--
+	}
+}
+
+// excuse returns the shared dependency whose outage excuses the failure of
+// this component, nil when none does.
+func (c *Component) excuse() *Component {
+	if c.r.outages == 0 || c.state != Failed || !c.everReady || c.retracted {
+		return nil
+	}
+	return c.r.outageBelow(c, map[*Component]bool{c: true})
+}
+
+// outageBelow finds the first outage of a shared dependency that is reachable
+// over failed dependencies.
+func (r *Registry) outageBelow(c *Component, seen map[*Component]bool) *Component {
+	for _, name := range c.opts.DependsOn {
+		d := r.byName[name]
+		if d == nil || d.state != Failed || seen[d] {
+			continue
+		}
+		if d.outage {
+			return d
+		}
+		seen[d] = true
+		if found := r.outageBelow(d, seen); found != nil {
+			return found
 		}
 	}
-	killing := !c.retracted && c.opts.LivenessOverride && (c.state == Failed || c.state == Stale)
-	if killing != c.killing {
-		c.killing = killing
-		if killing {
-			c.r.killing++
-		} else {
-			c.r.killing--
-		}
-	}
+	return nil
 }
 
 // blocks is the rule by which one component keeps the process unready.
@@ -251,7 +323,7 @@ func blocks(optional bool, policy FailurePolicy, everReady bool, s State) bool {
 	switch {
 	case optional, s.serves():
 		return false
-	case s == Failed && policy == FailOpen && everReady:
+	case s == Failed && policy != FailClosed && everReady:
 		return false
 	}
 	return true

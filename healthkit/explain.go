@@ -39,7 +39,7 @@ func (s *Snapshot) Causes() []Cause {
 	for _, n := range s.Missing {
 		causes = append(causes, Cause{Component: n, Text: "expected, not registered", Since: s.Created})
 	}
-	if !s.allowEmpty && !slices.ContainsFunc(s.Components, func(c ComponentStatus) bool { return !c.Optional }) {
+	if !s.allowEmpty && !slices.ContainsFunc(s.Components, func(c ComponentStatus) bool { return !c.Optional && c.Group == "" }) {
 		causes = append(causes, Cause{Text: "no required component is registered", Since: s.Created})
 	}
 	if !s.Generations.Met && !s.Generations.Tolerated {
@@ -94,7 +94,7 @@ func (s *Snapshot) roots() []Cause {
 func (s *Snapshot) descend(c ComponentStatus, seen, found map[string]bool) {
 	seen[c.Name] = true
 	leaf := true
-	for _, name := range c.DependsOn {
+	for _, name := range slices.Concat(c.DependsOn, c.Members) {
 		d, ok := s.Component(name)
 		if !ok || d.State.serves() {
 			continue
@@ -133,6 +133,9 @@ func (s *Snapshot) generationText() string {
 			b.WriteString(strconv.FormatUint(c.Generation, 10))
 		} else {
 			b.WriteString("none")
+		}
+		if c.GenerationTooOld {
+			b.WriteString(" (older than " + s.Generations.MaxAge.String() + ")")
 		}
 		sep = " "
 	}
@@ -175,6 +178,9 @@ func (s *Snapshot) degradedText() string {
 		text := c.Name + " " + c.State.String()
 		if c.Reason != "" {
 			text += ": " + c.Reason
+		}
+		if c.ExcusedBy != "" {
+			text += " (excused by " + c.ExcusedBy + ")"
 		}
 		parts = append(parts, oneLine(text))
 	}

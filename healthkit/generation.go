@@ -15,23 +15,40 @@ type GenerationPolicy struct {
 	// components take up a new generation one after the other, the process
 	// stays ready (the generation is pending). Zero makes it unready at once.
 	Grace time.Duration
+	// MaxAge is how long ago each of them may have reported its generation
+	// last. A report of the same generation again confirms it, so the age is
+	// that of the knowledge: a configuration that has not changed for a week is
+	// not old while its source says that it is the newest. A generation that is
+	// too old counts like none, without a grace. Zero means that none is.
+	MaxAge time.Duration
 }
 
 // Generation reports the generation of state that the component serves now.
 // It says nothing about the component's state.
 func (c *Component) Generation(n uint64) {
-	if c.hasGen.Load() && c.gen.Load() == n {
+	r := c.r
+	ages := r.cfg.Generations.MaxAge > 0
+	if !ages && c.hasGen.Load() && c.gen.Load() == n {
 		return
 	}
-	r := c.r
 	now := r.lock()
 	defer r.mu.Unlock()
-	if c.retracted || c.hasGen.Load() && c.gen.Load() == n {
+	if c.retracted {
 		return
 	}
-	c.gen.Store(n)
-	c.hasGen.Store(true)
-	c.genSince = now
+	same := c.hasGen.Load() && c.gen.Load() == n
+	c.genAt = now
+	if same && !c.genOld {
+		if ages {
+			r.gens.judge(r, now)
+		}
+		return
+	}
+	if !same {
+		c.gen.Store(n)
+		c.hasGen.Store(true)
+		c.genSince = now
+	}
 	r.gens.judge(r, now)
 	r.changed(now)
 }
@@ -55,10 +72,11 @@ type generations struct {
 	policy   GenerationPolicy
 	floor    uint64
 	met      bool // the policy holds
-	reported bool // every member has reported a generation
+	reported bool // every member has reported a generation that is not too old
 	everMet  bool
 	badSince int64
 	judged   int64 // time of the last judgement by the clock
+	expires  int64 // when the next generation becomes too old
 }
 
 // ok tells whether generations let the process be ready at time now.
@@ -77,10 +95,18 @@ func (g *generations) deadline() int64 {
 // or the set of components changes, not when a state does.
 func (g *generations) judge(r *Registry, now int64) {
 	t := tally{agree: g.policy.Agree, floor: g.floor}
+	g.expires = never
 	for _, c := range r.components {
-		if c.opts.Generational && !c.opts.Optional {
-			t.add(c.gen.Load(), c.hasGen.Load())
+		if !c.opts.Generational || c.opts.Optional {
+			continue
 		}
+		c.genOld = false
+		if at := c.genAt + int64(g.policy.MaxAge); g.policy.MaxAge > 0 && c.hasGen.Load() {
+			if c.genOld = at <= now; !c.genOld {
+				g.expires = min(g.expires, at)
+			}
+		}
+		t.add(c.gen.Load(), c.hasGen.Load() && !c.genOld)
 	}
 	met := t.met()
 	switch {
@@ -91,9 +117,27 @@ func (g *generations) judge(r *Registry, now int64) {
 		g.badSince = now
 	}
 	g.met, g.reported, g.judged = met, !t.silent, now
+	r.wakeBy(g.next(now))
+}
+
+// next returns when the clock alone changes the judgement.
+func (g *generations) next(now int64) int64 {
 	if at := g.deadline(); at > now {
-		r.wakeBy(at)
+		return min(at, g.expires)
 	}
+	return g.expires
+}
+
+// settle applies the clock and returns whether it changed anything and when to
+// look again.
+func (g *generations) settle(r *Registry, now int64) (changed bool, next int64) {
+	before := g.ok(g.judged)
+	if g.expires <= now {
+		g.judge(r, now)
+		changed = true
+	}
+	g.judged = now
+	return changed || before != g.ok(now), g.next(now)
 }
 
 // tally is the policy itself, fed with one member after the other. The

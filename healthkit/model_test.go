@@ -24,10 +24,13 @@ type modelReport struct {
 }
 
 type modelComponent struct {
-	opts   Options
-	log    []modelReport
-	gen    uint64
-	hasGen bool
+	opts    Options
+	log     []modelReport
+	gen     uint64
+	hasGen  bool
+	genAt   time.Duration
+	atLeast int  // of a group
+	ever    bool // of a group: it has served
 }
 
 type modelToken struct {
@@ -45,6 +48,7 @@ type model struct {
 	agree       bool
 	floor       uint64
 	grace       time.Duration
+	maxAge      time.Duration
 	genEverMet  bool
 	genBadSince time.Duration
 	genMet      bool
@@ -119,7 +123,7 @@ func (m *model) generations() (ok bool) {
 	for _, c := range m.components {
 		if c.opts.Generational && !c.opts.Optional {
 			gens = append(gens, c.gen)
-			silent = silent || !c.hasGen
+			silent = silent || !c.hasGen || m.maxAge > 0 && m.now >= c.genAt+m.maxAge
 		}
 	}
 	met := !silent
@@ -136,29 +140,76 @@ func (m *model) generations() (ok bool) {
 	return met || m.genEverMet && !silent && m.now < m.genBadSince+m.grace
 }
 
-func (m *model) ready() bool {
-	gens := m.generations()
-	if m.phase > PhaseServing || !gens {
+// inGroup returns the group that stands for the component.
+func (m *model) inGroup(c *modelComponent) *modelComponent {
+	if g := m.components[c.opts.Group]; g != nil && g.atLeast > 0 {
+		return g
+	}
+	return nil
+}
+
+// stateOf judges a component or a group. A group has as its state the best one
+// that enough members have reached, if serving is best, then failed, then stale.
+func (m *model) stateOf(name string) (state State, ever bool) {
+	g := m.components[name]
+	if g.atLeast == 0 {
+		return g.judge(m.now)
+	}
+	all := true
+	var ranks []int
+	for _, c := range m.components {
+		if c.opts.Group != name {
+			continue
+		}
+		s, _ := c.judge(m.now)
+		all = all && s == Ready
+		ranks = append(ranks, map[State]int{Ready: 3, Degraded: 3, Failed: 2, Stale: 1}[s])
+	}
+	slices.Sort(ranks)
+	state = Starting
+	if len(ranks) >= g.atLeast {
+		state = []State{Starting, Stale, Failed, Degraded}[ranks[len(ranks)-g.atLeast]]
+	}
+	if state == Degraded && all {
+		state = Ready
+	}
+	g.ever = g.ever || serving(state)
+	return state, g.ever
+}
+
+// sharedDown finds whether a failed shared dependency lies below.
+func (m *model) sharedDown(name string, depth int) bool {
+	if depth > len(m.components) {
 		return false
 	}
-	required := 0
-	for _, c := range m.components {
-		if c.opts.Optional {
+	for _, d := range m.components[name].opts.DependsOn {
+		if m.components[d] == nil {
+			continue
+		}
+		state, ever := m.stateOf(d)
+		if state == Failed && (ever && m.components[d].opts.OnFailure == FailShared || m.sharedDown(d, depth+1)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *model) ready() bool {
+	gens := m.generations()
+	required, good := 0, true
+	for name, c := range m.components {
+		state, ever := m.stateOf(name)
+		if c.opts.Optional || m.inGroup(c) != nil {
 			continue
 		}
 		required++
-		state, ever := c.judge(m.now)
-		open := state == Failed && ever && c.opts.OnFailure == FailOpen
-		if !serving(state) && !open {
-			return false
-		}
+		open := state == Failed && ever && (c.opts.OnFailure != FailClosed || m.sharedDown(name, 0))
+		good = good && (serving(state) || open)
 	}
 	for _, n := range m.expect {
-		if m.components[n] == nil {
-			return false
-		}
+		good = good && m.components[n] != nil
 	}
-	if required == 0 {
+	if m.phase > PhaseServing || !gens || !good || required == 0 {
 		return false
 	}
 	m.started = true
@@ -168,6 +219,15 @@ func (m *model) ready() bool {
 	return true
 }
 
+// sleep lets time pass in the steps in which everything here happens, so that
+// what was true for a moment is seen.
+func (m *model) sleep(d time.Duration) {
+	for end := m.now + d; m.now < end; {
+		m.now += time.Millisecond
+		m.ready()
+	}
+}
+
 func (m *model) live() bool {
 	for _, t := range m.tokens {
 		if !t.idle && m.now >= t.last+t.limit {
@@ -175,7 +235,7 @@ func (m *model) live() bool {
 		}
 	}
 	for _, c := range m.components {
-		if s, _ := c.judge(m.now); c.opts.LivenessOverride && (s == Failed || s == Stale) {
+		if s, _ := c.judge(m.now); c.atLeast == 0 && c.opts.LivenessOverride && (s == Failed || s == Stale) {
 			return false
 		}
 	}
@@ -194,6 +254,10 @@ var modelOptions = []Options{
 	{Generational: true, TTL: 70 * time.Millisecond, LivenessOverride: true},
 	{LivenessOverride: true, Optional: true, Generational: true},
 	{DependsOn: []string{"a", "b", "c", "d"}},
+	{OnFailure: FailShared},
+	{OnFailure: FailShared, TTL: 60 * time.Millisecond, DependsOn: []string{"a"}},
+	{Group: "d"},
+	{Group: "d", TTL: 45 * time.Millisecond, Hysteresis: Hysteresis{FailCount: 2, RecoverFor: 10 * time.Millisecond}},
 }
 
 // play reads ops as pairs of bytes and compares the registry with the model
@@ -213,6 +277,9 @@ func play(t *testing.T, ops []byte) {
 		}
 		if ops[0]&4 != 0 {
 			cfg.Generations.Grace, m.grace = 35*time.Millisecond, 35*time.Millisecond
+		}
+		if ops[0]&8 != 0 {
+			cfg.Generations.MaxAge, m.maxAge = 55*time.Millisecond, 55*time.Millisecond
 		}
 		r := New(cfg)
 		defer func() {
@@ -249,6 +316,15 @@ func apply(t *testing.T, m *model, r *Registry, handles map[string]*Component, t
 	}
 	switch op {
 	case 0, 1:
+		if name == "d" && arg >= 96 {
+			return applyGroup(t, m, r, arg)
+		}
+		if mc != nil && mc.atLeast > 0 {
+			if _, err := r.Register(name, Options{}); !errors.Is(err, ErrDuplicate) {
+				t.Fatalf("register under the name of a group: got %v", err)
+			}
+			return "nothing"
+		}
 		opts := modelOptions[arg/4%len(modelOptions)]
 		c, err := r.Register(name, opts)
 		if (err != nil) != (h != nil) || err != nil && !errors.Is(err, ErrDuplicate) {
@@ -293,12 +369,12 @@ func apply(t *testing.T, m *model, r *Registry, handles map[string]*Component, t
 	case 10, 11:
 		d := time.Duration(arg%32) * time.Millisecond
 		time.Sleep(d)
-		m.now += d
+		m.sleep(d)
 		return "sleep " + d.String()
 	case 12, 13:
 		if h != nil {
 			h.Generation(uint64(arg / 4 % 4))
-			mc.gen, mc.hasGen = uint64(arg/4%4), true
+			mc.gen, mc.hasGen, mc.genAt = uint64(arg/4%4), true, m.now
 			return name + " serves a generation"
 		}
 	case 14:
@@ -307,6 +383,27 @@ func apply(t *testing.T, m *model, r *Registry, handles map[string]*Component, t
 		return applyPhase(t, m, r, arg)
 	}
 	return "nothing"
+}
+
+// applyGroup registers d as a group or retracts it.
+func applyGroup(t *testing.T, m *model, r *Registry, arg int) string {
+	if g := m.components["d"]; g != nil {
+		if g.atLeast > 0 && arg >= 200 {
+			(&Group{r.byName["d"]}).Retract()
+			delete(m.components, "d")
+			return "retract group d"
+		}
+		if _, err := r.RegisterGroup("d", GroupOptions{AtLeast: 1}); !errors.Is(err, ErrDuplicate) {
+			t.Fatalf("group of a taken name: got %v", err)
+		}
+		return "nothing"
+	}
+	opts := GroupOptions{AtLeast: 1 + arg/4%2, OnFailure: FailurePolicy(arg / 8 % 3), Optional: arg%3 == 0}
+	if _, err := r.RegisterGroup("d", opts); err != nil {
+		t.Fatal(err)
+	}
+	m.components["d"] = &modelComponent{opts: Options{OnFailure: opts.OnFailure, Optional: opts.Optional}, atLeast: opts.AtLeast}
+	return fmt.Sprintf("register group d of %d", opts.AtLeast)
 }
 
 func applyToken(t *testing.T, m *model, r *Registry, tokens map[string]*Progress, arg int, name string) string {
@@ -405,7 +502,7 @@ func compare(t *testing.T, m *model, r *Registry, when string, last uint64) uint
 			t.Errorf("%s: %s is not in the model", when, c.Name)
 			continue
 		}
-		if want, ever := mc.judge(m.now); c.State != want || c.EverReady != ever {
+		if want, ever := m.stateOf(c.Name); c.State != want || c.EverReady != ever {
 			t.Errorf("%s: %s is %s (ever ready %v), want %s (%v) at %v; options %+v, log %v", when, c.Name, c.State, c.EverReady, want, ever, m.now, mc.opts, mc.log)
 		}
 	}
@@ -423,6 +520,9 @@ func compare(t *testing.T, m *model, r *Registry, when string, last uint64) uint
 func FuzzModel(f *testing.F) {
 	f.Add([]byte{0, 0, 8, 3, 0, 11, 31, 11, 31})
 	f.Add([]byte{7, 0, 28, 0, 29, 12, 4, 12, 5, 3, 0, 3, 1, 12, 8, 10, 31, 10, 31})
+	f.Add([]byte{8, 0, 28, 12, 4, 3, 0, 10, 31, 12, 4, 10, 31, 10, 31})
+	f.Add([]byte{0, 1, 103, 0, 52, 0, 53, 3, 0, 3, 1, 7, 0, 7, 1, 1, 203, 3, 1})
+	f.Add([]byte{0, 0, 44, 0, 41, 3, 0, 3, 1, 7, 0, 7, 1, 3, 0, 2, 0})
 	f.Add([]byte{0, 0, 0, 3, 0, 15, 216, 15, 217, 15, 218})
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		if len(ops) > 400 {

@@ -79,11 +79,15 @@ type Registry struct {
 	byName     map[string]*Component
 	tokens     []*Progress // sorted by name
 	expect     map[string]bool
-	missing    int // expected and not registered
-	required   int // components that are not optional
-	blocked    int // components that keep the process unready
-	killing    int // components that fail liveness
-	stuck      int // tokens that fail liveness
+	missing    int  // expected and not registered
+	required   int  // components that are not optional, groups in place of their members
+	blocked    int  // components that keep the process unready
+	killing    int  // components that fail liveness
+	stuck      int  // tokens that fail liveness
+	groups     int  // groups among the components
+	settling   bool // groups are judged after all that the clock has changed, not in between
+	outages    int  // failed components that are FailShared
+	excusing   bool // outages was positive when the components were last counted
 
 	gens generations
 
@@ -190,6 +194,10 @@ func (r *Registry) InFlight() int { return int(r.inflight.Load()) }
 // required component that is added late makes the process unready until it
 // reports. Errors wrap ErrName, ErrDuplicate, ErrOptions or ErrClosed.
 func (r *Registry) Register(name string, opts Options) (*Component, error) {
+	return r.register(name, opts, nil)
+}
+
+func (r *Registry) register(name string, opts Options, q *quorum) (*Component, error) {
 	if err := checkName(name); err != nil {
 		return nil, fmt.Errorf("register component: %w", err)
 	}
@@ -197,7 +205,7 @@ func (r *Registry) Register(name string, opts Options) (*Component, error) {
 		return nil, fmt.Errorf("register component %q: %w", name, err)
 	}
 	opts.DependsOn = slices.Clone(opts.DependsOn)
-	c := &Component{r: r, name: name, opts: opts}
+	c := &Component{r: r, name: name, opts: opts, quorum: q}
 	c.rec.Store(&unreported)
 	c.expires.Store(never)
 	now := r.lock()
@@ -223,9 +231,7 @@ func (r *Registry) add(c *Component, now int64) error {
 	if r.expect[c.name] {
 		r.missing--
 	}
-	if !c.opts.Optional {
-		r.required++
-	}
+	r.enlist(c, now)
 	c.recount()
 	r.gens.judge(r, now)
 	r.changed(now)
@@ -237,15 +243,13 @@ func (r *Registry) remove(c *Component, now int64) {
 	c.retracted = true
 	c.rec.Store(&withdrawn)
 	c.expires.Store(never)
-	c.recount()
 	delete(r.byName, c.name)
+	c.recount()
+	r.discharge(c, now)
 	i := slices.Index(r.components, c)
 	r.components = slices.Delete(r.components, i, i+1)
 	if r.expect[c.name] {
 		r.missing++
-	}
-	if !c.opts.Optional {
-		r.required--
 	}
 	r.gens.judge(r, now)
 	r.changed(now)
@@ -356,28 +360,32 @@ func (r *Registry) catchUp() {
 func (r *Registry) settle(now int64) {
 	next := int64(never)
 	dirty := false
+	r.settling = true
 	for _, c := range r.components {
 		moved, at := c.settle(now)
 		dirty = dirty || moved
 		next = min(next, at)
+	}
+	r.settling = false
+	if dirty && r.groups > 0 {
+		for _, c := range r.components {
+			if c.quorum != nil {
+				c.regroup(now)
+			}
+		}
 	}
 	for _, t := range r.tokens {
 		moved, at := t.settle(now)
 		dirty = dirty || moved
 		next = min(next, at)
 	}
-	before := r.gens.ok(r.gens.judged)
-	r.gens.judged = now
-	if before != r.gens.ok(now) {
-		dirty = true
-	}
-	if at := r.gens.deadline(); at > now {
-		next = min(next, at)
-	}
-	r.wake.Store(next)
-	if dirty {
+	moved, at := r.gens.settle(r, now)
+	if dirty || moved {
 		r.changed(now)
 	}
+	// Last: a reader that sees the new deadline asks no further, so the verdict
+	// must be there before it.
+	r.wake.Store(min(next, at))
 	r.arm()
 }
 

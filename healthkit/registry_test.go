@@ -3,7 +3,9 @@ package healthkit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -382,4 +384,37 @@ func TestWatchGivesTheLastValue(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Two probes and the timer come at the same moment. The verdict must have
+// changed before the deadline that sends a probe to the lock is taken away.
+func TestProbesBesideTheTimer(t *testing.T) {
+	r := New(Config{})
+	defer closeRegistry(t, r)
+	for i := range 100 {
+		mustRegister(t, r, fmt.Sprintf("bystander-%d", i), Options{}).Ready()
+	}
+	c := mustRegister(t, r, "sync", Options{})
+	for range 10000 {
+		c.ReadyFor(20 * time.Microsecond)
+		expires := c.expires.Load()
+		var probes sync.WaitGroup
+		for range 2 {
+			probes.Go(func() {
+				for {
+					past := r.now() >= expires
+					if ready := r.Ready(); past && ready {
+						t.Error("ready after the report has expired")
+					}
+					if past {
+						return
+					}
+				}
+			})
+		}
+		probes.Wait()
+		if t.Failed() {
+			return
+		}
+	}
 }

@@ -80,8 +80,14 @@ func (c ComponentStatus) appendLine(b []byte, excluded bool) []byte {
 	if c.Optional {
 		line += ", optional"
 	}
-	if c.OnFailure == FailOpen {
-		line += ", fail-open"
+	if c.OnFailure != FailClosed {
+		line += ", " + c.OnFailure.String()
+	}
+	if c.Group != "" {
+		line += ", of " + c.Group
+	}
+	if c.ExcusedBy != "" {
+		line += ", excused by " + c.ExcusedBy
 	}
 	if c.Pending != "" {
 		line += ", pending " + c.Pending

@@ -62,19 +62,32 @@ type ComponentStatus struct {
 	Generation      uint64    `json:"generation,omitempty"`
 	HasGeneration   bool      `json:"has_generation,omitempty"`
 	GenerationSince time.Time `json:"generation_since,omitzero"`
+	// GenerationTooOld is set when it was last reported longer ago than
+	// GenerationPolicy.MaxAge.
+	GenerationTooOld bool `json:"generation_too_old,omitempty"`
+	// Group is the registered group that counts in place of this component.
+	Group string `json:"group,omitempty"`
+	// AtLeast is positive for a group: how many of Members (sorted) must serve.
+	AtLeast int      `json:"at_least,omitempty"`
+	Members []string `json:"members,omitempty"`
+	// ExcusedBy names the failed dependency with FailShared because of which
+	// the failure of this component does not count.
+	ExcusedBy string `json:"excused_by,omitempty"`
 	// FailsLiveness is set when this component makes the process not live.
 	FailsLiveness bool `json:"fails_liveness,omitempty"`
 }
 
 // Blocking tells whether this component keeps the process unready.
 func (c ComponentStatus) Blocking() bool {
-	return blocks(c.Optional, c.OnFailure, c.EverReady, c.State)
+	return c.Group == "" && c.ExcusedBy == "" && blocks(c.Optional, c.OnFailure, c.EverReady, c.State)
 }
 
 // GenerationStatus is how the generational components stand to the policy.
 type GenerationStatus struct {
 	Agree   bool   `json:"agree"`
 	AtLeast uint64 `json:"at_least"`
+	// MaxAge is zero when a generation does not become too old.
+	MaxAge time.Duration `json:"max_age_ns,omitempty"`
 	// Met tells whether the policy holds; Tolerated, that it does not but was
 	// met before and the grace has not run out.
 	Met       bool `json:"met"`
@@ -121,7 +134,8 @@ func (s *Snapshot) Component(name string) (ComponentStatus, bool) {
 // ReadyWithout judges readiness as if the named components were not there. It
 // returns the names that no component has, in the order given. What remains
 // must still hold at least one required component, unless the registry allows
-// an empty set.
+// an empty set. A group is judged by the members that remain; without the
+// group its members do not count either.
 func (s *Snapshot) ReadyWithout(names ...string) (ready bool, unknown []string) {
 	for _, n := range names {
 		if _, ok := s.Component(n); !ok && !slices.Contains(s.Missing, n) && !slices.Contains(unknown, n) {
@@ -137,15 +151,18 @@ func (s *Snapshot) ReadyWithout(names ...string) (ready bool, unknown []string) 
 		if slices.Contains(names, c.Name) {
 			continue
 		}
+		if c.AtLeast > 0 {
+			c.State = s.groupStateWithout(c, names)
+		}
 		if c.Blocking() {
 			return false, unknown
 		}
-		if c.Optional {
+		if c.Optional || c.Group != "" {
 			continue
 		}
 		required++
 		if c.Generational {
-			t.add(c.Generation, c.HasGeneration)
+			t.add(c.Generation, c.HasGeneration && !c.GenerationTooOld)
 		}
 	}
 	for _, n := range s.Missing {
@@ -192,6 +209,7 @@ func (r *Registry) build() *Snapshot {
 		Generations: GenerationStatus{
 			Agree:     r.gens.policy.Agree,
 			AtLeast:   r.gens.floor,
+			MaxAge:    r.gens.policy.MaxAge,
 			Met:       r.gens.met,
 			Tolerated: !r.gens.met && r.gens.ok(r.gens.judged),
 		},
@@ -239,6 +257,17 @@ func (c *Component) status() ComponentStatus {
 		Generation:    c.gen.Load(),
 		HasGeneration: c.hasGen.Load(),
 		FailsLiveness: c.killing,
+
+		GenerationTooOld: c.genOld,
+	}
+	if c.group != nil {
+		s.Group = c.group.name
+	}
+	if c.quorum != nil {
+		c.describeGroup(&s)
+	}
+	if e := c.excuse(); e != nil {
+		s.ExcusedBy = e.name
 	}
 	if c.lastErr != "" {
 		s.LastError, s.LastErrorAt = c.lastErr, c.r.at(c.lastErrAt)

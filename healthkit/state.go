@@ -15,7 +15,8 @@ const (
 	Ready
 	// Degraded can serve, with less than it should have. Counts as ready.
 	Degraded
-	// Failed cannot serve. Not ready, unless its policy is FailOpen.
+	// Failed cannot serve. Not ready, unless its policy is FailOpen or
+	// FailShared.
 	Failed
 	// Stale last reported longer ago than its time to live. Never ready. It is
 	// set by the registry and cannot be reported.
@@ -100,18 +101,27 @@ const (
 	// FailClosed makes the process unready. The default.
 	FailClosed FailurePolicy = iota
 	// FailOpen keeps the process ready (degraded) when the component fails
-	// after it was ready once. Meant for a dependency that every instance
-	// shares: its outage must not evict the whole fleet. A component that was
-	// never ready, and a stale one, block as ever.
+	// after it was ready once. A component that was never ready, and a stale
+	// one, block as ever.
 	FailOpen
+	// FailShared is FailOpen for a dependency that every instance of the
+	// service shares, such as its database: when it fails, evicting every
+	// instance repairs nothing and turns errors into refused connections. So
+	// its failure also excuses that of each component that depends on it
+	// (Options.DependsOn, over any number of steps) and was ready once: they
+	// degrade the process and do not make it unready. The price: a component
+	// that fails for a reason of its own during the outage is excused too.
+	FailShared
 )
 
-// String returns "fail-closed" or "fail-open".
+var policyNames = [...]string{"fail-closed", "fail-open", "fail-shared"}
+
+// String returns "fail-closed", "fail-open" or "fail-shared".
 func (p FailurePolicy) String() string {
-	if p == FailOpen {
-		return "fail-open"
+	if int(p) < len(policyNames) {
+		return policyNames[p]
 	}
-	return "fail-closed"
+	return fmt.Sprintf("policy(%d)", uint8(p))
 }
 
 // MarshalText writes the name of the policy.
