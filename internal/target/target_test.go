@@ -1,0 +1,158 @@
+package target
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/load"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/scenarios"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
+)
+
+func TestEveryScenarioAndDesignMakesAStackThatDriversAccept(t *testing.T) {
+	all, err := scenarios.Catalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		for _, name := range []string{"none", "naive", "pull", "stack-aware", "fail-open"} {
+			d, ok := scenarios.BuiltinDesign(name)
+			if !ok {
+				t.Fatalf("no builtin design %s", name)
+			}
+			got, err := Build(s, d)
+			if err != nil {
+				t.Errorf("%s %s: %v", s.Name, name, err)
+				continue
+			}
+			got.Stack.RunID, got.Stack.Name = "run", "stack"
+			if err := got.Stack.Validate(); err != nil {
+				t.Errorf("%s %s: %v", s.Name, name, err)
+			}
+			plan := load.Plan{URL: "http://127.0.0.1:1", Base: time.Now(), Rate: s.Load.Rate, Hits: s.Planned(), Timeout: s.Load.Timeout, Deny: s.Load.Deny, Streams: got.Streams}
+			if err := plan.Validate(); err != nil {
+				t.Errorf("%s %s: %v", s.Name, name, err)
+			}
+		}
+	}
+}
+
+func quickstart(t *testing.T) *scenarios.Scenario {
+	t.Helper()
+	s, err := scenarios.Load("quickstart", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func build(t *testing.T, s *scenarios.Scenario, design string) Target {
+	t.Helper()
+	d, ok := scenarios.BuiltinDesign(design)
+	if !ok {
+		t.Fatalf("no builtin design %s", design)
+	}
+	got, err := Build(s, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestADesignReachesTheCommandLine(t *testing.T) {
+	s := quickstart(t)
+	for _, tc := range []struct {
+		design   string
+		want     []string
+		failOpen bool
+	}{
+		{"naive", []string{"--health", "naive"}, false},
+		{"stack-aware", []string{"--lame-duck", "1s"}, false},
+		{"stack-aware", []string{"--close-for", "400ms"}, false},
+		{"fail-open", []string{"--health", "naive"}, true},
+	} {
+		args := build(t, s, tc.design).Stack.Subject.Args
+		i := slices.Index(args, tc.want[0])
+		if i < 0 || i+1 >= len(args) || args[i+1] != tc.want[1] {
+			t.Errorf("%s: arguments %v lack %v", tc.design, args, tc.want)
+		}
+		if got := slices.Contains(args, "--fail-open"); got != tc.failOpen {
+			t.Errorf("%s: --fail-open is %v, want %v", tc.design, got, tc.failOpen)
+		}
+	}
+}
+
+func TestEveryTrialHasTokensOfItsOwn(t *testing.T) {
+	s := quickstart(t)
+	a, b := build(t, s, "naive"), build(t, s, "naive")
+	if a.Truth.Header["Authorization"] == b.Truth.Header["Authorization"] {
+		t.Error("two trials share a token")
+	}
+}
+
+func TestRequestsThatMustBeDeniedAreOfBothKinds(t *testing.T) {
+	s := quickstart(t)
+	got := build(t, s, "naive")
+	for _, stream := range got.Streams {
+		for _, r := range stream.Requests {
+			if r.Expect != record.Serve || r.WantBody == "" || r.AnyBody {
+				t.Fatalf("%s: a request that must be served is not checked for its body: %+v", stream.Name, r)
+			}
+		}
+		forbidden, revoked := 0, 0
+		for _, r := range stream.Denials {
+			switch {
+			case r.Expect != record.Deny:
+				t.Fatalf("%s: a denial expects %s", stream.Name, r.Expect)
+			case strings.HasPrefix(r.Path, "/forbidden/"):
+				forbidden++
+			default:
+				revoked++
+			}
+		}
+		if forbidden == 0 || revoked == 0 {
+			t.Errorf("%s: %d denials by policy and %d by revoked session, want some of each", stream.Name, forbidden, revoked)
+		}
+	}
+}
+
+func TestTheLoadUsesSessionsFromTheWholeRange(t *testing.T) {
+	seed := make([]byte, 32)
+	c, err := mintCredentials(seed, 30_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer, err := credential.NewIssuer(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := credential.NewVerifier(issuer.Keys(), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := verifier.Session(c.active[len(c.active)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The last session in use lies in the last step of the range.
+	var tail []string
+	for n := 30_000 - 3*30_000/tokensAtMost; n < 30_000; n++ {
+		tail = append(tail, credential.SessionID(n))
+	}
+	if !slices.Contains(tail, last) {
+		t.Errorf("the last session in use is %s: sessions that are synced last are never asked for", last)
+	}
+}
+
+func TestSharesAddUpToOne(t *testing.T) {
+	sum := 0.0
+	for _, s := range RecordStreams(build(t, quickstart(t), "naive").Streams) {
+		sum += s.Share
+	}
+	if sum < 0.999999 || sum > 1.000001 {
+		t.Errorf("shares add up to %v", sum)
+	}
+}
