@@ -171,15 +171,15 @@ type checkError struct {
 func (e *checkError) Error() string        { return e.text }
 func (e *checkError) Is(target error) bool { return e.degraded && target == ErrDegraded }
 
-// guarded runs the check and turns a panic into an error.
-func guarded(ctx context.Context, check CheckFunc) (err error) {
+// guarded runs a function of the service and turns a panic into an error.
+func guarded(ctx context.Context, do func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// fmt guards against a String method that panics in turn.
-			err = &checkError{text: fmt.Sprintf("check panicked: %v", p)}
+			err = &checkError{text: fmt.Sprintf("panic: %v", p)}
 		}
 	}()
-	if e := check(ctx); e != nil {
+	if e := do(ctx); e != nil {
 		return &checkError{text: e.Error(), degraded: errors.Is(e, ErrDegraded)}
 	}
 	return nil

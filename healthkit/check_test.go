@@ -29,9 +29,9 @@ func TestCheckResults(t *testing.T) {
 		{"nil is ready", func(context.Context) error { return nil }, Ready, ""},
 		{"error is failed", func(context.Context) error { return errors.New("no route") }, Failed, "no route"},
 		{"wrapped degraded", func(context.Context) error { return fmt.Errorf("one of two: %w", ErrDegraded) }, Degraded, "one of two: degraded"},
-		{"panic", func(context.Context) error { panic("boom") }, Failed, "check panicked: boom"},
-		{"nil dereference", func(context.Context) error { var r *Registry; r.Ready(); return nil }, Failed, "check panicked"},
-		{"panic in the error's text", func(context.Context) error { return textPanics{} }, Failed, "check panicked: no text"},
+		{"panic", func(context.Context) error { panic("boom") }, Failed, "panic: boom"},
+		{"nil dereference", func(context.Context) error { var r *Registry; r.Ready(); return nil }, Failed, "panic: "},
+		{"panic in the error's text", func(context.Context) error { return textPanics{} }, Failed, "panic: no text"},
 		{"ends its goroutine", func(context.Context) error { runtime.Goexit(); return nil }, Failed, "check ended its goroutine"},
 		{"obeys the timeout", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, Failed, ""},
 	}

@@ -187,7 +187,7 @@ func (r *Registry) Version() uint64 {
 	return r.version
 }
 
-// InFlight returns the number of requests inside Middleware.
+// InFlight returns the number of requests inside Middleware and of holds (Hold).
 func (r *Registry) InFlight() int { return int(r.inflight.Load()) }
 
 // Register adds a component in state Starting. It can be called at any time: a

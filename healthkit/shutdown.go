@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -22,8 +26,16 @@ type ShutdownPlan struct {
 	// Finish is the part of the budget kept for requests in flight: LameDuck
 	// and CloseWait are cut short, and the report says so, rather than use it.
 	Finish time.Duration
-	// Servers take requests. They are shut down together.
+	// Stop is the part of the budget kept for the stop hooks of components
+	// (Component.OnStop): requests in flight are aborted rather than use it.
+	Stop time.Duration
+	// StopEach is how long one stop hook may take before what it depends on is
+	// stopped all the same. Zero leaves it all that is left of the budget.
+	StopEach time.Duration
+	// Servers take requests, and so do Others, of another kind. They are shut
+	// down together.
 	Servers []*http.Server
+	Others  []Server
 	// Health serves the probes. It closes last.
 	Health *http.Server
 	// HealthLinger is how long Health stays after the process has stopped, so
@@ -33,13 +45,28 @@ type ShutdownPlan struct {
 
 // ShutdownReport says what a Shutdown did.
 type ShutdownReport struct {
-	// LameDuck, CloseWait and Finish are how long the steps took.
-	LameDuck, CloseWait, Finish time.Duration
+	// LameDuck, CloseWait, Finish and Stop are how long the steps took.
+	LameDuck, CloseWait, Finish, Stop time.Duration
 	// CutShort tells whether LameDuck, CloseWait or HealthLinger was shortened.
 	CutShort bool
-	// Aborted is the number of requests inside Middleware that were in flight
-	// when the budget ran out.
+	// Aborted is the number of requests inside Middleware or Hold that were in
+	// flight when the budget ran out.
 	Aborted int
+	// Overran names the components whose stop hook had not done its work when
+	// its time was over, NotStopped those whose hook was not even begun. Sorted.
+	Overran, NotStopped []string
+}
+
+// Server takes requests from a listener until it is shut down. *http.Server is
+// one; healthkit/grpcserve makes one of a *grpc.Server.
+type Server interface {
+	// Serve accepts connections until Shutdown, and then returns nil or
+	// http.ErrServerClosed at once.
+	Serve(net.Listener) error
+	// Shutdown stops accepting, lets requests in flight finish and returns.
+	// When ctx ends first it returns an error; what is in flight is then cut
+	// by Shutdown itself or, if the server has one, by a Close method.
+	Shutdown(ctx context.Context) error
 }
 
 // Shutdown ends the process in order, within the time that ctx leaves: lame
@@ -58,10 +85,9 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 	if err := r.LameDuck(plan.Reason); err != nil && r.Phase() != PhaseDraining {
 		return report, fmt.Errorf("shutdown: %w", err)
 	}
-	waits, cancel := ctx, context.CancelFunc(func() {})
-	if deadline, ok := ctx.Deadline(); ok {
-		waits, cancel = context.WithDeadline(ctx, deadline.Add(-plan.Finish))
-	}
+	requests, cancel := before(ctx, plan.Stop)
+	defer cancel()
+	waits, cancel := before(requests, plan.Finish)
 	defer cancel()
 
 	spent := time.Since(r.Snapshot().PhaseSince)
@@ -80,12 +106,21 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 	report.CloseWait = time.Since(begun)
 
 	begun = time.Now()
-	errs := shutdownServers(ctx, plan.Servers)
-	if err := r.waitInFlight(ctx); err != nil {
+	servers := slices.Clone(plan.Others)
+	for _, s := range plan.Servers {
+		servers = append(servers, s)
+	}
+	errs := shutdownServers(requests, servers)
+	if err := r.waitInFlight(requests); err != nil {
 		report.Aborted = r.InFlight()
 		errs = append(errs, fmt.Errorf("%d requests in flight were aborted: %w", report.Aborted, err))
 	}
 	report.Finish = time.Since(begun)
+
+	begun = time.Now()
+	overran, notStopped, failed := r.stopComponents(ctx, plan.StopEach)
+	report.Stop, report.Overran, report.NotStopped = time.Since(begun), overran, notStopped
+	errs = append(errs, failed...)
 	if err := r.MarkStopped(); err != nil {
 		errs = append(errs, err)
 	}
@@ -96,7 +131,7 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 		errs = append(errs, err)
 	}
 	if plan.Health != nil {
-		errs = append(errs, shutdownServers(ctx, []*http.Server{plan.Health})...)
+		errs = append(errs, shutdownServers(ctx, []Server{plan.Health})...)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return report, fmt.Errorf("shutdown: %w", err)
@@ -104,15 +139,27 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 	return report, nil
 }
 
+// before returns a context that ends earlier by what is kept for later. One
+// without a deadline has nothing to keep from.
+func before(ctx context.Context, kept time.Duration) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(ctx, deadline.Add(-kept))
+	}
+	return context.WithCancel(ctx)
+}
+
 // shutdownServers shuts the servers down together and closes hard those that
 // are not done when ctx ends.
-func shutdownServers(ctx context.Context, servers []*http.Server) []error {
+func shutdownServers(ctx context.Context, servers []Server) []error {
 	results := make(chan error, len(servers))
 	for _, s := range servers {
 		go func() {
 			err := s.Shutdown(ctx)
 			if err != nil {
-				err = errors.Join(fmt.Errorf("shut down server %s: %w", s.Addr, err), s.Close())
+				err = fmt.Errorf("shut down %s: %w", serverName(s), err)
+				if c, ok := s.(io.Closer); ok {
+					err = errors.Join(err, c.Close())
+				}
 			}
 			results <- err
 		}()
@@ -124,6 +171,13 @@ func shutdownServers(ctx context.Context, servers []*http.Server) []error {
 		}
 	}
 	return errs
+}
+
+func serverName(s Server) string {
+	if h, ok := s.(*http.Server); ok {
+		return "server " + h.Addr
+	}
+	return fmt.Sprintf("%T", s)
 }
 
 // pause waits and tells whether it could wait to the end.
@@ -146,15 +200,30 @@ func pause(ctx context.Context, d time.Duration) bool {
 // takes requests, outermost; do not wrap the probes. An answer to a request
 // that came before the drain carries the header only once the server itself is
 // shutting down.
-func (r *Registry) Middleware(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		r.inflight.Add(1)
-		defer r.left()
-		if r.Phase() >= PhaseDraining {
-			w.Header().Set("Connection", "close")
-		}
-		next.ServeHTTP(w, req)
-	})
+func (r *Registry) Middleware(next http.Handler) http.Handler { return &counted{r, next} }
+
+// counted is a type of its own so that Run sees what is wrapped already.
+type counted struct {
+	r    *Registry
+	next http.Handler
+}
+
+func (c *counted) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	c.r.inflight.Add(1)
+	defer c.r.left()
+	if c.r.Phase() >= PhaseDraining {
+		w.Header().Set("Connection", "close")
+	}
+	c.next.ServeHTTP(w, req)
+}
+
+// Hold counts one piece of work as in flight until release is called, for work
+// that does not come through Middleware: a job from a queue, a call of another
+// protocol. Shutdown waits for it as for a request. Releasing twice is
+// releasing once.
+func (r *Registry) Hold() (release func()) {
+	r.inflight.Add(1)
+	return sync.OnceFunc(r.left)
 }
 
 // left counts a request out and tells a Shutdown that waits for the last one.
@@ -167,7 +236,7 @@ func (r *Registry) left() {
 	}
 }
 
-// waitInFlight waits until no request is inside Middleware.
+// waitInFlight waits until no request is inside Middleware or Hold.
 func (r *Registry) waitInFlight(ctx context.Context) error {
 	for r.inflight.Load() > 0 {
 		select {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -180,6 +181,7 @@ func TestShutdownBudget(t *testing.T) {
 		{name: "time as a lame duck counts", budget: 10 * time.Second, before: 1500 * time.Millisecond, plan: ShutdownPlan{LameDuck: 2 * time.Second}, lame: 500 * time.Millisecond, total: 500 * time.Millisecond},
 		{name: "the health server lingers", budget: 10 * time.Second, plan: ShutdownPlan{LameDuck: time.Second, Health: &http.Server{}, HealthLinger: 3 * time.Second}, lame: time.Second, total: 4 * time.Second},
 		{name: "lame duck is cut to keep the finish", budget: 10 * time.Second, plan: ShutdownPlan{LameDuck: 20 * time.Second, CloseWait: time.Second, Finish: 4 * time.Second}, lame: 6 * time.Second, total: 6 * time.Second, cutShort: true},
+		{name: "stop is kept too", budget: 10 * time.Second, plan: ShutdownPlan{LameDuck: 20 * time.Second, Finish: 4 * time.Second, Stop: time.Second}, lame: 5 * time.Second, total: 5 * time.Second, cutShort: true},
 		{name: "nothing but finish", budget: time.Second, plan: ShutdownPlan{LameDuck: time.Second, CloseWait: time.Second, Finish: 4 * time.Second}, cutShort: true},
 	}
 	for _, tt := range tests {
@@ -207,7 +209,7 @@ func TestShutdownBudget(t *testing.T) {
 					t.Errorf("took %v, want %v", took, tt.total)
 				}
 				want := ShutdownReport{LameDuck: tt.lame, CloseWait: tt.closing, CutShort: tt.cutShort}
-				if got != want {
+				if !reflect.DeepEqual(got, want) {
 					t.Errorf("got %+v, want %+v", got, want)
 				}
 				if _, err := r.Shutdown(ctx, tt.plan); !errors.Is(err, ErrPhase) {
