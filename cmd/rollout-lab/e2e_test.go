@@ -267,7 +267,7 @@ func startRun(t *testing.T, bin, dir string) (*exec.Cmd, string) {
 	}
 	var seen bytes.Buffer
 	buf := make([]byte, 4096)
-	for !strings.Contains(seen.String(), "  action") {
+	for !strings.Contains(seen.String(), "  window") {
 		n, err := stderr.Read(buf)
 		seen.Write(buf[:n])
 		if err != nil {

@@ -36,7 +36,7 @@ func OpenRun(dir string) (*RunReader, error) {
 	r := &RunReader{Dir: dir}
 	files := os.DirFS(dir)
 	if err := readJSON(files, runFile, &r.Run); err != nil {
-		return nil, fmt.Errorf("open run: %w", err)
+		return nil, fmt.Errorf("open run %s: %w", dir, err)
 	}
 	if r.Run.Schema != RunSchema {
 		return nil, fmt.Errorf("open run: %s has the schema %q, this program reads %q", filepath.Join(dir, runFile), r.Run.Schema, RunSchema)
@@ -51,7 +51,7 @@ func OpenRun(dir string) (*RunReader, error) {
 
 	begun, err := r.begun()
 	if err != nil {
-		return nil, fmt.Errorf("open run: %w", err)
+		return nil, fmt.Errorf("open run %s: %w", dir, err)
 	}
 	planned := make(map[string]bool)
 	for _, folder := range r.Run.Trials {
