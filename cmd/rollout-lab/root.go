@@ -194,6 +194,7 @@ Exit codes: 0 pass, 1 a gate failed, 2 inconclusive or invalid evidence,
 	root.AddCommand(
 		runCommand(std), listCommand(std), validateCommand(std), schemaCommand(std),
 		doctorCommand(std), cleanCommand(std), reportCommand(std), versionCommand(std),
+		lintCommand(std),
 	)
 	return root
 }

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/lint"
+)
+
+func lintCommand(std streams) *cobra.Command {
+	var asJSON, listRules bool
+	var drain time.Duration
+	cmd := &cobra.Command{
+		Use: "lint FILE...", Short: "Say what in manifests, unit files and compose files loses requests",
+		Long: `Reads Kubernetes manifests, systemd units and compose files (- is standard input) and
+says what in them loses requests, why, and what to write instead. Files of one call are
+judged together.
+
+A program that drains by itself, without a flag here that says so: --drain 5s, or the
+comment # rollout-lab:drain 5s beside it. To take a finding back, on its line or above:
+# rollout-lab:ignore RULE reason
+
+Exit codes: 0 no error (warnings are printed), 1 errors, 3 a file that cannot be read, is
+not recognised or holds nothing to check.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && !listRules {
+				return &usageError{fmt.Errorf("%s needs a file, or - for standard input", cmd.CommandPath()), "--rules lists what it looks for"}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if listRules {
+				return printRules(std.out, args, asJSON)
+			}
+			var o lint.Options
+			if cmd.Flags().Changed("drain") {
+				if drain < 0 {
+					return &usageError{fmt.Errorf("--drain %v is negative", drain), "say how long the program goes on serving after SIGTERM, or 0s"}
+				}
+				o.Drain = &drain
+			}
+			files, readErr := lintFiles(args, std.in)
+			report := &lint.Report{}
+			var checkErr error
+			if len(files) > 0 {
+				report, checkErr = lint.Check(files, o)
+				write := printFindings
+				if asJSON {
+					write = func(out io.Writer, r *lint.Report) error { return writeJSON(out, r) }
+				}
+				if err := write(std.out, report); err != nil {
+					return &environmentError{fmt.Errorf("print the findings: %w", err), ""}
+				}
+			}
+			if err := errors.Join(readErr, lintErrors(checkErr)); err != nil {
+				return err
+			}
+			if report.Count(lint.Error) > 0 {
+				return &verdictError{judge.Fail}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&drain, "drain", 0, "how long the programs go on serving after SIGTERM, where the files do not say (0s: not at all)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&listRules, "rules", false, "list the rules; with rule IDs, explain these")
+	return cmd
+}
+
+// lintFiles reads the files, no more of each than shows that it is too large.
+func lintFiles(args []string, stdin io.Reader) ([]lint.File, error) {
+	var files []lint.File
+	var errs []error
+	for i, name := range args {
+		if slices.Contains(args[:i], name) {
+			continue
+		}
+		data, err := lintFile(name, stdin)
+		if err != nil {
+			errs = append(errs, &usageError{fmt.Errorf("read %w", err), ""})
+			continue
+		}
+		files = append(files, lint.File{Name: name, Data: data})
+	}
+	return files, errors.Join(errs...)
+}
+
+func lintFile(name string, stdin io.Reader) ([]byte, error) {
+	if name == "-" {
+		data, err := io.ReadAll(io.LimitReader(stdin, lint.MaxFile+1))
+		if err != nil {
+			return nil, fmt.Errorf("standard input: %w", err)
+		}
+		return data, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, lint.MaxFile+1))
+	return data, errors.Join(err, f.Close())
+}
+
+// lintErrors gives each problem of the linter the hint that it carries.
+func lintErrors(err error) error {
+	all, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	var out []error
+	for _, e := range all.Unwrap() {
+		var file *lint.FileError
+		hint := ""
+		if errors.As(e, &file) {
+			hint = file.Hint
+		}
+		out = append(out, &usageError{e, hint})
+	}
+	return errors.Join(out...)
+}
+
+func printFindings(out io.Writer, r *lint.Report) error {
+	var b strings.Builder
+	for _, f := range r.Findings {
+		fmt.Fprintf(&b, "%s:%d:%d: %s: %s: %s: %s\n    why: %s\n    fix: %s\n", f.File, f.Line, f.Column, f.Severity, f.Rule, f.Subject, f.Effect, f.Why, f.Fix)
+	}
+	fmt.Fprintf(&b, "checked %s: %s, %s", counted(len(r.Checked), "part"), counted(r.Count(lint.Error), "error"), counted(r.Count(lint.Warning), "warning"))
+	if n := len(r.Suppressed); n > 0 {
+		fmt.Fprintf(&b, ", %d ignored by comments", n)
+	}
+	b.WriteString("\n")
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// printRules lists all rules, or explains the ones that are named.
+func printRules(out io.Writer, ids []string, asJSON bool) error {
+	rules := lint.Rules()
+	if len(ids) > 0 {
+		rules = nil
+		for _, id := range ids {
+			rule, ok := lint.RuleByID(id)
+			if !ok {
+				return &usageError{fmt.Errorf("no rule %q", id), "rollout-lab lint --rules lists them"}
+			}
+			rules = append(rules, rule)
+		}
+	}
+	if asJSON {
+		return writeJSON(out, rules)
+	}
+	var b strings.Builder
+	for _, r := range rules {
+		if len(ids) == 0 {
+			fmt.Fprintf(&b, "%-30s %-8s %s\n", r.ID, r.Severity, r.What)
+			continue
+		}
+		fmt.Fprintf(&b, "%s (%s, %s)\n    %s\n    why: %s\n    fix: %s\n", r.ID, r.Runtime, r.Severity, r.What, r.Why, r.Fix)
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}

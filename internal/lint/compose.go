@@ -1,0 +1,331 @@
+package lint
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Defaults of Docker and Compose, where the file says nothing.
+const (
+	defaultStopGrace      = 10 * time.Second
+	defaultHealthInterval = 30 * time.Second
+	defaultHealthTimeout  = 30 * time.Second
+	defaultHealthRetries  = 3
+)
+
+type composeFile struct {
+	services []*composeService
+}
+
+// composeService is one service of a compose file.
+type composeService struct {
+	program
+	name        string
+	at          place
+	first, last int
+	file        *composeFile
+
+	published   []string // container ports that are published
+	hostNetwork bool
+	health      *health
+	needs       []need
+	stopGrace   time.Duration
+	stopGraceAt place
+	stopSignal  string
+	stopAt      place
+	restart     string
+	restartSet  bool
+	restartAt   place
+	swarm       *swarm // nil without deploy:
+	extends     bool   // from another place, so that the file does not show all
+	preStop     bool
+	drain       drain
+}
+
+// health is a health check of a compose file.
+type health struct {
+	at                                   place
+	disabled                             bool
+	inherits                             bool // no test of its own: that of the image
+	interval, timeout, startPeriod       time.Duration
+	retries                              int
+	intervalAt, timeoutAt, startPeriodAt place
+}
+
+// need is an entry of depends_on.
+type need struct {
+	service, condition string
+	optional           bool
+	at                 place
+}
+
+// swarm is the part of deploy: that says how tasks are replaced.
+type swarm struct {
+	replicas    int
+	update      bool // there is an update_config
+	parallelism int
+	order       string
+	at          place
+	restart     string
+	restartSet  bool
+}
+
+// readCompose adds a compose file to the input; false when it has no service.
+func (s *source) readCompose(root *node, last int, in *input) bool {
+	services := root.get("services")
+	s.interpolate(services)
+	f := &composeFile{}
+	for i, entry := range services.fields {
+		if entry.value.kind == null {
+			continue
+		}
+		if entry.value.kind != mapping {
+			s.wrong(entry.value, "service "+show(entry.key)+" as a mapping")
+			continue
+		}
+		end := last
+		if i+1 < len(services.fields) {
+			end = services.fields[i+1].value.line - 1
+		}
+		f.services = append(f.services, s.readComposeService(f, entry.key, entry.value, end))
+	}
+	in.compose = append(in.compose, f)
+	return len(f.services) > 0
+}
+
+func (s *source) readComposeService(f *composeFile, name string, n *node, last int) *composeService {
+	c := &composeService{name: name, at: s.place(n), first: n.line, last: last, file: f}
+	c.extends = n.get("extends") != nil
+	for _, key := range []string{"entrypoint", "command"} {
+		c.words = append(c.words, s.commandWords(n.get(key))...)
+	}
+	c.env = s.environment(n.get("environment"))
+	for _, p := range s.list(n, "ports", false) {
+		c.published = append(c.published, s.publishedPort(p)...)
+	}
+	c.hostNetwork = s.text(n, "network_mode") == "host"
+	c.health = s.readHealth(n)
+	c.needs = s.readNeeds(n.get("depends_on"))
+	c.stopGrace, c.stopGraceAt = s.duration(n, "stop_grace_period", defaultStopGrace), c.at
+	if v := n.get("stop_grace_period"); v != nil {
+		c.stopGraceAt = s.place(v)
+	}
+	if v := n.get("stop_signal"); v != nil {
+		c.stopSignal, c.stopAt = s.text(n, "stop_signal"), s.place(v)
+	}
+	c.restart, c.restartSet, c.restartAt = s.text(n, "restart"), n.get("restart") != nil, c.at
+	if c.restartSet {
+		c.restartAt = s.place(n.get("restart"))
+	}
+	c.preStop = n.get("pre_stop") != nil
+	c.swarm = s.readDeploy(n)
+	c.drain = drainOf(&c.program)
+	return c
+}
+
+// commandWords reads a command: a list, or a line that Compose splits as a shell would.
+func (s *source) commandWords(n *node) []word {
+	var out []word
+	switch {
+	case n == nil || n.unknown:
+	case n.kind == scalar:
+		for _, w := range splitWords(n.value) {
+			out = append(out, word{w, s.place(n)})
+		}
+	case n.kind == sequence:
+		for _, item := range n.items {
+			out = append(out, word{item.value, s.place(item)})
+		}
+	default:
+		s.wrong(n, "a command as text or a list")
+	}
+	return out
+}
+
+func (s *source) environment(n *node) []setting {
+	var out []setting
+	switch {
+	case n == nil || n.unknown:
+	case n.kind == mapping:
+		for _, f := range n.fields {
+			out = append(out, setting{flagName(f.key), f.value.value, s.place(f.value)})
+		}
+	case n.kind == sequence:
+		for _, item := range n.items {
+			if name, value, ok := strings.Cut(item.value, "="); ok {
+				out = append(out, setting{flagName(name), value, s.place(item)})
+			}
+		}
+	default:
+		s.wrong(n, "environment as a mapping or a list")
+	}
+	return out
+}
+
+// publishedPort is the container's side of an entry of ports.
+func (s *source) publishedPort(n *node) []string {
+	if n.unknown {
+		return []string{"?"}
+	}
+	if n.kind == mapping {
+		if s.text(n, "target") == "" {
+			return []string{"?"}
+		}
+		return []string{s.text(n, "target")}
+	}
+	text, _, _ := strings.Cut(n.value, "/")
+	port := text[strings.LastIndex(text, ":")+1:]
+	if _, err := strconv.Atoi(port); err != nil {
+		return []string{"?"} // a range, or a variable
+	}
+	return []string{port}
+}
+
+func (s *source) readHealth(service *node) *health {
+	n := s.sub(service, "healthcheck")
+	if n == nil {
+		return nil
+	}
+	h := &health{
+		at: s.place(n), interval: s.duration(n, "interval", defaultHealthInterval), timeout: s.duration(n, "timeout", defaultHealthTimeout),
+		startPeriod: s.duration(n, "start_period", 0), retries: s.number(n, "retries", defaultHealthRetries),
+	}
+	// Zero stands for the default, as it does for the engine.
+	if h.interval == 0 {
+		h.interval = defaultHealthInterval
+	}
+	if h.timeout == 0 {
+		h.timeout = defaultHealthTimeout
+	}
+	if h.retries <= 0 {
+		h.retries = defaultHealthRetries
+	}
+	where := func(key string) place {
+		if v := n.get(key); v != nil {
+			return s.place(v)
+		}
+		return h.at
+	}
+	h.intervalAt, h.timeoutAt, h.startPeriodAt = where("interval"), where("timeout"), where("start_period")
+	h.disabled = s.boolean(n, "disable")
+	test := n.get("test")
+	h.inherits = test == nil
+	words := s.commandWords(test)
+	if len(words) == 1 && words[0].text == "NONE" {
+		h.disabled, h.at = true, s.place(test)
+	}
+	if h.disabled && n.get("disable") != nil {
+		h.at = where("disable")
+	}
+	return h
+}
+
+func (s *source) readNeeds(n *node) []need {
+	var out []need
+	switch {
+	case n == nil:
+	case n.kind == sequence:
+		for _, item := range n.items {
+			out = append(out, need{service: item.value, condition: "service_started", at: s.place(item)})
+		}
+	case n.kind == mapping:
+		for _, f := range n.fields {
+			d := need{service: f.key, condition: "service_started", at: s.place(f.value)}
+			if c := s.text(f.value, "condition"); c != "" {
+				d.condition = c
+			}
+			d.optional = f.value.get("required") != nil && !s.boolean(f.value, "required")
+			out = append(out, d)
+		}
+	default:
+		s.wrong(n, "depends_on as a list or a mapping")
+	}
+	return out
+}
+
+func (s *source) readDeploy(service *node) *swarm {
+	n := s.sub(service, "deploy")
+	if n == nil {
+		return nil
+	}
+	d := &swarm{replicas: s.number(n, "replicas", 1), parallelism: 1, order: "stop-first", at: s.place(n)}
+	if u := s.sub(n, "update_config"); u != nil {
+		d.update, d.at = true, s.place(u)
+		d.parallelism = s.number(u, "parallelism", 1)
+		if order := u.get("order"); order != nil {
+			d.order, d.at = s.text(u, "order"), s.place(order)
+		}
+	}
+	if r := s.sub(n, "restart_policy"); r != nil {
+		d.restartSet, d.restart = true, s.text(r, "condition")
+	}
+	return d
+}
+
+var variablePattern = regexp.MustCompile(`\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-?+])([^{}]*))?\}|\$([A-Za-z_][A-Za-z0-9_]*)`)
+
+// interpolate fills in the defaults of variables; what has none is unknown, and rules
+// do not judge it.
+func (s *source) interpolate(n *node) {
+	for _, f := range n.fields {
+		s.interpolate(f.value)
+	}
+	for _, item := range n.items {
+		s.interpolate(item)
+	}
+	if n.kind != scalar || !strings.Contains(n.value, "$") {
+		return
+	}
+	n.value = variablePattern.ReplaceAllStringFunc(n.value, func(m string) string {
+		if m == "$$" {
+			return "$"
+		}
+		parts := variablePattern.FindStringSubmatch(m)
+		if strings.HasSuffix(parts[2], "-") {
+			return parts[3]
+		}
+		n.unknown = true
+		return ""
+	})
+}
+
+// settleDrain fills in what comments and options say of the service's drain.
+func (c *composeService) settleDrain(in *input) {
+	declared, from := in.options.Drain, "--drain"
+	if d, ok := in.comments[c.at.file].drainBetween(c.first, c.last); ok {
+		declared, from = &d, "the drain comment"
+	}
+	c.drain.settle(declared, from)
+}
+
+func (c *composeService) subject() string { return "service " + show(c.name) }
+
+// served reports whether the service gets requests: a port of it is published, or
+// another service waits for it to be healthy.
+func (c *composeService) served() bool {
+	return len(c.published) > 0 || len(c.dependents("service_healthy")) > 0
+}
+
+// dependents are the services that depend on this one with a condition.
+func (c *composeService) dependents(condition string) []string {
+	var out []string
+	for _, other := range c.file.services {
+		if slices.ContainsFunc(other.needs, func(n need) bool { return n.service == c.name && n.condition == condition }) {
+			out = append(out, other.name)
+		}
+	}
+	return out
+}
+
+// byName is a service of the same file, or nil.
+func (f *composeFile) byName(name string) *composeService {
+	for _, c := range f.services {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}

@@ -1,0 +1,539 @@
+package lint
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// kubeKinds are the kinds of Kubernetes objects that are read.
+var kubeKinds = map[string]bool{
+	"Deployment": true, "StatefulSet": true, "DaemonSet": true, "Pod": true, "Service": true,
+	"PodDisruptionBudget": true, "HorizontalPodAutoscaler": true, "List": true,
+	"DeploymentList": true, "StatefulSetList": true, "DaemonSetList": true, "PodList": true, "ServiceList": true,
+	"PodDisruptionBudgetList": true, "HorizontalPodAutoscalerList": true,
+}
+
+// Defaults of the API server, where the manifest says nothing.
+const (
+	defaultGrace        = 30 * time.Second
+	defaultProbePeriod  = 10
+	defaultProbeTimeout = 1
+	defaultProbeFailure = 3
+	defaultProbeSuccess = 1
+)
+
+type kubeObjects struct {
+	workloads []*workload
+	services  []*kubeService
+	budgets   []*budget
+	scalers   []*scaler
+}
+
+// workload is something that makes pods, or a pod.
+type workload struct {
+	kind, name, namespace string
+	at                    place
+	first, last           int // lines of its document
+	labels                map[string]string
+	replicas              int
+	replicasAt            place
+	strategy              string // type; "" is the default
+	strategyAt            place
+	surge, unavailable    *amount // nil is the default
+	grace                 time.Duration
+	graceAt               place
+	hostNetwork           bool
+	gates                 bool // readinessGates
+	containers            []*container
+
+	services []*kubeService // that select its pods
+	budgets  []*budget
+}
+
+// container is one of a pod, side-cars among the init containers too.
+type container struct {
+	program
+	name                         string
+	at                           place
+	ports                        []containerPort
+	openEnv                      bool // environment from elsewhere, so the file does not show all
+	readiness, liveness, startup *probe
+	preStop                      *preStop
+	drain                        drain
+}
+
+type containerPort struct {
+	name   string
+	number int
+	host   bool
+}
+
+type preStop struct {
+	at    place
+	sleep time.Duration // 0 when unknown
+}
+
+type probe struct {
+	at                                       place
+	kind                                     string // http, tcp, grpc, exec; "" is none
+	path, host, port, service                string
+	command                                  string
+	hostAt, portAt, timeoutAt, successAt     place
+	delay, period, timeout, failure, success int
+}
+
+// detection is how long it takes at most until the failing probe has its effect.
+func (p *probe) detection() time.Duration {
+	return time.Duration(p.failure) * time.Duration(max(p.period, p.timeout)) * time.Second
+}
+
+type kubeService struct {
+	name, namespace string
+	at              place
+	selector        map[string]string
+	ports           []servicePort
+	headless        bool
+	unready         *place // publishNotReadyAddresses
+	local           bool   // a traffic policy of Local
+}
+
+type servicePort struct {
+	target string
+	at     place
+}
+
+type budget struct {
+	namespace   string
+	selector    map[string]string
+	unavailable *amount
+	available   *amount
+	at          place
+}
+
+// scaler is a HorizontalPodAutoscaler: it, not the manifest, sets the replicas.
+type scaler struct {
+	kind, name, namespace string
+	least                 int
+}
+
+// amount is a number or a percentage.
+type amount struct {
+	n       int
+	percent bool
+	at      place
+	text    string
+}
+
+// of is the amount out of a total, percentages rounded down or up.
+func (a *amount) of(total int, up bool) int {
+	if !a.percent {
+		return a.n
+	}
+	n := a.n * total
+	if up {
+		n += 99
+	}
+	return n / 100
+}
+
+// maxListDepth bounds a List in a List.
+const maxListDepth = 3
+
+// add reads an object; false when it is of a kind that is not judged.
+func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
+	kind := s.text(o, "kind")
+	meta := s.sub(o, "metadata")
+	spec := s.sub(o, "spec")
+	name, namespace := s.text(meta, "name"), s.text(meta, "namespace")
+	if namespace == "default" {
+		namespace = ""
+	}
+	if name == "" {
+		name = s.text(meta, "generateName")
+	}
+	switch kind {
+	case "Deployment", "StatefulSet", "DaemonSet":
+		w := &workload{kind: kind, name: name, namespace: namespace, at: s.place(o), first: o.line, last: last}
+		w.readController(s, spec)
+		template := s.sub(spec, "template")
+		w.labels = s.labels(s.sub(s.sub(template, "metadata"), "labels"))
+		pod := s.sub(template, "spec")
+		if pod == nil {
+			s.problem(o.line, o.column, "", "%s %s has no spec.template.spec", kind, show(name))
+			return true
+		}
+		w.readPod(s, pod)
+		k.workloads = append(k.workloads, w)
+	case "Pod":
+		w := &workload{kind: kind, name: name, namespace: namespace, at: s.place(o), first: o.line, last: last, replicas: 1}
+		w.labels = s.labels(s.sub(meta, "labels"))
+		if spec == nil {
+			s.problem(o.line, o.column, "", "Pod %s has no spec", show(name))
+			return true
+		}
+		w.readPod(s, spec)
+		k.workloads = append(k.workloads, w)
+	case "Service":
+		k.services = append(k.services, readService(s, o, spec, name, namespace))
+	case "PodDisruptionBudget":
+		b := &budget{namespace: namespace, at: s.place(o), selector: s.labels(s.sub(s.sub(spec, "selector"), "matchLabels"))}
+		b.unavailable, b.available = s.amount(spec, "maxUnavailable"), s.amount(spec, "minAvailable")
+		if s.sub(spec, "selector").get("matchExpressions") == nil {
+			k.budgets = append(k.budgets, b)
+		}
+	case "HorizontalPodAutoscaler":
+		ref := s.sub(spec, "scaleTargetRef")
+		k.scalers = append(k.scalers, &scaler{s.text(ref, "kind"), s.text(ref, "name"), namespace, s.number(spec, "minReplicas", 1)})
+	case "List", "DeploymentList", "StatefulSetList", "DaemonSetList", "PodList", "ServiceList", "PodDisruptionBudgetList", "HorizontalPodAutoscalerList":
+		return k.addList(s, o, kind, last, depth)
+	default:
+		return false
+	}
+	return true
+}
+
+func (k *kubeObjects) addList(s *source, o *node, kind string, last, depth int) bool {
+	if depth >= maxListDepth {
+		s.problem(o.line, o.column, "", "lists nested deeper than %d", maxListDepth)
+		return true
+	}
+	items := s.list(o, "items", true)
+	known := false
+	for i, item := range items {
+		end := last
+		if i+1 < len(items) {
+			end = items[i+1].line - 1
+		}
+		if item.get("kind") == nil {
+			item.fields = append(item.fields, field{"kind", &node{kind: scalar, value: strings.TrimSuffix(kind, "List"), line: item.line, column: item.column}})
+		}
+		known = k.add(s, item, end, depth+1) || known
+	}
+	return known
+}
+
+func (s *source) labels(n *node) map[string]string {
+	out := map[string]string{}
+	if n == nil {
+		return out
+	}
+	for _, f := range n.fields {
+		out[f.key] = f.value.value
+	}
+	return out
+}
+
+// amount reads a number or a percentage; nil when there is none.
+func (s *source) amount(n *node, key string) *amount {
+	v := n.get(key)
+	if v == nil {
+		return nil
+	}
+	text, percent := strings.CutSuffix(v.value, "%")
+	i, err := strconv.Atoi(text)
+	if v.kind != scalar || err != nil || i < 0 || i > 1_000_000 {
+		s.wrong(v, key+" as a whole number or a percentage")
+		return nil
+	}
+	return &amount{i, percent, s.place(v), v.value}
+}
+
+func (w *workload) readController(s *source, spec *node) {
+	w.replicas, w.replicasAt = s.number(spec, "replicas", 1), w.at
+	if v := spec.get("replicas"); v != nil {
+		w.replicasAt = s.place(v)
+	} else {
+		w.replicasAt.line = 0 // left to a scaler
+	}
+	key := "strategy"
+	if w.kind != "Deployment" {
+		key = "updateStrategy"
+	}
+	strategy := s.sub(spec, key)
+	w.strategyAt = w.at
+	if strategy == nil {
+		return
+	}
+	w.strategyAt = s.place(strategy)
+	w.strategy = s.text(strategy, "type")
+	if v := strategy.get("type"); v != nil {
+		w.strategyAt = s.place(v)
+	}
+	rolling := s.sub(strategy, "rollingUpdate")
+	w.surge, w.unavailable = s.amount(rolling, "maxSurge"), s.amount(rolling, "maxUnavailable")
+}
+
+func (w *workload) readPod(s *source, pod *node) {
+	w.grace, w.graceAt = defaultGrace, s.place(pod)
+	if v := pod.get("terminationGracePeriodSeconds"); v != nil {
+		w.grace = time.Duration(s.number(pod, "terminationGracePeriodSeconds", 30)) * time.Second
+		w.graceAt = s.place(v)
+	}
+	w.hostNetwork = s.boolean(pod, "hostNetwork")
+	w.gates = len(s.list(pod, "readinessGates", false)) > 0
+	for _, c := range s.list(pod, "initContainers", true) {
+		if s.text(c, "restartPolicy") == "Always" {
+			w.containers = append(w.containers, readContainer(s, c))
+		}
+	}
+	all := s.list(pod, "containers", true)
+	for _, c := range all {
+		w.containers = append(w.containers, readContainer(s, c))
+	}
+	if len(all) == 0 && len(s.problems) == 0 {
+		s.problem(pod.line, pod.column, "", "%s %s has no containers", w.kind, show(w.name))
+	}
+}
+
+func readContainer(s *source, n *node) *container {
+	c := &container{name: s.text(n, "name"), at: s.place(n)}
+	for _, key := range []string{"command", "args"} {
+		for _, item := range s.list(n, key, false) {
+			c.words = append(c.words, word{item.value, s.place(item)})
+		}
+	}
+	for _, e := range s.list(n, "env", true) {
+		if v := e.get("value"); v != nil {
+			c.env = append(c.env, setting{flagName(s.text(e, "name")), s.text(e, "value"), s.place(v)})
+		} else {
+			c.openEnv = true
+		}
+	}
+	c.openEnv = c.openEnv || n.get("envFrom") != nil
+	for _, p := range s.list(n, "ports", true) {
+		c.ports = append(c.ports, containerPort{s.text(p, "name"), s.number(p, "containerPort", 0), s.number(p, "hostPort", 0) > 0})
+	}
+	c.readiness = readProbe(s, n, "readinessProbe")
+	c.liveness = readProbe(s, n, "livenessProbe")
+	c.startup = readProbe(s, n, "startupProbe")
+	if hook := s.sub(s.sub(n, "lifecycle"), "preStop"); hook != nil {
+		c.preStop = &preStop{at: s.place(hook)}
+		if sleep := s.sub(hook, "sleep"); sleep != nil {
+			c.preStop.sleep = time.Duration(s.number(sleep, "seconds", 0)) * time.Second
+		}
+		var words []string
+		for _, item := range s.list(s.sub(hook, "exec"), "command", false) {
+			words = append(words, item.value)
+		}
+		if len(words) > 0 {
+			c.preStop.sleep = sleepOf(words)
+		}
+	}
+	c.drain = drainOf(&c.program)
+	return c
+}
+
+// readProbe reads a probe; nil when there is none. Zero stands for the default, as it
+// does for the API server.
+func readProbe(s *source, c *node, key string) *probe {
+	n := s.sub(c, key)
+	if n == nil {
+		return nil
+	}
+	positive := func(key string, otherwise int) int {
+		if v := s.number(n, key, otherwise); v > 0 {
+			return v
+		}
+		return otherwise
+	}
+	p := &probe{
+		at: s.place(n), delay: max(s.number(n, "initialDelaySeconds", 0), 0),
+		period: positive("periodSeconds", defaultProbePeriod), timeout: positive("timeoutSeconds", defaultProbeTimeout),
+		failure: positive("failureThreshold", defaultProbeFailure), success: positive("successThreshold", defaultProbeSuccess),
+	}
+	where := func(from *node, key string) place {
+		if v := from.get(key); v != nil {
+			return s.place(v)
+		}
+		return p.at
+	}
+	p.timeoutAt, p.successAt = where(n, "timeoutSeconds"), where(n, "successThreshold")
+	for _, handler := range [][2]string{{"http", "httpGet"}, {"tcp", "tcpSocket"}, {"grpc", "grpc"}} {
+		kind, key := handler[0], handler[1]
+		h := s.sub(n, key)
+		if h == nil {
+			continue
+		}
+		p.kind, p.path, p.host, p.port = kind, s.text(h, "path"), s.text(h, "host"), s.text(h, "port")
+		p.service = s.text(h, "service")
+		p.hostAt, p.portAt = where(h, "host"), where(h, "port")
+		if kind == "http" && !strings.HasPrefix(p.path, "/") {
+			p.path = "/" + p.path
+		}
+	}
+	if h := s.sub(n, "exec"); h != nil {
+		p.kind = "exec"
+		var words []string
+		for _, item := range s.list(h, "command", false) {
+			words = append(words, item.value)
+		}
+		p.command = strings.Join(words, "\x00")
+	}
+	return p
+}
+
+func readService(s *source, o, spec *node, name, namespace string) *kubeService {
+	v := &kubeService{name: name, namespace: namespace, at: s.place(o), selector: s.labels(s.sub(spec, "selector"))}
+	v.headless = s.text(spec, "clusterIP") == "None"
+	if s.text(spec, "type") == "ExternalName" {
+		v.selector = nil
+	}
+	if s.boolean(spec, "publishNotReadyAddresses") {
+		at := s.place(spec.get("publishNotReadyAddresses"))
+		v.unready = &at
+	}
+	v.local = s.text(spec, "internalTrafficPolicy") == "Local" || s.text(spec, "externalTrafficPolicy") == "Local"
+	for _, p := range s.list(spec, "ports", true) {
+		target, at := s.text(p, "targetPort"), s.place(p)
+		if t := p.get("targetPort"); t != nil {
+			at = s.place(t)
+		} else {
+			target = s.text(p, "port")
+		}
+		if !v.headless || p.get("targetPort") != nil {
+			v.ports = append(v.ports, servicePort{target, at})
+		}
+	}
+	return v
+}
+
+// link finds which Service, budget and scaler belongs to which workload.
+func (k *kubeObjects) link() {
+	for _, w := range k.workloads {
+		for _, v := range k.services {
+			if v.namespace == w.namespace && selects(v.selector, w.labels) {
+				w.services = append(w.services, v)
+			}
+		}
+		for _, b := range k.budgets {
+			if b.namespace == w.namespace && selects(b.selector, w.labels) {
+				w.budgets = append(w.budgets, b)
+			}
+		}
+		for _, h := range k.scalers {
+			if h.kind == w.kind && h.name == w.name && h.namespace == w.namespace {
+				w.replicas = max(h.least, 1)
+			}
+		}
+	}
+}
+
+func selects(selector, labels map[string]string) bool {
+	for k, v := range selector {
+		if got, ok := labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return len(selector) > 0
+}
+
+// settleDrains fills in what comments and options say of the workload's drain.
+func (w *workload) settleDrains(in *input) {
+	declared, from := in.options.Drain, "--drain"
+	if d, ok := in.comments[w.at.file].drainBetween(w.first, w.last); ok {
+		declared, from = &d, "the drain comment"
+	}
+	for _, c := range w.serving() {
+		c.drain.settle(declared, from)
+	}
+}
+
+func (w *workload) subject() string {
+	if w.namespace != "" {
+		return w.kind + " " + show(w.namespace+"/"+w.name)
+	}
+	return w.kind + " " + show(w.name)
+}
+
+// container names one for a message.
+func (c *container) label() string { return "container " + show(c.name) }
+
+// served tells whether the pods get requests, and whether that is certain: a Service
+// selects them. Else a declared port makes it likely.
+func (w *workload) served() (served, certain bool) {
+	if len(w.services) > 0 {
+		return true, true
+	}
+	for _, c := range w.containers {
+		for _, p := range c.ports {
+			if !p.aside() {
+				return true, false
+			}
+		}
+	}
+	return false, false
+}
+
+// severity is that of a finding which costs requests only if there are some.
+func (w *workload) severity() Severity {
+	if _, certain := w.served(); certain {
+		return Error
+	}
+	return Warning
+}
+
+// aside reports whether a port is for operators, not for requests.
+func (p containerPort) aside() bool {
+	for _, part := range []string{"metric", "prom", "health", "probe", "admin", "debug", "pprof"} {
+		if strings.Contains(strings.ToLower(p.name), part) {
+			return true
+		}
+	}
+	return false
+}
+
+// serving are the containers that requests arrive at, as far as the files tell: those
+// with the ports of the Services, else those with a port for requests, else the only
+// one, else all.
+func (w *workload) serving() []*container {
+	var out []*container
+	pick := func(wanted func(*container, containerPort) bool) bool {
+		for _, c := range w.containers {
+			for _, p := range c.ports {
+				if wanted(c, p) {
+					out = append(out, c)
+					break
+				}
+			}
+		}
+		return len(out) > 0
+	}
+	if pick(func(_ *container, p containerPort) bool {
+		for _, v := range w.services {
+			for _, sp := range v.ports {
+				if sp.target == p.name || sp.target == strconv.Itoa(p.number) {
+					return true
+				}
+			}
+		}
+		return false
+	}) {
+		return out
+	}
+	if pick(func(_ *container, p containerPort) bool { return !p.aside() }) {
+		return out
+	}
+	return w.containers
+}
+
+// port resolves the port of a probe: its number as text, and whether a container of the
+// pod declares it.
+func (w *workload) port(c *container, port string) (number string, declared bool) {
+	for _, p := range c.ports {
+		if p.name == port && port != "" || strconv.Itoa(p.number) == port {
+			return strconv.Itoa(p.number), true
+		}
+	}
+	if _, err := strconv.Atoi(port); err != nil {
+		return "", false
+	}
+	for _, other := range w.containers {
+		for _, p := range other.ports {
+			if strconv.Itoa(p.number) == port {
+				return port, true
+			}
+		}
+	}
+	return port, false
+}

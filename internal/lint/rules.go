@@ -1,0 +1,104 @@
+package lint
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Rule is one thing that loses requests, and how to see it in a file. Its ID never
+// changes: ignore comments and scripts hold it.
+type Rule struct {
+	ID       string   `json:"id"`
+	Runtime  string   `json:"runtime"`  // kubernetes, systemd, compose or any
+	Severity Severity `json:"severity"` // the gravest that it reports
+	What     string   `json:"what"`     // when it reports
+	Why      string   `json:"why"`      // how requests are lost
+	Fix      string   `json:"fix"`
+
+	pods    func(*workload, *reporter)
+	unit    func(*unitFile, *reporter)
+	compose func(*composeService, *reporter)
+}
+
+// commentRule reports comments to the linter that have no effect.
+const commentRule = "lint-comment"
+
+var rules = slices.Concat(kubeRules, probeRules, unitRules, composeRules, []Rule{{
+	ID: commentRule, Runtime: "any", Severity: Error,
+	What: "A comment to the linter that it cannot follow: an ignore without a reason, a rule or a verb that does not exist, a drain that is no duration.",
+	Why:  "A comment that does nothing looks as if the matter had been settled.",
+	Fix:  "`# rollout-lab:ignore RULE reason`, or `# rollout-lab:drain 5s`.",
+}})
+
+// Rules lists the rules, in the order of the documentation.
+func Rules() []Rule { return slices.Clone(rules) }
+
+// RuleByID is the rule with an ID.
+func RuleByID(id string) (Rule, bool) {
+	for _, r := range rules {
+		if r.ID == id {
+			return r, true
+		}
+	}
+	return Rule{}, false
+}
+
+// runtimes orders and names the chapters of the documentation.
+var runtimes = []struct{ name, title string }{
+	{"kubernetes", "Kubernetes"}, {"systemd", "systemd"}, {"compose", "Compose"}, {"any", "Every file"},
+}
+
+// intro is what docs/lint.md says before the rules.
+const intro = `# rollout-lab lint
+
+` + "`rollout-lab lint FILE...`" + ` reads Kubernetes manifests (several documents, and Lists), systemd
+unit files with their sockets and drop-ins, and compose files, recognises each by what is
+in it, and says what will lose requests. ` + "`-`" + ` reads standard input.
+
+    helm template . | rollout-lab lint -
+    rollout-lab lint deploy.yaml service.yaml
+    rollout-lab lint --drain 5s web.service web.socket
+
+All files of one call are judged together: a Service selects the pods of another file, a
+socket activates the unit of another.
+
+**Severity.** An *error* loses requests as the files stand. A *warning* loses them under a
+condition that the files do not show.
+
+**Exit codes.** 0: no error (warnings are printed). 1: errors. 3: a file cannot be read, is
+not recognised, or holds nothing to check; that never passes silently.
+
+**How the program drains** is read from its flags and environment where they are known:
+` + "`--lame-duck`, `--close-for`, `--stop-grace`, `--shutdown-delay`, `--shutdown-timeout`,\n`--graceful-timeout`, `--drain-timeout`" + ` and their like, in the environment too
+(` + "`REFPROXY_LAME_DUCK`" + `). Where it is in the code, say so: with ` + "`--drain 5s`" + ` for all
+files, or with a comment in the document, the unit or the compose service:
+
+    # rollout-lab:drain 5s
+
+It is how long the program goes on serving after SIGTERM. 0s says that it does not.
+
+**To take a finding back**, put a comment on its line or on the line above. The reason is
+required, and the finding stays in the JSON report with it:
+
+    # rollout-lab:ignore k8s-recreate the database file allows one writer
+
+` + "`--json`" + ` prints the report, ` + "`--rules`" + ` the rules below.
+`
+
+// WriteDocs writes the documentation of the rules as Markdown.
+func WriteDocs(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString(intro)
+	for _, rt := range runtimes {
+		fmt.Fprintf(&b, "\n## %s\n", rt.title)
+		for _, r := range rules {
+			if r.Runtime == rt.name {
+				fmt.Fprintf(&b, "\n### %s\n\n%s. %s\n\n*Why:* %s\n\n*Fix:* %s\n", r.ID, strings.ToUpper(string(r.Severity[:1]))+string(r.Severity[1:]), r.What, r.Why, r.Fix)
+			}
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,296 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Bounds of probes. The default of each lies on the good side.
+const (
+	shortestLiveness = 30 * time.Second // of a start, without a startup probe
+	shortestStartup  = 10 * time.Second
+	longestReadiness = 30 * time.Second
+)
+
+var probeRules = []Rule{
+	{
+		ID: "k8s-no-readiness-probe", Runtime: "kubernetes", Severity: Error,
+		What: "A container takes requests and has no readiness probe (a warning when a startup probe at least guards the start).",
+		Why:  "Without one a container is ready when its process runs. Requests are sent to it before it listens or has what it needs, and on when it can no longer serve.",
+		Fix:  "`readinessProbe: {httpGet: {path: /readyz, port: 8081}, periodSeconds: 1}`.",
+		pods: noReadiness,
+	},
+	{
+		ID: "k8s-liveness-is-readiness", Runtime: "kubernetes", Severity: Error,
+		What: "The liveness probe asks what the readiness probe asks. An error when it acts no later, or when its path is one of readiness; else a warning.",
+		Why:  "What makes an instance unready (a dependency that is gone, a drain, a sync) then restarts it. One outage of a shared dependency restarts the whole fleet, and all requests in flight are cut.",
+		Fix:  "Liveness asks for progress alone: `/livez`, which looks at no dependency.",
+		pods: livenessIsReadiness,
+	},
+	{
+		ID: "k8s-probe-timeout", Runtime: "kubernetes", Severity: Warning,
+		What: "`timeoutSeconds` is longer than `periodSeconds`.",
+		Why:  "The next probe waits for the one before. An instance that hangs is found out only after failureThreshold timeouts, not periods, and gets requests until then.",
+		Fix:  "A timeout no longer than the period.",
+		pods: probeTimeout,
+	},
+	{
+		ID: "k8s-liveness-kills-start", Runtime: "kubernetes", Severity: Error,
+		What: "Liveness leaves a start less than 30 s (initialDelaySeconds + failureThreshold x periodSeconds) and there is no startup probe, or the startup probe leaves less than 10 s. An error when liveness kills before readiness even asks.",
+		Why:  "A start that takes longer, on a busy node or after a cold cache, is killed and begins again, for ever. The capacity of that instance is missing, and a rollout hangs.",
+		Fix:  "A startup probe, for example `startupProbe: {httpGet: {path: /startupz, port: 8081}, periodSeconds: 1, failureThreshold: 60}`.",
+		pods: livenessKillsStart,
+	},
+	{
+		ID: "k8s-liveness-one-strike", Runtime: "kubernetes", Severity: Warning,
+		What: "One failure of the liveness probe restarts the container (`failureThreshold: 1`).",
+		Why:  "A single slow answer, in a pause of the collector or on a throttled CPU, restarts an instance that serves, and cuts its requests. Load makes it more likely, and each restart adds load.",
+		Fix:  "`failureThreshold: 3` or more.",
+		pods: livenessOneStrike,
+	},
+	{
+		ID: "k8s-readiness-slow", Runtime: "kubernetes", Severity: Warning,
+		What: "Readiness notices a failing instance only after more than 30 s (failureThreshold x the longer of period and timeout).",
+		Why:  "Until then its share of the requests is sent to an instance that says it cannot serve them.",
+		Fix:  "`periodSeconds: 2` with `failureThreshold: 2`.",
+		pods: readinessSlow,
+	},
+	{
+		ID: "k8s-success-threshold", Runtime: "kubernetes", Severity: Error,
+		What: "A liveness or startup probe has a `successThreshold` other than 1.",
+		Why:  "The API server refuses the manifest, so the rollout that was to bring the fix does not happen.",
+		Fix:  "Remove it; only readiness may ask for several successes.",
+		pods: successThreshold,
+	},
+	{
+		ID: "k8s-health-on-loopback", Runtime: "kubernetes", Severity: Error,
+		What: "A probe over the network asks a port that the program binds to the loopback address, or asks the loopback address itself (of the node, that is, unless the pod is on the host's network).",
+		Why:  "The kubelet asks from the node, at the address of the pod. A probe that never succeeds keeps the pod out of service, or restarts it for ever, and a rollout hangs with what is left of the old pods.",
+		Fix:  "Listen on `:PORT` and leave `host` out, or probe with an exec command inside the container.",
+		pods: healthOnLoopback,
+	},
+	{
+		ID: "k8s-probe-port-unknown", Runtime: "kubernetes", Severity: Error,
+		What: "A probe asks a port by a name that its container does not declare (error), or by a number that no container port, argument or variable mentions (warning).",
+		Why:  "The probe always fails: the pod gets no requests, or is restarted for ever.",
+		Fix:  "Declare the port under `ports`, or correct the probe.",
+		pods: probePortUnknown,
+	},
+}
+
+// probes are those of a container that are there, with their names.
+func (c *container) probes() []struct {
+	name string
+	*probe
+} {
+	type named = struct {
+		name string
+		*probe
+	}
+	var out []named
+	for _, p := range []named{{"readiness", c.readiness}, {"liveness", c.liveness}, {"startup", c.startup}} {
+		if p.probe != nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func noReadiness(w *workload, r *reporter) {
+	served, _ := w.served()
+	if !served || w.gates {
+		return
+	}
+	serving := w.serving()
+	if len(serving) > 1 && len(serving) == len(w.containers) {
+		// Which one serves is not known, and a pod is ready when all are.
+		for _, c := range serving {
+			if c.readiness != nil {
+				return
+			}
+		}
+	}
+	for _, c := range serving {
+		switch {
+		case c.readiness != nil:
+		case c.startup != nil:
+			r.add(Warning, c.at, c.label()+" gets requests for as long as it runs, also when it cannot serve: only its start is probed", "add a readinessProbe, for example httpGet /readyz")
+		default:
+			r.add(w.severity(), c.at, c.label()+" gets requests as soon as its process runs, before it can serve", "add a readinessProbe, for example httpGet /readyz")
+		}
+	}
+}
+
+func livenessIsReadiness(w *workload, r *reporter) {
+	for _, c := range w.containers {
+		live, ready := c.liveness, c.readiness
+		if live == nil {
+			continue
+		}
+		fix := "let liveness ask for progress alone, for example httpGet /livez"
+		switch {
+		case asksReadiness(live):
+			r.add(Error, live.at, c.label()+" is restarted, and its requests cut, whenever it is not ready", fix)
+		case ready == nil || !w.same(c, live, ready):
+		case live.detection() <= ready.detection():
+			r.add(Error, live.at, fmt.Sprintf("%s is restarted, and its requests cut, as soon as it is not ready (%v)", c.label(), live.detection()), fix)
+		default:
+			r.add(Warning, live.at, fmt.Sprintf("%s is restarted, and its requests cut, when it is not ready for %v", c.label(), live.detection()), fix)
+		}
+	}
+}
+
+// asksReadiness reports whether the probe is one of readiness by its name.
+func asksReadiness(p *probe) bool {
+	path := strings.ToLower(p.path)
+	return p.kind == "http" && (strings.Contains(path, "/ready") || strings.Contains(path, "readiness")) ||
+		p.kind == "exec" && (strings.Contains(p.command, "--probe\x00ready") || strings.Contains(p.command, "--probe=ready"))
+}
+
+// same reports whether two probes of a container ask the same thing. An open port says
+// nothing of dependencies, so it counts as nothing in common.
+func (w *workload) same(c *container, a, b *probe) bool {
+	if a.kind != b.kind {
+		return false
+	}
+	portA, _ := w.port(c, a.port)
+	portB, _ := w.port(c, b.port)
+	switch a.kind {
+	case "http":
+		return a.path == b.path && a.host == b.host && portA == portB && (portA != "" || a.port == b.port)
+	case "grpc":
+		return a.service == b.service && portA == portB
+	case "exec":
+		return a.command == b.command && a.command != ""
+	}
+	return false
+}
+
+func probeTimeout(w *workload, r *reporter) {
+	for _, c := range w.containers {
+		for _, p := range c.probes() {
+			if p.timeout > p.period {
+				r.add(Warning, p.timeoutAt, fmt.Sprintf("%s, when it hangs, keeps getting requests for %v and not %v: each %s probe takes %d s", c.label(), p.detection(), time.Duration(p.failure*p.period)*time.Second, p.name, p.timeout),
+					fmt.Sprintf("timeoutSeconds: %d", p.period))
+			}
+		}
+	}
+}
+
+func livenessKillsStart(w *workload, r *reporter) {
+	if served, _ := w.served(); !served {
+		return
+	}
+	for _, c := range w.containers {
+		budget := func(p *probe) time.Duration { return time.Duration(p.delay+p.failure*p.period) * time.Second }
+		live, ready, start := c.liveness, c.readiness, c.startup
+		switch {
+		case start != nil:
+			if b := budget(start); b < shortestStartup {
+				r.add(Warning, start.at, fmt.Sprintf("%s is killed when it has not started after %v, and starts again: its share of the capacity is missing", c.label(), b),
+					fmt.Sprintf("failureThreshold: %d", (60+start.period-1)/start.period))
+			}
+		case live == nil:
+		case ready != nil && time.Duration(ready.delay)*time.Second >= budget(live):
+			r.add(Error, live.at, fmt.Sprintf("%s can be killed %v after it started, before readiness is first asked (%d s)", c.label(), budget(live), ready.delay),
+				"add a startupProbe with failureThreshold x periodSeconds of 60 s")
+		case budget(live) < shortestLiveness:
+			r.add(Warning, live.at, fmt.Sprintf("%s is killed when it does not answer within %v of its start, and starts again: its share of the capacity is missing", c.label(), budget(live)),
+				"add a startupProbe with failureThreshold x periodSeconds of 60 s")
+		}
+	}
+}
+
+func livenessOneStrike(w *workload, r *reporter) {
+	for _, c := range w.containers {
+		if c.liveness != nil && c.liveness.failure == 1 {
+			r.add(Warning, c.liveness.at, fmt.Sprintf("one answer slower than %d s restarts %s, and its requests are cut", c.liveness.timeout, c.label()), "failureThreshold: 3")
+		}
+	}
+}
+
+func readinessSlow(w *workload, r *reporter) {
+	if served, _ := w.served(); !served {
+		return
+	}
+	for _, c := range w.serving() {
+		if c.readiness != nil && c.readiness.timeout <= c.readiness.period && c.readiness.detection() > longestReadiness {
+			r.add(Warning, c.readiness.at, fmt.Sprintf("an instance that says it cannot serve gets requests for %v more", c.readiness.detection()), "periodSeconds: 2 and failureThreshold: 2")
+		}
+	}
+}
+
+func successThreshold(w *workload, r *reporter) {
+	for _, c := range w.containers {
+		for _, p := range c.probes() {
+			if p.name != "readiness" && p.success != 1 {
+				r.add(Error, p.successAt, "the manifest is refused, so nothing of it is rolled out: successThreshold of "+p.name+" must be 1", "remove successThreshold")
+			}
+		}
+	}
+}
+
+func healthOnLoopback(w *workload, r *reporter) {
+	for _, c := range w.containers {
+		// One address can fail several probes: they share a finding.
+		failed := map[place][]string{}
+		detail := map[place][2]string{}
+		var order []place
+		fail := func(at place, name, cause, fix string) {
+			if failed[at] == nil {
+				order = append(order, at)
+			}
+			failed[at], detail[at] = append(failed[at], name), [2]string{cause, fix}
+		}
+		for _, p := range c.probes() {
+			if p.kind == "exec" || p.kind == "" {
+				continue
+			}
+			if loopback(p.host) {
+				if !w.hostNetwork { // else the kubelet shares the loopback address
+					fail(p.hostAt, p.name, "it is asked for at the loopback address of the node", "remove host")
+				}
+				continue
+			}
+			number, _ := w.port(c, p.port)
+			if number == "" {
+				continue
+			}
+			if at, value, bound := c.listensOnLoopback(number); bound {
+				fail(at, p.name, show(value)+" cannot be reached from the node", "listen on :"+number)
+			}
+		}
+		for _, at := range order {
+			names := failed[at]
+			effect := c.label() + " never gets requests"
+			if slices.Contains(names, "liveness") || slices.Contains(names, "startup") {
+				effect = c.label() + " is restarted for ever"
+			}
+			r.add(Error, at, fmt.Sprintf("%s, for its health (%s) never succeeds: %s", effect, strings.Join(names, ", "), detail[at][0]), detail[at][1])
+		}
+	}
+}
+
+func probePortUnknown(w *workload, r *reporter) {
+	for _, c := range w.containers {
+		for _, p := range c.probes() {
+			if p.kind == "exec" || p.kind == "" || p.port == "" {
+				continue
+			}
+			_, declared := w.port(c, p.port)
+			if declared {
+				continue
+			}
+			if _, err := strconv.Atoi(p.port); err != nil {
+				r.add(Error, p.portAt, fmt.Sprintf("the %s probe of %s always fails: the container has no port named %s", p.name, c.label(), show(p.port)), "name a container port "+show(p.port))
+				continue
+			}
+			if !w.mentions(p.port) {
+				r.add(Warning, p.portAt, fmt.Sprintf("the %s probe of %s fails unless something listens on port %s, which nothing here mentions", p.name, c.label(), p.port), "declare the port, or correct it")
+			}
+		}
+	}
+}
