@@ -67,8 +67,8 @@ func (s *Server) Register(g grpc.ServiceRegistrar) { healthpb.RegisterHealthServ
 // components; on the process when it names none.
 //
 // A component that the service names counts also when it is optional to the
-// process. It carries the service when it is ready or degraded, or failed with
-// the policy FailOpen after it was ready once.
+// process or a member of a group; otherwise the rules are those by which a
+// component makes the process ready, failure policies and excuses included.
 func Status(s *healthkit.Snapshot, components ...string) healthpb.HealthCheckResponse_ServingStatus {
 	ok := s.Ready()
 	if len(components) > 0 {
@@ -89,13 +89,9 @@ func carries(s *healthkit.Snapshot, name string) bool {
 	if c.Generational && !s.Generations.Met && !s.Generations.Tolerated {
 		return false
 	}
-	switch c.State {
-	case healthkit.Ready, healthkit.Degraded:
-		return true
-	case healthkit.Failed:
-		return c.OnFailure == healthkit.FailOpen && c.EverReady
-	}
-	return false
+	// The core's own rule, asked as if the process required this component.
+	c.Optional, c.Group = false, ""
+	return !c.Blocking()
 }
 
 // judge is Status, and NOT_SERVING of everything after Shutdown.

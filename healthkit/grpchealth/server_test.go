@@ -181,12 +181,19 @@ func TestStatusOfOneComponent(t *testing.T) {
 		{"starting", healthkit.Options{}, func(c *healthkit.Component) {}, notServing},
 		{"failed, fail-open, ready before", healthkit.Options{OnFailure: healthkit.FailOpen}, func(c *healthkit.Component) { c.Ready(); c.Failed(nil) }, serving},
 		{"failed, fail-open, never ready", healthkit.Options{OnFailure: healthkit.FailOpen}, func(c *healthkit.Component) { c.Failed(nil) }, notServing},
+		{"failed, fail-shared, ready before", healthkit.Options{OnFailure: healthkit.FailShared}, func(c *healthkit.Component) { c.Ready(); c.Failed(nil) }, serving},
+		{"optional and failed", healthkit.Options{Optional: true}, func(c *healthkit.Component) { c.Ready(); c.Failed(nil) }, notServing},
+		{"member of a group, ready", healthkit.Options{Group: "g"}, func(c *healthkit.Component) { c.Ready() }, serving},
+		{"member of a group, failed", healthkit.Options{Group: "g"}, func(c *healthkit.Component) { c.Failed(nil) }, notServing},
 		{"draining", healthkit.Options{}, func(c *healthkit.Component) { c.Ready(); c.Draining("") }, notServing},
 		{"stopped", healthkit.Options{}, func(c *healthkit.Component) { c.Ready(); c.Stopped("") }, notServing},
 		{"behind the required generation", healthkit.Options{Generational: true}, func(c *healthkit.Component) { c.Ready(); c.Generation(1) }, notServing},
 		{"at the required generation", healthkit.Options{Generational: true}, func(c *healthkit.Component) { c.Ready(); c.Generation(2) }, serving},
 	} {
 		r := healthkit.New(healthkit.Config{Generations: healthkit.GenerationPolicy{AtLeast: 2}})
+		if _, err := r.RegisterGroup("g", healthkit.GroupOptions{AtLeast: 2, Optional: true}); err != nil {
+			t.Fatal(err)
+		}
 		register(t, r, "other", healthkit.Options{}) // keeps the process unready: the service is judged by itself
 		comp := register(t, r, "c", c.opts)
 		c.do(comp)
