@@ -43,6 +43,7 @@ var rules = map[string]struct {
 	"healthkit/sdnotify":   {[]string{"healthkit"}, "an adapter is a function of a snapshot"},
 	"healthkit/grpchealth": {[]string{"healthkit"}, "an adapter is a function of a snapshot"},
 	"healthkit/promhealth": {[]string{"healthkit"}, "an adapter is a function of a snapshot"},
+	"healthkit/grpcserve":  {[]string{"healthkit"}, "the core knows no gRPC"},
 }
 
 // onlyImporter lists third-party modules that certain folders alone may import.
