@@ -12,9 +12,10 @@ import (
 // none is the action that does nothing.
 const none = "none"
 
-// Measure computes every metric of a trial over its window, which begins at the moment
-// that the action really started (at the planned one for the action none, or when it
-// never did) and is as long as planned, and decides whether the trial is valid. The
+// Measure computes every metric of a trial over its window, which begins at the
+// moment that the action really started (at the planned one for the action none, or when
+// it never did; a little earlier where a request under way failed) and is as long as
+// planned, and decides whether the trial is valid. The
 // samples must be sorted by Seq, events and probes by At, as record's reader returns them.
 func Measure(d *record.TrialData) Trial {
 	t := Trial{
@@ -36,7 +37,7 @@ func Measure(d *record.TrialData) Trial {
 	}
 	outages(d, &t)
 	t.Down, t.Degraded = down(d, t.Window)
-	if r, ok := timeline.Recovery(d, t.Window.From, t.Quiet.P99); ok {
+	if r, ok := timeline.Recovery(d, actionStart(d, t.Window), t.Quiet.P99); ok {
 		t.Recovery = &r
 	}
 	if action, ok := timeline.Action(d); ok && !action.Open {
@@ -51,17 +52,39 @@ func Measure(d *record.TrialData) Trial {
 	return t
 }
 
+// window is the stretch of intended times that is judged. It is as long as planned and
+// begins with the action, or with the oldest failed request that was still under way when
+// the action began: that failure is the action's, and not one of the quiet phase before.
 func window(d *record.TrialData) timeline.Span {
 	m := &d.Trial
 	w := timeline.Span{From: m.WindowFrom, To: m.WindowTo}
-	if action, ok := timeline.Action(d); ok && m.Action != none {
-		w.To += action.From - w.From
-		w.From = action.From
+	action, ok := timeline.Action(d)
+	if !ok || m.Action == none {
+		return w
 	}
+	length := w.Len()
+	w.From = action.From
+	for i := range d.Samples {
+		if s := &d.Samples[i]; s.Class != record.OK && s.Intended < w.From && s.Done > action.From {
+			w.From = s.Intended
+		}
+	}
+	w.To = w.From + length
 	return w
 }
 
-func quiet(m *record.Trial) timeline.Span { return timeline.Span{From: m.QuietFrom, To: m.QuietTo} }
+// actionStart is when the action began; the window's begin where there was none.
+func actionStart(d *record.TrialData, window timeline.Span) time.Duration {
+	if action, ok := timeline.Action(d); ok && d.Trial.Action != none {
+		return action.From
+	}
+	return window.From
+}
+
+// quiet is the phase in which nothing may fail. It ends where the window begins.
+func quiet(m *record.Trial, window timeline.Span) timeline.Span {
+	return timeline.Span{From: m.QuietFrom, To: min(m.QuietTo, window.From)}
+}
 
 // count fills in everything that is counted request by request.
 func count(d *record.TrialData, t *Trial) {
@@ -92,7 +115,7 @@ func count(d *record.TrialData, t *Trial) {
 			f.reasons[reason]++
 		}
 	}
-	quietPhase := quiet(&d.Trial)
+	begun, quietPhase := actionStart(d, t.Window), quiet(&d.Trial, t.Window)
 	served := make(map[string]bool)
 	for h := range timeline.Hits(d) {
 		if quietPhase.Holds(h.Intended) {
@@ -113,7 +136,7 @@ func count(d *record.TrialData, t *Trial) {
 		} else {
 			t.Failed++
 			if t.DisruptionLag == nil {
-				lag := h.Intended - t.Window.From
+				lag := max(0, h.Intended-begun)
 				t.DisruptionLag = &lag
 			}
 		}
@@ -235,7 +258,7 @@ func spread(d *record.TrialData, t *Trial) {
 	t.ScheduleLag = gather(nil, func(s *record.Sample) time.Duration { return s.Sent - s.Intended })
 	t.Latency = gather(&t.Window, (*record.Sample).Latency)
 	t.LatencyUncorrected = gather(&t.Window, func(s *record.Sample) time.Duration { return s.Done - s.Sent })
-	q := quiet(&d.Trial)
+	q := quiet(&d.Trial, t.Window)
 	t.Quiet.P99 = gather(&q, (*record.Sample).Latency).P99
 }
 

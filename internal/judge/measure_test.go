@@ -304,6 +304,38 @@ func TestValidity(t *testing.T) {
 	}
 }
 
+// A naive shutdown kills what is under way at that moment: requests that were sent before
+// the action began, and that no quiet phase is to blame for.
+func TestARequestUnderWayWhenTheActionBeginsBelongsToIt(t *testing.T) {
+	d := rollout()
+	fail := func(intended, done time.Duration) {
+		for i := range d.Samples {
+			if d.Samples[i].Intended == intended {
+				d.Samples[i].Class, d.Samples[i].Status, d.Samples[i].Done = record.HTTPStatus(502), 502, done
+				return
+			}
+		}
+		t.Fatalf("no request at %v", intended)
+	}
+	before := Measure(d)
+	fail(3997*ms, 4003*ms)
+	got := Measure(d)
+	if !got.Valid || got.Quiet.Failed != 0 {
+		t.Errorf("valid %v, %d failed in the quiet phase: %v", got.Valid, got.Quiet.Failed, got.InvalidReasons)
+	}
+	if got.Failed != before.Failed+1 || got.Planned != before.Planned {
+		t.Errorf("failed %d of %d, want %d of %d", got.Failed, got.Planned, before.Failed+1, before.Planned)
+	}
+	if got.DisruptionLag == nil || *got.DisruptionLag != 0 {
+		t.Errorf("disruption lag %v, want 0", got.DisruptionLag)
+	}
+	// One whose fate was sealed before the action is the quiet phase's.
+	fail(3990*ms, 3999*ms)
+	if got := Measure(d); got.Valid || got.Quiet.Failed != 1 {
+		t.Errorf("valid %v, %d failed in the quiet phase, want invalid with 1", got.Valid, got.Quiet.Failed)
+	}
+}
+
 func TestTheWindowFollowsTheAction(t *testing.T) {
 	d := rollout()
 	for i := range d.Events {

@@ -107,7 +107,7 @@ func loadReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
 		name    string
 		span    timeline.Span
 		planned uint64
-	}{{"quiet phase", quiet(m), t.Quiet.Planned}, {"window", t.Window, t.Planned}} {
+	}{{"quiet phase", quiet(m, t.Window), t.Quiet.Planned}, {"window", t.Window, t.Planned}} {
 		want := m.Rate*(phase.span.Len()-lagLimit).Seconds() - 1
 		switch {
 		case phase.planned == 0:
