@@ -179,6 +179,22 @@ func BenchmarkFlipTTL(b *testing.B) {
 	})
 }
 
+// BenchmarkFlipNewReason fails for another reason each time, so nothing can be
+// used again.
+func BenchmarkFlipNewReason(b *testing.B) {
+	errs := []error{errors.New("connection refused"), errors.New("connection reset")}
+	forSizes(b, Options{}, func(b *testing.B, _ *Registry, all []*Component) {
+		n := 0
+		for b.Loop() {
+			if n++; n%2 == 0 {
+				all[0].Ready()
+			} else {
+				all[0].Failed(errs[n/2%2])
+			}
+		}
+	})
+}
+
 func BenchmarkTick(b *testing.B) {
 	r := New(Config{})
 	token, err := r.Progress("loop", time.Hour)

@@ -110,6 +110,7 @@ type Component struct {
 	outage      bool // counted in r.outages
 	retracted   bool
 	pending     pending
+	usual       *record // the last one with a reason, to be used again
 	genSince    int64
 	genAt       int64      // when the generation was last reported
 	genOld      bool       // longer ago than GenerationPolicy.MaxAge
@@ -224,7 +225,11 @@ func (c *Component) apply(s State, reason string, ttl time.Duration, custom bool
 	case reason == "":
 		c.rec.Store(&plain[s])
 	default:
-		c.rec.Store(&record{state: s, reason: reason, settled: true})
+		// What flaps fails again for the same reason, as a rule.
+		if u := c.usual; u == nil || u.state != s || u.reason != reason {
+			c.usual = &record{state: s, reason: reason, settled: true}
+		}
+		c.rec.Store(c.usual)
 	}
 	c.become(s, reason, now)
 	r.changed(now)
