@@ -79,9 +79,10 @@ func Next(told Told, s *healthkit.Snapshot, m Moment) (message string, after Tol
 	return head + "\nSTATUS=" + status, after
 }
 
-// Status returns the text after STATUS=: "ready", "degraded: ..." or
-// "not ready: ...", and what is wrong with liveness if anything is. It is safe
-// to send whatever bytes the reports hold.
+// Status returns the text after STATUS=. What stands before the first colon or
+// semicolon is the verdict: "ready", "degraded" or "not ready"; then why, and
+// what is wrong with liveness if anything is. It is safe to send whatever bytes
+// the reports hold.
 func Status(s *healthkit.Snapshot) string {
 	text := s.Reason()
 	if s.Ready() {
