@@ -16,7 +16,7 @@ import (
 )
 
 // MaxFile is the size in bytes past which Check refuses a file.
-const MaxFile = 1 << 20
+const MaxFile = 8 << 20
 
 // File is one input: its name for messages, and its bytes.
 type File struct {

@@ -24,7 +24,7 @@ var kubeRules = []Rule{
 		ID: "k8s-no-drain", Runtime: "kubernetes", Severity: Error,
 		What: "A container takes requests, has no preStop hook, and the file shows no drain.",
 		Why:  "SIGTERM is sent while the removal of the endpoint is still on its way to every node. A server that stops listening at once refuses the requests that arrive meanwhile: about rate x lag of them.",
-		Fix:  "A preStop sleep of about 5 s (`preStop: {sleep: {seconds: 5}}` from Kubernetes 1.30, else `exec: [sleep, \"5\"]`), or a lame duck in the program: give its flag here, or say so with `# rollout-lab:drain 5s`.",
+		Fix:  "A preStop sleep of about 5 s (`preStop: {sleep: {seconds: 5}}` from Kubernetes 1.30, else `exec: {command: [sleep, \"5\"]}`), or a lame duck in the program: give its flag here, or say so with `# rollout-lab:drain 5s`.",
 		pods: noDrain,
 	},
 	{

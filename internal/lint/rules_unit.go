@@ -20,7 +20,7 @@ var unitRules = []Rule{
 	{
 		ID: "unit-type", Runtime: "systemd", Severity: Error,
 		What: "A service that takes requests is of Type simple (the default), exec or idle. An error when another unit depends on it.",
-		Why:  "It counts as started when its process runs, long before it listens. Whatever waits for the start, a unit ordered after it or a rollout that goes on to the next instance, sends requests too early, and they are refused.",
+		Why:  "It counts as started when its process runs, long before it listens. Whatever waits for the start, a unit ordered after it or a rollout that goes on to the next instance, sends requests too early, and they are refused. A socket holds them back, but hands them over as early.",
 		Fix:  "`Type=notify`, and READY=1 from the program when it can serve.",
 		unit: unitType,
 	},
@@ -33,7 +33,7 @@ var unitRules = []Rule{
 	},
 	{
 		ID: "unit-kill-mode", Runtime: "systemd", Severity: Error,
-		What: "`KillMode=none`; `KillMode=process` (warning); or a prefork server (nginx, haproxy, gunicorn and their like) with the default `control-group` (warning).",
+		What: "`KillMode=none`; `KillMode=process` on a service that takes requests (warning); or a prefork server (nginx, haproxy, gunicorn and their like) with the default `control-group` (warning).",
 		Why:  "With none and process, old processes live on and hold the port or keep accepting requests of a service that is stopped. With control-group every worker gets SIGTERM at the same time as the master that is to drain it.",
 		Fix:  "`KillMode=mixed`: SIGTERM for the main process, SIGKILL for what is left in the end.",
 		unit: unitKillMode,
@@ -47,7 +47,7 @@ var unitRules = []Rule{
 	},
 	{
 		ID: "unit-watchdog", Runtime: "systemd", Severity: Warning,
-		What: "`WatchdogSec` on a service that is not of Type notify or notify-reload.",
+		What: "`WatchdogSec` on a service of Type simple, exec, idle or forking, without `NotifyAccess`.",
 		Why:  "A program that does not speak the notification protocol sends no keep-alive, and is killed each time the watchdog runs out, in the midst of its requests.",
 		Fix:  "`Type=notify` and WATCHDOG=1 from the program, or no `WatchdogSec`.",
 		unit: unitWatchdog,
@@ -84,6 +84,9 @@ func unitType(u *unitFile, r *reporter) {
 	severity := Warning
 	if len(u.dependents) > 0 {
 		severity = Error
+	} else if u.socket != "" {
+		r.add(Warning, at, fmt.Sprintf("requests that wait at %s are handed to a program that may not be able to serve them yet, and a rollout takes it for started: Type=%s", show(u.socket), show(kind)), "Type=notify, with READY=1 from the program")
+		return
 	}
 	r.add(severity, at, fmt.Sprintf("requests sent as soon as it counts as started are refused: Type=%s does not wait until it can serve (%s)", show(kind), because), "Type=notify, with READY=1 from the program")
 }
@@ -110,7 +113,7 @@ func unitKillMode(u *unitFile, r *reporter) {
 	switch {
 	case o.value == "none":
 		r.add(Error, o.at, "its processes are not stopped: they hold the port, and requests go on to the old ones or the new ones are refused", "KillMode=mixed")
-	case o.value == "process":
+	case o.value == "process" && u.served() != "":
 		r.add(Warning, o.at, "processes that the main one leaves behind live on: they hold the port or keep taking requests", "KillMode=mixed")
 	case (!set || o.value == "control-group") && len(u.program.words) > 0 && slices.Contains(prefork, path.Base(u.program.words[0].text)):
 		if _, own := u.get("Service", "ExecStop"); own {
@@ -134,8 +137,11 @@ func unitWatchdog(u *unitFile, r *reporter) {
 	o, set := u.get("Service", "WatchdogSec")
 	d, ok := span(o.value)
 	kind, _ := u.kind()
-	if !set || !ok || d == 0 || d == forever || kind == "notify" || kind == "notify-reload" {
+	if !set || !ok || d == 0 || d == forever || !slices.Contains([]string{"simple", "exec", "idle", "forking"}, kind) {
 		return
+	}
+	if _, spoken := u.get("Service", "NotifyAccess"); spoken {
+		return // whoever wrote this knows of the protocol
 	}
 	r.add(Warning, o.at, fmt.Sprintf("a program that sends no WATCHDOG=1 is killed every %v, and its requests are cut; Type=%s does not suggest that it does", d, show(kind)), "Type=notify, with WATCHDOG=1 from the program, or remove WatchdogSec")
 }
@@ -156,11 +162,11 @@ func unitRestart(u *unitFile, r *reporter) {
 
 func unitStartLimit(u *unitFile, r *reporter) {
 	o, set := u.get("Service", "Restart")
-	if u.served() == "" || !set || !slices.Contains([]string{"always", "on-failure", "on-abnormal"}, o.value) {
+	if u.served() == "" || u.socket != "" || !set || !slices.Contains([]string{"always", "on-failure", "on-abnormal"}, o.value) {
 		return
 	}
 	at := o.at
-	pause, interval, burst := defaultRestartSec, defaultStartInterval, defaultStartBurst
+	pause, interval, burst := defaultRestartPause, defaultStartInterval, defaultStartBurst
 	read := func(section, name string, to *time.Duration) {
 		if o, ok := u.get(section, name); ok {
 			if d, ok := span(o.value); ok {
@@ -193,6 +199,9 @@ func unitStartLimit(u *unitFile, r *reporter) {
 }
 
 func unitNotOrdered(u *unitFile, r *reporter) {
+	if kind, _ := u.kind(); kind == "oneshot" {
+		return
+	}
 	after := u.words("Unit", "After")
 	for _, name := range []string{"Requires", "Wants", "BindsTo"} {
 		for _, o := range u.all("Unit", name) {

@@ -13,7 +13,7 @@ import (
 // Defaults of systemd, where the unit says nothing.
 const (
 	defaultStopTimeout   = 90 * time.Second
-	defaultRestartSec    = 100 * time.Millisecond
+	defaultRestartPause  = 100 * time.Millisecond
 	defaultStartInterval = 10 * time.Second
 	defaultStartBurst    = 5
 	forever              = time.Duration(1<<63 - 1)
@@ -191,16 +191,24 @@ func (in *input) services() []*unitFile {
 				}
 				continue
 			}
-			if slices.Contains(other.words("Unit", "Before"), u.name) {
+			if slices.ContainsFunc(other.words("Unit", "Before"), u.named) {
 				u.orderedBy = append(u.orderedBy, other.name)
 			}
-			if slices.Contains(other.needs(), u.name) {
+			if slices.ContainsFunc(other.needs(), u.named) {
 				u.dependents = append(u.dependents, other.name)
 			}
 		}
 		out = append(out, u)
 	}
 	return out
+}
+
+// named reports whether a name means this unit, or an instance of it.
+func (u *unitFile) named(name string) bool {
+	if before, after, ok := strings.Cut(u.name, "@."); ok {
+		return strings.HasPrefix(name, before+"@") && strings.HasSuffix(name, "."+after)
+	}
+	return name == u.name
 }
 
 func (u *unitFile) has(section string) bool {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -84,10 +86,6 @@ func (s *source) documents() []document {
 	var out []document
 	current := document{}
 	for i, line := range s.lines {
-		if len(line) > maxLine {
-			s.problem(i+1, 1, "", "the line has more than %d bytes", maxLine)
-			return nil
-		}
 		rest, mark := strings.CutPrefix(line, "---")
 		end := line == "..." || strings.HasPrefix(line, "... ")
 		if (mark && (rest == "" || rest[0] == ' ' || rest[0] == '\t')) || end {
@@ -141,8 +139,27 @@ func (d document) foreignKind() (string, bool) {
 	return show(kind), version && kind != "" && !kubeKinds[kind] && !strings.ContainsAny(kind, "{}[]&*!|>")
 }
 
-// parse reads a document; nil when that failed, and the problems say why.
-func (s *source) parse(d document) (root *node) {
+// templated finds what a template engine was to fill in.
+var templated = regexp.MustCompile(`(?:^\s*|:\s+|-\s+)\{\{`)
+
+// parse reads a document; nil when that failed, and the problems say why. The usual
+// reason is that it is no manifest yet but a template of one.
+func (s *source) parse(d document) *node {
+	root := s.parseYAML(d)
+	if len(s.problems) == 0 {
+		return root
+	}
+	for i, line := range d.lines {
+		if templated.MatchString(line) {
+			s.problems = nil
+			s.problem(d.first+i+1, utf8.RuneCountInString(line[:strings.Index(line, "{{")])+1, "render it first, for example: helm template . | rollout-lab lint -", "a template, not a manifest")
+			break
+		}
+	}
+	return nil
+}
+
+func (s *source) parseYAML(d document) (root *node) {
 	at := func(tk *token.Token) (int, int) {
 		if tk == nil || tk.Position == nil {
 			return d.first + 1, 1
@@ -158,8 +175,8 @@ func (s *source) parse(d document) (root *node) {
 		}
 	}()
 	for i, line := range d.lines {
-		if strings.Contains(line, "{{") && !strings.Contains(line, "'") && !strings.Contains(line, `"`) {
-			s.problem(d.first+i+1, strings.Index(line, "{{")+1, "render it first, for example: helm template . | rollout-lab lint -", "a template, not a manifest")
+		if len(line) > maxLine {
+			s.problem(d.first+i+1, 1, "", "the line has more than %d bytes", maxLine)
 			return nil
 		}
 	}

@@ -1,0 +1,167 @@
+package lint_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollout-lab/rollout-lab/internal/lint"
+)
+
+// pod is a manifest of a container that takes requests and does not drain.
+const pod = `apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  containers:
+    - name: app
+      ports: [{containerPort: 8080}]
+      readinessProbe: {httpGet: {path: /readyz, port: 8080}}
+`
+
+const service = `apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 8080}]
+`
+
+// found is rule, severity and position of every finding.
+func found(r *lint.Report) []string {
+	var out []string
+	for _, f := range r.Findings {
+		out = append(out, fmt.Sprintf("%s:%d:%d %s %s", f.File, f.Line, f.Column, f.Severity, f.Rule))
+	}
+	return out
+}
+
+func TestCheck(t *testing.T) {
+	five, none := 5*time.Second, time.Duration(0)
+	json := `{"apiVersion": "v1", "kind": "List", "items": [
+	{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+	 "spec": {"containers": [{"name": "app", "ports": [{"containerPort": 8080}]}]}}]}`
+	for _, tt := range []struct {
+		name    string
+		files   []string // a, b, ...
+		options lint.Options
+		want    []string
+	}{
+		{"likely served", []string{pod}, lint.Options{}, []string{"a:6:7 warning k8s-no-drain"}},
+		{"surely served", []string{pod + "---\n" + service}, lint.Options{}, []string{"a:6:7 error k8s-no-drain"}},
+		{"by a Service in another file", []string{pod, service}, lint.Options{}, []string{"a:6:7 error k8s-no-drain"}},
+		{"in another namespace", []string{pod, strings.Replace(service, "{name: web}", "{name: web, namespace: other}", 1)}, lint.Options{}, []string{"a:6:7 warning k8s-no-drain"}},
+		{"default is a namespace too", []string{pod, strings.Replace(service, "{name: web}", "{name: web, namespace: default}", 1)}, lint.Options{}, []string{"a:6:7 error k8s-no-drain"}},
+		{"other labels", []string{pod, strings.Replace(service, "{app: web}", "{app: web, tier: front}", 1)}, lint.Options{}, []string{"a:6:7 warning k8s-no-drain"}},
+		{"drain given", []string{pod, service}, lint.Options{Drain: &five}, nil},
+		{"no drain, surely", []string{pod}, lint.Options{Drain: &none}, []string{"a:6:7 warning k8s-no-drain"}},
+		{"second document", []string{"# first\n---\n" + service + "--- # a mark\n" + pod}, lint.Options{}, []string{"a:15:7 error k8s-no-drain"}},
+		{"content on the mark", []string{"--- {apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a, ports: [{containerPort: 1}]}]}}"}, lint.Options{},
+			[]string{"a:1:74 warning k8s-no-drain", "a:1:74 warning k8s-no-readiness-probe"}},
+		{"CRLF and byte order mark", []string{"\ufeff" + strings.ReplaceAll(pod, "\n", "\r\n")}, lint.Options{}, []string{"a:6:7 warning k8s-no-drain"}},
+		{"JSON", []string{json}, lint.Options{}, []string{"a:3:27 warning k8s-no-drain", "a:3:27 warning k8s-no-readiness-probe"}},
+		{"beside other kinds", []string{"apiVersion: v1\nkind: ConfigMap\ndata:\n  x: {{ not YAML\n---\n" + pod}, lint.Options{}, []string{"a:11:7 warning k8s-no-drain"}},
+		{"ignored above", []string{strings.Replace(pod, "    - name", "    # rollout-lab:ignore k8s-no-drain a test\n    # of the linter\n    - name", 1)}, lint.Options{}, nil},
+		{"ignored in the wrong place", []string{"# rollout-lab:ignore k8s-no-drain a test\n" + pod}, lint.Options{}, []string{"a:7:7 warning k8s-no-drain"}},
+		{"another rule ignored", []string{strings.Replace(pod, "name: app", "name: app # rollout-lab:ignore k8s-recreate a test", 1)}, lint.Options{}, []string{"a:6:7 warning k8s-no-drain"}},
+		{"drain of another document", []string{pod + "---\n# rollout-lab:drain 5s\n" + service}, lint.Options{}, []string{"a:6:7 error k8s-no-drain"}},
+		{"anchors and merges", []string{`x-all: &all
+  restart: always
+  healthcheck: &check {test: [CMD, /x], interval: 60s, timeout: 5s}
+services:
+  a:
+    <<: *all
+    ports: ["80"]
+  b:
+    <<: *all
+    restart: "no"
+    ports: [{target: 80, published: "8080"}]
+    healthcheck: {<<: *check, interval: 5s}
+`}, lint.Options{}, []string{"a:3:41 warning compose-health-slow", "a:10:5 error compose-restart"}},
+		{"variables of compose", []string{"services:\n  a:\n    ports: [\"${PORT}:80\"]\n    restart: ${POLICY}\n    stop_grace_period: ${GRACE}\n    healthcheck: {test: x, interval: \"${EVERY:-60s}\", timeout: 5s}\n"}, lint.Options{},
+			[]string{"a:6:28 warning compose-health-slow"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var files []lint.File
+			for i, text := range tt.files {
+				files = append(files, lint.File{Name: string(rune('a' + i)), Data: []byte(text)})
+			}
+			report, err := lint.Check(files, tt.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, found(report)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSuppressedIsKept(t *testing.T) {
+	text := strings.Replace(pod, "name: app", "name: app # rollout-lab:ignore k8s-no-drain a test of it", 1)
+	report, err := lint.Check([]lint.File{{Name: "a", Data: []byte(text)}}, lint.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Suppressed) != 1 || report.Suppressed[0].Ignored != "a test of it" || len(report.Findings) != 0 {
+		t.Errorf("got %+v", report)
+	}
+}
+
+// TestUnreadable: what cannot be judged is an error with its place, and never passes.
+func TestUnreadable(t *testing.T) {
+	for name, tt := range map[string]struct {
+		file, text string
+		want       string
+		nothing    bool
+	}{
+		"empty":             {"a.yaml", "\n", "a.yaml: the file is empty: nothing here to check", false},
+		"comments":          {"a.yaml", "# nothing\n", "a.yaml: nothing here to check: no document", false},
+		"other kinds":       {"a.yaml", "apiVersion: v1\nkind: Secret\n---\napiVersion: v1\nkind: ConfigMap\n", "a.yaml: nothing here to check: ConfigMap, Secret alone", false},
+		"a Service alone":   {"a.yaml", service, "nothing here to check: no workload, unit or compose service in a.yaml", true},
+		"a socket alone":    {"a.socket", "[Socket]\nListenStream=80\n", "nothing here to check: no workload, unit or compose service in a.socket", true},
+		"compose, empty":    {"a.yaml", "services: {}\n", "a.yaml: nothing here to check: no document", false},
+		"no YAML":           {"a.yaml", "a: [\n", "a.yaml:1:", false},
+		"no manifest":       {"a.yaml", "\nname: x\n", "a.yaml:2:1: not recognised", false},
+		"Dockerfile":        {"Dockerfile", "FROM scratch\nHEALTHCHECK NONE\n", "Dockerfile:1:1: not recognised", false},
+		"template":          {"a.yaml", "apiVersion: v1\nkind: Pod\nspec: {{ toYaml .x }}\n", "a.yaml:3:7: a template", false},
+		"wrong type":        {"a.yaml", strings.Replace(pod, "8080}]", "many}]", 1), "a.yaml:7:16: want containerPort as a whole number, not many", false},
+		"wrong form":        {"a.yaml", "services:\n  a: [1]\n", "a.yaml:2:3: want service a as a mapping, not a list", false},
+		"no containers":     {"a.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {x: y}\n", "a.yaml:4:", false},
+		"a drop-in alone":   {"web.service.d/10.conf", "[Service]\nType=notify\n", "a drop-in without its unit", false},
+		"a unit of targets": {"a.target", "[Unit]\nDescription=x\n", "a.target: nothing here to check: a unit without [Service]", false},
+		"escapes":           {"a.yaml", "a: b\n\x1b[2J: c\n", "a.yaml:2:1: a control character", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			report, err := lint.Check([]lint.File{{Name: tt.file, Data: []byte(tt.text)}}, lint.Options{})
+			if err == nil {
+				t.Fatalf("passed: %+v", report)
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %q, want %q in it", err, tt.want)
+			}
+			if strings.ContainsRune(err.Error(), '\x1b') {
+				t.Errorf("the message acts upon a terminal: %q", err)
+			}
+			var file *lint.FileError
+			if errors.Is(err, lint.ErrNothing) != tt.nothing || !tt.nothing && !errors.As(err, &file) {
+				t.Errorf("got %#v", err)
+			}
+		})
+	}
+	if _, err := lint.Check(nil, lint.Options{}); !errors.Is(err, lint.ErrNothing) {
+		t.Errorf("no file: got %v", err)
+	}
+}
+
+// TestReadableBesideUnreadable: a bad file does not hide the findings of a good one.
+func TestReadableBesideUnreadable(t *testing.T) {
+	report, err := lint.Check([]lint.File{{Name: "a", Data: []byte("x")}, {Name: "b", Data: []byte(pod)}}, lint.Options{})
+	if err == nil || len(report.Findings) == 0 {
+		t.Errorf("got %v, %v", report, err)
+	}
+}
