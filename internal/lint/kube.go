@@ -56,6 +56,7 @@ type container struct {
 	program
 	name                         string
 	at                           place
+	sidecar                      bool // an init container that stays
 	ports                        []containerPort
 	openEnv                      bool // environment from elsewhere, so the file does not show all
 	readiness, liveness, startup *probe
@@ -66,7 +67,6 @@ type container struct {
 type containerPort struct {
 	name   string
 	number int
-	host   bool
 }
 
 type preStop struct {
@@ -275,7 +275,9 @@ func (w *workload) readPod(s *source, pod *node) {
 	w.gates = len(s.list(pod, "readinessGates", false)) > 0
 	for _, c := range s.list(pod, "initContainers", true) {
 		if s.text(c, "restartPolicy") == "Always" {
-			w.containers = append(w.containers, readContainer(s, c))
+			sidecar := readContainer(s, c)
+			sidecar.sidecar = true
+			w.containers = append(w.containers, sidecar)
 		}
 	}
 	all := s.list(pod, "containers", true)
@@ -303,7 +305,7 @@ func readContainer(s *source, n *node) *container {
 	}
 	c.openEnv = c.openEnv || n.get("envFrom") != nil
 	for _, p := range s.list(n, "ports", true) {
-		c.ports = append(c.ports, containerPort{s.text(p, "name"), s.number(p, "containerPort", 0), s.number(p, "hostPort", 0) > 0})
+		c.ports = append(c.ports, containerPort{s.text(p, "name"), s.number(p, "containerPort", 0)})
 	}
 	c.readiness = readProbe(s, n, "readinessProbe")
 	c.liveness = readProbe(s, n, "livenessProbe")
@@ -392,9 +394,7 @@ func readService(s *source, o, spec *node, name, namespace string) *kubeService 
 		} else {
 			target = s.text(p, "port")
 		}
-		if !v.headless || p.get("targetPort") != nil {
-			v.ports = append(v.ports, servicePort{s.text(p, "name"), target, at})
-		}
+		v.ports = append(v.ports, servicePort{s.text(p, "name"), target, at})
 	}
 	return v
 }

@@ -112,8 +112,8 @@ func asideName(name string) bool {
 }
 
 // serving are the containers that requests arrive at, as far as the files tell: those
-// with the ports of the Services, else those with a port for requests, else the only
-// one, else all.
+// with the ports of the Services, else those with a port for requests, else all but the
+// side-cars.
 func (w *workload) serving() []*container {
 	var out []*container
 	pick := func(wanted func(*container, containerPort) bool) bool {
@@ -139,10 +139,15 @@ func (w *workload) serving() []*container {
 	}) {
 		return out
 	}
-	if pick(func(_ *container, p containerPort) bool { return !p.aside() }) {
+	if pick(func(c *container, p containerPort) bool { return !c.sidecar && !p.aside() }) {
 		return out
 	}
-	return w.containers
+	for _, c := range w.containers {
+		if !c.sidecar {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // port resolves the port of a probe: its number as text, and whether a container of the

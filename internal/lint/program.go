@@ -34,21 +34,32 @@ type program struct {
 // settings are the flags, in all their spellings, and the environment.
 func (p *program) settings() []setting {
 	out := append([]setting(nil), p.env...)
-	for i, w := range p.words {
+	var words []word
+	for _, w := range p.words {
+		words = append(words, w)
+		if strings.ContainsAny(w.text, " \n") { // a script, with the program's flags in it
+			for _, part := range splitWords(w.text) {
+				words = append(words, word{strings.TrimRight(part, ";&|"), w.at})
+			}
+		}
+	}
+	for i, w := range words {
 		if !strings.HasPrefix(w.text, "-") {
-			if name, value, ok := strings.Cut(w.text, "="); ok {
+			if name, value, ok := strings.Cut(w.text, "="); ok && assigned.MatchString(name) {
 				out = append(out, setting{flagName(name), value, w.at})
 			}
 			continue
 		}
 		name, value, ok := strings.Cut(strings.TrimLeft(w.text, "-"), "=")
-		if !ok && i+1 < len(p.words) && !strings.HasPrefix(p.words[i+1].text, "-") {
-			value = p.words[i+1].text
+		if !ok && i+1 < len(words) && !strings.HasPrefix(words[i+1].text, "-") {
+			value = words[i+1].text
 		}
 		out = append(out, setting{flagName(name), value, w.at})
 	}
 	return out
 }
+
+var assigned = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 
 func flagName(s string) string { return strings.ReplaceAll(strings.ToLower(s), "_", "-") }
 
@@ -60,7 +71,7 @@ var (
 	// finishing what is in flight, connections being given up
 	closeNames = []string{"close-for", "close-wait"}
 	// all of a stop
-	wholeNames = []string{"stop-grace", "shutdown-timeout", "graceful-timeout", "graceful-shutdown-timeout", "drain-timeout", "drain-time", "drain-time-s", "shutdown-grace-period", "drain"}
+	wholeNames = []string{"stop-grace", "shutdown-timeout", "graceful-timeout", "timeout-graceful-shutdown", "graceful-shutdown-timeout", "drain-timeout", "shutdown-grace-period"}
 )
 
 // drain is how a program stops.
@@ -80,7 +91,7 @@ func drainOf(p *program) drain {
 		for _, s := range p.settings() {
 			for _, name := range names {
 				if s.name == name || strings.HasSuffix(s.name, "-"+name) {
-					if v, ok := drainValue(s.value); ok {
+					if v, ok := drainValue(name, s.value); ok {
 						return v, s.name, true
 					}
 				}
@@ -111,10 +122,15 @@ func drainOf(p *program) drain {
 	return d
 }
 
-// drainValue reads 5s, and a small bare number as seconds.
-func drainValue(s string) (time.Duration, bool) {
+// drainValue reads 5s, and a bare number as seconds. A large one is believed only of the
+// settings that are known to be in seconds: of others it may be milliseconds.
+func drainValue(name, s string) (time.Duration, bool) {
 	if n, err := strconv.Atoi(s); err == nil {
-		return time.Duration(n) * time.Second, n >= 0 && n <= 600
+		most := 120
+		if name == "graceful-timeout" || name == "timeout-graceful-shutdown" {
+			most = int(maxDrain / time.Second)
+		}
+		return time.Duration(n) * time.Second, n >= 0 && n <= most
 	}
 	d, err := time.ParseDuration(s)
 	return d, err == nil && d >= 0 && d <= maxDrain

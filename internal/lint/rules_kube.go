@@ -270,6 +270,9 @@ func publishesUnready(w *workload, r *reporter) {
 
 func servicePortUnknown(w *workload, r *reporter) {
 	for _, v := range w.services {
+		if v.headless {
+			continue // gives addresses, not ports
+		}
 		for _, p := range v.ports {
 			if _, err := strconv.Atoi(p.target); err != nil {
 				if !w.hasPort(func(c containerPort) bool { return c.name == p.target }) {
@@ -311,6 +314,9 @@ func (w *workload) mentions(port string) bool {
 
 func serviceOnLoopback(w *workload, r *reporter) {
 	for _, v := range w.services {
+		if v.headless {
+			continue // gives addresses, not ports
+		}
 		for _, p := range v.ports {
 			for _, c := range w.serving() {
 				number, _ := w.port(c, p.target)

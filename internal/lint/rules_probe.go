@@ -105,13 +105,9 @@ func noReadiness(w *workload, r *reporter) {
 		return
 	}
 	serving := w.serving()
-	if len(serving) > 1 && len(serving) == len(w.containers) {
-		// Which one serves is not known, and a pod is ready when all are.
-		for _, c := range serving {
-			if c.readiness != nil {
-				return
-			}
-		}
+	if !slices.ContainsFunc(serving, func(c *container) bool { return len(c.ports) > 0 }) &&
+		slices.ContainsFunc(serving, func(c *container) bool { return c.readiness != nil }) {
+		return // which one serves is not known, and a pod is ready when all are
 	}
 	for _, c := range serving {
 		switch {

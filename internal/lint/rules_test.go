@@ -132,7 +132,9 @@ func TestGood(t *testing.T) {
 	}
 	sets := [][]lint.File{all}
 	for _, f := range all {
-		sets = append(sets, []lint.File{f})
+		if filepath.Ext(f.Name) != ".socket" { // alone there is nothing to judge
+			sets = append(sets, []lint.File{f})
+		}
 	}
 	for _, files := range sets {
 		report, err := lint.Check(files, lint.Options{})

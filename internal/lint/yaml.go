@@ -20,8 +20,8 @@ import (
 // Bounds on a document. The parser recurses, and takes time that grows with the square
 // of a mapping's entries; aliases multiply what they stand for.
 const (
-	maxTokens  = 20_000 // of a document
-	maxTotal   = 100_000
+	maxTokens  = 60_000  // of a document
+	maxTotal   = 180_000 // of a file
 	maxNesting = 60
 	maxNodes   = 100_000 // of a document, aliases written out
 	maxLine    = 16 << 10
