@@ -284,7 +284,7 @@ func losses(r *Run) string {
 	type sum struct {
 		design        string
 		lost, planned uint64
-		down          time.Duration
+		lostTime      time.Duration
 	}
 	var sums []sum
 	var scenarios, drivers []string
@@ -308,7 +308,7 @@ func losses(r *Run) string {
 		sums[j].lost += planned - ok
 		sums[j].planned += planned
 		for _, t := range c.valid() {
-			sums[j].down += t.Down[downWidth]
+			sums[j].lostTime += t.LostTime
 		}
 	}
 	if len(sums) == 0 {
@@ -326,8 +326,8 @@ func losses(r *Run) string {
 		if i == 0 {
 			text += " requests in " + listed(scenarios, "scenarios") + " on " + listed(drivers, "drivers")
 		}
-		if s.down > 0 {
-			text += fmt.Sprintf(" (%s down)", seconds(s.down))
+		if s.lost > 0 {
+			text += fmt.Sprintf(" (lost time %s)", seconds(s.lostTime))
 		}
 		parts = append(parts, text)
 	}

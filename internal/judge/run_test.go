@@ -314,11 +314,11 @@ func TestHeadline(t *testing.T) {
 		trials []Trial
 		want   string
 	}{
-		{"one scenario", two, "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 (9.2 s down)"},
-		{"different plans", append(slices.Clone(two), short), "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 of 60,010 (9.2 s down)"},
+		{"one scenario", two, "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 (lost time 9.2 s)"},
+		{"different plans", append(slices.Clone(two), short), "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 of 60,010 (lost time 9.2 s)"},
 		{
 			"several", append(slices.Clone(two), in(result("good", 1, 1), "restart", "kind", "restart"), in(result("bad", 1, 500), "restart", "kind", "restart")),
-			"good lost 1 of 80,000 requests in 2 scenarios on 2 drivers (1 ms down); bad lost 9,682 (9.7 s down)",
+			"good lost 1 of 80,000 requests in 2 scenarios on 2 drivers (lost time 1 ms); bad lost 9,682 (lost time 9.7 s)",
 		},
 		{"only invalid ones", []Trial{broken("good", 1, 0)}, "no valid trial, so nothing can be said"},
 		{"none", nil, "no valid trial, so nothing can be said"},
@@ -329,8 +329,8 @@ func TestHeadline(t *testing.T) {
 	}
 	worse := []Trial{result("bad", 1, 900), result("good", 1, 600)}
 	for want, gates := range map[string][]record.Gate{
-		"rollout/process/good missed success_rate >= 99.9 %: good lost 600 of 20,000 requests in rollout on process (600 ms down); bad lost 900 (900 ms down)": {rateGate999, noBreaches},
-		"rollout/process/good missed success_rate >= 99.9 % and 1 more gate: good lost 600":                                                                    {rateGate999, {Design: "good", Metric: "failed", Op: "<=", Limit: 0}},
+		"rollout/process/good missed success_rate >= 99.9 %: good lost 600 of 20,000 requests in rollout on process (lost time 600 ms); bad lost 900 (lost time 900 ms)": {rateGate999, noBreaches},
+		"rollout/process/good missed success_rate >= 99.9 % and 1 more gate: good lost 600":                                                                              {rateGate999, {Design: "good", Metric: "failed", Op: "<=", Limit: 0}},
 	} {
 		if got := Judge(described(gates...), ended, nil, worse).Headline; !strings.HasPrefix(got, want) {
 			t.Errorf("missed: %q, want %q", got, want)
