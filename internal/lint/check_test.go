@@ -84,6 +84,13 @@ services:
 `}, lint.Options{}, []string{"a:3:41 warning compose-health-slow", "a:10:5 error compose-restart"}},
 		{"variables of compose", []string{"services:\n  a:\n    ports: [\"${PORT}:80\"]\n    restart: ${POLICY}\n    stop_grace_period: ${GRACE}\n    healthcheck: {test: x, interval: \"${EVERY:-60s}\", timeout: 5s}\n"}, lint.Options{},
 			[]string{"a:6:28 warning compose-health-slow"}},
+		{"environment as a list", []string{"services:\n  a:\n    ports: [\"80:80/tcp\", \"9000-9010:9000-9010\"]\n    restart: always\n    environment: [LISTEN=127.0.0.1:80, DEBUG]\n    healthcheck: {test: x, interval: 5s, timeout: 5s}\n"}, lint.Options{},
+			[]string{"a:5:19 error compose-published-on-loopback"}},
+		{"a service that extends another", []string{"services:\n  a:\n    extends: {file: other.yaml, service: a}\n    ports: [\"80:80\"]\n"}, lint.Options{}, nil},
+		{"optional dependency", []string{"services:\n  a:\n    depends_on:\n      b: {condition: service_started, required: false}\n      c:\n  b: {image: b}\n  c: {image: c}\n"}, lint.Options{},
+			[]string{"a:5:7 warning compose-depends-on"}},
+		{"scaler without replicas", []string{"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 1}}\n  template:\n    metadata: {labels: {app: web}}\n" +
+			"    spec: {containers: [{name: a, ports: [{containerPort: 8080}], args: [--lame-duck=5s], readinessProbe: {grpc: {port: 8080}}}]}\n---\n" + service}, lint.Options{}, []string{"a:5:43 warning k8s-max-unavailable"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var files []lint.File
@@ -91,6 +98,43 @@ services:
 				files = append(files, lint.File{Name: string(rune('a' + i)), Data: []byte(text)})
 			}
 			report, err := lint.Check(files, tt.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, found(report)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestUnitNames: units know each other by name, template instances and drop-ins too.
+func TestUnitNames(t *testing.T) {
+	const web = "[Service]\nExecStart=/web\nRestart=always\nRestartSec=2s\n"
+	needs := func(name string) string {
+		return "[Unit]\nRequires=" + name + "\nAfter=" + name + "\n[Service]\nExecStart=/front\n"
+	}
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		want  []string
+	}{
+		{"alone, nothing is sent to it", map[string]string{"web.service": web}, nil},
+		{"another one", map[string]string{"web.service": web, "front.service": needs("api.service")}, nil},
+		{"its dependent", map[string]string{"web.service": web, "front.service": needs("web.service")}, []string{"web.service:1:1 error unit-type"}},
+		{"an instance of it", map[string]string{"web@.service": web, "front.service": needs("web@1.service")}, []string{"web@.service:1:1 error unit-type"}},
+		{"mended by a drop-in", map[string]string{"web.service": web, "front.service": needs("web.service"), "web.service.d/a.conf": "[Service]\nType=notify\n"}, nil},
+		{"broken by a drop-in", map[string]string{"etc/web.service": web, "etc/web.service.d/a.conf": "[Service]\nExecStart=\nExecStart=/web --listen :80\n", "etc/web.service.d/b.conf": "[Service]\nType=notify\nRestart=no\n"},
+			[]string{"etc/web.service.d/b.conf:3:1 error unit-restart"}},
+		{"reset by a drop-in", map[string]string{"web.service": web + "TimeoutStopSec=1\n", "web.service.d/a.conf": "[Service]\nTimeoutStopSec=\nEnvironment=LAME_DUCK=5s\n"}, nil},
+		{"standard input", map[string]string{"-": web, "front.service": needs("unit.service")}, []string{"-:1:1 error unit-type"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var files []lint.File
+			for name, text := range tt.files {
+				files = append(files, lint.File{Name: name, Data: []byte(text)})
+			}
+			report, err := lint.Check(files, lint.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

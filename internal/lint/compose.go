@@ -319,13 +319,3 @@ func (c *composeService) dependents(condition string) []string {
 	}
 	return out
 }
-
-// byName is a service of the same file, or nil.
-func (f *composeFile) byName(name string) *composeService {
-	for _, c := range f.services {
-		if c.name == name {
-			return c
-		}
-	}
-	return nil
-}

@@ -17,8 +17,8 @@ const (
 var composeRules = []Rule{
 	{
 		ID: "compose-no-healthcheck", Runtime: "compose", Severity: Error,
-		What:    "A service that publishes a port has no health check in the file (warning: its image may have one), or the check is switched off (error).",
-		Why:     "A container without health counts as good when its process runs. Balancers, `up --wait`, rolling updates and dependents send requests to it before it can serve.",
+		What:    "A service that publishes a port, or on whose health another one depends, has no health check in the file (warning: its image may have one), or the check is switched off (error).",
+		Why:     "A container without health counts as good when its process runs. Balancers, `up --wait`, rolling updates and dependents send requests to it before it can serve. A dependent that waits for health which nobody checks never starts.",
 		Fix:     "`healthcheck: {test: [CMD, /app, healthcheck], interval: 2s, timeout: 2s, retries: 3, start_period: 30s}`.",
 		compose: composeNoHealth,
 	},
@@ -59,8 +59,8 @@ var composeRules = []Rule{
 	},
 	{
 		ID: "compose-depends-on", Runtime: "compose", Severity: Warning,
-		What:    "A service depends on another one being started, not healthy; or on the health of one whose check is switched off (error).",
-		Why:     "Started means that the process runs. The first requests to it are refused. Where the check is switched off the dependent never starts.",
+		What:    "A service depends on another one being started, not healthy.",
+		Why:     "Started means that the process runs. The first requests to it are refused.",
 		Fix:     "`depends_on: {NAME: {condition: service_healthy}}`, and a health check there.",
 		compose: composeDependsOn,
 	},
@@ -112,6 +112,8 @@ func composeNoHealth(c *composeService, r *reporter) {
 	switch {
 	case c.health == nil:
 		r.add(Warning, c.at, "unless the image has a health check, requests are sent to a container as soon as its process runs", "add a healthcheck with interval: 2s and start_period: 30s")
+	case c.health.disabled && len(c.dependents("service_healthy")) > 0:
+		r.add(Error, c.health.at, show(c.dependents("service_healthy")[0])+" never starts: it waits for health that nobody checks", "remove the line")
 	case c.health.disabled:
 		r.add(Error, c.health.at, "requests are sent to a container as soon as its process runs: the health check is switched off", "remove the line")
 	}
@@ -177,17 +179,8 @@ func composeLameDuck(c *composeService, r *reporter) {
 
 func composeDependsOn(c *composeService, r *reporter) {
 	for _, n := range c.needs {
-		target := c.file.byName(n.service)
-		switch n.condition {
-		case "service_started":
-			if n.optional {
-				continue
-			}
+		if n.condition == "service_started" && !n.optional {
 			r.add(Warning, n.at, "its first requests to "+show(n.service)+" are refused: it starts when that process runs, not when it can serve", "depends_on: {"+show(n.service)+": {condition: service_healthy}}")
-		case "service_healthy":
-			if target != nil && target.health != nil && target.health.disabled {
-				r.add(Error, n.at, "it never starts: the health check of "+show(n.service)+" is switched off", "give "+show(n.service)+" a health check")
-			}
 		}
 	}
 }

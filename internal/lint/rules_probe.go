@@ -74,8 +74,8 @@ var probeRules = []Rule{
 	},
 	{
 		ID: "k8s-probe-port-unknown", Runtime: "kubernetes", Severity: Error,
-		What: "A probe asks a port by a name that its container does not declare (error), or by a number that no container port, argument or variable mentions (warning).",
-		Why:  "The probe always fails: the pod gets no requests, or is restarted for ever.",
+		What: "A probe asks a port by a name that its container does not declare (error), or by a number that no container port, argument or variable mentions (warning). A gRPC probe takes no name at all (error).",
+		Why:  "The probe always fails: the pod gets no requests, or is restarted for ever. A manifest that is refused brings no fix.",
 		Fix:  "Declare the port under `ports`, or correct the probe.",
 		pods: probePortUnknown,
 	},
@@ -277,6 +277,10 @@ func probePortUnknown(w *workload, r *reporter) {
 				continue
 			}
 			_, declared := w.port(c, p.port)
+			if _, err := strconv.Atoi(p.port); err != nil && p.kind == "grpc" {
+				r.add(Error, p.portAt, fmt.Sprintf("the manifest is refused, so nothing of it is rolled out: the port of the gRPC %s probe is a name", p.name), "the number of the port")
+				continue
+			}
 			if declared {
 				continue
 			}
