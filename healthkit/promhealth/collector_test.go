@@ -116,7 +116,7 @@ func TestSeriesOfALife(t *testing.T) {
 				time.Sleep(time.Minute)
 			}, map[string]float64{
 				"ready": 0, "live": 1, "phase serving": 1, "time_to_ready_seconds": 2.5, "component_state a stale": 1, "component_state a ready": 0,
-				"component_blocking a": 1, "progress_stuck loop": 0, "progress_stalls_total loop": 1,
+				"component_blocking a": 1, "component_blocking late": 0, "progress_stuck loop": 0, "progress_stalls_total loop": 1,
 			}, nil},
 			{"retracted", func() { late.Retract(); p.Close() }, map[string]float64{"component_missing late": 1}, []string{
 				"component_state late failed", "component_blocking late", "component_state_transitions_total late", "component_state_changed_timestamp_seconds late",

@@ -19,12 +19,9 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"go.uber.org/goleak"
 
 	"github.com/rollout-lab/rollout-lab/healthkit"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newNotifier(t *testing.T, o Options) *Notifier {
 	t.Helper()
@@ -179,6 +176,31 @@ func TestWatchdogFollowsProgress(t *testing.T) {
 		pings("triggered", 0)
 		if m.unit.triggers != 1 || !n.Stats().Triggered {
 			t.Errorf("got %d triggers an hour later, stats %+v; want one, kept", m.unit.triggers, n.Stats())
+		}
+		run.end(t)
+		must(t, r.Close(t.Context()))
+	})
+}
+
+// The proof does not wait for the next WATCHDOG=1.
+func TestTriggerComesWithTheProof(t *testing.T) {
+	m := listen(t)
+	t.Setenv("WATCHDOG_USEC", "3600000000")
+	synctest.Test(t, func(t *testing.T) {
+		n := newNotifier(t, Options{})
+		r := healthkit.New(healthkit.Config{AllowEmpty: true})
+		_, err := r.Progress("loop", time.Second)
+		must(t, err)
+		run := start(t, m, n, r)
+		time.Sleep(2*time.Second - time.Nanosecond)
+		run.sent()
+		if m.unit.triggers != 0 {
+			t.Error("triggered before the proof")
+		}
+		time.Sleep(time.Nanosecond)
+		run.sent()
+		if m.unit.triggers != 1 {
+			t.Errorf("got %d triggers at the proof, want 1", m.unit.triggers)
 		}
 		run.end(t)
 		must(t, r.Close(t.Context()))
