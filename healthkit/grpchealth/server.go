@@ -165,26 +165,7 @@ func (s *Server) Watch(req *healthpb.HealthCheckRequest, stream grpc.ServerStrea
 }
 
 // Shutdown makes every service NOT_SERVING for good and ends all streams of
-// Watch. It does not wait and is idempotent. It is not needed where the
-// registry is drained (Registry.BeginDrain) before the gRPC server is.
+// Watch. It does not wait and is idempotent. Call it before GracefulStop where
+// the registry is not drained first; Registry.Shutdown and BeginDrain do as
+// much.
 func (s *Server) Shutdown() { s.stop() }
-
-// GracefulStop calls Shutdown and then stops the gRPC server gracefully: no new
-// calls, those in flight are finished. When ctx ends first the server is
-// stopped hard, and the error says so.
-func (s *Server) GracefulStop(ctx context.Context, g *grpc.Server) error {
-	s.Shutdown()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		g.GracefulStop()
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-	}
-	g.Stop()
-	<-done
-	return fmt.Errorf("stop gRPC server: calls in flight were aborted: %w", context.Cause(ctx))
-}

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/rollout-lab/rollout-lab/healthkit"
+	"github.com/rollout-lab/rollout-lab/healthkit/grpcserve"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -360,7 +361,10 @@ func TestGracefulStopIsNotHeldUp(t *testing.T) {
 			s.grpc.GracefulStop()
 		}},
 		{"Shutdown", func(t *testing.T, s *stack) { s.health.Shutdown(); s.health.Shutdown(); s.grpc.GracefulStop() }},
-		{"GracefulStop of this package", func(t *testing.T, s *stack) { must(t, s.health.GracefulStop(bound(t), s.grpc)) }},
+		{"the drain of the core", func(t *testing.T, s *stack) {
+			_, err := s.registry.Shutdown(bound(t), healthkit.ShutdownPlan{Reason: "SIGTERM", Others: []healthkit.Server{&grpcserve.Server{Server: s.grpc}}})
+			must(t, err)
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := onNetwork(t, healthkit.New(healthkit.Config{AllowEmpty: true}), nil)
@@ -394,43 +398,6 @@ func TestShutdownIsForGood(t *testing.T) {
 	if got := []healthpb.HealthCheckResponse_ServingStatus{s.check(t, ""), s.check(t, "x.A")}; !slices.Equal(got, []healthpb.HealthCheckResponse_ServingStatus{notServing, notServing}) {
 		t.Errorf("got %v after Shutdown, want NOT_SERVING", got)
 	}
-}
-
-// A call that does not end is aborted when the budget is used up, and the
-// caller is told.
-func TestGracefulStopWithinABudget(t *testing.T) {
-	lis := bufconn.Listen(1 << 16)
-	r := healthkit.New(healthkit.Config{AllowEmpty: true})
-	h, err := New(r, Options{})
-	must(t, err)
-	inside := make(chan struct{})
-	g := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, _ any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
-		close(inside)
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}))
-	h.Register(g)
-	served := make(chan error, 1)
-	go func() { served <- g.Serve(lis) }()
-	conn, err := grpc.NewClient("passthrough:///memory", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
-	must(t, err)
-	defer conn.Close()
-	called := make(chan error, 1)
-	go func() {
-		_, err := healthpb.NewHealthClient(conn).Check(bound(t), &healthpb.HealthCheckRequest{})
-		called <- err
-	}()
-	<-inside
-	spent := errors.New("budget used up")
-	ctx, cancel := context.WithCancelCause(context.Background())
-	cancel(spent)
-	if err := h.GracefulStop(ctx, g); !errors.Is(err, spent) {
-		t.Errorf("got %v, want %v", err, spent)
-	}
-	if err := <-called; err == nil {
-		t.Error("the call that never ends went through")
-	}
-	must(t, <-served)
 }
 
 func TestTheProcessCannotBeMapped(t *testing.T) {
