@@ -17,8 +17,10 @@ func TestSubjectsSayYes(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", s.name, err)
 			}
-			if !brief() || !brief() {
-				t.Errorf("%s with %d checks: the brief probe says no", s.name, n)
+			for range 2 { // the second one may come from a cache
+				if !brief() {
+					t.Errorf("%s with %d checks: the brief probe says no", s.name, n)
+				}
 			}
 			// grpc health lists at most 100 services, "" among them.
 			limited := s.name == "grpc health, called directly" && n == 100

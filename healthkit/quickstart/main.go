@@ -1,0 +1,138 @@
+// Command quickstart is the smallest service with everything a runtime needs to
+// replace it without losing a request: copy it and put your parts in.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/healthkit"
+	"github.com/rollout-lab/rollout-lab/healthkit/sdnotify"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "healthcheck" {
+		return healthkit.ProbeCommand(ctx, args[1:], stdout, stderr)
+	}
+	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	listen := flags.String("listen", ":8080", "address for requests")
+	health := flags.String("health-listen", ":8081", "address for probes")
+	lameDuck := flags.Duration("lame-duck", 5*time.Second, "how long to serve unready after SIGTERM, so that balancers turn away")
+	budget := flags.Duration("stop-grace", healthkit.DefaultBudget, "how long the whole shutdown may take")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if err := serve(ctx, *listen, *health, *lameDuck, *budget); err != nil {
+		fmt.Fprintln(stderr, "quickstart:", err)
+		return 1
+	}
+	return 0
+}
+
+func serve(ctx context.Context, listen, health string, lameDuck, budget time.Duration) error {
+	registry := healthkit.New(healthkit.Config{Expect: []string{"records", "database"}})
+
+	// systemd, if it has started us, is told every change until the end.
+	systemd, err := sdnotify.New(sdnotify.Options{DrainBudget: budget})
+	if err != nil {
+		return err
+	}
+	told := make(chan error, 1)
+	go func() { told <- systemd.Run(context.WithoutCancel(ctx), registry) }()
+	end := func(err error) error { return errors.Join(err, registry.Close(ctx), <-told) }
+
+	// A check: healthkit runs it in the background. Every instance shares the
+	// database, so its outage degrades them and evicts none.
+	_, err = registry.AddCheck("database", pingDatabase, healthkit.CheckOptions{
+		Interval: 2 * time.Second,
+		Options:  healthkit.Options{OnFailure: healthkit.FailShared},
+	})
+	if err != nil {
+		return end(err)
+	}
+	// A part that reports by itself: not ready before its first sync, and stale
+	// when it has said nothing for half a minute.
+	store, err := startStore(ctx, registry)
+	if err != nil {
+		return end(err)
+	}
+
+	// Listen, serve, and on SIGTERM: unready, Connection: close, requests in
+	// flight, parts in reverse order of their dependencies, probes last.
+	_, err = registry.Run(ctx, healthkit.RunPlan{
+		Endpoints:  []healthkit.Endpoint{{Addr: listen, Server: &http.Server{Handler: store, ReadHeaderTimeout: 5 * time.Second}}},
+		HealthAddr: health,
+		LameDuck:   lameDuck,
+		Budget:     budget,
+	})
+	return end(err)
+}
+
+func pingDatabase(context.Context) error { return nil } // yours: db.PingContext
+
+// store is a part of the service that has state to sync before it can serve.
+type store struct{ records atomic.Int64 }
+
+func startStore(ctx context.Context, registry *healthkit.Registry) (*store, error) {
+	records, err := registry.Register("records", healthkit.Options{TTL: 30 * time.Second, DependsOn: []string{"database"}})
+	if err != nil {
+		return nil, err
+	}
+	// The loop has to go round; one that is stuck makes the process not live.
+	progress, err := registry.Progress("sync", 20*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	s := &store{}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer progress.Close()
+		again := time.NewTicker(time.Second)
+		defer again.Stop()
+		for ctx.Err() == nil {
+			progress.Tick()
+			if err := s.sync(ctx); err != nil {
+				records.Failed(err)
+			} else {
+				records.Ready()
+			}
+			select {
+			case <-again.C:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	records.OnStop(func(ctx context.Context) error {
+		stop()
+		select {
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return s, nil
+}
+
+func (s *store) sync(context.Context) error { // yours: fetch what has changed
+	s.records.Add(1)
+	return nil
+}
+
+func (s *store) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	fmt.Fprintf(w, "served from %d records\n", s.records.Load())
+}
