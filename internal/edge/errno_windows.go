@@ -12,3 +12,7 @@ func isOSRefused(err error) bool { return errors.Is(err, windows.WSAECONNREFUSED
 func isOSReset(err error) bool {
 	return errors.Is(err, windows.WSAECONNRESET) || errors.Is(err, windows.WSAECONNABORTED)
 }
+
+func isOSRig(err error) bool {
+	return errors.Is(err, windows.WSAEMFILE) || errors.Is(err, windows.WSAEADDRNOTAVAIL) || errors.Is(err, windows.WSAENOBUFS)
+}

@@ -2,11 +2,13 @@ package edge
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,7 +36,7 @@ func counterOf(t testing.TB, b *Balancer, id string) Counter {
 // checkSum holds a counter against its invariant.
 func checkSum(t testing.TB, c Counter) {
 	t.Helper()
-	sum := uint64(c.InFlight) + c.ConnectFailures + c.Resets + c.EOFs + c.Timeouts + c.SecondConns + c.Canceled + c.Others
+	sum := uint64(c.InFlight) + c.ConnectFailures + c.Resets + c.EOFs + c.Timeouts + c.SecondConns + c.Canceled + c.Rigs + c.Others
 	for _, n := range c.Answers {
 		sum += n
 	}
@@ -91,6 +93,38 @@ func TestFailureBeforeAnswer(t *testing.T) {
 			}
 			if c := counterOf(t, b, "a"); tt.count(c) != 2 || c.Requests != 2 {
 				t.Errorf("got counter %+v, want 2 of that kind", c)
+			}
+		})
+	}
+}
+
+// What the balancer itself has run out of is not held against the endpoint.
+func TestOwnTroubleIsTheRigs(t *testing.T) {
+	const rig = "rig: no descriptor, port or buffer left to connect with"
+	tests := []struct {
+		err    error
+		reason string
+	}{
+		{syscall.EMFILE, rig}, {syscall.ENFILE, rig}, {syscall.EADDRNOTAVAIL, rig}, {syscall.ENOBUFS, rig}, {syscall.ENOMEM, rig},
+		{syscall.ECONNREFUSED, "connect refused"}, {syscall.ETIMEDOUT, "connect timeout"}, {syscall.EHOSTUNREACH, "connect failed"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.err.Error(), func(t *testing.T) {
+			b := start(t, Config{})
+			b.Route(Endpoint{ID: "a", Addr: deadAddr(t)})
+			b.order[0].transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", tt.err)}
+			}
+			res, _ := get(t, newClient(t), b.URL())
+			if got := res.Header.Get(ReasonHeader); res.StatusCode != 502 || got != tt.reason {
+				t.Errorf("got %d %q, want 502 %q", res.StatusCode, got, tt.reason)
+			}
+			want := Counter{Requests: 1, ConnectFailures: 1}
+			if tt.reason == rig {
+				want = Counter{Requests: 1, Rigs: 1}
+			}
+			if c := counterOf(t, b, "a"); c.Rigs != want.Rigs || c.ConnectFailures != want.ConnectFailures {
+				t.Errorf("got %d of the rig and %d failures to connect, want %d and %d", c.Rigs, c.ConnectFailures, want.Rigs, want.ConnectFailures)
 			}
 		})
 	}
