@@ -40,12 +40,18 @@ func TestCheckResults(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := New(Config{})
 				defer closeRegistry(t, r)
-				if _, err := r.AddCheck("it", tt.check, CheckOptions{Interval: time.Second, Timeout: 100 * time.Millisecond}); err != nil {
+				begin := make(chan struct{})
+				check := func(ctx context.Context) error {
+					<-begin
+					return tt.check(ctx)
+				}
+				if _, err := r.AddCheck("it", check, CheckOptions{Interval: time.Second, Timeout: 100 * time.Millisecond}); err != nil {
 					t.Fatal(err)
 				}
 				if r.Ready() {
 					t.Error("ready before the first result")
 				}
+				close(begin)
 				time.Sleep(200 * time.Millisecond)
 				synctest.Wait()
 				c, _ := r.Snapshot().Component("it")

@@ -104,7 +104,8 @@ func (s *Snapshot) descend(c ComponentStatus, seen, found map[string]bool) {
 			s.descend(d, seen, found)
 		}
 	}
-	if leaf {
+	// A group without enough members is a cause whatever its members are.
+	if leaf || c.AtLeast > len(c.Members) {
 		found[c.Name] = true
 	}
 }
