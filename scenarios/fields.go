@@ -108,7 +108,8 @@ func (d *decoder) action(n *node, path string, a *Action) {
 	d.mapping(n, path,
 		required("kind", d.word(&kind, actionKinds...)),
 		optional("to", d.integer(&a.To)),
-		optional("timeout", d.duration(&a.Timeout)))
+		optional("timeout", d.duration(&a.Timeout)),
+		optional("may_outlast_window", d.boolean(&a.MayOutlastWindow)))
 	a.Kind = ActionKind(kind)
 	to := n.get("to")
 	switch {

@@ -213,8 +213,22 @@ func (s *Scenario) WithDesigns(names []string) error {
 		return problems
 	}
 	s.Designs = chosen
-	s.Gates = slices.DeleteFunc(slices.Clone(s.Gates), func(g Gate) bool { return !slices.Contains(names, g.Design) })
-	s.PositiveControls = slices.DeleteFunc(slices.Clone(s.PositiveControls), func(n string) bool { return !slices.Contains(names, n) })
+	gates, controls := s.Gates, s.PositiveControls
+	s.Gates, s.PositiveControls = nil, nil
+	for _, g := range gates {
+		if slices.Contains(names, g.Design) {
+			s.Gates = append(s.Gates, g)
+		} else {
+			s.NotChosen.Gates = append(s.NotChosen.Gates, g)
+		}
+	}
+	for _, name := range controls {
+		if slices.Contains(names, name) {
+			s.PositiveControls = append(s.PositiveControls, name)
+		} else {
+			s.NotChosen.PositiveControls = append(s.NotChosen.PositiveControls, name)
+		}
+	}
 	s.Source = render(s)
 	return nil
 }

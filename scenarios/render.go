@@ -51,6 +51,7 @@ func render(s *Scenario) string {
 		w.line(1, "to", strconv.Itoa(s.Action.To))
 	}
 	w.line(1, "timeout", s.Action.Timeout.String())
+	w.line(1, "may_outlast_window", strconv.FormatBool(s.Action.MayOutlastWindow))
 	w.line(0, "rolling", "")
 	w.line(1, "max_surge", strconv.Itoa(s.Rolling.MaxSurge))
 	w.line(1, "max_unavailable", strconv.Itoa(s.Rolling.MaxUnavailable))

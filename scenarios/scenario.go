@@ -29,6 +29,13 @@ type Scenario struct {
 
 	// Source is the scenario written out: variables filled in, designs resolved, nothing
 	// left to a default. Parsing it gives the same scenario.
+	// NotChosen are the gates and controls of designs that WithDesigns left out: a run
+	// that lacks them has not shown what the scenario asks for.
+	NotChosen struct {
+		Gates            []Gate
+		PositiveControls []string
+	} `yaml:"-"`
+
 	Source string `yaml:"-"`
 	File   string `yaml:"-"` // where it came from, for messages
 }
@@ -87,6 +94,9 @@ type Action struct {
 	Kind    ActionKind    `yaml:"kind"`    // none, rollout, restart, scale
 	To      int           `yaml:"to"`      // scale: wanted replicas
 	Timeout time.Duration `yaml:"timeout"` // for the action to complete
+	// MayOutlastWindow says that the action need not be complete when the window ends.
+	// What it costs later is then in no number, so without this such a trial is invalid.
+	MayOutlastWindow bool `yaml:"may_outlast_window"`
 }
 
 // ActionName is what results call the action: none, rollout, restart, scale-out, scale-in.

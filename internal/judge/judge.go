@@ -63,6 +63,12 @@ type Trial struct {
 	Partial        bool
 	Valid          bool
 	InvalidReasons []string
+	// Stands: it is invalid for something that the target did or did not do, so a valid
+	// repeat does not make up for it.
+	Stands bool
+	// Sound: the rig did its part. The load was the one planned, all of it is on record,
+	// and nothing of the lab itself failed, so what failed was the target.
+	Sound bool
 
 	Window timeline.Span // from the moment that the action really started, as long as planned
 
@@ -70,6 +76,7 @@ type Trial struct {
 	SuccessRate               float64
 	LostTime                  time.Duration
 	LongestOutage             timeline.Outage // the zero Outage when there was none
+	Early                     uint64          // failures before the window and outside the quiet phase
 	Outages                   int
 	Down, Degraded            map[time.Duration]time.Duration // by bin width: 10 ms, 100 ms, 1 s
 	DisruptionLag             *time.Duration

@@ -47,8 +47,9 @@ func Measure(d *record.TrialData) Trial {
 	drift(&t)
 	t.Witness = witness(d, &t)
 
-	t.InvalidReasons = invalid(d, &t)
-	t.Valid = len(t.InvalidReasons) == 0
+	c := invalid(d, &t)
+	t.InvalidReasons = c.reasons
+	t.Valid, t.Stands, t.Sound = len(c.reasons) == 0, c.target, !c.rig
 	return t
 }
 
@@ -127,6 +128,9 @@ func count(d *record.TrialData, t *Trial) {
 			}
 		}
 		if !t.Window.Holds(h.Intended) {
+			if h.Intended < t.Window.From && !quietPhase.Holds(h.Intended) && h.Sample != nil && !h.OK() {
+				t.Early++
+			}
 			continue
 		}
 		t.Planned++

@@ -248,7 +248,7 @@ func TestValidity(t *testing.T) {
 				}
 			}
 		}, []string{"2 of 3 instances served in the quiet phase"}},
-		{"too few instances at the end", func(d *record.TrialData) { d.Trial.ReplicasAfter = 4 }, []string{"3 of 4 instances answered in the last 2s"}},
+		{"too few instances at the end", func(d *record.TrialData) { d.Trial.ReplicasAfter = 4 }, []string{"3 of 4 instances were sent requests in the last 2s"}},
 		{"action failed", func(d *record.TrialData) {
 			drop(record.ActionDone)(d)
 			put(9*s, record.ActionFailed, "no room")(d)
@@ -336,6 +336,45 @@ func TestARequestUnderWayWhenTheActionBeginsBelongsToIt(t *testing.T) {
 	}
 }
 
+func TestFailuresBeforeTheQuietPhaseAreNotForgotten(t *testing.T) {
+	d := rollout()
+	fail(d, 200*ms, 300*ms)
+	got := Measure(d)
+	if got.Valid || got.Early != 100 {
+		t.Errorf("valid %v, %d early failures, want invalid with 100", got.Valid, got.Early)
+	}
+}
+
+func TestAWindowThatEndsBeforeTheActionDoesShowsNotAllOfIt(t *testing.T) {
+	d := rollout()
+	for i := range d.Events {
+		if d.Events[i].Kind == record.ActionDone {
+			d.Events[i].At = 14500 * ms
+		}
+	}
+	if got := Measure(d); got.Valid || !got.Stands {
+		t.Errorf("valid %v, stands %v: %q", got.Valid, got.Stands, got.InvalidReasons)
+	}
+	d.Trial.MayOutlast = true
+	if got := Measure(d); !got.Valid {
+		t.Errorf("invalid although the scenario allows it: %q", got.InvalidReasons)
+	}
+}
+
+func TestAWitnessThatSeesFailuresRefutesAZero(t *testing.T) {
+	d := rollout()
+	for i := range d.Witness {
+		if d.Witness[i].Intended > 8*s {
+			d.Witness[i].Class = record.Timeout
+			break
+		}
+	}
+	got := Measure(d)
+	if got.Failed != 0 || got.Valid {
+		t.Errorf("failed %d, valid %v: one failure seen by the witness and none by the load", got.Failed, got.Valid)
+	}
+}
+
 func TestTheWindowFollowsTheAction(t *testing.T) {
 	d := rollout()
 	for i := range d.Events {
@@ -378,18 +417,23 @@ func TestScalingToNothingNeedsNoInstance(t *testing.T) {
 	}
 }
 
-// TestTheBalancersOwnAnswersCountForNobody: a balancer names the endpoint that it could
-// not reach, but not a revision.
-func TestTheBalancersOwnAnswersCountForNobody(t *testing.T) {
+// TestAnInstanceThatIsThereAndFailsIsTheDesignsDoing: a balancer names the endpoint that
+// it could not reach, so the instance was sent requests, and their loss counts.
+func TestAnInstanceThatIsThereAndFailsIsTheDesignsDoing(t *testing.T) {
 	d := rollout()
 	for i := range d.Samples {
 		if smp := &d.Samples[i]; smp.Instance == "new-1" && smp.Intended >= 11*s {
 			smp.Class, smp.Status, smp.Revision, smp.Reason = record.HTTPStatus(502), 502, "", "connect refused"
 		}
 	}
+	for i := range d.Witness {
+		if w := &d.Witness[i]; w.Intended >= 11*s && i%3 == 0 {
+			w.Class = record.Other
+		}
+	}
 	got := Measure(d)
-	if !slices.Contains(got.InvalidReasons, "2 of 3 instances answered in the last 2s of the window, with the action complete") {
-		t.Errorf("reasons %q", got.InvalidReasons)
+	if !got.Valid || got.Failed != 1000 {
+		t.Errorf("valid %v, failed %d, want a valid trial with 1,000 failures: %q", got.Valid, got.Failed, got.InvalidReasons)
 	}
 	var mine []InstanceCount
 	for _, c := range got.Instances {

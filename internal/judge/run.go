@@ -108,7 +108,8 @@ func estimate(c *Cell) {
 }
 
 // unrepaired are the invalid trials that no valid one makes up for. A repeat stands for
-// the trial that it repeats, and a trial may be repeated more than once.
+// the trial that it repeats, and a trial may be repeated more than once. For what the
+// target did there is no making up: a second try that works is no answer to one that hung.
 func unrepaired(c *Cell) []*Trial {
 	root := func(t *Trial) int {
 		n := t.Meta.N
@@ -133,7 +134,7 @@ func unrepaired(c *Cell) []*Trial {
 	}
 	var out []*Trial
 	for i := range c.Trials {
-		if t := &c.Trials[i]; !t.Valid && !made[root(t)] {
+		if t := &c.Trials[i]; !t.Valid && (t.Stands || !made[root(t)]) {
 			out = append(out, t)
 		}
 	}
@@ -212,6 +213,9 @@ func some(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
 }
 
+// leastOutage is the lost time that a design known to fail must show at least.
+const leastOutage = 50 * time.Millisecond
+
 // controls are the checks of a scenario that it can tell good from bad. Where nothing is
 // done, nothing may fail, whatever the design; and a design that is known to fail must.
 func controls(s record.Scenario, all []Cell) []Control {
@@ -222,12 +226,20 @@ func controls(s record.Scenario, all []Cell) []Control {
 			continue
 		}
 		control := Control{Cell: c.Key(), Kind: "negative"}
-		ok, planned := c.pooled()
+		_, planned := c.pooled()
+		// Failures make such a trial invalid, so those of invalid ones count as well, but
+		// for trials in which the rig did not do its part.
+		var failed uint64
+		for j := range c.Trials {
+			if t := &c.Trials[j]; t.Valid || t.Sound {
+				failed += t.Failed + t.Quiet.Failed + t.Early
+			}
+		}
 		switch {
+		case failed > 0:
+			control.Why = fmt.Sprintf("requests that failed though nothing was done: %s", grouped(failed))
 		case planned == 0:
 			control.Why = "no valid trial"
-		case ok < planned:
-			control.Why = fmt.Sprintf("%s of %s requests failed though nothing was done", grouped(planned-ok), grouped(planned))
 		default:
 			control.Held, control.Why = true, fmt.Sprintf("0 of %s requests failed", grouped(planned))
 		}
@@ -248,6 +260,8 @@ func controls(s record.Scenario, all []Cell) []Control {
 				control.Why = "no valid trial"
 			case ok == planned:
 				control.Why = fmt.Sprintf("0 of %s requests failed, so this experiment cannot tell good from bad", grouped(planned))
+			case c.LostTime.Median < milliseconds(leastOutage):
+				control.Why = fmt.Sprintf("it lost %s of %s requests, a median of %s a trial: less than %v is what a machine's own hiccup can cost", grouped(planned-ok), grouped(planned), inUnit(c.LostTime.Median, Duration), leastOutage)
 			default:
 				control.Held, control.Why = true, fmt.Sprintf("%s of %s requests failed", grouped(planned-ok), grouped(planned))
 			}
@@ -285,6 +299,7 @@ func losses(r *Run) string {
 		design        string
 		lost, planned uint64
 		lostTime      time.Duration
+		discarded     uint64 // lost in trials that do not count
 	}
 	var sums []sum
 	var scenarios, drivers []string
@@ -310,6 +325,11 @@ func losses(r *Run) string {
 		for _, t := range c.valid() {
 			sums[j].lostTime += t.LostTime
 		}
+		for k := range c.Trials {
+			if t := &c.Trials[k]; !t.Valid {
+				sums[j].discarded += t.Failed
+			}
+		}
 	}
 	if len(sums) == 0 {
 		return "no valid trial, so nothing can be said"
@@ -328,6 +348,9 @@ func losses(r *Run) string {
 		}
 		if s.lost > 0 {
 			text += fmt.Sprintf(" (lost time %s)", seconds(s.lostTime))
+		}
+		if s.discarded > 0 {
+			text += fmt.Sprintf(" and %s more in trials that do not count", grouped(s.discarded))
 		}
 		parts = append(parts, text)
 	}

@@ -56,6 +56,10 @@ func TestVerdict(t *testing.T) {
 	breach[2].Breaches = 1
 	partial := broken("good", 4, 0)
 	partial.Partial = true
+	stuck := broken("good", 4, 0)
+	stuck.Stands = true
+	breached := broken("good", 4, 0)
+	breached.Breaches = 3
 	for _, tc := range []struct {
 		name    string
 		run     record.Run
@@ -97,12 +101,24 @@ func TestVerdict(t *testing.T) {
 		},
 		{"a miss stays one with trials invalid", described(noBreaches), ended, nil, append(breach[:5:5], broken("good", 3, 0)), Fail, false, []string{"breaches", "trial 3 is invalid"}},
 		{
-			"only invalid trials", described(noBreaches), ended, nil, []Trial{result("bad", 1, 9), broken("good", 1, 0)}, Inconclusive, false,
+			"only invalid trials", described(noBreaches), ended, nil, []Trial{result("bad", 1, 900), broken("good", 1, 0)}, Inconclusive, false,
 			[]string{"breaches <= 0: no valid trial", "trial 1 is invalid"},
 		},
 		{
 			"a positive control that shows nothing", described(rateGate999), ended, nil, []Trial{result("bad", 1, 0), result("good", 1, 0)}, Inconclusive, false,
 			[]string{"rollout/process/bad: the positive control did not hold: 0 of 20,000 requests failed, so this experiment cannot tell"},
+		},
+		{
+			"a positive control that shows a hiccup", described(rateGate999), ended, nil, []Trial{result("bad", 1, 9), result("good", 1, 0)}, Inconclusive, false,
+			[]string{"rollout/process/bad: the positive control did not hold: it lost 9 of 20,000 requests"},
+		},
+		{
+			"what the target did stands", described(rateGate999), ended, nil, append(good(), stuck, repeat(result("good", 5, 0), 4)), Inconclusive, false,
+			[]string{"not every planned trial is valid", "trial 4 is invalid"},
+		},
+		{
+			"a breach counts wherever it was seen", described(noBreaches), ended, nil, append(good(), breached, repeat(result("good", 5, 0), 4)), Fail, false,
+			[]string{"breaches <= 0: 3 in trial 4, which does not count otherwise"},
 		},
 		{"a positive control that was not run", described(rateGate999), ended, nil, []Trial{result("good", 1, 0)}, Inconclusive, false, []string{"rollout/bad: the positive control did not hold: it was not run"}},
 		{
@@ -138,8 +154,24 @@ func TestNegativeControl(t *testing.T) {
 	}
 	trials[0].Failed, trials[0].OK = 1, 19_999
 	got := Judge(run, ended, nil, trials)
-	if got.Verdict != Inconclusive || len(got.Reasons) != 1 || !strings.Contains(got.Reasons[0], "control/process/bad: the negative control did not hold: 1 of 20,000") {
+	if got.Verdict != Inconclusive || len(got.Reasons) != 1 || !strings.Contains(got.Reasons[0], "control/process/bad: the negative control did not hold: requests that failed though nothing was done: 1") {
 		t.Errorf("verdict %s, reasons %q", got.Verdict, got.Reasons)
+	}
+}
+
+func TestANegativeControlForgetsNoFailure(t *testing.T) {
+	run := record.Run{Scenarios: []record.Scenario{{Name: "control", Action: none, Designs: []string{"good"}, Gates: []record.Gate{{Design: "good", Metric: "failed", Op: "<=", Limit: 0}}}}}
+	noisy := in(broken("good", 1, 0), "control", "process", none)
+	noisy.Quiet.Failed = 3
+	clean := in(repeat(result("good", 2, 0), 1), "control", "process", none)
+	for _, tc := range []struct {
+		sound bool
+		want  Verdict
+	}{{true, Inconclusive}, {false, Pass}} {
+		noisy.Sound = tc.sound
+		if got := Judge(run, ended, nil, []Trial{noisy, clean}); got.Verdict != tc.want {
+			t.Errorf("rig sound %v: verdict %s, want %s: %q", tc.sound, got.Verdict, tc.want, got.Reasons)
+		}
 	}
 }
 
@@ -302,6 +334,15 @@ func TestComparisonsDoNotDecide(t *testing.T) {
 	got := Judge(run, ended, nil, trials)
 	if got.Comparisons[0].Verdict != Fail || got.Verdict != Pass {
 		t.Errorf("comparison %s, run %s; want fail and pass", got.Comparisons[0].Verdict, got.Verdict)
+	}
+}
+
+func TestTheHeadlineKeepsWhatWasDiscarded(t *testing.T) {
+	discarded := broken("good", 1, 0)
+	discarded.Failed = 7
+	got := Judge(described(rateGate999), ended, nil, []Trial{result("bad", 1, 3000), discarded, repeat(result("good", 2, 0), 1)})
+	if got.Verdict != Pass || !strings.Contains(got.Headline, "good lost 0 of 20,000 requests in rollout on process and 7 more in trials that do not count") {
+		t.Errorf("verdict %s, headline %q", got.Verdict, got.Headline)
 	}
 }
 

@@ -23,36 +23,60 @@ const (
 	unknownLimit = 0.10
 )
 
-// invalid says why the trial does not count, one sentence each; none for a valid one.
-func invalid(d *record.TrialData, t *Trial) []string {
-	var reasons []string
-	add := func(format string, args ...any) { reasons = append(reasons, fmt.Sprintf(format, args...)) }
-
-	if d.End == nil {
-		add("the trial was cut short: its record has no end")
-	} else if d.End.Error != "" {
-		add("the trial ended with an error: %s", d.End.Error)
-	}
-	for _, damage := range d.Damage {
-		add("the record is damaged: %s", damage)
-	}
-	eventReasons(d, add)
-	loadReasons(d, t, add)
-	if t.Quiet.Failed > 0 {
-		add("%s of %s requests failed in the quiet phase, before anything was done", grouped(t.Quiet.Failed), grouped(t.Quiet.Planned))
-	}
-	instanceReasons(d, t, add)
-	probeReasons(d, t, add)
-	switch w := &t.Witness; {
-	case w.Planned == 0:
-		add("the witness sent nothing in the window, so nothing confirms the load's figures")
-	case !w.Agrees:
-		add("the witness disagrees: %s of its %s requests were ok (%s to %s), %s of the load's %s", grouped(w.OK), grouped(w.Planned), percent(w.Lo), percent(w.Hi), grouped(t.OK), grouped(t.Planned))
-	}
-	return reasons
+// complaints are the reasons why a trial does not count, one sentence each.
+type complaints struct {
+	reasons []string
+	rig     bool // one of them is that the rig did not do its part
+	target  bool // one of them is what the target did or did not do
 }
 
-func eventReasons(d *record.TrialData, add func(string, ...any)) {
+func (c *complaints) add(format string, args ...any) {
+	c.reasons = append(c.reasons, fmt.Sprintf(format, args...))
+}
+
+func (c *complaints) ofRig(format string, args ...any) {
+	c.rig = true
+	c.add(format, args...)
+}
+
+func (c *complaints) ofTarget(format string, args ...any) {
+	c.target = true
+	c.add(format, args...)
+}
+
+// invalid says why the trial does not count; there is no complaint about a valid one.
+func invalid(d *record.TrialData, t *Trial) complaints {
+	var c complaints
+	if d.End == nil {
+		c.ofRig("the trial was cut short: its record has no end")
+	} else if d.End.Error != "" {
+		c.ofRig("the trial ended with an error: %s", d.End.Error)
+	}
+	for _, damage := range d.Damage {
+		c.ofRig("the record is damaged: %s", damage)
+	}
+	eventReasons(d, t, &c)
+	loadReasons(d, t, c.ofRig)
+	if t.Early > 0 {
+		c.add("requests that failed before the action, outside the quiet phase: %s", grouped(t.Early))
+	}
+	if t.Quiet.Failed > 0 {
+		c.add("%s of %s requests failed in the quiet phase, before anything was done", grouped(t.Quiet.Failed), grouped(t.Quiet.Planned))
+	}
+	instanceReasons(d, t, &c)
+	probeReasons(d, t, c.add)
+	switch w := &t.Witness; {
+	case w.Planned == 0:
+		c.add("the witness sent nothing in the window, so nothing confirms the load's figures")
+	case !w.Agrees:
+		c.add("the witness disagrees: %s of its %s requests were ok (%s to %s), %s of the load's %s", grouped(w.OK), grouped(w.Planned), percent(w.Lo), percent(w.Hi), grouped(t.OK), grouped(t.Planned))
+	case t.Failed == 0 && w.OK < w.Planned:
+		c.add("the load saw no failure, the witness saw %s in %s requests", grouped(w.Planned-w.OK), grouped(w.Planned))
+	}
+	return c
+}
+
+func eventReasons(d *record.TrialData, t *Trial, c *complaints) {
 	var started, ended bool
 	for _, e := range d.Events {
 		switch e.Kind {
@@ -62,20 +86,23 @@ func eventReasons(d *record.TrialData, add func(string, ...any)) {
 			ended = true
 		case record.ActionFailed:
 			ended = true
-			add("the action failed: %s", e.Detail)
+			c.ofTarget("the action failed: %s", e.Detail)
 		case record.WatchLost:
-			add("the runtime's events were lost at %v: %s", e.At, e.Detail)
+			c.ofRig("the runtime's events were lost at %v: %s", e.At, e.Detail)
 		case record.TrialInterrupt:
-			add("the trial was interrupted at %v", e.At)
+			c.ofRig("the trial was interrupted at %v", e.At)
 		}
 	}
 	if d.Trial.Action == none {
 		return
 	}
-	if !started {
-		add("the action never started")
-	} else if !ended {
-		add("the action never completed")
+	switch action, _ := timeline.Action(d); {
+	case !started:
+		c.ofRig("the action never started")
+	case !ended:
+		c.ofTarget("the action never completed")
+	case !action.Open && action.To > t.Window.To && !d.Trial.MayOutlast:
+		c.ofTarget("the action completed %.1f s after the window had ended, so what it cost is not all in the numbers", (action.To - t.Window.To).Seconds())
 	}
 }
 
@@ -128,13 +155,12 @@ func rigs(samples []record.Sample) (n uint64) {
 }
 
 // instanceReasons holds the number of instances against what was asked for. Before the
-// action they must have served; after it they must have answered, whatever they said: an
-// instance that is there and refuses is the design's doing, one that is not there is the
-// rig's.
-func instanceReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
+// action they must have served; after it requests must have reached as many, whatever
+// became of them: an instance that is there and fails is the design's doing.
+func instanceReasons(d *record.TrialData, t *Trial, c *complaints) {
 	m := &d.Trial
 	if t.Quiet.Planned > 0 && t.Quiet.Instances < m.ReplicasBefore {
-		add("%d of %d instances served in the quiet phase", t.Quiet.Instances, m.ReplicasBefore)
+		c.add("%d of %d instances served in the quiet phase", t.Quiet.Instances, m.ReplicasBefore)
 	}
 	last := timeline.Span{From: t.Window.To - settled, To: t.Window.To}
 	action, started := timeline.Action(d)
@@ -142,22 +168,18 @@ func instanceReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
 	if !done || m.ReplicasAfter == 0 {
 		return
 	}
-	answered := make(map[string]bool)
+	reached := make(map[string]bool)
 	sent := 0
 	for i := range d.Samples {
-		s := &d.Samples[i]
-		if !last.Holds(s.Intended) {
-			continue
-		}
-		sent++
-		// A balancer's own error may name the instance that it did not reach, but
-		// does not know what revision would have answered.
-		if s.Instance != "" && (s.Class == record.OK || s.Revision != "") {
-			answered[s.Instance] = true
+		if s := &d.Samples[i]; last.Holds(s.Intended) {
+			sent++
+			if s.Instance != "" {
+				reached[s.Instance] = true
+			}
 		}
 	}
-	if sent > 0 && len(answered) < m.ReplicasAfter {
-		add("%d of %d instances answered in the last %v of the window, with the action complete", len(answered), m.ReplicasAfter, settled)
+	if sent > 0 && len(reached) < m.ReplicasAfter {
+		c.ofTarget("%d of %d instances were sent requests in the last %v of the window, with the action complete", len(reached), m.ReplicasAfter, settled)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -62,21 +63,14 @@ func describeScenario(s *scenarios.Scenario) record.Scenario {
 		Rate: s.Load.Rate, Window: s.Phases.Window.To - s.Phases.Window.From,
 		Action: s.ActionName(), Replicas: s.Replicas,
 	}
-	chosen := map[string]bool{}
 	for _, d := range s.Designs {
 		out.Designs = append(out.Designs, d.Name)
-		chosen[d.Name] = true
 	}
-	// Gates and controls of designs that were not chosen have nothing to hold against.
-	for _, g := range s.Gates {
-		if chosen[g.Design] {
-			out.Gates = append(out.Gates, record.Gate{Design: g.Design, Metric: g.Metric, Op: g.Op, Limit: float64(g.Limit)})
-		}
+	// Those of designs that were not chosen are part of what the scenario asks for: judge
+	// finds that they were not run.
+	for _, g := range slices.Concat(s.Gates, s.NotChosen.Gates) {
+		out.Gates = append(out.Gates, record.Gate{Design: g.Design, Metric: g.Metric, Op: g.Op, Limit: float64(g.Limit)})
 	}
-	for _, d := range s.PositiveControls {
-		if chosen[d] {
-			out.Positive = append(out.Positive, d)
-		}
-	}
+	out.Positive = slices.Concat(s.PositiveControls, s.NotChosen.PositiveControls)
 	return out
 }

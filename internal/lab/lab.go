@@ -147,7 +147,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			return &EnvironmentError{"read back " + folder, err}
 		}
 		cfg.Progress(tr.done(measured))
-		if !measured.Valid {
+		if !measured.Valid && !measured.Stands {
 			if again, ok := repeats.again(t); ok {
 				trials = append(trials, again)
 			}

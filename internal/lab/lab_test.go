@@ -20,6 +20,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/target"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/upstream"
 )
@@ -363,6 +364,41 @@ func TestADamagedTrialCostsTheVerdictAndNothingElse(t *testing.T) {
 	}
 	if !slices.ContainsFunc(r.Cells, func(c judge.Cell) bool { return c.Design == "stack-aware" && len(c.Trials) > 0 }) {
 		t.Error("the other trial is gone as well")
+	}
+}
+
+func TestChoosingADesignDoesNotDropWhatTheScenarioAsksFor(t *testing.T) {
+	s, err := scenarios.Load("quickstart", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := describeScenario(s)
+	if err := s.WithDesigns([]string{"naive"}); err != nil {
+		t.Fatal(err)
+	}
+	got := describeScenario(s)
+	if len(got.Gates) != len(whole.Gates) || len(got.Positive) != len(whole.Positive) {
+		t.Errorf("%d gates and %d controls, want %d and %d: a run of naive alone would pass", len(got.Gates), len(got.Positive), len(whole.Gates), len(whole.Positive))
+	}
+}
+
+func TestTheWitnessAsksWhatTheLoadAsks(t *testing.T) {
+	s, err := scenarios.Load("quickstart", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tgt, err := target.Build(s, s.Designs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]int{}
+	round := witnessed(tgt.Streams, s.Load.Deny)
+	for _, r := range round {
+		counts[r.Method]++
+		counts[string(r.Expect)]++
+	}
+	if len(round) != 50 || counts["POST"] == 0 || counts["GET"] == 0 || counts[string(record.Deny)] != 1 {
+		t.Errorf("a round of %d: %v, want GET, POST and one of fifty that must be denied", len(round), counts)
 	}
 }
 

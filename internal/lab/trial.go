@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +58,7 @@ func (p plannedTrial) describe() record.Trial {
 		ReplicasBefore: s.Replicas, ReplicasAfter: s.Replicas,
 		Revisions:  record.Revisions{Before: target.RevisionBefore, After: target.RevisionBefore},
 		ProbeEvery: probePeriod,
+		MayOutlast: s.Action.MayOutlastWindow,
 	}
 	switch s.Action.Kind {
 	case scenarios.Scale:
@@ -313,29 +314,36 @@ func (o *observation) wait(ctx context.Context, offset time.Duration) bool {
 
 // witness sends a few requests with the independent client, through the whole load.
 func (o *observation) witness(ctx context.Context) error {
-	var requests []load.Request
 	var fresh float64 // as often as the load does: an action may hit new connections harder
 	for _, s := range target.RecordStreams(o.target.Streams) {
 		if !s.Reuse {
 			fresh += s.Share
 		}
 	}
-	for _, s := range o.target.Streams {
-		for _, r := range s.Requests[:min(8, len(s.Requests))] {
-			if r.Method == http.MethodGet || r.Method == "" {
-				requests = append(requests, r)
-			}
-		}
-	}
-	if len(requests) == 0 {
-		requests = []load.Request{o.target.Truth}
-	}
+	requests := witnessed(o.target.Streams, o.scenario.Load.Deny)
 	err := load.RunWitness(ctx, load.WitnessPlan{
 		URL: o.env.URL(), Base: o.base, Rate: witnessRate,
 		Hits: uint64(o.scenario.Length().Seconds() * witnessRate), Timeout: o.scenario.Load.Timeout,
 		Fresh: min(1, fresh), Requests: requests,
 	}, o.out.Witness)
 	return ignoreCancel(err)
+}
+
+// witnessed is a round of the witness's requests: of every stream, and as many that must
+// be denied as the load has, so that the two can be held against each other.
+func witnessed(streams []load.Stream, deny float64) []load.Request {
+	const round = 50
+	var out []load.Request
+	denials := int(math.Round(deny * round))
+	for i := range round {
+		s := &streams[i%len(streams)]
+		if i < denials && len(s.Denials) > 0 {
+			out = append(out, s.Denials[i%len(s.Denials)])
+		} else {
+			out = append(out, s.Requests[i%len(s.Requests)])
+		}
+	}
+	return out
 }
 
 // progress reports until the returned function is called.

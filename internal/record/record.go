@@ -153,6 +153,9 @@ type Trial struct {
 	ReplicasAfter  int       `json:"replicas_after"`
 	Revisions      Revisions `json:"revisions"`
 
+	// MayOutlast: the action need not be complete when the window ends.
+	MayOutlast bool `json:"may_outlast"`
+
 	ProbeEvery time.Duration `json:"probe_every_ns"` // period of the direct probes of each instance
 	Began      string        `json:"began"`          // wall clock of the trial's base, RFC 3339, for people
 }
