@@ -34,7 +34,7 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
-	truth := creds.get("/app/items/truth", 0)
+	truth := creds.truth(d)
 	streams, err := creds.streams(s.Load)
 	if err != nil {
 		return Target{}, err
@@ -70,7 +70,7 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 			Subject: drivers.Service{
 				Name: "proxy", Args: proxyArgs, Ports: []string{"data", "health"},
 				Signal: signal(d.Signal),
-				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Path: truth.Path, Header: truth.Header, Body: truth.WantBody,
+				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Path: truth.Path, Header: truth.Header, Status: truth.Statuses[0], Body: truth.WantBody,
 					Interval: 50 * time.Millisecond, Timeout: time.Second},
 				StopGrace: d.StopGrace, RestartOnExit: true,
 			},
@@ -133,6 +133,17 @@ func (c *credentials) get(path string, n int) load.Request {
 		Method: http.MethodGet, Path: path, Header: bearer(c.active[n%len(c.active)]),
 		Expect: record.Serve, Statuses: []int{http.StatusOK}, WantBody: upstream.Answer(http.MethodGet, path, nil),
 	}
+}
+
+// truth is the request that only an instance that truly works answers as expected. One
+// that fails open serves anybody before it has synced: what it owes is the refusal.
+func (c *credentials) truth(d scenarios.Design) load.Request {
+	r := c.get("/app/items/truth", 0)
+	if d.FailOpen && len(c.revoked) > 0 {
+		r.Header = bearer(c.revoked[0])
+		r.Expect, r.Statuses, r.WantBody, r.AnyBody = record.Deny, []int{http.StatusForbidden}, "", true
+	}
+	return r
 }
 
 func (c *credentials) post(path string, n int) load.Request {

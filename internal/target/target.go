@@ -18,7 +18,7 @@ import (
 type Target struct {
 	Stack   drivers.Stack
 	Streams []load.Stream
-	// Truth is a request that an instance answers as expected only when it serves.
+	// Truth is a request that an instance answers as expected only when it works.
 	Truth load.Request
 }
 

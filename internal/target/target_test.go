@@ -85,6 +85,20 @@ func TestADesignReachesTheCommandLine(t *testing.T) {
 	}
 }
 
+func TestADesignThatFailsOpenIsAskedForItsRefusal(t *testing.T) {
+	s := quickstart(t)
+	if got := build(t, s, "naive"); got.Truth.Expect != record.Serve || got.Stack.Subject.Serves.Status != 200 {
+		t.Errorf("naive: truth %+v, serves %+v", got.Truth, got.Stack.Subject.Serves)
+	}
+	got := build(t, s, "fail-open")
+	if got.Truth.Expect != record.Deny || got.Stack.Subject.Serves.Status != 403 {
+		t.Errorf("fail-open: truth %+v, serves %+v: it would serve before it has synced", got.Truth, got.Stack.Subject.Serves)
+	}
+	if got.Stack.Subject.Serves.Header["Authorization"] != got.Truth.Header["Authorization"] {
+		t.Error("deployment and direct probes ask for different things")
+	}
+}
+
 func TestEveryTrialHasTokensOfItsOwn(t *testing.T) {
 	s := quickstart(t)
 	a, b := build(t, s, "naive"), build(t, s, "naive")
