@@ -4,11 +4,18 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
+
+// reasonRig begins the reason that a balancer of the lab gives with a 502 when it could not
+// even try: it had no descriptor, port or buffer left. It is edge.ReasonRig; a test holds
+// the two equal, because the load must not know who balances.
+const reasonRig = "rig: "
 
 // outcome is all that is known about a request whose fate is sealed.
 type outcome struct {
@@ -35,6 +42,8 @@ func classify(o *outcome) (record.Class, string) {
 	}
 	if o.err == nil && !o.retried {
 		switch {
+		case o.status == http.StatusBadGateway && strings.HasPrefix(o.said, reasonRig):
+			return record.Rig, o.said
 		case o.late:
 			return record.Timeout, "the answer was complete after the deadline"
 		case !slices.Contains(o.statuses, o.status):

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/internal/edge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -168,6 +169,14 @@ func TestClassify(t *testing.T) {
 		{"closed in the body", outcome{err: io.EOF, began: true}, record.Truncated, "after the answer had begun"},
 		{"hidden by the transport: closed in the body", outcome{err: errors.New("strange"), connErr: io.EOF, began: true}, record.Truncated, "after the answer had begun"},
 
+		{"the balancer's own trouble", with(func(o *outcome) { o.status, o.said = 502, "rig: no ports" }), record.Rig, "rig: no ports"},
+		{"the balancer's own trouble, where 502 is expected", outcome{status: 502, statuses: []int{502}, said: "rig: no ports"}, record.Rig, "rig: no ports"},
+		{"the balancer's own trouble, late", outcome{status: 502, said: "rig: no ports", late: true}, record.Rig, "rig: no ports"},
+		{"another status with that reason", with(func(o *outcome) { o.status, o.said = 503, "rig: no ports" }), "http_503", "rig: no ports"},
+		{"that reason in the middle", with(func(o *outcome) { o.status, o.said = 502, "no rig: no ports" }), "http_502", "no rig: no ports"},
+		{"the endpoint's trouble", with(func(o *outcome) { o.status, o.said = 502, "connect failed" }), "http_502", "connect failed"},
+		{"served with that reason", with(func(o *outcome) { o.said = "rig: no ports" }), record.OK, "rig: no ports"},
+
 		{"sent again", outcome{retried: true, err: context.Canceled}, record.EOF, "the transport wanted to send it again"},
 		{"sent again after a reset", outcome{retried: true, err: context.Canceled, connErr: dial(resetErrors[0])}, record.Reset, "the transport wanted to send it again"},
 		{"sent again and served", with(func(o *outcome) { o.retried = true }), record.EOF, "the transport wanted to send it again"},
@@ -180,6 +189,12 @@ func TestClassify(t *testing.T) {
 				t.Errorf("got %s %q, want %s %q", class, reason, tt.class, tt.reason)
 			}
 		})
+	}
+}
+
+func TestReasonRigIsTheBalancers(t *testing.T) {
+	if reasonRig != edge.ReasonRig {
+		t.Errorf("got %q, want what the balancer says: %q", reasonRig, edge.ReasonRig)
 	}
 }
 

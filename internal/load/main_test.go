@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 		os.Exit(serveUntilEOF())
 	case "starved":
 		os.Exit(probeStarved())
+	case "starved balancer":
+		os.Exit(probeStarvedBalancer())
 	default:
 		panic("unknown role")
 	}
