@@ -12,15 +12,12 @@ import (
 )
 
 // ProbeOnce sends one request straight to addr (host:port) on a new connection, without
-// any retry, and says what became of it: its class, the status of the answer (0 without
-// one) and the reason. The timeout counts from the call. A request that cannot be sent
+// any retry, and says what became of it: its class (OK means that it met with what it has to
+// meet with, which for one of the expectation Deny is a denial), the status of the answer
+// (0 without one) and the reason. The timeout counts from the call. A request that cannot be sent
 // at all, or a ctx that ends first, is of the class Other.
 func ProbeOnce(ctx context.Context, addr string, r Request, timeout time.Duration) (record.Class, int, string) {
-	expect := r.Expect
-	if expect == "" {
-		expect = record.Serve
-	}
-	c, err := newCall(&url.URL{Scheme: "http", Host: addr}, &r, expect)
+	c, err := newDirectCall(addr, &r)
 	if err != nil {
 		return record.Other, 0, errorText(err)
 	}
@@ -31,12 +28,24 @@ func ProbeOnce(ctx context.Context, addr string, r Request, timeout time.Duratio
 	return f.class, f.status, f.reason
 }
 
+// newDirectCall prepares a request to addr that may be of either expectation.
+func newDirectCall(addr string, r *Request) (*call, error) {
+	expect := record.Serve // unless it says otherwise; what is neither is refused
+	if r.Expect == record.Deny {
+		expect = record.Deny
+	}
+	return newCall(&url.URL{Scheme: "http", Host: addr}, r, expect)
+}
+
 // ProbePlan is how a Prober asks.
 type ProbePlan struct {
 	Base    time.Time     // of the trial
 	Period  time.Duration // from the start of one probe of an instance to the start of its next
 	Timeout time.Duration // of one probe; while one lasts longer than the period, no other is sent
-	Request Request       // must be one that has to be served
+	// Request says by its Expect and Statuses what an able instance does with it: it serves
+	// it, or it denies it. Where an instance that is not ready lets everything in, only the
+	// request that must be denied tells.
+	Request Request
 }
 
 // Prober asks a changing set of instances directly, each one on a schedule of its own.
@@ -60,7 +69,7 @@ func NewProber(p ProbePlan, sink func(record.ProbeResult)) (*Prober, error) {
 		return nil, fmt.Errorf("prober: base, period %v and timeout %v must be set", p.Period, p.Timeout)
 	}
 	// The address is each target's own; this checks the request.
-	if _, err := newCall(&url.URL{Scheme: "http", Host: "host"}, &p.Request, record.Serve); err != nil {
+	if _, err := newDirectCall("host", &p.Request); err != nil {
 		return nil, fmt.Errorf("prober: %w", err)
 	}
 	transport := newTransport(false, 1, p.Timeout)
@@ -71,7 +80,7 @@ func NewProber(p ProbePlan, sink func(record.ProbeResult)) (*Prober, error) {
 
 // askDirectly sends the plan's request to addr.
 func askDirectly(transport *http.Transport, addr string, p *ProbePlan) (record.Class, string) {
-	c, err := newCall(&url.URL{Scheme: "http", Host: addr}, &p.Request, record.Serve)
+	c, err := newDirectCall(addr, &p.Request)
 	if err != nil {
 		return record.Other, errorText(err)
 	}

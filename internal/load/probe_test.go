@@ -2,6 +2,7 @@ package load
 
 import (
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -160,12 +161,64 @@ func TestNewProberRefuses(t *testing.T) {
 		"period":  func(p *ProbePlan) { p.Period = 0 },
 		"timeout": func(p *ProbePlan) { p.Timeout = 0 },
 		"path":    func(p *ProbePlan) { p.Request.Path = "" },
-		"expect":  func(p *ProbePlan) { p.Request.Expect = record.Deny },
+		"expect":  func(p *ProbePlan) { p.Request.Expect = "maybe" },
+		"status":  func(p *ProbePlan) { p.Request.Expect, p.Request.Statuses = record.Deny, []int{200} },
 	} {
 		p := probePlan()
 		spoil(&p)
 		if _, err := NewProber(p, nil); err == nil {
 			t.Errorf("bad %s: got no error", name)
 		}
+	}
+}
+
+// An instance that lets everything in until it is ready serves whatever it is asked: only
+// what it must deny tells that it cannot do its work.
+func TestProbeOfADenial(t *testing.T) {
+	tests := []struct {
+		name, path string
+		statuses   []int
+		class      record.Class
+		status     int
+	}{
+		{"denied", "/403", nil, record.OK, 403},
+		{"denied as expected", "/403", []int{403}, record.OK, 403},
+		{"denied otherwise", "/401", []int{403}, "http_401", 401},
+		{"let in", "/200", []int{403}, "http_200", 200},
+		{"no answer to rely on", "/503", nil, "http_503", 503},
+	}
+	server := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
+		status, err := strconv.Atoi(r.URL.Path[1:])
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		w.WriteHeader(status)
+	})
+	addr := server.Listener.Addr().String()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			plan := probePlan()
+			plan.Request = Request{Path: tt.path, Expect: record.Deny, Statuses: tt.statuses, AnyBody: true}
+			plan.Timeout = ample
+			if class, status, _ := ProbeOnce(t.Context(), addr, plan.Request, ample); class != tt.class || status != tt.status {
+				t.Errorf("asked once: got %s and %d, want %s and %d", class, status, tt.class, tt.status)
+			}
+			results := make(chan record.ProbeResult, 1)
+			p, err := NewProber(plan, func(r record.ProbeResult) {
+				select {
+				case results <- r:
+				default: // one will do
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			p.Add("a", "v1", addr)
+			if r := <-results; r.Class != tt.class || r.OK != (tt.class == record.OK) {
+				t.Errorf("prober: got %s, ok %v, want %s", r.Class, r.OK, tt.class)
+			}
+		})
 	}
 }
