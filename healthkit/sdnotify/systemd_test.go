@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -109,20 +110,86 @@ type systemdUnit struct {
 	name, socket string
 }
 
-// requireSystemd skips the test where PID 1 is not systemd, unless
-// ROLLOUT_LAB_REQUIRE says that it has to be.
+// insideContainer is set where the test must not be skipped any more.
+const insideContainer = "SDNOTIFY_TEST_INSIDE"
+
+// hasSystemd tells whether PID 1 is systemd and obeys this process, and if not
+// why.
+func hasSystemd() (ok bool, why string) {
+	name, err := os.ReadFile("/proc/1/comm")
+	switch pid1 := strings.TrimSpace(string(name)); {
+	case err != nil:
+		return false, err.Error()
+	case pid1 != "systemd":
+		return false, "PID 1 is " + pid1 + ", not systemd"
+	case os.Geteuid() != 0:
+		return false, "units of the system need root"
+	}
+	return true, ""
+}
+
+// requireSystemd skips the test where there is no systemd;
+// TestInAContainerWithSystemd then runs it elsewhere.
 func requireSystemd(t *testing.T) {
 	t.Helper()
-	skip := t.Skipf
-	if strings.Contains(os.Getenv("ROLLOUT_LAB_REQUIRE"), "systemd") {
-		skip = t.Fatalf
+	if ok, why := hasSystemd(); !ok && os.Getenv(insideContainer) != "" {
+		t.Fatal(why)
+	} else if !ok {
+		t.Skip(why)
 	}
-	if name, err := os.ReadFile("/proc/1/comm"); err != nil || strings.TrimSpace(string(name)) != "systemd" {
-		skip("PID 1 is not systemd (%q, %v)", strings.TrimSpace(string(name)), err)
+}
+
+// TestInAContainerWithSystemd runs the tests of this file in a container whose
+// PID 1 is systemd. It takes a Docker engine and the image that
+// ROLLOUT_LAB_SYSTEMD_IMAGE names; without them it is skipped, unless
+// ROLLOUT_LAB_REQUIRE lists systemd.
+func TestInAContainerWithSystemd(t *testing.T) {
+	if ok, _ := hasSystemd(); ok {
+		t.Skip("systemd is right here")
 	}
-	if os.Geteuid() != 0 {
-		skip("units of the system need root")
+	if testing.Short() {
+		t.Skip("takes 10 s")
 	}
+	image := os.Getenv("ROLLOUT_LAB_SYSTEMD_IMAGE")
+	if image == "" {
+		image = "systemdhost:bookworm"
+	}
+	if out, err := exec.Command("docker", "image", "inspect", "--format={{.Id}}", image).CombinedOutput(); err != nil {
+		absent := t.Skipf
+		if slices.Contains(strings.Split(os.Getenv("ROLLOUT_LAB_REQUIRE"), ","), "systemd") {
+			absent = t.Fatalf
+		}
+		absent("no Docker engine with image %s: %v: %s", image, err, out)
+	}
+	run := func(name string, args ...string) string {
+		t.Helper()
+		out, err := exec.Command(name, args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	dir := t.TempDir()
+	build := exec.Command("go", "test", "-c", "-o", filepath.Join(dir, "sdnotify.test"), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=") // static, and without the race detector
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the test for the container: %v: %s", err, out)
+	}
+	cgroups := "/sys/fs/cgroup/systemd"
+	if _, err := os.Stat(cgroups); err != nil {
+		cgroups = "/sys/fs/cgroup"
+	}
+	id := run("docker", "run", "--detach", "--network=none", "--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN",
+		"--security-opt=seccomp=unconfined", "--cgroupns=private", "--tmpfs=/run", "--tmpfs=/tmp", "--stop-signal=SIGRTMIN+3",
+		"--volume="+cgroups+":"+cgroups+":rw", "--volume="+dir+":/opt/bin:ro", image)
+	t.Cleanup(func() { run("docker", "rm", "--force", id) })
+	until(t, "systemd runs in the container", func() (bool, string) {
+		out, err := exec.Command("docker", "exec", id, "systemctl", "is-system-running").CombinedOutput()
+		state := strings.TrimSpace(string(out))
+		return state == "running" || state == "degraded", fmt.Sprint(state, " ", err)
+	})
+	t.Log(strings.SplitN(run("docker", "exec", id, "systemctl", "--version"), "\n", 2)[0])
+	t.Log(run("docker", "exec", "--env="+insideContainer+"=1", id, "/opt/bin/sdnotify.test", "-test.run=^TestSystemd", "-test.v", "-test.timeout=2m"))
 }
 
 func startUnit(t *testing.T, properties ...string) *systemdUnit {
@@ -171,9 +238,14 @@ func (u *systemdUnit) order(what string) {
 	}
 }
 
-// until polls what lives outside of this process, every 20 ms for 15 s.
 func (u *systemdUnit) until(what string, holds func() (bool, string)) {
 	u.t.Helper()
+	until(u.t, what, holds)
+}
+
+// until polls what lives outside of this process, every 20 ms for 15 s.
+func until(t *testing.T, what string, holds func() (ok bool, seen string)) {
+	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(15 * time.Second)
@@ -185,7 +257,7 @@ func (u *systemdUnit) until(what string, holds func() (bool, string)) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			u.t.Fatalf("waited in vain until %s; last seen: %s", what, seen)
+			t.Fatalf("waited in vain until %s; last seen: %s", what, seen)
 		}
 	}
 }
