@@ -106,6 +106,7 @@ type Cell struct {
 // Summary is the estimates over the valid trials of a cell.
 type Summary struct {
 	SuccessRate     Estimate     `json:"success_rate"`
+	Pooled          Pooled       `json:"pooled"`
 	LostTimeMS      Estimate     `json:"lost_time_ms"`
 	LongestOutageMS Estimate     `json:"longest_outage_ms"`
 	RecoveryMS      Estimate     `json:"recovery_ms"`
@@ -117,7 +118,18 @@ type Summary struct {
 	ErrorBudget     *ErrorBudget `json:"error_budget"` // null without a valid trial
 }
 
-// Estimate is a median with an interval; all null when N is 0.
+// Pooled is the success rate of all the valid trials' requests together. Lo and Hi are its
+// one-sided 95 % Clopper-Pearson bounds, each for itself; they assume that requests fail
+// independently of each other. Rates are null when nothing was planned.
+type Pooled struct {
+	OK      uint64   `json:"ok"`
+	Planned uint64   `json:"planned"`
+	Rate    *float64 `json:"rate"`
+	Lo      *float64 `json:"lo"`
+	Hi      *float64 `json:"hi"`
+}
+
+// Estimate is a median over the valid trials with their range; all null when N is 0.
 type Estimate struct {
 	Median *float64 `json:"median"`
 	Lo     *float64 `json:"lo"`

@@ -3,6 +3,7 @@ package reports
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
@@ -213,12 +214,12 @@ func fixtureCell(scenario, driver, action, design string, naive bool) judge.Cell
 // estimate fills in the cell's estimates by hand; judge has the real statistics.
 func estimate(c *judge.Cell) {
 	var n int
-	var losts []float64
+	var losts, rates []float64
 	var ok, planned uint64
 	for i := range c.Trials {
 		if t := &c.Trials[i]; t.Valid {
 			n++
-			losts = append(losts, millis(t.LostTime))
+			losts, rates = append(losts, millis(t.LostTime)), append(rates, t.SuccessRate)
 			ok, planned = ok+t.OK, planned+t.Planned
 		}
 	}
@@ -226,7 +227,8 @@ func estimate(c *judge.Cell) {
 		return
 	}
 	p := float64(ok) / float64(planned)
-	c.SuccessRate = judge.Estimate{Median: p, Lo: p - 0.0017, Hi: math.Min(1, p+0.0016), N: n}
+	slices.Sort(rates)
+	c.SuccessRate = judge.Estimate{Median: rates[n/2], Lo: p - 0.0017, Hi: math.Min(1, p+0.0016), N: n}
 	if ok == planned {
 		c.SuccessRate.Lo = 0.99996671
 	}

@@ -11,7 +11,8 @@ import (
 )
 
 // The rule of every format here: rounding never flatters. Rates are cut off, times are
-// rounded up, and what is not zero never prints as zero.
+// rounded up, what is not zero never prints as zero, and an interval never looks narrower
+// than it is.
 
 // maxDecimals is how far a rate is spelled out to show that it is not 100 %.
 const maxDecimals = 8
@@ -47,10 +48,35 @@ func point(s string, d int) string {
 }
 
 // allNines reports whether a percentage is too coarse to say more than "not quite 100".
-func allNines(s string) bool { return strings.Trim(s, "9.") == "" }
+func allNines(s string) bool { return strings.HasPrefix(s, "99.") && strings.Trim(s, "9.") == "" }
 
 // rate prints a rate 0..1 as a percentage, cut off and not rounded.
 func rate(f float64) string {
+	return percentage(f, func(digits string, _ bool) (string, bool) { return digits, allNines(digits) })
+}
+
+// rateUp prints the upper end of an interval of rates: rounded up, with as many decimals
+// as it takes to show that it is not 100 %.
+func rateUp(f float64) string {
+	return percentage(f, func(digits string, rest bool) (string, bool) {
+		if !rest {
+			return digits, false
+		}
+		whole, frac, _ := strings.Cut(digits, ".")
+		n, err := strconv.ParseUint(whole+frac, 10, 64)
+		if err != nil {
+			return digits, true // not reached: these are digits
+		}
+		if digits = point(strconv.FormatUint(n+1, 10), len(frac)); strings.HasPrefix(digits, "100.") {
+			return "100", true
+		}
+		return digits, false
+	})
+}
+
+// percentage prints a rate 0..1 with two decimals, or more as long as cut finds that too
+// coarse. cut is given the digits and whether anything but zeros follows them.
+func percentage(f float64, cut func(digits string, rest bool) (out string, coarse bool)) string {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return "no data"
 	}
@@ -71,14 +97,19 @@ func rate(f float64) string {
 	if whole == "" {
 		whole = "0"
 	}
-	digits := ""
-	for d := 2; d <= maxDecimals; d++ {
-		digits = whole + "." + frac[2:2+d]
-		if !allNines(digits) {
-			break
-		}
+	out, coarse := "", true
+	for d := 2; d <= maxDecimals && coarse; d++ {
+		out, coarse = cut(whole+"."+frac[2:2+d], strings.Trim(frac[2+d:], "0") != "")
 	}
-	return digits + " %"
+	return out + " %"
+}
+
+// rates prints an interval of rates, the lower end cut off and the upper one rounded up.
+func rates(lo, hi float64) string {
+	if math.IsNaN(lo) || math.IsNaN(hi) {
+		return "no data"
+	}
+	return between(rate(lo), rateUp(hi))
 }
 
 // limit prints the limit of a gate: as it was written, not cut off.
@@ -106,6 +137,14 @@ func measured(metric string, f float64) string {
 		return signed(f, func(f float64) string { return count(uint64(f)) })
 	}
 	return trimZeros(strconv.FormatFloat(f, 'f', 3, 64))
+}
+
+// measuredRange prints an interval of a metric: never a narrower one than it is.
+func measuredRange(metric string, lo, hi float64) string {
+	if unitOf(metric) == judge.Share && lo >= 0 {
+		return rates(lo, hi)
+	}
+	return between(measured(metric, lo), measured(metric, hi))
 }
 
 func signed(f float64, format func(float64) string) string {

@@ -51,6 +51,31 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// An interval must never look narrower than it is.
+func TestRatesContainTheInterval(t *testing.T) {
+	tests := []struct {
+		lo, hi float64
+		want   string
+	}{
+		{0.85094, 0.85912, "85.09 to 85.92 %"},
+		{0.85, 0.86, "85.00 to 86.00 %"},
+		{0.057, 0.0570001, "5.70 to 5.71 %"},
+		{0.0999999, 0.0999999, "9.99 to 10.00 %"},
+		{0.9999, 0.99998, "99.990 to 99.998 %"},
+		{0.99996671, 1, "99.996 to 100 %"},
+		{0.999, 0.99999871, "99.90 to 99.9999 %"},
+		{0, math.Nextafter(1, 0), "0 to 100 %"},
+		{0, 1e-12, "0 to 0.01 %"},
+		{0, 0, "0 to 0 %"},
+		{math.NaN(), math.NaN(), "no data"},
+	}
+	for _, tt := range tests {
+		if got := rates(tt.lo, tt.hi); got != tt.want {
+			t.Errorf("rates(%v, %v): got %s, want %s", tt.lo, tt.hi, got, tt.want)
+		}
+	}
+}
+
 func TestSpanRoundsUp(t *testing.T) {
 	tests := []struct {
 		d    time.Duration

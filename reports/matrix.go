@@ -38,7 +38,7 @@ func matrixRows(c *judge.Cell) []matrixRow {
 	}
 	rows := []matrixRow{
 		{"success rate", "success_rate", entry{Value: share(p.OK, p.Planned), Bad: p.Failed > 0}},
-		{"  95 % bounds", "success_rate", entry{Value: "no data"}},
+		{"  95 % bounds, each", "success_rate", entry{Value: "no data"}},
 		{"requests lost", "lost_requests", entry{Value: lost(p.Failed, p.Planned), Bad: p.Failed > 0}},
 		{"lost time", "lost_time", times(c.LostTime, p, "none")},
 		{"longest outage", "longest_outage", times(c.LongestOutage, p, "none")},
@@ -47,7 +47,7 @@ func matrixRows(c *judge.Cell) []matrixRow {
 		{"trials", "trials", trials},
 	}
 	if c.SuccessRate.N > 0 && p.Planned > 0 {
-		rows[1].Value = between(rate(c.SuccessRate.Lo), rate(c.SuccessRate.Hi))
+		rows[1].Value = rates(c.SuccessRate.Lo, c.SuccessRate.Hi)
 	}
 	if p.Valid == 0 {
 		rows[6].entry = entry{Value: "no data"}

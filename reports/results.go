@@ -90,7 +90,7 @@ func Results(run *judge.Run) Document {
 func newCell(c *judge.Cell) Cell {
 	p := pool(c)
 	out := Cell{Scenario: c.Scenario, Driver: c.Driver, Action: c.Action, Design: c.Design, Trials: []Trial{},
-		Summary: Summary{SuccessRate: newEstimate(c.SuccessRate), LostTimeMS: newEstimate(c.LostTime),
+		Summary: Summary{SuccessRate: overTrials(c), Pooled: newPooled(c, p), LostTimeMS: newEstimate(c.LostTime),
 			LongestOutageMS: newEstimate(c.LongestOutage), RecoveryMS: newEstimate(c.Recovery),
 			Planned: p.Planned, Failed: p.Failed, Breaches: p.Breaches,
 			ValidTrials: p.Valid, InvalidTrials: p.Invalid, ErrorBudget: budget(p)}}
@@ -175,6 +175,33 @@ func newEstimate(e judge.Estimate) Estimate {
 		return Estimate{}
 	}
 	return Estimate{Median: finite(e.Median), Lo: finite(e.Lo), Hi: finite(e.Hi), N: e.N}
+}
+
+// overTrials is the median success rate with the range of the trials that it is the median
+// of: judge's own bounds are those of the pooled rate, which the median can lie outside of.
+func overTrials(c *judge.Cell) Estimate {
+	e := c.SuccessRate
+	first := true
+	for i := range c.Trials {
+		t := &c.Trials[i]
+		switch {
+		case !t.Valid || t.Planned == 0 || math.IsNaN(t.SuccessRate):
+			continue
+		case first:
+			e.Lo, e.Hi, first = t.SuccessRate, t.SuccessRate, false
+		}
+		e.Lo, e.Hi = min(e.Lo, t.SuccessRate), max(e.Hi, t.SuccessRate)
+	}
+	return newEstimate(e)
+}
+
+func newPooled(c *judge.Cell, p pooled) Pooled {
+	out := Pooled{OK: p.OK, Planned: p.Planned}
+	if p.Planned > 0 && c.SuccessRate.N > 0 {
+		out.Rate = finite(float64(p.OK) / float64(p.Planned))
+		out.Lo, out.Hi = finite(c.SuccessRate.Lo), finite(c.SuccessRate.Hi)
+	}
+	return out
 }
 
 func newPercentiles(p judge.Percentiles) *Percentiles {

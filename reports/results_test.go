@@ -17,6 +17,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 var update = flag.Bool("update", false, "write the goldens and the schema anew")
@@ -194,7 +195,8 @@ func TestResultsContract(t *testing.T) {
 		"cells.trials.streams":       "name planned ok",
 		"cells.trials.errors":        "class count",
 		"cells.trials.instances":     "id revision ok failed",
-		"cells.summary":              "success_rate lost_time_ms",
+		"cells.summary":              "success_rate lost_time_ms pooled",
+		"cells.summary.pooled":       "ok planned rate lo hi",
 		"cells.summary.lost_time_ms": "median lo hi",
 		"gates":                      "cell metric op limit observed lo hi verdict",
 		"comparisons":                "driver action a b metric shift lo hi p verdict",
@@ -239,6 +241,25 @@ func TestWhatDidNotHappenIsNull(t *testing.T) {
 	}
 	if e := partial.Cells[1].Summary.SuccessRate; e.Median != nil || e.N != 0 {
 		t.Errorf("success rate without a valid trial: %v", e)
+	}
+}
+
+// The bounds of the pooled rate can exclude the median over the trials: they must not be
+// shown as its interval.
+func TestMedianLiesWithinItsRange(t *testing.T) {
+	run := judge.Judge(record.Run{}, nil, nil, []judge.Trial{
+		{Meta: record.Trial{N: 1}, Valid: true, Planned: 3000, OK: 3000, SuccessRate: 1},
+		{Meta: record.Trial{N: 2}, Valid: true, Planned: 3000, OK: 3000, SuccessRate: 1},
+		{Meta: record.Trial{N: 3}, Valid: true, Planned: 3000, OK: 2700, Failed: 300, SuccessRate: 0.9},
+		{Meta: record.Trial{N: 4}, Planned: 3000, Failed: 3000},
+	})
+	s := Results(&run).Cells[0].Summary
+	e, p := s.SuccessRate, s.Pooled
+	if *e.Median != 1 || *e.Lo != 0.9 || *e.Hi != 1 || e.N != 3 {
+		t.Errorf("over the trials: got %v in %v to %v of %d, want 1 in 0.9 to 1 of 3", *e.Median, *e.Lo, *e.Hi, e.N)
+	}
+	if p.OK != 8700 || p.Planned != 9000 || *p.Rate != 8700.0/9000 || *p.Lo >= *p.Rate || *p.Hi <= *p.Rate || *p.Hi >= *e.Median {
+		t.Errorf("pooled: got %d of %d, %v in %v to %v", p.OK, p.Planned, *p.Rate, *p.Lo, *p.Hi)
 	}
 }
 

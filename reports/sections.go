@@ -269,7 +269,7 @@ func newTrialRow(c *judge.Cell, t *judge.Trial) trialRow {
 		if !w.Agrees {
 			word = "disagrees"
 		}
-		r.Witness = fmt.Sprintf("%s: %s (%s)", word, share(w.OK, w.Planned), between(rate(w.Lo), rate(w.Hi)))
+		r.Witness = fmt.Sprintf("%s: %s (%s)", word, share(w.OK, w.Planned), rates(w.Lo, w.Hi))
 	}
 	return r
 }

@@ -117,7 +117,7 @@ func WriteTerminal(w io.Writer, run *judge.Run, o TerminalOptions) error {
 
 func joinPath(folder, file string) string { return strings.TrimRight(folder, "/") + "/" + file }
 
-const labelWidth = 16
+const labelWidth = 19
 
 // matrix writes one group: a line per metric, a column per design, as many columns side
 // by side as fit.
@@ -229,7 +229,7 @@ func observed(g judge.GateResult) string {
 	}
 	s := measured(g.Gate.Metric, g.Observed)
 	if g.HasInterval {
-		s += " (" + between(measured(g.Gate.Metric, g.Lo), measured(g.Gate.Metric, g.Hi)) + ")"
+		s += " (" + measuredRange(g.Gate.Metric, g.Lo, g.Hi) + ")"
 	}
 	return s
 }
