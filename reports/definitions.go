@@ -39,7 +39,7 @@ var others = []definition{
 	{"quiet", "quiet phase", "The stretch of each trial before the action. Nothing happens in it, so one failure in it makes the trial invalid.", judge.Count},
 	{"witness", "witness", "A second, independent client that measures the same service at the same time. It agrees when the 99.9 % interval of its success rate overlaps with that of the load.", judge.Count},
 	{"error_budget", "error budget", "Mean lost time of the valid trials as a share of the 43.2 minutes that 99.9 % over 30 days allow, and how many such actions they afford.", judge.Count},
-	{"trials", "trials", "One trial is one deployment, one load and at most one action. Invalid trials count neither for nor against a design; they are repeated, and every one is shown.", judge.Count},
+	{"trials", "trials", "One trial is one deployment, one load and at most one action. Invalid trials count neither for nor against a design; they are repeated, and every one is shown, with what it lost.", judge.Count},
 }
 
 func define(metrics []judge.Metric) []definition {

@@ -281,7 +281,7 @@ func TestEveryNumberOfTheMatrixIsDefined(t *testing.T) {
 				t.Errorf("a cell of the matrix begins with <%s href=%q>, want a link to a definition", td.FirstChild.Data, href)
 			}
 		}
-		if want := 3 * 9; cells != want {
+		if want := 3 * 10; cells != want {
 			t.Errorf("the matrix has %d cells, want %d", cells, want)
 		}
 	})
@@ -392,6 +392,53 @@ func TestAnEmptyRunHasAPage(t *testing.T) {
 		}
 		if bytes.Contains(raw, []byte("NaN")) || bytes.Contains(raw, []byte("Inf")) {
 			t.Errorf("%s: not a number in the page", name)
+		}
+	}
+}
+
+// A trial that is thrown away must not take its failures out of sight.
+func TestWhatDoesNotCountIsShown(t *testing.T) {
+	run := fixtureRun()
+	void := &run.Cells[1].Trials[1]
+	loseThree(void)
+	void.Errors = []judge.ErrorCount{{Class: record.Truncated, Reason: "after the answer had begun", Count: 3}}
+
+	if got := terminalText(t, run, TerminalOptions{}); !strings.Contains(got, "1 trial (lost 3)") {
+		t.Errorf("the terminal does not say what the invalid trial lost:\n%s", got)
+	}
+	for _, s := range parseJUnit(t, junitText(t, run)).Suites[:1] {
+		for _, c := range s.Cases {
+			if want := "trial 2: 3 of 30,000 lost, lost time 3 ms; does not count: schedule lag"; !strings.Contains(c.Out, want) {
+				t.Errorf("%s does not say %q: %s", c.Name, want, c.Out)
+			}
+		}
+	}
+	page := string(htmlText(t, run))
+	for _, want := range []string{
+		`<tr><td>stack-aware<td class="num">2<td class="num">3 of 30,000 lost<td><code>truncated</code><td>after the answer had begun<td class="num">3</tr>`,
+		`<tr><td>naive<td>1, 3, 4<td><code>http_403</code>`,
+		`<span class="note">lost 3</span>`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not contain %s", want)
+		}
+	}
+}
+
+func TestValidTrials(t *testing.T) {
+	for want, valid := range map[string][]bool{
+		"":             {},
+		"2":            {false, true},
+		"1, 2":         {true, true, false},
+		"1 to 3, 5":    {true, true, true, false, true},
+		"1, 3 to 6, 8": {true, false, true, true, true, true, false, true},
+	} {
+		var c judge.Cell
+		for i, v := range valid {
+			c.Trials = append(c.Trials, judge.Trial{Meta: record.Trial{N: i + 1}, Valid: v})
+		}
+		if got := validTrials(&c); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

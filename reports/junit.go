@@ -126,7 +126,7 @@ func gateCase(class, design string, g judge.GateResult, c *judge.Cell) junitCase
 	text := gateText(g)
 	switch g.Verdict {
 	case judge.Pass:
-		out.Out = text
+		out.Out = text + discardedLines(c)
 	case judge.Fail:
 		out.Failure = &junitOutcome{Message: text, Type: "gate-missed", Text: trialLines(c)}
 	default:
@@ -135,20 +135,32 @@ func gateCase(class, design string, g judge.GateResult, c *judge.Cell) junitCase
 	return out
 }
 
-// trialLines lists the trials that a gate was judged on, one a line.
+// trialLines lists the trials of a cell with what they lost, one a line.
 func trialLines(c *judge.Cell) string {
+	return listTrials(c, func(*judge.Trial) bool { return true }) + "\n"
+}
+
+// discardedLines lists those that do not count: a gate was passed without them.
+func discardedLines(c *judge.Cell) string {
+	return listTrials(c, func(t *judge.Trial) bool { return !t.Valid })
+}
+
+func listTrials(c *judge.Cell, listed func(*judge.Trial) bool) string {
 	if c == nil {
 		return ""
 	}
 	var b strings.Builder
 	for i := range c.Trials {
 		t := &c.Trials[i]
-		fmt.Fprintf(&b, "\ntrial %d: %s, lost %s", t.Meta.N, lost(t.Failed, t.Planned), span(t.LostTime))
+		if !listed(t) {
+			continue
+		}
+		fmt.Fprintf(&b, "\ntrial %d: %s, lost time %s", t.Meta.N, lost(t.Failed, t.Planned), span(t.LostTime))
 		if !t.Valid {
 			fmt.Fprintf(&b, "; does not count: %s", invalidity(c, t))
 		}
 	}
-	return b.String() + "\n"
+	return b.String()
 }
 
 // evidenceSuite holds what no gate stands for and still forbids a pass.

@@ -32,10 +32,6 @@ type matrixRow struct {
 // matrixRows are the metrics of a cell, the same rows in the same order for every cell.
 func matrixRows(c *judge.Cell) []matrixRow {
 	p := pool(c)
-	trials := entry{Value: plural(p.Valid, "trial", "trials")}
-	if p.Invalid > 0 {
-		trials.Note = fmt.Sprintf("and %d invalid", p.Invalid)
-	}
 	rows := []matrixRow{
 		{"success rate", "success_rate", entry{Value: share(p.OK, p.Planned), Bad: p.Failed > 0}},
 		{"  95 % bounds, each", "success_rate", entry{Value: "no data"}},
@@ -44,7 +40,8 @@ func matrixRows(c *judge.Cell) []matrixRow {
 		{"longest outage", "longest_outage", times(c.LongestOutage, p, "none")},
 		{"recovery", "recovery", recovery(c, p)},
 		{"breaches", "breaches", entry{Value: count(p.Breaches), Note: "of " + count(p.Denials), Bad: p.Breaches > 0}},
-		{"trials", "trials", trials},
+		{"trials", "trials", entry{Value: plural(p.Valid, "trial", "trials")}},
+		{"  not counted", "trials", notCounted(p)},
 	}
 	if c.SuccessRate.N > 0 && p.Planned > 0 {
 		rows[1].Value = rates(c.SuccessRate.Lo, c.SuccessRate.Hi)
@@ -56,6 +53,17 @@ func matrixRows(c *judge.Cell) []matrixRow {
 		rows[4].Value = "at least " + rows[4].Value
 	}
 	return rows
+}
+
+// notCounted says what the invalid trials lost: to discard a trial must not hide it.
+func notCounted(p pooled) entry {
+	switch {
+	case p.Invalid == 0:
+		return entry{Value: "none"}
+	case p.VoidPlanned == 0:
+		return entry{Value: plural(p.Invalid, "trial", "trials"), Note: "no data"}
+	}
+	return entry{Value: plural(p.Invalid, "trial", "trials"), Note: "lost " + count(p.VoidFailed)}
 }
 
 // times prints an estimate of a time: the median and the range of the trials. It says

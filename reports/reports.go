@@ -62,9 +62,11 @@ func groups(run *judge.Run) []group {
 	return gs
 }
 
-// pooled adds up what the valid trials of a cell planned and lost.
+// pooled adds up what the valid trials of a cell planned and lost, and apart from it what
+// the others did.
 type pooled struct {
 	Valid, Invalid              int
+	VoidPlanned, VoidFailed     uint64 // of the invalid trials
 	Planned, OK, Failed         uint64
 	Breaches, Denials, ToUnable uint64
 	LostTime                    time.Duration // sum
@@ -80,6 +82,8 @@ func pool(c *judge.Cell) pooled {
 		t := &c.Trials[i]
 		if !t.Valid {
 			p.Invalid++
+			p.VoidPlanned += t.Planned
+			p.VoidFailed += t.Failed
 			continue
 		}
 		p.Valid++

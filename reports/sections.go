@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
-	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
@@ -22,6 +21,7 @@ type pageGroup struct {
 	Dots              *dots
 	Trials            []trialRow
 	Errors            []errorRow
+	VoidErrors        []voidRow
 	Streams           []streamRow
 	Instances         []instanceRow
 	MoreInstances     int
@@ -90,6 +90,7 @@ func newPageGroup(i int, g group, d detail) pageGroup {
 			out.Latency = append(out.Latency, latencyRows(c, &c.Trials[j])...)
 		}
 		out.Errors = append(out.Errors, errorRows(c)...)
+		out.VoidErrors = append(out.VoidErrors, voidRows(c)...)
 		out.Streams = append(out.Streams, streamRows(c)...)
 		out.Unable = append(out.Unable, [2]string{clean(c.Design), count(pool(c).ToUnable)})
 		rows := instanceRows(c)
@@ -293,51 +294,6 @@ func maybe(d *time.Duration) string {
 		return "–"
 	}
 	return span(*d)
-}
-
-type errorRow struct{ Design, Class, Reason, Count, Share string }
-
-// errorRows adds up the failures of the valid trials by class, most frequent first.
-func errorRows(c *judge.Cell) []errorRow {
-	type tally struct {
-		class  record.Class
-		reason string
-		most   uint64
-		n      uint64
-	}
-	var all []tally
-	var sum uint64
-	for i := range c.Trials {
-		if !c.Trials[i].Valid {
-			continue
-		}
-		for _, e := range c.Trials[i].Errors {
-			at := slices.IndexFunc(all, func(t tally) bool { return t.class == e.Class })
-			if at < 0 {
-				all = append(all, tally{class: e.Class})
-				at = len(all) - 1
-			}
-			if e.Count > all[at].most {
-				all[at].most, all[at].reason = e.Count, e.Reason
-			}
-			all[at].n += e.Count
-			sum += e.Count
-		}
-	}
-	slices.SortStableFunc(all, func(a, b tally) int {
-		if a.n != b.n {
-			if a.n > b.n {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(string(a.class), string(b.class))
-	})
-	var rows []errorRow
-	for _, t := range all {
-		rows = append(rows, errorRow{clean(c.Design), clean(string(t.class)), shorten(clean(t.reason), 160), count(t.n), share(t.n, sum)})
-	}
-	return rows
 }
 
 type streamRow struct{ Design, Name, Lost, Success string }
