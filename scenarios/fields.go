@@ -18,7 +18,7 @@ var (
 
 // defaults holds what a scenario need not say.
 func defaults(s *Scenario) {
-	s.Load.Timeout = time.Second
+	s.Load.Timeout = 2 * time.Second
 	s.Load.Deny = 0.02
 	s.Load.Streams = map[string]int{"keepalive-get": 40, "keepalive-post": 40, "newconn-get": 20}
 	s.Action.Timeout = time.Minute
