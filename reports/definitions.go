@@ -23,7 +23,7 @@ var remarks = map[string]string{
 	"success_rate":   "Ok means: the expected status, the expected body, the whole body read, before the deadline counted from the intended send time. A request that must be denied is ok when it is denied; one that was never sent is a failure. The matrix adds up the valid trials. Its bounds are two one-sided 95 % Clopper-Pearson bounds of that sum: each alone holds at 95 %, both together at 90 %. They assume that requests fail independently of each other; requests that one event loses together do not, so the range over the trials says more about the next trial. Percentages are cut off, never rounded up; only an upper bound is rounded up.",
 	"lost_time":      "How long the service was gone, had all failures come at once. The matrix has the median over the valid trials and their range.",
 	"longest_outage": "By intended send time; the brackets are the last success before and the first of the ten after, so it is known to one request, 1/rate. The matrix has the median over the valid trials and their range.",
-	"recovery":       "The matrix has the median over the trials in which it was seen, and says in how many it was not.",
+	"recovery":       "The matrix has the median over the trials in which it was seen, and says in how many it was not. At once means that nothing failed in the window either.",
 	"false_ready":    "The time during which the runtime sends users to an instance that cannot serve them.",
 	"hidden_retries": "Each one may hide a failure: the transport asked again without being told to.",
 }

@@ -83,7 +83,7 @@ func times(e judge.Estimate, p pooled, none string) entry {
 }
 
 // recovery prints the estimate of the recovery, and how many trials never got there: a
-// median over the others alone would flatter.
+// median over the others alone would flatter. It is at once only where nothing failed.
 func recovery(c *judge.Cell, p pooled) entry {
 	switch {
 	case p.Valid == 0:
@@ -92,9 +92,6 @@ func recovery(c *judge.Cell, p pooled) entry {
 		return entry{Value: "not seen", Bad: true}
 	}
 	out := times(c.Recovery, p, "at once")
-	if c.Recovery.N > 0 && c.Recovery.Hi == 0 {
-		out = entry{Value: "at once"}
-	}
 	if p.Unrecovered > 0 {
 		out.Note = fmt.Sprintf("not seen in %d of %d trials", p.Unrecovered, p.Valid)
 		out.Bad = true

@@ -243,7 +243,7 @@ type trialRow struct {
 
 func newTrialRow(c *judge.Cell, t *judge.Trial) trialRow {
 	r := trialRow{Design: clean(c.Design), N: fmt.Sprint(t.Meta.N), Valid: "✓ valid", Success: share(t.OK, t.Planned), Lost: lost(t.Failed, t.Planned),
-		LostTime: span(t.LostTime), Outage: outageText(t), Down: byBin(t.Down), Degraded: byBin(t.Degraded), Lag: maybe(t.DisruptionLag), Recovery: maybe(t.Recovery),
+		LostTime: span(t.LostTime), Outage: outageText(t), Down: byBin(t.Down), Degraded: byBin(t.Degraded), Lag: maybe(t.DisruptionLag), Recovery: trialRecovery(t),
 		Convergence: maybe(t.Convergence), Sync: maybe(t.Sync), False: span(t.FalseReady), Unready: span(t.FalseUnready),
 		Breaches: count(t.Breaches) + " of " + count(t.Denials), Retries: count(t.HiddenRetries),
 		Sent: count(t.Sent) + " of " + count(t.Planned), LagP50: "no data", LagP99: "no data", LagMax: "no data",
@@ -287,6 +287,17 @@ func byBin(m map[time.Duration]time.Duration) string {
 		}
 	}
 	return strings.Join(parts, " / ")
+}
+
+// trialRecovery says that a trial was never disturbed only if nothing failed in it.
+func trialRecovery(t *judge.Trial) string {
+	switch {
+	case t.Recovery == nil:
+		return "not seen"
+	case *t.Recovery == 0 && t.Failed == 0:
+		return "at once"
+	}
+	return span(*t.Recovery)
 }
 
 func maybe(d *time.Duration) string {

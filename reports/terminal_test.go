@@ -106,6 +106,35 @@ func TestTerminalNeverFlatters(t *testing.T) {
 	}
 }
 
+func TestRecoveryIsAtOnceOnlyWhereNothingFailed(t *testing.T) {
+	tests := []struct {
+		name          string
+		failed        uint64
+		recovery      *time.Duration
+		matrix, table string
+	}{
+		{"undisturbed", 0, new(time.Duration(0)), "at once", "at once"},
+		{"a few failed", 3, new(time.Duration(0)), "0 ms", "0 ms"},
+		{"slow for a while", 0, new(2 * time.Second), "2.00 s", "2.00 s"},
+		{"down for a while", 300, new(2 * time.Second), "2.00 s", "2.00 s"},
+		{"never", 300, nil, "not seen", "not seen"},
+		{"never, and nothing failed", 0, nil, "not seen", "not seen"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			run := judge.Judge(record.Run{}, nil, nil, []judge.Trial{{Meta: record.Trial{N: 1}, Valid: true,
+				Planned: 3000, OK: 3000 - tt.failed, Failed: tt.failed, Recovery: tt.recovery}})
+			c := &run.Cells[0]
+			if got := recovery(c, pool(c)).Value; got != tt.matrix {
+				t.Errorf("in the matrix: got %q, want %q", got, tt.matrix)
+			}
+			if got := newTrialRow(c, &c.Trials[0]).Recovery; got != tt.table {
+				t.Errorf("in the table of trials: got %q, want %q", got, tt.table)
+			}
+		})
+	}
+}
+
 func TestTerminalObeysNoForeignEscapes(t *testing.T) {
 	got := terminalText(t, hostileRun(), TerminalOptions{})
 	if i := strings.IndexAny(got, "\x00\x1b\u202e\r"); i >= 0 || !utf8.ValidString(got) {
