@@ -173,6 +173,7 @@ type page struct {
 	Scenarios                              []Scenario
 	Sources                                []string
 	Definitions                            []definition
+	Balancer                               string // ID of the definition, where the lab's own balancer was used
 }
 
 type gateRow struct {
@@ -219,6 +220,9 @@ func newPage(run *judge.Run, d detail) (*page, error) {
 	}
 	for i, g := range groups(run) {
 		p.Groups = append(p.Groups, newPageGroup(i, g, d))
+		if g.Driver == "process" {
+			p.Balancer = balancerDefinition
+		}
 	}
 	for _, g := range run.Gates {
 		p.Gates = append(p.Gates, gateRow{Cell: clean(g.Cell), Limit: gateLimit(g.Gate), Observed: observed(g), Why: clean(g.Why),

@@ -442,3 +442,18 @@ func TestValidTrials(t *testing.T) {
 		}
 	}
 }
+
+// What a design loses on scale-in depends on how the lab's own balancer finds out.
+func TestThePageSaysHowTheBalancerLearns(t *testing.T) {
+	const said = `<a href="#def-balancer">learns</a>`
+	run := fixtureRun()
+	if page := htmlText(t, run); bytes.Count(page, []byte(said)) != 1 || !bytes.Contains(page, []byte(`<dt id="def-balancer">`)) {
+		t.Error("the page of a run on the process driver does not say once how its balancer learns")
+	}
+	for i := range run.Cells {
+		run.Cells[i].Driver = "docker"
+	}
+	if bytes.Contains(htmlText(t, run), []byte(said)) {
+		t.Error("the page says it of a driver that it is not true of")
+	}
+}
