@@ -15,8 +15,17 @@
 // no component takes part in liveness unless it asks for it by
 // Options.LivenessOverride.
 //
+// Policies say what trouble of one component means for the process: required or
+// optional, fail-closed, fail-open or, for what the whole fleet shares,
+// fail-shared ([FailurePolicy]); [Hysteresis]; groups of which some members
+// suffice ([Registry.RegisterGroup]); agreement on a generation of state and its
+// age ([GenerationPolicy]).
+//
 // The life of a process goes forward only: starting, serving, lame duck,
-// draining, stopped ([Phase]). [Registry.Shutdown] walks it within a budget.
+// draining, stopped ([Phase]). [Registry.Run] lives it from listening to the last
+// probe; [Registry.Shutdown] is its second half for a service that listens
+// itself. Components are stopped in the reverse order of their dependencies
+// ([Component.OnStop]), and everything has to fit into a budget.
 //
 // The package is not a supervisor, not a metrics library and not a service
 // registry: it restarts nothing, and it knows nothing of other processes.

@@ -102,7 +102,6 @@ func (r *Registry) enlist(c *Component, now int64) {
 	if c.quorum == nil {
 		return
 	}
-	r.groups++
 	for _, m := range r.components {
 		if m.opts.Group == c.name {
 			m.group = c
@@ -123,7 +122,6 @@ func (r *Registry) discharge(c *Component, now int64) {
 	if c.quorum == nil {
 		return
 	}
-	r.groups--
 	for _, m := range r.components {
 		if m.group == c {
 			m.group = nil

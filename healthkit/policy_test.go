@@ -197,9 +197,11 @@ func TestExcuseNeedsAFirstReadiness(t *testing.T) {
 	auth := mustRegister(t, r, "auth", Options{DependsOn: []string{"db", "auth"}})
 	db.Failed(errors.New("down"))
 	auth.Ready()
-	if r.Ready() {
-		t.Error("a shared dependency that was never ready does not count as an outage")
+	auth.Failed(errors.New("no database"))
+	if s, _ := r.Snapshot().Component("auth"); r.Ready() || s.ExcusedBy != "" {
+		t.Errorf("a shared dependency that was never ready is no outage; got auth excused by %q", s.ExcusedBy)
 	}
+	auth.Ready()
 	db.Ready()
 	db.Failed(errors.New("down"))
 	if !r.Ready() {
@@ -209,6 +211,51 @@ func TestExcuseNeedsAFirstReadiness(t *testing.T) {
 	if r.Ready() {
 		t.Error("a component that was never ready is not excused")
 	}
+}
+
+// What is fine in between passes no outage on.
+func TestExcuseGoesOverFailuresOnly(t *testing.T) {
+	r := New(Config{})
+	var all []*Component
+	for name, needs := range map[string][]string{"db": nil, "session": {"db"}, "auth": {"session"}} {
+		opts := Options{DependsOn: needs}
+		if name == "db" {
+			opts.OnFailure = FailShared
+		}
+		c := mustRegister(t, r, name, opts)
+		c.Ready()
+		all = append(all, c)
+	}
+	for _, c := range all {
+		if c.Name() != "session" {
+			c.Failed(errors.New("down"))
+		}
+	}
+	if s, _ := r.Snapshot().Component("auth"); r.Ready() || s.ExcusedBy != "" {
+		t.Errorf("got ready %v, auth excused by %q", r.Ready(), s.ExcusedBy)
+	}
+}
+
+// Two members change at the same moment. The group must not be taken for one
+// that has served because it was looked at in between.
+func TestGroupIsJudgedAfterTheMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{})
+		defer closeRegistry(t, r)
+		a := mustRegister(t, r, "a", Options{Group: "g", Hysteresis: Hysteresis{RecoverFor: time.Second}})
+		b := mustRegister(t, r, "b", Options{Group: "g"})
+		a.Ready()
+		a.Failed(errors.New("down"))
+		if _, err := r.RegisterGroup("g", GroupOptions{AtLeast: 2, OnFailure: FailOpen}); err != nil {
+			t.Fatal(err)
+		}
+		a.Ready()               // takes effect in a second
+		b.ReadyFor(time.Second) // counts for a second
+		time.Sleep(time.Second)
+		if g, _ := r.Snapshot().Component("g"); g.EverReady || stateOf(t, r, "a") != Ready || stateOf(t, r, "b") != Stale {
+			t.Errorf("got ever ready %v with a %s and b %s", g.EverReady, stateOf(t, r, "a"), stateOf(t, r, "b"))
+		}
+	})
 }
 
 func TestGenerationMaxAge(t *testing.T) {
@@ -250,7 +297,14 @@ func TestGenerationMaxAge(t *testing.T) {
 				t.Fatalf("got %s", r.Snapshot().Reason())
 			}
 		}
-		s, _ := r.Snapshot().Component("a")
+		a.Generation(8)
+		time.Sleep(time.Minute)
+		if r.Ready() {
+			t.Error("the grace of a disagreement hides that nobody confirms anything")
+		}
+		a.Generation(7)
+		b.Generation(7)
+		s, _ := r.Snapshot().Component("b")
 		if age := time.Since(s.GenerationSince); age < 50*time.Minute {
 			t.Errorf("got age %v, want that of the state, not of the report", age)
 		}

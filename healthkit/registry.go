@@ -84,7 +84,6 @@ type Registry struct {
 	blocked    int  // components that keep the process unready
 	killing    int  // components that fail liveness
 	stuck      int  // tokens that fail liveness
-	groups     int  // groups among the components
 	settling   bool // groups are judged after all that the clock has changed, not in between
 	outages    int  // failed components that are FailShared
 	excusing   bool // outages was positive when the components were last counted
@@ -367,7 +366,7 @@ func (r *Registry) settle(now int64) {
 		next = min(next, at)
 	}
 	r.settling = false
-	if dirty && r.groups > 0 {
+	if dirty {
 		for _, c := range r.components {
 			if c.quorum != nil {
 				c.regroup(now)

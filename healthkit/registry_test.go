@@ -320,6 +320,21 @@ func TestLateReadinessDoesNotEndALameDuck(t *testing.T) {
 	}
 }
 
+func TestSameReasonOfAnotherState(t *testing.T) {
+	r := New(Config{})
+	c := mustRegister(t, r, "a", Options{})
+	for range 2 {
+		c.Failed(errors.New("slow"))
+		if got := stateOf(t, r, "a"); got != Failed {
+			t.Errorf("got %s, want failed", got)
+		}
+		c.Degraded("slow")
+		if got := stateOf(t, r, "a"); got != Degraded {
+			t.Errorf("got %s, want degraded", got)
+		}
+	}
+}
+
 func TestSnapshotDoesNotChange(t *testing.T) {
 	r := New(Config{})
 	c := mustRegister(t, r, "a", Options{})

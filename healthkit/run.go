@@ -20,7 +20,7 @@ const DefaultBudget = 25 * time.Second
 // Endpoint is a server and where it listens.
 type Endpoint struct {
 	// Addr is a TCP address as of net.Listen; an empty one of an *http.Server
-	// is its own Addr. Listener, if set, is used instead.
+	// is its own Addr. Listener, if set, is used instead; Run closes it.
 	Addr     string
 	Listener net.Listener
 	// Server serves there. The Handler of an *http.Server is wrapped in

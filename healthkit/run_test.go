@@ -2,10 +2,13 @@ package healthkit
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -245,13 +248,41 @@ func TestRunWithoutAPort(t *testing.T) {
 	})
 }
 
+// A server with certificates serves TLS, and HTTP/2 over it; its clients are told
+// to go away like those of HTTP/1.
+func TestRunServesTLS(t *testing.T) {
+	donor := httptest.NewTLSServer(nil)
+	certificates, roots := donor.TLS.Certificates, x509.NewCertPool()
+	roots.AddCert(donor.Certificate())
+	donor.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := New(Config{AllowEmpty: true})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := start(ctx, r, RunPlan{LameDuck: -1, CloseWait: -1, Endpoints: []Endpoint{{Listener: l, Server: &http.Server{
+		TLSConfig: &tls.Config{Certificates: certificates},
+		Handler:   http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { io.WriteString(w, req.Proto) }),
+	}}}})
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	if _, body, _, err := fetch(&http.Client{Transport: transport}, "https://"+l.Addr().String()); err != nil || body != "HTTP/2.0" {
+		t.Errorf("got %q, %v; want HTTP/2.0", body, err)
+	}
+	cancel()
+	if got := <-done; got.err != nil {
+		t.Error(got.err)
+	}
+}
+
 func TestRunRefusals(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	server := &http.Server{}
+	server, given := &http.Server{}, newMemory()
 	tests := []struct {
 		name string
 		plan RunPlan
@@ -261,6 +292,7 @@ func TestRunRefusals(t *testing.T) {
 		{"negative budget", RunPlan{Budget: -1}, "budget -1ns"},
 		{"no server", RunPlan{Endpoints: []Endpoint{{Addr: ":0"}}}, "endpoint 0 (:0) has no server"},
 		{"no address", RunPlan{Endpoints: []Endpoint{{Server: server}}}, "endpoint 0 has no address"},
+		{"address in use beside a listener", RunPlan{HealthListener: given, Endpoints: []Endpoint{{Server: &http.Server{Addr: taken.Addr().String()}}}}, taken.Addr().String()},
 		{"address in use", RunPlan{HealthAddr: "127.0.0.1:0", Endpoints: []Endpoint{{Addr: taken.Addr().String(), Server: server}}}, taken.Addr().String()},
 	}
 	for _, tt := range tests {
@@ -271,6 +303,11 @@ func TestRunRefusals(t *testing.T) {
 		if r.Phase() != PhaseServing {
 			t.Errorf("%s: the registry was touched, it is %s", tt.name, r.Phase())
 		}
+	}
+	select {
+	case <-given.closed:
+	default:
+		t.Error("a refused run left a listener open")
 	}
 	if server.Handler != nil {
 		t.Error("a refused run wrapped the handler")

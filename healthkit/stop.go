@@ -119,7 +119,7 @@ func (r *Registry) stopOrder() []*stopNode {
 		byName[c.name] = n
 	}
 	link := func(from, to *stopNode) {
-		if to == nil || to == from || slices.Contains(from.below, to) {
+		if to == nil || to == from {
 			return
 		}
 		from.below = append(from.below, to)

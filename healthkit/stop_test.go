@@ -57,17 +57,19 @@ func TestStopOrder(t *testing.T) {
 		parts []stopPart
 		want  map[string][2]time.Duration
 	}{
-		{"dependents first", []stopPart{{"db", nil, s}, {"auth", []string{"db"}, s}, {"proxy", []string{"auth", "db"}, s}},
-			map[string][2]time.Duration{"proxy": {0, s}, "auth": {s, 2 * s}, "db": {2 * s, 3 * s}}},
+		// The names run against the order, and something else is busy all the
+		// time: neither the alphabet nor idleness may stand in for it.
+		{"dependents first", []stopPart{{"a-db", nil, s}, {"b-auth", []string{"a-db"}, s}, {"c-proxy", []string{"b-auth", "a-db", "a-db"}, s}, {"long", nil, 9 * s}},
+			map[string][2]time.Duration{"c-proxy": {0, s}, "b-auth": {s, 2 * s}, "a-db": {2 * s, 3 * s}, "long": {0, 9 * s}}},
 		{"independent ones together", []stopPart{{"a", nil, s}, {"b", nil, 3 * s}, {"c", nil, 2 * s}},
 			map[string][2]time.Duration{"a": {0, s}, "b": {0, 3 * s}, "c": {0, 2 * s}}},
 		{"the last dependent decides", []stopPart{{"db", nil, s}, {"fast", []string{"db"}, s}, {"slow", []string{"db"}, 5 * s}},
 			map[string][2]time.Duration{"fast": {0, s}, "slow": {0, 5 * s}, "db": {5 * s, 6 * s}}},
-		{"order holds across one without a hook", []stopPart{{"db", nil, s}, {"auth", []string{"db"}, -1}, {"proxy", []string{"auth"}, s}},
-			map[string][2]time.Duration{"proxy": {0, s}, "db": {s, 2 * s}}},
+		{"order holds across one without a hook", []stopPart{{"a-db", nil, s}, {"b-auth", []string{"a-db"}, -1}, {"c-proxy", []string{"b-auth"}, s}, {"long", nil, 9 * s}},
+			map[string][2]time.Duration{"c-proxy": {0, s}, "a-db": {s, 2 * s}, "long": {0, 9 * s}}},
 		{"a circle is cut at the first name", []stopPart{{"a", []string{"b"}, s}, {"b", []string{"a"}, s}, {"top", []string{"a"}, s}},
 			map[string][2]time.Duration{"top": {0, s}, "a": {s, 2 * s}, "b": {2 * s, 3 * s}}},
-		{"itself and nobody", []stopPart{{"a", []string{"a", "nobody"}, s}}, map[string][2]time.Duration{"a": {0, s}}},
+		{"itself and nobody", []stopPart{{"a", []string{"a", "nobody"}, s}, {"long", nil, 9 * s}}, map[string][2]time.Duration{"a": {0, s}, "long": {0, 9 * s}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -82,22 +84,53 @@ func TestStopOrder(t *testing.T) {
 
 // Members of a group stop after what depends on the group.
 func TestGroupMembersStopAfterDependentsOfTheGroup(t *testing.T) {
-	r := New(Config{})
-	if _, err := r.RegisterGroup("replicas", GroupOptions{AtLeast: 1}); err != nil {
-		t.Fatal(err)
-	}
-	var order []string
-	hook := func(c *Component) {
-		c.OnStop(func(context.Context) error { order = append(order, c.Name()); return nil })
-	}
-	hook(mustRegister(t, r, "a-replica", Options{Group: "replicas"}))
-	hook(mustRegister(t, r, "store", Options{DependsOn: []string{"replicas"}}))
-	if _, err := r.Shutdown(t.Context(), ShutdownPlan{}); err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"store", "a-replica"}; !slices.Equal(order, want) {
-		t.Errorf("got %v, want %v", order, want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{})
+		if _, err := r.RegisterGroup("replicas", GroupOptions{AtLeast: 1}); err != nil {
+			t.Fatal(err)
+		}
+		var order []string
+		hook := func(c *Component, takes time.Duration) {
+			c.OnStop(func(context.Context) error {
+				time.Sleep(takes)
+				order = append(order, c.Name())
+				return nil
+			})
+		}
+		hook(mustRegister(t, r, "a-replica", Options{Group: "replicas"}), 0)
+		hook(mustRegister(t, r, "store", Options{DependsOn: []string{"replicas"}}), time.Second)
+		if _, err := r.Shutdown(t.Context(), ShutdownPlan{}); err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"store", "a-replica"}; !slices.Equal(order, want) {
+			t.Errorf("got %v, want %v", order, want)
+		}
+	})
+}
+
+// A component that is being stopped is draining, however long it takes, and one
+// that has stopped by itself stays so.
+func TestStateWhileStopping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{})
+		fresh := mustRegister(t, r, "fresh", Options{TTL: time.Second})
+		fresh.Ready()
+		early := mustRegister(t, r, "early", Options{})
+		early.Stopped("nothing left to do")
+		var during, other State
+		fresh.OnStop(func(context.Context) error {
+			time.Sleep(10 * time.Second)
+			during = stateOf(t, r, "fresh")
+			return nil
+		})
+		early.OnStop(func(context.Context) error { other = stateOf(t, r, "early"); return nil })
+		if _, err := r.Shutdown(t.Context(), ShutdownPlan{}); err != nil {
+			t.Fatal(err)
+		}
+		if during != Draining || other != Stopped || stateOf(t, r, "fresh") != Stopped {
+			t.Errorf("got %s while it stops, %s after; %s for the one that had stopped", during, stateOf(t, r, "fresh"), other)
+		}
+	})
 }
 
 func TestStopNamesWhatOverran(t *testing.T) {
@@ -151,13 +184,14 @@ func TestStopEach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		r := New(Config{})
-		mustRegister(t, r, "hung", Options{DependsOn: []string{"db"}}).OnStop(func(context.Context) error { <-release; return nil })
+		mustRegister(t, r, "hung", Options{DependsOn: []string{"above"}}).OnStop(func(context.Context) error { <-release; return nil })
+		mustRegister(t, r, "above", Options{DependsOn: []string{"db"}}).OnStop(func(context.Context) error { <-release; return nil })
 		closed := false
 		mustRegister(t, r, "db", Options{}).OnStop(func(context.Context) error { closed = true; return nil })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		report, err := r.Shutdown(ctx, ShutdownPlan{StopEach: 2 * time.Second})
-		if !closed || report.Stop != 2*time.Second || !slices.Equal(report.Overran, []string{"hung"}) || report.NotStopped != nil {
+		if !closed || report.Stop != 4*time.Second || !slices.Equal(report.Overran, []string{"above", "hung"}) || report.NotStopped != nil {
 			t.Errorf("got db closed %v, %+v, %v", closed, report, err)
 		}
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "stop hung: not done within 2s") {
