@@ -141,10 +141,25 @@ func measured(metric string, f float64) string {
 
 // measuredRange prints an interval of a metric: never a narrower one than it is.
 func measuredRange(metric string, lo, hi float64) string {
-	if unitOf(metric) == judge.Share && lo >= 0 {
+	switch unit := unitOf(metric); {
+	case unit == judge.Share && lo >= 0:
 		return rates(lo, hi)
+	case unit == judge.Duration:
+		return between(spanOutward(lo, lo < 0), spanOutward(hi, hi > 0))
 	}
 	return between(measured(metric, lo), measured(metric, hi))
+}
+
+// spanOutward is an end of an interval of milliseconds, its amount rounded up or down.
+func spanOutward(ms float64, up bool) string {
+	if up || math.IsNaN(ms) || math.Abs(ms) > mostMillis {
+		return spanMillis(ms)
+	}
+	text := spanTo(time.Duration(math.Floor(math.Abs(ms)*1e6+1e-3)), false)
+	if ms < 0 && text != "0 ms" {
+		return "-" + text
+	}
+	return text
 }
 
 func signed(f float64, format func(float64) string) string {
@@ -162,20 +177,26 @@ func trimZeros(s string) string {
 }
 
 // span prints a duration for people, rounded up.
-func span(d time.Duration) string {
+func span(d time.Duration) string { return spanTo(d, true) }
+
+// spanTo is span, rounded up or down; it rounds a negative duration's amount.
+func spanTo(d time.Duration, up bool) string {
 	ceil := func(unit time.Duration) int64 {
+		if !up {
+			return int64(d / unit)
+		}
 		return int64((d + unit - 1) / unit)
 	}
 	switch {
 	case d < 0:
-		return "-" + span(-d)
+		return "-" + spanTo(-d, up)
 	case d == 0:
 		return "0 ms"
 	case d <= 10*time.Microsecond*999: // below 9.99 ms: two decimals
 		return trimZeros(point(strconv.FormatInt(ceil(10*time.Microsecond), 10), 2)) + " ms"
 	case d <= 999*time.Millisecond:
 		return strconv.FormatInt(ceil(time.Millisecond), 10) + " ms"
-	case d <= 59*time.Second+990*time.Millisecond:
+	case d <= 59*time.Second+990*time.Millisecond, !up && d < time.Minute:
 		return point(strconv.FormatInt(ceil(10*time.Millisecond), 10), 2) + " s"
 	}
 	s := ceil(time.Second)
@@ -186,9 +207,12 @@ func span(d time.Duration) string {
 	return strconv.FormatInt(m/60, 10) + " h " + strconv.FormatInt(m%60, 10) + " min"
 }
 
+// mostMillis is what a Duration surely holds, in milliseconds.
+const mostMillis = float64(math.MaxInt64) / 1e7
+
 // spanMillis is span for milliseconds as a number.
 func spanMillis(ms float64) string {
-	if math.IsNaN(ms) || math.Abs(ms) > float64(math.MaxInt64)/1e7 {
+	if math.IsNaN(ms) || math.Abs(ms) > mostMillis {
 		return "no data"
 	}
 	return signed(ms, func(ms float64) string {

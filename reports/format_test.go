@@ -76,6 +76,30 @@ func TestRatesContainTheInterval(t *testing.T) {
 	}
 }
 
+func TestMeasuredRangeRoundsOutward(t *testing.T) {
+	tests := []struct {
+		metric string
+		lo, hi float64
+		want   string
+	}{
+		{"lost_time", 2991, 2991, "2.99 to 3.00 s"},
+		{"lost_time", 250, 260, "250 to 260 ms"},
+		{"lost_time", 250.4, 250.4, "250 to 251 ms"},
+		{"lost_time", -2991, -2969, "-3.00 to -2.96 s"},
+		{"lost_time", -0.001, 0.001, "-0.01 to 0.01 ms"},
+		{"lost_time", -3, -0.001, "-3 to 0 ms"},
+		{"lost_time", 0.3, 0.1 + 0.2, "0.3 to 0.3 ms"},
+		{"lost_time", 59999, 60001, "59.99 s to 1 min 1 s"},
+		{"success_rate", 0.999, 0.99999871, "99.90 to 99.9999 %"},
+		{"breaches", 1, 2, "1 to 2"},
+	}
+	for _, tt := range tests {
+		if got := measuredRange(tt.metric, tt.lo, tt.hi); got != tt.want {
+			t.Errorf("measuredRange(%s, %v, %v): got %s, want %s", tt.metric, tt.lo, tt.hi, got, tt.want)
+		}
+	}
+}
+
 func TestSpanRoundsUp(t *testing.T) {
 	tests := []struct {
 		d    time.Duration

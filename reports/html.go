@@ -230,7 +230,7 @@ func newPage(run *judge.Run, d detail) (*page, error) {
 	}
 	for _, c := range run.Comparisons {
 		p.Comparisons = append(p.Comparisons, comparisonRow{Where: clean(c.Scenario + " on " + c.Driver), What: clean(c.B + " against " + c.A + ", " + c.Metric),
-			Shift: measured(c.Metric, c.Shift), Range: measured(c.Metric, c.Lo) + " to " + measured(c.Metric, c.Hi),
+			Shift: measured(c.Metric, c.Shift), Range: measuredRange(c.Metric, c.Lo, c.Hi),
 			P: trimZeros(fmt.Sprintf("%.4f", c.P)), Why: clean(c.Why), Word: gateWord(c.Verdict), Def: definitionOf(c.Metric), Verdict: verdictClass(c.Verdict)})
 	}
 	for _, c := range doc.Controls {
