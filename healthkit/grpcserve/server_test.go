@@ -7,12 +7,14 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
@@ -58,11 +60,23 @@ func (g *gated) StreamingOutputCall(_ *testpb.StreamingOutputCallRequest, s test
 	return g.wait(s.Context())
 }
 
+// noted is a listener that tells when it is closed.
+type noted struct {
+	net.Listener
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (n *noted) Close() error {
+	defer n.once.Do(func() { close(n.closed) })
+	return n.Listener.Close()
+}
+
 type service struct {
 	registry *healthkit.Registry
 	server   *Server
 	gate     *gated
-	addr     net.Listener
+	addr     *noted
 	probes   net.Listener
 	conn     *grpc.ClientConn
 }
@@ -85,7 +99,7 @@ func newService(t *testing.T, gate *gated) *service {
 		}
 		return l
 	}
-	s.addr, s.probes = listen(), listen()
+	s.addr, s.probes = &noted{Listener: listen(), closed: make(chan struct{})}, listen()
 	s.conn, err = grpc.NewClient(s.addr.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -151,13 +165,12 @@ func TestDrain(t *testing.T) {
 	if _, err := watch.Recv(); status.Code(err) != codes.Unavailable {
 		t.Errorf("watch ended with %v, want Unavailable", err)
 	}
-	// The listener is closed once the server has begun to stop.
-	for {
-		c, err := net.Dial("tcp", s.addr.Addr().String())
-		if err != nil {
-			break
-		}
-		c.Close()
+	// The listener is closed once the server has begun to stop. Its port is free then, and
+	// whoever listens there next is not this server: dialling would prove nothing.
+	<-s.addr.closed
+	// A call that is sent before the client has read the GOAWAY is still taken.
+	if !s.conn.WaitForStateChange(ctx, connectivity.Ready) {
+		t.Fatal("the client was not told to go away")
 	}
 	if err := <-s.call(ctx); status.Code(err) != codes.Unavailable {
 		t.Errorf("a new call got %v, want Unavailable", err)
