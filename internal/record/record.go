@@ -107,7 +107,7 @@ type ProbeResult struct {
 	Took     time.Duration
 	Instance string
 	Revision string // as the runtime says, not as the instance answers
-	OK       bool   // it served a request that must be served
+	OK       bool   // it answered a request as a working instance must
 	Class    Class
 	Reason   string
 }
