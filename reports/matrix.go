@@ -92,6 +92,10 @@ func recovery(c *judge.Cell, p pooled) entry {
 		return entry{Value: "not seen", Bad: true}
 	}
 	out := times(c.Recovery, p, "at once")
+	if p.Failed == 0 && c.Recovery.Hi > 0 {
+		// Nothing failed, so nothing recovered: what took its time was the response time.
+		out = entry{Value: "nothing failed", Note: "p99 calm after " + spanMillis(c.Recovery.Hi)}
+	}
 	if p.Unrecovered > 0 {
 		out.Note = fmt.Sprintf("not seen in %d of %d trials", p.Unrecovered, p.Valid)
 		out.Bad = true

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -80,7 +81,11 @@ func (d *decoder) limit(n *node, path, metric string, to *Limit) {
 			}
 			d.mismatch(n, path, "a share, as "+metric+" is", hint)
 		case v > 1:
-			d.problem(n.line, n.column, fmt.Sprintf("%s: %s is more than 100 %%", path, quote(n.value)), "say "+quote(n.value)+"%")
+			hint := "say " + quote(n.value) + "%"
+			if strings.HasSuffix(n.value, "%") {
+				hint = "such as 99.9%"
+			}
+			d.problem(n.line, n.column, fmt.Sprintf("%s: %s is more than 100 %%", path, quote(n.value)), hint)
 		case v < 0:
 			d.problem(n.line, n.column, fmt.Sprintf("%s must not be negative: %s", path, quote(n.value)), "")
 		default:

@@ -97,7 +97,7 @@ func validateCommand(std streams) *cobra.Command {
 					errs = errors.Join(errs, err)
 					continue
 				}
-				fmt.Fprintf(std.out, "%s: ok (%s, %d designs, %d trials, %d requests each)\n", arg, s.ActionName(), len(s.Designs), s.Trials, s.Planned())
+				fmt.Fprintf(std.out, "%s: ok (action %s, designs: %d, trials of each: %d, requests of each: %d)\n", arg, s.ActionName(), len(s.Designs), s.Trials, s.Planned())
 			}
 			return errs
 		},
@@ -233,7 +233,7 @@ func reportCommand(std streams) *cobra.Command {
 				}
 			}
 			if err := printRun(std.out, judged, args[0], asJSON); err != nil {
-				return err
+				return &environmentError{err, ""}
 			}
 			return verdictOf(judged)
 		},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -17,6 +18,20 @@ func TestMain(m *testing.M) {
 		os.Exit(refproxy.Main(context.Background(), os.Args[2:], os.Getenv, os.Stdout, os.Stderr))
 	}
 	testscript.Main(m, map[string]func(){"rollout-lab": main})
+}
+
+func TestTheRepeatingCommandNamesNoFolder(t *testing.T) {
+	for _, tc := range []struct{ args, want string }{
+		{"run quickstart --out x", "run quickstart"},
+		{"run --out=x quickstart --rate 5", "run quickstart --rate 5"},
+		{"run quickstart", "run quickstart"},
+		{"run --out x", "run"},
+		{"run -- --out x", "run -- --out x"},
+	} {
+		if got := strings.Join(withoutOut(strings.Fields(tc.args)), " "); got != tc.want {
+			t.Errorf("%q: got %q, want %q", tc.args, got, tc.want)
+		}
+	}
 }
 
 func TestScripts(t *testing.T) {

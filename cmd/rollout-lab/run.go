@@ -137,25 +137,23 @@ func (f *runFlags) execute(ctx context.Context, std streams, ss []*scenarios.Sce
 	view := newProgress(std.err)
 	cfg := lab.Config{
 		RunID: id, Dir: dir, Scenarios: ss, Drivers: ds, Tool: tool(),
-		Command: "rollout-lab " + shellJoin(os.Args[1:]), Progress: view.update,
+		Command: "rollout-lab " + shellJoin(withoutOut(os.Args[1:])), Progress: view.update,
 	}
 	if f.keep {
 		cfg.Hold = hold(std)
 	}
 	runErr := lab.Run(ctx, cfg)
 	view.close()
-	if _, err := os.Stat(filepath.Join(dir, "run.json")); err != nil {
-		return runErr // it never began
-	}
 	judged, err := lab.Judge(dir)
-	if err != nil {
-		return errors.Join(runErr, &environmentError{err, ""})
+	if err != nil || judged.Record.ID != id {
+		// It never began: what is in the folder, if anything, is another run's.
+		return runErr
 	}
 	if err := writeReports(dir, judged); err != nil {
 		return errors.Join(runErr, &environmentError{err, ""})
 	}
 	if err := printRun(std.out, judged, dir, f.json); err != nil {
-		return errors.Join(runErr, err)
+		return errors.Join(runErr, &environmentError{err, ""})
 	}
 	if runErr != nil {
 		return runErr
@@ -185,6 +183,24 @@ func hold(std streams) func(context.Context, drivers.Env) {
 		fmt.Fprintln(std.err, "\nCtrl-C ends it")
 		<-ctx.Done()
 	}
+}
+
+// withoutOut leaves out where the run was written: a folder is written once, so the
+// command that repeats the run must not name it.
+func withoutOut(args []string) []string {
+	var out []string
+	for i := 0; i < len(args); i++ {
+		switch {
+		case args[i] == "--":
+			return append(out, args[i:]...)
+		case args[i] == "--out":
+			i++
+		case strings.HasPrefix(args[i], "--out="):
+		default:
+			out = append(out, args[i])
+		}
+	}
+	return out
 }
 
 // shellJoin writes arguments so that a shell reads the same ones.

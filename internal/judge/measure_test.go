@@ -255,8 +255,8 @@ func TestValidity(t *testing.T) {
 		}, []string{"action failed: no room"}},
 		{"action never completed", drop(record.ActionDone), []string{"action never completed"}},
 		{"action never started", func(d *record.TrialData) { drop(record.ActionStarted)(d); drop(record.ActionDone)(d) }, []string{"action never started"}},
-		{"watch lost", put(9*s, record.WatchLost, "closed"), []string{"events were lost at 9s: closed"}},
-		{"interrupted", put(9*s, record.TrialInterrupt, ""), []string{"interrupted at 9s"}},
+		{"watch lost", put(9*s, record.WatchLost, "closed"), []string{"events were lost after 9.0 s: closed"}},
+		{"interrupted", put(9*s, record.TrialInterrupt, ""), []string{"interrupted after 9.0 s"}},
 		{"no probes", func(d *record.TrialData) { d.Probes = nil }, []string{"old-0 are too sparse", "old-1 are", "old-2 are", "new-0 are", "new-1 are", "new-2 are"}},
 		{"sparse probes of one", func(d *record.TrialData) {
 			d.Probes = slices.DeleteFunc(d.Probes, func(p record.ProbeResult) bool { return p.Instance == "new-1" && p.At > 8*s })

@@ -300,6 +300,7 @@ func losses(r *Run) string {
 		lost, planned uint64
 		lostTime      time.Duration
 		discarded     uint64 // lost in trials that do not count
+		outlasted     time.Duration
 	}
 	var sums []sum
 	var scenarios, drivers []string
@@ -324,10 +325,13 @@ func losses(r *Run) string {
 		sums[j].planned += planned
 		for _, t := range c.valid() {
 			sums[j].lostTime += t.LostTime
+			if a := t.Timeline.Action; !a.Open && a.To > t.Window.To {
+				sums[j].outlasted = max(sums[j].outlasted, a.To-t.Window.To)
+			}
 		}
 		for k := range c.Trials {
 			if t := &c.Trials[k]; !t.Valid {
-				sums[j].discarded += t.Failed
+				sums[j].discarded += t.Failed - (t.Planned - t.Sent) // those that were sent
 			}
 		}
 	}
@@ -348,6 +352,9 @@ func losses(r *Run) string {
 		}
 		if s.lost > 0 {
 			text += fmt.Sprintf(" (lost time %s)", seconds(s.lostTime))
+		}
+		if s.outlasted > 0 {
+			text += fmt.Sprintf(", with its action complete only %s after the window", seconds(s.outlasted))
 		}
 		if s.discarded > 0 {
 			text += fmt.Sprintf(" and %s more in trials that do not count", grouped(s.discarded))

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
 // result is a measured valid trial of 20,000 requests of which so many failed.
@@ -334,6 +335,16 @@ func TestComparisonsDoNotDecide(t *testing.T) {
 	got := Judge(run, ended, nil, trials)
 	if got.Comparisons[0].Verdict != Fail || got.Verdict != Pass {
 		t.Errorf("comparison %s, run %s; want fail and pass", got.Comparisons[0].Verdict, got.Verdict)
+	}
+}
+
+func TestTheHeadlineSaysThatAnActionOutlastedItsWindow(t *testing.T) {
+	late := result("good", 1, 0)
+	late.Window = timeline.Span{From: 4 * s, To: 34 * s}
+	late.Timeline.Action = timeline.Span{From: 4 * s, To: 35600 * ms}
+	got := Judge(described(rateGate999), ended, nil, []Trial{result("bad", 1, 3000), late})
+	if !strings.Contains(got.Headline, "with its action complete only 1.6 s after the window") {
+		t.Errorf("headline %q", got.Headline)
 	}
 }
 

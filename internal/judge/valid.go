@@ -88,9 +88,9 @@ func eventReasons(d *record.TrialData, t *Trial, c *complaints) {
 			ended = true
 			c.ofTarget("the action failed: %s", e.Detail)
 		case record.WatchLost:
-			c.ofRig("the runtime's events were lost at %v: %s", e.At, e.Detail)
+			c.ofRig("the runtime's events were lost after %.1f s: %s", e.At.Seconds(), e.Detail)
 		case record.TrialInterrupt:
-			c.ofRig("the trial was interrupted at %v", e.At)
+			c.ofRig("the trial was interrupted after %.1f s", e.At.Seconds())
 		}
 	}
 	if d.Trial.Action == none {

@@ -174,7 +174,7 @@ func (o *observation) run(ctx context.Context) record.End {
 	var witnessErr error
 	others.Go(func() { witnessErr = o.witness(loadCtx) })
 	others.Go(func() { o.act(ctx) })
-	stopProgress := o.progress()
+	stopProgress := o.progress(stopLoad)
 
 	plan := load.Plan{
 		URL: o.env.URL(), Base: o.base, Rate: o.scenario.Load.Rate, Hits: o.scenario.Planned(),
@@ -346,8 +346,9 @@ func witnessed(streams []load.Stream, deny float64) []load.Request {
 	return out
 }
 
-// progress reports until the returned function is called.
-func (o *observation) progress() (stop func()) {
+// progress reports until the returned function is called. It ends the load when the
+// record cannot be written any more: nothing that follows would be on it.
+func (o *observation) progress(stopLoad context.CancelCauseFunc) (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -359,6 +360,9 @@ func (o *observation) progress() (stop func()) {
 			case <-done:
 				return
 			case <-tick.C:
+			}
+			if err := o.out.Err(); err != nil {
+				stopLoad(err)
 			}
 			u := o.update(o.phase.Load().(Phase), "")
 			u.Elapsed, u.OK, u.Failed = o.now(), o.ok.Load(), o.failed.Load()
