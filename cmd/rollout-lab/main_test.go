@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy"
 )
 
@@ -18,6 +22,29 @@ func TestMain(m *testing.M) {
 		os.Exit(refproxy.Main(context.Background(), os.Args[2:], os.Getenv, os.Stdout, os.Stderr))
 	}
 	testscript.Main(m, map[string]func(){"rollout-lab": main})
+}
+
+func TestARunWithoutItsRecordIsNoPass(t *testing.T) {
+	mine := &judge.Run{Record: record.Run{ID: "mine"}}
+	other := &judge.Run{Record: record.Run{ID: "other"}}
+	unreadable, failed := errors.New("unreadable"), errors.New("folder is not empty")
+	for _, tc := range []struct {
+		name            string
+		judged          *judge.Run
+		readErr, runErr error
+		code            int
+	}{
+		{"its own", mine, nil, nil, exitPass},
+		{"its own, with trouble on the way", mine, nil, failed, exitPass}, // judged first, told after
+		{"unreadable", nil, unreadable, nil, exitEnvironment},
+		{"another run's", other, nil, nil, exitEnvironment},
+		{"another run's, because it never began", other, nil, &environmentError{failed, ""}, exitEnvironment},
+		{"none, because it never began", nil, unreadable, &environmentError{failed, ""}, exitEnvironment},
+	} {
+		if got := report(ownRecord("mine", tc.judged, tc.readErr, tc.runErr), io.Discard); got != tc.code {
+			t.Errorf("%s: exit code %d, want %d", tc.name, got, tc.code)
+		}
+	}
 }
 
 func TestTheRepeatingCommandNamesNoFolder(t *testing.T) {

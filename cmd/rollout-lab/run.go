@@ -145,9 +145,8 @@ func (f *runFlags) execute(ctx context.Context, std streams, ss []*scenarios.Sce
 	runErr := lab.Run(ctx, cfg)
 	view.close()
 	judged, err := lab.Judge(dir)
-	if err != nil || judged.Record.ID != id {
-		// It never began: what is in the folder, if anything, is another run's.
-		return runErr
+	if err := ownRecord(id, judged, err, runErr); err != nil {
+		return err
 	}
 	if err := writeReports(dir, judged); err != nil {
 		return errors.Join(runErr, &environmentError{err, ""})
@@ -182,6 +181,24 @@ func hold(std streams) func(context.Context, drivers.Env) {
 		}
 		fmt.Fprintln(std.err, "\nCtrl-C ends it")
 		<-ctx.Done()
+	}
+}
+
+// ownRecord is nil when the record that was read back is that of the run with this ID. A
+// run that failed before it began left no record, and what is in the folder, if anything,
+// is another run's: then its own error is all there is to say. A run that ended well must
+// have left one, and is no pass without it.
+func ownRecord(id string, judged *judge.Run, readErr, runErr error) error {
+	if readErr == nil && judged.Record.ID != id {
+		readErr = fmt.Errorf("the folder holds the record of run %s", judged.Record.ID)
+	}
+	switch {
+	case readErr == nil:
+		return nil
+	case runErr != nil:
+		return runErr
+	default:
+		return &environmentError{fmt.Errorf("read back the record: %w", readErr), ""}
 	}
 }
 
