@@ -28,6 +28,8 @@ var (
 	ErrNotServing = errors.New("instance does not serve")
 	// ErrClosed: the environment was closed.
 	ErrClosed = errors.New("environment is closed")
+	// ErrUnsupported: the runtime has no way to do what the stack asks for.
+	ErrUnsupported = errors.New("not supported by this driver")
 )
 
 // HintError is an error with advice for the person who sees it.
@@ -140,8 +142,31 @@ type Service struct {
 	Env   map[string]string
 	Ports []string // names; the first is where it serves requests
 
+	// Image and Exec say what to run instead of the driver's own program: an image that
+	// the runtime has or can get, or the path of a program. At most one of them is set;
+	// a driver that cannot run it says so in Deploy.
+	Image string
+	Exec  string
+	// Fixed are the numbers of ports, by name, at which the program listens whatever it
+	// is told, for one that knows no ${listen.PORT}. A runtime in which instances share
+	// one address cannot run it.
+	Fixed map[string]int
+
 	// Signal is what the runtime learns the instance's readiness from.
 	Signal Probe
+	// Notify: the service tells its supervisor of its readiness by sd_notify. A runtime
+	// that listens to that believes it and leaves Signal alone; the others ignore it.
+	Notify bool
+	// Watchdog is how long a service that notifies may stay silent before its
+	// supervisor kills it; 0 means for ever.
+	Watchdog time.Duration
+	// Startup and Liveness are asked by runtimes that know such probes, and by no other:
+	// until Startup succeeds nothing else is asked, and an instance that fails Liveness
+	// is started again. Kind none means that there is no such probe.
+	Startup, Liveness Probe
+	// PreStop is how long a runtime that knows such a hook waits, once an instance is to
+	// stop, before it asks it to.
+	PreStop time.Duration
 	// Serves is a real request that an instance answers only if it truly serves. It is
 	// asked directly, past the balancer, and never decides about routing.
 	Serves Probe
@@ -152,6 +177,14 @@ type Service struct {
 	// RestartOnExit: an instance that ends unasked is started again, at once and with
 	// the same ID, as a supervisor would.
 	RestartOnExit bool
+	// Limits bound what one instance may use, where the runtime can see to it.
+	Limits Limits
+}
+
+// Limits are the resources that an instance may use. 0 means no limit.
+type Limits struct {
+	CPUs   float64 // processor time a second, in seconds: 0.5 is half of one CPU
+	Memory int64   // bytes
 }
 
 // ProbeKind is how an instance is asked.
@@ -162,16 +195,22 @@ const (
 	ProbeNone ProbeKind = "none" // a running instance is a ready one
 	ProbeTCP  ProbeKind = "tcp"  // ready when the port accepts a connection
 	ProbeHTTP ProbeKind = "http" // ready when the request is answered as expected
+	// ProbeCommand: ready when Command, run beside the instance, exits with status 0.
+	ProbeCommand ProbeKind = "command"
+	// ProbeImage: ready when the health check that comes with the image says so.
+	ProbeImage ProbeKind = "image"
 )
 
 // Probe is one way of asking an instance how it is.
 type Probe struct {
 	Kind   ProbeKind
-	Port   string // name of the port asked
+	Port   string // name of the port asked; tcp and HTTP only
 	Path   string // HTTP only
 	Header map[string]string
 	Status int    // HTTP only; the expected status, 0 means 200
 	Body   string // HTTP only; when not "" the exact body that the answer must have
+	// Command only: the program and its arguments, which may hold placeholders.
+	Command []string
 
 	Interval time.Duration // from the start of one probe to the start of the next
 	Timeout  time.Duration // of one probe

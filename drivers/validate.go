@@ -55,23 +55,67 @@ func (s Service) validate(places Places) error {
 	if s.StopGrace < 0 {
 		return fmt.Errorf("service %s: stop grace %v is negative", s.Name, s.StopGrace)
 	}
-	for what, p := range map[string]Probe{"signal": s.Signal, "serves": s.Serves} {
-		switch p.Kind {
-		case "", ProbeNone:
-			continue
-		case ProbeTCP, ProbeHTTP:
-		default:
-			return fmt.Errorf("service %s: %s: unknown kind of probe %q", s.Name, what, p.Kind)
+	if s.Image != "" && s.Exec != "" {
+		return fmt.Errorf("service %s: both image %s and program %s are to run", s.Name, s.Image, s.Exec)
+	}
+	for port, number := range s.Fixed {
+		if !slices.Contains(s.Ports, port) {
+			return fmt.Errorf("service %s: fixed number %d: no port %q", s.Name, number, port)
 		}
-		if !slices.Contains(s.Ports, p.Port) {
-			return fmt.Errorf("service %s: %s: no port %q", s.Name, what, p.Port)
+		if number < 1 || number > 65535 {
+			return fmt.Errorf("service %s: port %s has number %d, want 1 to 65535", s.Name, port, number)
 		}
-		if p.Interval < 0 || p.Timeout < 0 || p.Rise < 0 || p.Fall < 0 {
-			return fmt.Errorf("service %s: %s: interval, timeout, rise and fall may not be negative", s.Name, what)
+	}
+	if s.Watchdog < 0 || s.PreStop < 0 {
+		return fmt.Errorf("service %s: watchdog %v and pre-stop %v: neither may be negative", s.Name, s.Watchdog, s.PreStop)
+	}
+	if s.Limits.CPUs < 0 || s.Limits.Memory < 0 {
+		return fmt.Errorf("service %s: limits of %v CPUs and %d bytes: neither may be negative", s.Name, s.Limits.CPUs, s.Limits.Memory)
+	}
+	for what, p := range map[string]Probe{"signal": s.Signal, "serves": s.Serves, "startup": s.Startup, "liveness": s.Liveness} {
+		if err := p.validate(s, what == "serves", places); err != nil {
+			return fmt.Errorf("service %s: %s: %w", s.Name, what, err)
 		}
 	}
 	_, _, err := places.Command(s)
 	return err
+}
+
+// validate checks a probe of a service; one that is asked from outside knows only what
+// can be asked over the network.
+func (p Probe) validate(s Service, outside bool, places Places) error {
+	if p.Interval < 0 || p.Timeout < 0 || p.Rise < 0 || p.Fall < 0 {
+		return errors.New("interval, timeout, rise and fall may not be negative")
+	}
+	switch p.Kind {
+	case "", ProbeNone:
+		return nil
+	case ProbeTCP, ProbeHTTP:
+		if !slices.Contains(s.Ports, p.Port) {
+			return fmt.Errorf("no port %q", p.Port)
+		}
+		return nil
+	case ProbeCommand, ProbeImage:
+		if outside {
+			return fmt.Errorf("kind %q cannot be asked from outside", p.Kind)
+		}
+		if p.Kind == ProbeImage {
+			if s.Image == "" {
+				return errors.New("the health check of an image, but no image")
+			}
+			return nil
+		}
+		if len(p.Command) == 0 {
+			return errors.New("no command")
+		}
+		for _, arg := range p.Command {
+			if _, err := places.Expand(arg); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("unknown kind of probe %q", p.Kind)
 }
 
 func validName(name string) error {

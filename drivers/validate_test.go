@@ -48,6 +48,18 @@ func TestValidate(t *testing.T) {
 		{"unknown placeholder", func(s *Stack) { s.Subject.Args = []string{"${x}"} }, "unknown placeholder"},
 		{"address of one that comes later", func(s *Stack) { s.Dependencies[0].Args = []string{"${addr.control.api}"} }, `no service "control"`},
 		{"address of itself", func(s *Stack) { s.Subject.Args = []string{"${addr.proxy.data}"} }, `no service "proxy"`},
+		{"both an image and a program", func(s *Stack) { s.Subject.Image, s.Subject.Exec = "i", "/bin/p" }, "both image i"},
+		{"fixed number of no port", func(s *Stack) { s.Subject.Fixed = map[string]int{"x": 80} }, `no port "x"`},
+		{"fixed number out of range", func(s *Stack) { s.Subject.Fixed = map[string]int{"data": 70000} }, "1 to 65535"},
+		{"negative watchdog", func(s *Stack) { s.Subject.Watchdog = -1 }, "negative"},
+		{"negative pre-stop", func(s *Stack) { s.Subject.PreStop = -1 }, "negative"},
+		{"negative limit", func(s *Stack) { s.Subject.Limits.Memory = -1 }, "negative"},
+		{"command probe without a command", func(s *Stack) { s.Subject.Signal = Probe{Kind: ProbeCommand} }, "no command"},
+		{"command with an unknown placeholder", func(s *Stack) { s.Subject.Signal = Probe{Kind: ProbeCommand, Command: []string{"${y}"}} }, "unknown placeholder"},
+		{"truth from inside", func(s *Stack) { s.Subject.Serves = Probe{Kind: ProbeCommand, Command: []string{"true"}} }, "from outside"},
+		{"health check of no image", func(s *Stack) { s.Subject.Signal = Probe{Kind: ProbeImage} }, "no image"},
+		{"liveness without its port", func(s *Stack) { s.Subject.Liveness = Probe{Kind: ProbeTCP, Port: "x"} }, "liveness"},
+		{"startup without its port", func(s *Stack) { s.Subject.Startup = Probe{Kind: ProbeTCP, Port: "x"} }, "startup"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := validStack()
