@@ -9,15 +9,10 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/edge"
-	"github.com/rollout-lab/rollout-lab/internal/rolling"
+	"github.com/rollout-lab/rollout-lab/internal/fleet"
 )
-
-// deployLimit bounds a deployment whose caller has set no deadline.
-const deployLimit = 10 * time.Minute
 
 // Driver implements drivers.Driver. Its methods may be called concurrently.
 type Driver struct {
@@ -74,7 +69,7 @@ func (d *Driver) path() (string, error) {
 
 // Deploy implements drivers.Driver.
 func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
-	if err := stack.Validate(); err != nil {
+	if err := supported(stack); err != nil {
 		return nil, err
 	}
 	path, err := d.path()
@@ -85,54 +80,50 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err != nil {
 		return nil, err
 	}
-	policy, err := edgePolicy(stack.Balancer.Policy)
+	v := &supervisor{
+		driver: d, runID: stack.RunID, owner: lab, deployment: rand.Text(),
+		command: append([]string{path}, d.program[1:]...),
+		nursery: newNursery(),
+		members: map[*fleet.Instance]*member{},
+		logs:    map[string]*tail{},
+	}
+	e, err := fleet.New(fleet.Config{Stack: stack, Runtime: v, Clean: v.clean})
 	if err != nil {
 		return nil, err
 	}
-	balancer, err := edge.New(edge.Config{Policy: policy})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, deployLimit, fmt.Errorf("not deployed within %v", deployLimit))
-	defer cancel()
-	e := &environment{
-		driver: d, stack: stack,
-		command:    append([]string{path}, d.program[1:]...),
-		owner:      lab,
-		deployment: rand.Text(),
-		balancer:   balancer,
-		nursery:    newNursery(),
-		goal:       rolling.Goal{Replicas: stack.Replicas, Revision: stack.Revision},
-		bounds:     rolling.Bounds{MaxSurge: stack.Rolling.MaxSurge, MaxUnavailable: stack.Rolling.MaxUnavailable},
-		places:     map[string]map[string]string{},
-		logs:       map[string]*tail{},
-		changed:    make(chan struct{}),
-		closing:    make(chan struct{}),
-		closed:     make(chan struct{}),
-		hurry:      make(chan struct{}),
-	}
+	env := &environment{Environment: e, supervisor: v}
+	v.environment = env
 	d.mu.Lock()
-	d.envs[e] = struct{}{}
+	d.envs[env] = struct{}{}
 	d.mu.Unlock()
-	if err := e.deploy(ctx); err != nil {
-		now, end := context.WithCancel(context.WithoutCancel(ctx))
-		end() // nothing that does not serve deserves a grace
-		if closeErr := e.Close(now); closeErr != nil {
-			err = fmt.Errorf("%w; and cleaning up: %w", err, closeErr)
-		}
+	if err := e.Deploy(ctx); err != nil {
 		return nil, err
 	}
-	return e, nil
+	return env, nil
 }
 
-func edgePolicy(p drivers.Policy) (edge.Policy, error) {
-	switch p {
-	case "", drivers.RoundRobin:
-		return edge.RoundRobin, nil
-	case drivers.LeastConnections:
-		return edge.LeastConnections, nil
+// supported refuses what processes on one loopback address cannot be.
+func supported(stack drivers.Stack) error {
+	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+		what := ""
+		switch kind := s.Signal.Kind; {
+		case s.Image != "":
+			what = "image " + s.Image
+		case len(s.Fixed) > 0:
+			what = "ports with fixed numbers"
+		case s.Limits != (drivers.Limits{}):
+			what = "limits"
+		case kind == drivers.ProbeCommand, kind == drivers.ProbeImage:
+			what = "a signal of kind " + string(kind)
+		default:
+			continue
+		}
+		return &drivers.HintError{
+			Err:  fmt.Errorf("process: service %s: %s: %w", s.Name, what, drivers.ErrUnsupported),
+			Hint: "use a driver that isolates instances, such as docker",
+		}
 	}
-	return 0, fmt.Errorf("unknown balancer policy %q", p)
+	return nil
 }
 
 // Sweep implements drivers.Driver. Environments of the named run that this driver still
@@ -182,7 +173,7 @@ func (d *Driver) envsOf(runID string) []*environment {
 	defer d.mu.Unlock()
 	var out []*environment
 	for e := range d.envs {
-		if e.stack.RunID == runID {
+		if e.supervisor.runID == runID {
 			out = append(out, e)
 		}
 	}

@@ -32,7 +32,7 @@ var rules = map[string]struct {
 	"scenarios":          {nil, "a scenario is data"},
 	"drivers":            {nil, "the contract knows no driver"},
 	"drivers/drivertest": {[]string{"drivers"}, "one suite for every driver"},
-	"drivers/process":    {[]string{"drivers", "internal/edge", "internal/rolling"}, "drivers never import each other"},
+	"drivers/process":    {[]string{"drivers", "internal/fleet"}, "drivers never import each other"},
 	"internal/fleet":     {[]string{"drivers", "internal/edge", "internal/rolling"}, "what drivers without a balancer of their own share"},
 	"drivers/docker":     {[]string{"drivers", "internal/fleet"}, "drivers never import each other"},
 	"drivers/systemd":    {[]string{"drivers", "internal/fleet"}, "drivers never import each other"},
@@ -57,7 +57,9 @@ var onlyImporter = map[string][]string{
 	"github.com/tsenart/vegeta": {"internal/load"},
 	"gonum.org/v1/gonum":        {"internal/judge"},
 	"github.com/goccy/go-yaml":  {"scenarios", "internal/lint"},
-	"github.com/spf13/cobra":    {"cmd/rollout-lab"},
+	"github.com/spf13/cobra":    {"cmd/rollout-lab", "images"},
+	"github.com/docker":         {"drivers/docker", "drivers/systemd", "drivers/kind", "images"},
+	"k8s.io":                    {"drivers/kubernetes", "drivers/kind"},
 }
 
 // standardLibraryOnly lists folders that import nothing but the standard library and
@@ -66,8 +68,12 @@ var standardLibraryOnly = []string{"healthkit", "drivers", "internal/record", "i
 
 // extern lists the exceptions to standardLibraryOnly.
 var extern = map[string][]string{
-	"drivers/process": {"golang.org/x/sys"},
-	"internal/edge":   {"golang.org/x/sys"}, // error numbers of Windows
+	"drivers/process":    {"golang.org/x/sys"},
+	"drivers/docker":     {"github.com/docker", "github.com/testcontainers/testcontainers-go", "github.com/google/go-containerregistry", "github.com/opencontainers", "github.com/containerd", "github.com/moby", "golang.org/x/sys"},
+	"drivers/systemd":    {"github.com/coreos/go-systemd/v22", "github.com/godbus/dbus/v5", "github.com/docker", "github.com/opencontainers", "github.com/containerd", "golang.org/x/sys"},
+	"drivers/kubernetes": {"k8s.io", "sigs.k8s.io", "golang.org/x/sys"},
+	"drivers/kind":       {"sigs.k8s.io", "k8s.io", "github.com/docker", "github.com/google/go-containerregistry", "golang.org/x/sys"},
+	"internal/edge":      {"golang.org/x/sys"}, // error numbers of Windows
 }
 
 type file struct {

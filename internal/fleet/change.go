@@ -1,0 +1,121 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/rolling"
+)
+
+// Scale implements drivers.Env.
+func (e *Environment) Scale(ctx context.Context, replicas int) error {
+	if replicas < 0 {
+		return fmt.Errorf("scale to %d: the number may not be negative", replicas)
+	}
+	return e.change(ctx, fmt.Sprintf("scale to %d", replicas), func(g *rolling.Goal) { g.Replicas = replicas })
+}
+
+// Restart implements drivers.Env.
+func (e *Environment) Restart(ctx context.Context) error {
+	return e.change(ctx, "restart", func(g *rolling.Goal) { g.Generation++ })
+}
+
+// Rollout implements drivers.Env.
+func (e *Environment) Rollout(ctx context.Context, revision string) error {
+	if revision == "" {
+		return errors.New("rollout to a revision without a name")
+	}
+	return e.change(ctx, "rollout to "+revision, func(g *rolling.Goal) { g.Revision = revision })
+}
+
+// change sets a new goal and pursues it. A change that is cut short leaves its goal
+// behind: the next one goes on from it.
+func (e *Environment) change(ctx context.Context, what string, set func(*rolling.Goal)) error {
+	select {
+	case <-e.closing:
+		return fmt.Errorf("%s: %w", what, drivers.ErrClosed)
+	default:
+	}
+	if !e.changing.TryLock() {
+		return fmt.Errorf("%s: %w", what, errBusy)
+	}
+	defer e.changing.Unlock()
+	e.mu.Lock()
+	if e.isClosing {
+		e.mu.Unlock()
+		return fmt.Errorf("%s: %w", what, drivers.ErrClosed)
+	}
+	set(&e.goal)
+	goal := e.goal
+	e.ended = nil
+	e.mu.Unlock()
+
+	ctx, done := e.untilClosing(ctx)
+	defer done()
+	if err := rolling.Run(ctx, &members{e, goal}, goal, e.bounds); err != nil {
+		return fmt.Errorf("%s: %w%s", what, err, e.lastOutputs())
+	}
+	return nil
+}
+
+// lastOutputs is what the instances wrote last that run and are not ready, for an error.
+func (e *Environment) lastOutputs() string {
+	outputs := map[string]func() string{}
+	var ids []string
+	e.mu.Lock()
+	for _, i := range e.instances {
+		if i.running && !i.ready && !i.stopped && i.output != nil {
+			ids = append(ids, i.ID)
+			outputs[i.ID] = i.output
+		}
+	}
+	e.mu.Unlock()
+	var out strings.Builder
+	for _, id := range ids {
+		if last := outputs[id](); last != "" {
+			fmt.Fprintf(&out, "; last output of %s: %s", id, last)
+		}
+	}
+	return out.String()
+}
+
+// members lets a change drive the subject's instances.
+type members struct {
+	env  *Environment
+	goal rolling.Goal
+}
+
+// Instances implements rolling.Fleet.
+func (m *members) Instances(context.Context) ([]rolling.Instance, <-chan struct{}, error) {
+	m.env.mu.Lock()
+	defer m.env.mu.Unlock()
+	out := append([]rolling.Instance(nil), m.env.ended...)
+	for _, i := range m.env.instances {
+		out = append(out, i.rolling())
+	}
+	return out, m.env.changed, nil
+}
+
+// Start implements rolling.Fleet.
+func (m *members) Start(ctx context.Context) (string, error) {
+	i, err := m.env.startSubject(ctx, m.goal)
+	if err != nil {
+		return "", err
+	}
+	return i.ID, nil
+}
+
+// Stop implements rolling.Fleet.
+func (m *members) Stop(ctx context.Context, id string) error {
+	i, err := m.env.Find(id)
+	if errors.Is(err, ErrNoInstance) {
+		return nil // it went by itself since the list was made
+	}
+	if err != nil {
+		return err
+	}
+	return m.env.stop(ctx, i)
+}

@@ -1,0 +1,468 @@
+// Package fleet is what drivers share whose runtime brings no balancer: the instances of
+// one deployed stack, the balancer that routes to those that the runtime calls ready, and
+// the changes that internal/rolling makes to them. It starts and stops nothing itself and
+// asks no instance how it is: a Runtime does, and reports through the methods of Instance.
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/edge"
+	"github.com/rollout-lab/rollout-lab/internal/rolling"
+)
+
+const (
+	// deployLimit bounds a deployment whose caller has set no deadline.
+	deployLimit = 10 * time.Minute
+	// servesInterval is how often Deploy asks an instance whether it serves, unless
+	// Service.Serves says otherwise.
+	servesInterval = 50 * time.Millisecond
+	// crashesAtDeploy is how often in a row an instance may end before Deploy gives up.
+	crashesAtDeploy = 5
+	// cleanGrace is how long it may take to remove what is left once every instance is
+	// gone, and the requests in the balancer to end.
+	cleanGrace = 30 * time.Second
+)
+
+var (
+	errBusy = errors.New("another change is under way")
+	// ErrNoInstance: there is no such instance of the subject, or none any more.
+	ErrNoInstance = errors.New("no such instance")
+)
+
+// Runtime starts and stops instances and reports what becomes of them through their
+// methods, from any goroutine. It must not call those while holding a lock that it takes
+// in a method of this interface.
+type Runtime interface {
+	// Create brings a new instance into being and returns once the runtime has accepted
+	// it. It calls SetAddrs before Started and before it returns. When it fails, nothing
+	// of the instance is left and nothing more is reported of it.
+	Create(ctx context.Context, i *Instance) error
+
+	// Stop asks the instance to stop and returns before it has. The runtime gives it
+	// i.Service.StopGrace, ends it then, removes what is left of it, and calls Gone, also
+	// when Stop reports an error. An instance is stopped once at most; it may have ended
+	// by itself meanwhile.
+	Stop(ctx context.Context, i *Instance) error
+
+	// End takes away the grace of an instance that was asked to stop. Gone follows. It may
+	// be called more than once.
+	End(i *Instance)
+}
+
+// Restarter is an optional capability of a Runtime that restarts an instance in place, as
+// the same instance with the same addresses.
+type Restarter interface {
+	// Restart returns when the runtime says that the restart is complete; it reports
+	// Exited, Started and Verdict meanwhile.
+	Restart(ctx context.Context, i *Instance) error
+}
+
+// Config says what to deploy and how.
+type Config struct {
+	Stack   drivers.Stack
+	Runtime Runtime
+	// Clean removes what is left once every instance is gone, such as a network. It is
+	// called once, by Close, with a context that has a deadline and no other end. nil
+	// means that nothing can be left.
+	Clean func(context.Context) error
+}
+
+// Environment implements drivers.Env. A driver embeds it and adds capabilities.
+type Environment struct {
+	stack    drivers.Stack
+	runtime  Runtime
+	clean    func(context.Context) error
+	balancer *edge.Balancer
+	bounds   rolling.Bounds
+	events   drivers.EventLog
+
+	closing  chan struct{} // closed when Close begins
+	closed   chan struct{} // closed when Close is done
+	end      error         // what Close found; valid once closed
+	creating sync.WaitGroup
+	changing sync.Mutex // held by Scale, Restart or Rollout
+
+	mu        sync.Mutex
+	goal      rolling.Goal
+	instances []*Instance // of the subject, oldest first
+	started   int         // instances of the subject so far
+	deps      []*Instance // in the order in which they were started
+	places    map[string]map[string]string
+	ended     []rolling.Instance
+	changed   chan struct{} // closed and replaced when instances changes
+	isClosing bool
+	hurry     bool // no instance gets any more grace
+}
+
+// New validates the stack and starts its balancer. The caller must Close the environment.
+func New(config Config) (*Environment, error) {
+	stack := config.Stack
+	if err := stack.Validate(); err != nil {
+		return nil, err
+	}
+	policy, err := edgePolicy(stack.Balancer.Policy)
+	if err != nil {
+		return nil, err
+	}
+	balancer, err := edge.New(edge.Config{Policy: policy})
+	if err != nil {
+		return nil, err
+	}
+	clean := config.Clean
+	if clean == nil {
+		clean = func(context.Context) error { return nil }
+	}
+	return &Environment{
+		stack: stack, runtime: config.Runtime, clean: clean, balancer: balancer,
+		goal:    rolling.Goal{Replicas: stack.Replicas, Revision: stack.Revision},
+		bounds:  rolling.Bounds{MaxSurge: stack.Rolling.MaxSurge, MaxUnavailable: stack.Rolling.MaxUnavailable},
+		places:  map[string]map[string]string{},
+		changed: make(chan struct{}),
+		closing: make(chan struct{}),
+		closed:  make(chan struct{}),
+	}, nil
+}
+
+func edgePolicy(p drivers.Policy) (edge.Policy, error) {
+	switch p {
+	case "", drivers.RoundRobin:
+		return edge.RoundRobin, nil
+	case drivers.LeastConnections:
+		return edge.LeastConnections, nil
+	}
+	return 0, fmt.Errorf("unknown balancer policy %q", p)
+}
+
+// Deploy starts the dependencies in their order and then the subject, and returns once
+// every instance serves, asked directly, and the balancer routes to it. When it fails it
+// closes the environment, without grace.
+func (e *Environment) Deploy(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, deployLimit, fmt.Errorf("not deployed within %v", deployLimit))
+	defer cancel()
+	err := e.deploy(ctx)
+	if err == nil {
+		return nil
+	}
+	now, end := context.WithCancel(context.WithoutCancel(ctx))
+	end() // nothing that does not serve deserves a grace
+	if closeErr := e.Close(now); closeErr != nil {
+		err = fmt.Errorf("%w; and cleaning up: %w", err, closeErr)
+	}
+	return err
+}
+
+func (e *Environment) deploy(ctx context.Context) error {
+	for _, service := range e.stack.Dependencies {
+		i := e.newInstance(service, service.Name+"-1", "", false)
+		if err := e.create(ctx, i); err != nil {
+			return err
+		}
+		if err := e.awaitServing(ctx, i); err != nil {
+			return err
+		}
+		e.mu.Lock()
+		e.places[service.Name] = maps.Clone(i.peers)
+		i.everUp = true
+		e.mu.Unlock()
+	}
+	var first []*Instance
+	for range e.stack.Replicas {
+		i, err := e.startSubject(ctx, e.goal)
+		if err != nil {
+			return err
+		}
+		first = append(first, i)
+	}
+	for _, i := range first {
+		if err := e.awaitServing(ctx, i); err != nil {
+			return err
+		}
+	}
+	return e.awaitRouted(ctx, first)
+}
+
+// startSubject starts one more instance of the subject.
+func (e *Environment) startSubject(ctx context.Context, goal rolling.Goal) (*Instance, error) {
+	e.mu.Lock()
+	e.started++
+	id := fmt.Sprintf("%s-%d", e.stack.Subject.Name, e.started)
+	e.mu.Unlock()
+	i := e.newInstance(e.stack.Subject, id, goal.Revision, true)
+	i.Generation = goal.Generation
+	if err := e.create(ctx, i); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// create lets the runtime create an instance, unless the environment is being closed.
+func (e *Environment) create(ctx context.Context, i *Instance) error {
+	e.mu.Lock()
+	if e.isClosing {
+		e.mu.Unlock()
+		return drivers.ErrClosed
+	}
+	e.creating.Add(1)
+	defer e.creating.Done()
+	if i.Subject {
+		e.instances = append(e.instances, i)
+	} else {
+		e.deps = append(e.deps, i)
+	}
+	e.mu.Unlock()
+	ctx, done := e.untilClosing(ctx)
+	defer done()
+	if err := e.runtime.Create(ctx, i); err != nil {
+		e.abandon(i, err)
+		return fmt.Errorf("instance %s: %w", i.ID, err)
+	}
+	return nil
+}
+
+// abandon forgets an instance that could not be created. Watchers that were told of its
+// start are told of its end.
+func (e *Environment) abandon(i *Instance, err error) {
+	e.mu.Lock()
+	was := !i.born.IsZero()
+	if !was {
+		e.drop(i)
+	}
+	e.mu.Unlock()
+	if was {
+		i.Gone(err.Error())
+	}
+}
+
+// untilClosing ends a context when the environment begins to close. done ends it too.
+func (e *Environment) untilClosing(parent context.Context) (ctx context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	over := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-e.closing:
+			cancel(drivers.ErrClosed)
+		case <-over:
+		}
+	})
+	return ctx, func() {
+		close(over)
+		watching.Wait()
+		cancel(nil)
+	}
+}
+
+// awaitServing waits until an instance serves, asked directly.
+func (e *Environment) awaitServing(ctx context.Context, i *Instance) error {
+	probe := i.Service.Serves
+	if probe.Kind == "" || probe.Kind == drivers.ProbeNone {
+		probe = drivers.Probe{Kind: drivers.ProbeTCP, Port: i.Service.Ports[0]}
+	}
+	if probe.Interval == 0 {
+		probe.Interval = servesInterval
+	}
+	ticker := time.NewTicker(probe.Interval)
+	defer ticker.Stop()
+	for {
+		_, err := probe.Ask(ctx, i.addr(probe.Port))
+		if err == nil {
+			return nil
+		}
+		var cause error
+		select {
+		case <-ticker.C:
+			if i.crashCount() < crashesAtDeploy {
+				continue
+			}
+			cause = fmt.Errorf("%w: it ended %d times", drivers.ErrNotServing, crashesAtDeploy)
+		case <-i.over:
+			cause = fmt.Errorf("%w: it ended", drivers.ErrNotServing)
+		case <-e.closing:
+			cause = drivers.ErrClosed
+		case <-ctx.Done():
+			cause = fmt.Errorf("%w: %w", drivers.ErrNotServing, context.Cause(ctx))
+		}
+		return fmt.Errorf("instance %s: %w; last answer: %w; %s", i.ID, cause, err, i.story())
+	}
+}
+
+// awaitRouted waits until the balancer routes to all of the instances.
+func (e *Environment) awaitRouted(ctx context.Context, instances []*Instance) error {
+	for {
+		e.mu.Lock()
+		var missing *Instance
+		for _, i := range instances {
+			if !i.ready {
+				missing = i
+			}
+		}
+		changed := e.changed
+		e.mu.Unlock()
+		if missing == nil {
+			return nil
+		}
+		var cause error
+		select {
+		case <-changed:
+			continue
+		case <-missing.over:
+			cause = fmt.Errorf("%w: it ended", drivers.ErrNotServing)
+		case <-e.closing:
+			cause = drivers.ErrClosed
+		case <-ctx.Done():
+			cause = context.Cause(ctx)
+		}
+		return fmt.Errorf("instance %s serves, but its signal does not say so: %w; %s", missing.ID, cause, missing.story())
+	}
+}
+
+// notify wakes whoever waits for a change; the caller holds e.mu.
+func (e *Environment) notify() {
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+// drop forgets an instance of the subject; the caller holds e.mu.
+func (e *Environment) drop(i *Instance) {
+	same := func(other *Instance) bool { return other == i }
+	e.instances = slices.DeleteFunc(e.instances, same)
+	e.deps = slices.DeleteFunc(slices.Clone(e.deps), same)
+	e.notify()
+}
+
+// URL implements drivers.Env.
+func (e *Environment) URL() string { return e.balancer.URL() }
+
+// Counters is what became of the requests, by endpoint, as the balancer saw it.
+func (e *Environment) Counters() []edge.Counter { return e.balancer.Counters() }
+
+// Closing is closed when the environment begins to close.
+func (e *Environment) Closing() <-chan struct{} { return e.closing }
+
+// Lost tells the watchers that the runtime's source of events broke.
+func (e *Environment) Lost(detail string) {
+	e.events.Append(drivers.Event{At: time.Now(), Kind: drivers.Lost, Detail: detail})
+}
+
+// Endpoint implements drivers.Env.
+func (e *Environment) Endpoint(_ context.Context, service, port string) (string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.isClosing {
+		return "", drivers.ErrClosed
+	}
+	for _, i := range e.deps {
+		if i.Service.Name != service {
+			continue
+		}
+		addr, ok := i.reach[port]
+		if !ok {
+			return "", fmt.Errorf("dependency %s has no port %q", service, port)
+		}
+		return "http://" + addr, nil
+	}
+	return "", fmt.Errorf("no dependency %q", service)
+}
+
+// Instances implements drivers.Env.
+func (e *Environment) Instances(context.Context) ([]drivers.Instance, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.isClosing {
+		return nil, drivers.ErrClosed
+	}
+	out := make([]drivers.Instance, 0, len(e.instances))
+	for _, i := range e.instances {
+		if i.reach == nil {
+			continue // it is still being created
+		}
+		out = append(out, drivers.Instance{
+			ID: i.ID, Revision: i.Revision, State: i.state(),
+			Addr: i.reach[i.Service.Ports[0]], Ports: maps.Clone(i.reach),
+		})
+	}
+	return out, nil
+}
+
+// Watch implements drivers.Env.
+func (e *Environment) Watch() <-chan drivers.Event { return e.events.Watch() }
+
+// Find returns an instance of the subject that is not gone, by its ID.
+func (e *Environment) Find(id string) (*Instance, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.isClosing {
+		return nil, drivers.ErrClosed
+	}
+	for _, i := range e.instances {
+		if i.ID == id {
+			return i, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %s", ErrNoInstance, id)
+}
+
+// Close implements drivers.Env. The balancer lets go of the subject first, then its
+// instances are stopped, then the dependencies, the last one started first.
+func (e *Environment) Close(ctx context.Context) error {
+	stopRush := context.AfterFunc(ctx, e.rush)
+	defer stopRush()
+	e.mu.Lock()
+	first := !e.isClosing
+	e.isClosing = true
+	e.mu.Unlock()
+	if !first {
+		<-e.closed
+		return e.end
+	}
+	close(e.closing)
+	e.changing.Lock() // a change that was under way ends first
+	defer e.changing.Unlock()
+	e.creating.Wait()
+	var errs []error
+	e.mu.Lock()
+	subjects, deps := slices.Clone(e.instances), slices.Clone(e.deps)
+	e.mu.Unlock()
+	unstopped := context.WithoutCancel(ctx)
+	for _, i := range subjects {
+		errs = append(errs, e.stop(unstopped, i))
+	}
+	for _, i := range subjects {
+		<-i.gone
+	}
+	for _, i := range slices.Backward(deps) {
+		errs = append(errs, e.stop(unstopped, i))
+		<-i.gone
+	}
+	clean, cancel := context.WithTimeout(unstopped, cleanGrace)
+	defer cancel()
+	errs = append(errs, e.clean(clean), e.balancer.Close(clean))
+	e.events.Close()
+	e.end = errors.Join(errs...)
+	close(e.closed)
+	return e.end
+}
+
+// rush takes the grace from every instance that was asked to stop, or will be.
+func (e *Environment) rush() {
+	e.mu.Lock()
+	e.hurry = true
+	var stopped []*Instance
+	for _, i := range append(slices.Clone(e.instances), e.deps...) {
+		if i.asked {
+			stopped = append(stopped, i)
+		}
+	}
+	e.mu.Unlock()
+	for _, i := range stopped {
+		e.runtime.End(i)
+	}
+}
