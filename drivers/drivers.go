@@ -160,6 +160,10 @@ type Service struct {
 	// Watchdog is how long a service that notifies may stay silent before its
 	// supervisor kills it; 0 means for ever.
 	Watchdog time.Duration
+	// Socket: the runtime holds the listener of the first port and hands it to the
+	// service, so that the address stays open while an instance is restarted. A driver
+	// that cannot do that refuses it.
+	Socket bool
 	// Startup and Liveness are asked by runtimes that know such probes, and by no other:
 	// until Startup succeeds nothing else is asked, and an instance that fails Liveness
 	// is started again. Kind none means that there is no such probe.

@@ -111,6 +111,8 @@ func supported(stack drivers.Stack) error {
 			what = "image " + s.Image
 		case len(s.Fixed) > 0:
 			what = "ports with fixed numbers"
+		case s.Socket:
+			what = "a socket that outlives the process"
 		case s.Limits != (drivers.Limits{}):
 			what = "limits"
 		case kind == drivers.ProbeCommand, kind == drivers.ProbeImage:

@@ -29,9 +29,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+func program() (string, error) { return os.Executable() }
+
 func newDriver(t testing.TB) *process.Driver {
 	t.Helper()
-	self, err := os.Executable()
+	self, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}

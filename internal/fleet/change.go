@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/rolling"
@@ -15,12 +17,17 @@ func (e *Environment) Scale(ctx context.Context, replicas int) error {
 	if replicas < 0 {
 		return fmt.Errorf("scale to %d: the number may not be negative", replicas)
 	}
-	return e.change(ctx, fmt.Sprintf("scale to %d", replicas), func(g *rolling.Goal) { g.Replicas = replicas })
+	return e.change(ctx, fmt.Sprintf("scale to %d", replicas), func(g *rolling.Goal) { g.Replicas = replicas }, e.pursue)
 }
 
 // Restart implements drivers.Env.
 func (e *Environment) Restart(ctx context.Context) error {
-	return e.change(ctx, "restart", func(g *rolling.Goal) { g.Generation++ })
+	if r, ok := e.runtime.(Restarter); ok {
+		return e.change(ctx, "restart", func(*rolling.Goal) {}, func(ctx context.Context, goal rolling.Goal) error {
+			return e.restartInPlace(ctx, r, goal)
+		})
+	}
+	return e.change(ctx, "restart", func(g *rolling.Goal) { g.Generation++ }, e.pursue)
 }
 
 // Rollout implements drivers.Env.
@@ -28,12 +35,12 @@ func (e *Environment) Rollout(ctx context.Context, revision string) error {
 	if revision == "" {
 		return errors.New("rollout to a revision without a name")
 	}
-	return e.change(ctx, "rollout to "+revision, func(g *rolling.Goal) { g.Revision = revision })
+	return e.change(ctx, "rollout to "+revision, func(g *rolling.Goal) { g.Revision = revision }, e.pursue)
 }
 
 // change sets a new goal and pursues it. A change that is cut short leaves its goal
 // behind: the next one goes on from it.
-func (e *Environment) change(ctx context.Context, what string, set func(*rolling.Goal)) error {
+func (e *Environment) change(ctx context.Context, what string, set func(*rolling.Goal), pursue func(context.Context, rolling.Goal) error) error {
 	select {
 	case <-e.closing:
 		return fmt.Errorf("%s: %w", what, drivers.ErrClosed)
@@ -55,10 +62,54 @@ func (e *Environment) change(ctx context.Context, what string, set func(*rolling
 
 	ctx, done := e.untilClosing(ctx)
 	defer done()
-	if err := rolling.Run(ctx, &members{e, goal}, goal, e.bounds); err != nil {
+	if err := pursue(ctx, goal); err != nil {
 		return fmt.Errorf("%s: %w%s", what, err, e.lastOutputs())
 	}
 	return nil
+}
+
+func (e *Environment) pursue(ctx context.Context, goal rolling.Goal) error {
+	return rolling.Run(ctx, &members{e, goal}, goal, e.bounds)
+}
+
+// restartInPlace restarts the instances one after the other, or as many at a time as may
+// be unavailable.
+func (e *Environment) restartInPlace(ctx context.Context, r Restarter, goal rolling.Goal) error {
+	if err := e.pursue(ctx, goal); err != nil { // what an earlier change has left undone
+		return err
+	}
+	e.mu.Lock()
+	old := slices.Clone(e.instances)
+	e.mu.Unlock()
+	if e.bounds.MaxUnavailable == 0 && !e.stack.Subject.Socket && len(old) > 0 {
+		more := goal
+		more.Replicas++
+		if err := e.pursue(ctx, more); err != nil {
+			return fmt.Errorf("one more for the time of the restart: %w", err)
+		}
+	}
+	for batch := range slices.Chunk(old, max(1, e.bounds.MaxUnavailable)) {
+		errs := make([]error, len(batch))
+		var restarting sync.WaitGroup
+		for n, i := range batch {
+			restarting.Go(func() { errs[n] = e.restartOne(ctx, r, i) })
+		}
+		restarting.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
+	return e.pursue(ctx, goal)
+}
+
+func (e *Environment) restartOne(ctx context.Context, r Restarter, i *Instance) error {
+	if e.stack.Balancer.ToldOfStop && !i.Service.Socket {
+		i.Verdict(false, "the balancer was told of the restart")
+	}
+	if err := r.Restart(ctx, i); err != nil {
+		return fmt.Errorf("instance %s: %w", i.ID, err)
+	}
+	return e.awaitRouted(ctx, []*Instance{i})
 }
 
 // lastOutputs is what the instances wrote last that run and are not ready, for an error.

@@ -57,11 +57,13 @@ type Runtime interface {
 	End(i *Instance)
 }
 
-// Restarter is an optional capability of a Runtime that restarts an instance in place, as
-// the same instance with the same addresses.
+// Restarter is an optional capability of a Runtime: it restarts an instance in place, as
+// the same instance with the same addresses. Environment.Restart then does not replace
+// instances. Where none may be unavailable it starts one more for the time that it takes,
+// unless the service's address stays open (Service.Socket).
 type Restarter interface {
 	// Restart returns when the runtime says that the restart is complete; it reports
-	// Exited, Started and Verdict meanwhile.
+	// Exited, Started and Verdict meanwhile. A stop that is asked for during it wins.
 	Restart(ctx context.Context, i *Instance) error
 }
 
@@ -320,7 +322,7 @@ func (e *Environment) awaitRouted(ctx context.Context, instances []*Instance) er
 		case <-ctx.Done():
 			cause = context.Cause(ctx)
 		}
-		return fmt.Errorf("instance %s serves, but its signal does not say so: %w; %s", missing.ID, cause, missing.story())
+		return fmt.Errorf("instance %s is not ready by its signal: %w; %s", missing.ID, cause, missing.story())
 	}
 }
 

@@ -1,0 +1,53 @@
+//go:build linux
+
+package process_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
+)
+
+func TestWhatAProcessCannotBeIsRefused(t *testing.T) {
+	for what, mutate := range map[string]func(*drivers.Service){
+		"image i":       func(s *drivers.Service) { s.Image = "i" },
+		"fixed numbers": func(s *drivers.Service) { s.Fixed = map[string]int{"data": 80} },
+		"outlives":      func(s *drivers.Service) { s.Socket = true },
+		"limits":        func(s *drivers.Service) { s.Limits.CPUs = 0.5 },
+		"signal of kind command": func(s *drivers.Service) {
+			s.Signal = drivers.Probe{Kind: drivers.ProbeCommand, Command: []string{"true"}}
+		},
+	} {
+		stack := drivertest.NewStack(func(s *drivers.Stack) { mutate(&s.Subject) })
+		env, err := newDriver(t).Deploy(t.Context(), stack)
+		if err == nil {
+			t.Errorf("%s: it was deployed", what)
+			if err := env.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		var hint *drivers.HintError
+		if !errors.Is(err, drivers.ErrUnsupported) || !errors.As(err, &hint) || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: got %v, want ErrUnsupported that names it, with a hint", what, err)
+		}
+	}
+}
+
+func TestAProgramOfSomebodyElsesRuns(t *testing.T) {
+	stack := drivertest.NewStack(func(s *drivers.Stack) {
+		path, err := program()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Subject.Exec = path
+	})
+	env := deploy(t, stack)
+	list, err := env.Instances(t.Context())
+	if err != nil || len(list) != stack.Replicas {
+		t.Errorf("%d instances, %v; want %d", len(list), err, stack.Replicas)
+	}
+}
