@@ -3,6 +3,7 @@ package scenarios
 import (
 	"embed"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -63,6 +64,7 @@ func Text(name string) ([]byte, error) {
 func BuiltinDesign(name string) (Design, bool) {
 	for _, d := range builtin() {
 		if d.Name == name {
+			d.On = maps.Clone(d.On)
 			return d, true
 		}
 	}

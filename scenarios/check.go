@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -18,8 +19,11 @@ const (
 	maxTrials   = 100
 	maxSessions = 10_000_000
 	maxRoutes   = 10_000
-	maxCount    = 1000 // probes in a row
-	maxAbout    = 2000 // bytes
+	maxCount    = 1000    // probes in a row
+	maxAbout    = 2000    // bytes
+	maxMemory   = 1 << 20 // MiB
+	maxCPUs     = 1024
+	maxPort     = 65535
 	minInterval = 10 * time.Millisecond
 )
 
@@ -50,6 +54,11 @@ func (s *Scenario) check(report func(path, message, hint string)) {
 			report("target.refproxy.sync_rate", fmt.Sprintf("an instance would sync for %.3g s", t), "raise sync_rate or lower sessions")
 		}
 	}
+	s.checkOwn(report, within)
+	within("limits.memory", s.Limits.Memory, 0, maxMemory, "MiB")
+	if !(s.Limits.CPUs >= 0 && s.Limits.CPUs <= maxCPUs) {
+		report("limits.cpus", fmt.Sprintf("limits.cpus must be 0..%d, not %v", maxCPUs, s.Limits.CPUs), "0.5 is half a CPU")
+	}
 	within("replicas", s.Replicas, 1, maxReplicas, "")
 	within("trials", s.Trials, 1, maxTrials, "")
 	s.checkLoad(report)
@@ -60,6 +69,53 @@ func (s *Scenario) check(report func(path, message, hint string)) {
 	}
 	if s.checkDesigns(report) { // else who a gate is for cannot be told
 		s.checkGates(report)
+	}
+}
+
+// checkOwn checks a target that is a service of the user's own.
+func (s *Scenario) checkOwn(report func(path, message, hint string), within func(path string, v, low, high int, hint string)) {
+	t := &s.Target
+	if !t.Own() {
+		return
+	}
+	within("target.ports.data", t.Ports.Data, 0, maxPort, "")
+	within("target.ports.health", t.Ports.Health, 0, maxPort, "")
+	if t.Ports.Data != 0 && t.Ports.Data == t.Ports.Health {
+		report("target.ports.health", "target.ports: data and health are both "+fmt.Sprint(t.Ports.Data), "leave out health, and give signals port: data")
+	}
+	within("target.request.status", t.Request.Status, 100, 599, "")
+	if !urlPath.MatchString(t.Request.Path) {
+		report("target.request.path", "target.request.path must begin with / and hold no spaces: "+quote(t.Request.Path), "such as /")
+	}
+	if s.Load.Deny > 0 {
+		report("load.deny", "load.deny is for refproxy: of a service of your own nobody knows what it must deny", "remove it")
+	}
+}
+
+// checkTarget reports what of a design does not go together with the scenario's target.
+func (s *Scenario) checkTarget(d *Settings, path string, report func(path, message, hint string)) {
+	if !s.Target.Own() {
+		if d.Health == "" {
+			report(path, join(path, "health")+" is missing", "one of "+strings.Join(healthModes, ", "))
+		}
+		if len(d.Args) > 0 || len(d.Env) > 0 {
+			report(path, path+": args and env are for a service of your own", "remove them")
+		}
+		return
+	}
+	if d.LameDuck > 0 || d.CloseFor > 0 {
+		report(path, path+": lame_duck and close_for are refproxy's: a service of your own drains in its own way", "describe a design with args or env that make it drain, or leave them out")
+	}
+	for _, g := range []struct {
+		name   string
+		signal *Signal
+	}{{"signal", &d.Signal}, {"startup", &d.Startup}, {"liveness", &d.Liveness}} {
+		if g.signal.Port == "health" && !s.Target.Ports.Two {
+			report(join(path, g.name), join(path, g.name)+" asks port health, and the target has none", "say port: data, or give target.ports a health")
+		}
+		if g.signal.Kind == "image" && s.Target.Image == "" {
+			report(join(path, g.name), join(path, g.name)+" is the health check of an image, and the target has none", "")
+		}
 	}
 }
 
@@ -173,22 +229,66 @@ func (s *Scenario) checkDesigns(report func(path, message, hint string)) (named 
 		}
 		seen[d.Name] = true
 		d.check(path, report)
+		s.checkTarget(&d.Settings, path, report)
+		for _, driver := range slices.Sorted(maps.Keys(d.On)) {
+			settings := d.On[driver]
+			s.checkTarget(&settings, join(join(path, "on"), driver), report)
+		}
 	}
 	return named && len(s.Designs) > 0
 }
 
 func (d *Design) check(path string, report func(path, message, hint string)) {
 	checkAbout(join(path, "about"), d.About, report)
-	if drain := d.LameDuck + d.CloseFor; d.StopGrace <= drain {
-		report(join(path, "stop_grace"), fmt.Sprintf("design %s is killed in mid-drain: stop_grace %v, lame_duck + close_for %v", quote(d.Name), d.StopGrace, drain),
+	fine := true
+	d.Settings.check(d.Name, path, func(path, message, hint string) {
+		fine = false
+		report(path, message, hint)
+	})
+	if !fine {
+		return // on a driver it would be the same mistake again
+	}
+	for _, driver := range slices.Sorted(maps.Keys(d.On)) {
+		settings := d.On[driver]
+		settings.check(d.Name+" on "+driver, join(join(path, "on"), driver), report)
+	}
+}
+
+func (d *Settings) check(name, path string, report func(path, message, hint string)) {
+	if drain := d.PreStop + d.LameDuck + d.CloseFor; d.StopGrace <= drain {
+		what := "lame_duck + close_for"
+		if d.PreStop > 0 {
+			what = "pre_stop + " + what
+		}
+		report(join(path, "stop_grace"), fmt.Sprintf("design %s is killed in mid-drain: stop_grace %v, %s %v", quote(name), d.StopGrace, what, drain),
 			"stop_grace must be longer, such as "+(drain+2*time.Second).String())
 	}
-	if d.Signal.Kind == "none" {
+	if d.Watchdog > 0 && !d.Notify {
+		report(join(path, "watchdog"), join(path, "watchdog")+" needs notify: true: a service that does not notify is silent", "")
+	}
+	d.Signal.check(join(path, "signal"), report)
+	for _, g := range []struct {
+		name   string
+		signal *Signal
+	}{{"startup", &d.Startup}, {"liveness", &d.Liveness}} {
+		if g.signal.Kind == "image" {
+			report(join(path, g.name), join(path, g.name)+": the health check of an image is a signal", "")
+		}
+		if g.signal.Kind != "" {
+			g.signal.check(join(path, g.name), report)
+		}
+	}
+}
+
+func (g *Signal) check(path string, report func(path, message, hint string)) {
+	if g.Kind == "none" || g.Kind == "image" {
 		return
 	}
-	g, path := d.Signal, join(path, "signal")
-	if d.Signal.Kind == "http" && !urlPath.MatchString(g.Path) {
+	if g.Kind == "http" && !urlPath.MatchString(g.Path) {
 		report(join(path, "path"), fmt.Sprintf("%s.path must begin with / and hold no spaces: %s", path, quote(g.Path)), "such as /readyz")
+	}
+	if g.Kind == "command" && len(g.Command) == 0 {
+		report(join(path, "command"), path+".command is missing", "a program and its arguments, such as [/bin/check, --brief]")
 	}
 	if g.Interval < minInterval {
 		report(join(path, "interval"), fmt.Sprintf("%s.interval must be at least %v, not %v", path, minInterval, g.Interval), "")

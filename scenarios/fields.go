@@ -10,7 +10,8 @@ var (
 	actionKinds = []string{string(None), string(Rollout), string(Restart), string(Scale)}
 	policies    = []string{"round-robin", "least-connections"}
 	healthModes = []string{"none", "naive", "pull", "stack-aware"}
-	signalKinds = []string{"none", "tcp", "http"}
+	signalKinds = []string{"none", "tcp", "http", "command", "image"}
+	driverNames = []string{"process", "docker", "systemd", "kind", "kubernetes"}
 	signalPorts = []string{"data", "health"}
 	operators   = []string{">=", "<="}
 	streamNames = []string{"keepalive-get", "keepalive-post", "newconn-get"}
@@ -34,14 +35,10 @@ func (d *decoder) scenario(root *node, s *Scenario) {
 		optional("about", d.text(&s.About)),
 		optional("vars", func(*node, string) {}), // read before anything else
 		required("target", func(n *node, path string) {
-			d.mapping(n, path, required("refproxy", func(n *node, path string) {
-				s.Target.Refproxy = &Refproxy{Routes: 10}
-				d.mapping(n, path,
-					required("sessions", d.integer(&s.Target.Refproxy.Sessions)),
-					required("sync_rate", d.float(&s.Target.Refproxy.SyncRate)),
-					optional("routes", d.integer(&s.Target.Refproxy.Routes)),
-					optional("upstream_latency", d.duration(&s.Target.Refproxy.UpstreamLatency)))
-			}))
+			d.target(n, path, s)
+		}),
+		optional("limits", func(n *node, path string) {
+			d.mapping(n, path, optional("cpus", d.float(&s.Limits.CPUs)), optional("memory", d.integer(&s.Limits.Memory)))
 		}),
 		required("replicas", d.integer(&s.Replicas)),
 		required("load", func(n *node, path string) {
@@ -137,98 +134,6 @@ func (d *decoder) gate(n *node, path string, g *Gate) {
 	}
 	if limit != nil {
 		d.limit(limit, path+".limit", g.Metric, &g.Limit)
-	}
-}
-
-// design reads a design: the name of another one, or a mapping that may start from one.
-// ok is false when there is none to go on with.
-func (d *decoder) design(n *node, path string, known func(string) (Design, bool), names func() []string) (to Design, ok bool) {
-	find := func(n *node, path string) bool {
-		var name string
-		if d.text(&name)(n, path); name == "" {
-			return false
-		}
-		base, found := known(name)
-		if !found {
-			d.problem(n.line, n.column, "no builtin design "+quote(name), didYouMean(name, names()))
-			return false
-		}
-		to = base
-		return true
-	}
-	if n.kind == text {
-		return to, find(n, path)
-	}
-	from := n.get("from")
-	to.StopGrace = 5 * time.Second
-	if n.kind == mapping && from != nil {
-		if from.kind == null || !find(from, join(path, "from")) {
-			if from.kind == null {
-				d.problem(from.line, from.column, join(path, "from")+" has no value", "the name of a builtin design")
-			}
-			return to, false
-		}
-		to.Name = ""
-	}
-	keys := []key{
-		required("name", d.text(&to.Name)),
-		optional("from", func(*node, string) {}), // read above: the others come on top of it
-		optional("about", d.text(&to.About)),
-		optional("health", d.word(&to.Health, healthModes...)),
-		optional("fail_open", d.boolean(&to.FailOpen)),
-		optional("signal", func(n *node, path string) { d.signal(n, path, &to.Signal) }),
-		optional("told_of_stop", d.boolean(&to.ToldOfStop)),
-		optional("lame_duck", d.duration(&to.LameDuck)),
-		optional("close_for", d.duration(&to.CloseFor)),
-		optional("stop_grace", d.duration(&to.StopGrace)),
-	}
-	for i := range keys {
-		keys[i].required = keys[i].required || from == nil && (keys[i].name == "health" || keys[i].name == "signal")
-	}
-	d.mapping(n, path, keys...)
-	return to, n.kind == mapping
-}
-
-func (d *decoder) signal(n *node, path string, to *Signal) {
-	// What the kind decides comes first, so that the other keys come on top of it.
-	kind := to.Kind
-	if k := n.get("kind"); k != nil && n.kind == mapping {
-		before := len(d.problems)
-		d.word(&kind, signalKinds...)(k, join(path, "kind"))
-		d.problems = d.problems[:before] // reported again, in its place, below
-	}
-	asked := Signal{Kind: kind, Port: "health", Path: "/readyz", Interval: 200 * time.Millisecond, Timeout: time.Second, Rise: 1, Fall: 2}
-	switch {
-	case kind == "none":
-		*to = Signal{Kind: kind}
-	case to.Kind == "" || to.Kind == "none":
-		*to = asked
-	}
-	if kind == "tcp" {
-		to.Path = ""
-	} else if kind == "http" && to.Path == "" {
-		to.Path = asked.Path
-	}
-	word := key{name: "kind", required: to.Kind == "", read: d.word(&to.Kind, signalKinds...)}
-	d.mapping(n, path, word,
-		optional("port", d.word(&to.Port, signalPorts...)),
-		optional("path", d.text(&to.Path)),
-		optional("interval", d.duration(&to.Interval)),
-		optional("timeout", d.duration(&to.Timeout)),
-		optional("rise", d.integer(&to.Rise)),
-		optional("fall", d.integer(&to.Fall)))
-	for _, f := range n.fields {
-		switch f.key {
-		case "path":
-			if kind == "tcp" {
-				d.problem(f.line, f.column, join(path, f.key)+" is for kind: http", "remove it")
-			}
-			fallthrough
-		case "port", "interval", "timeout", "rise", "fall":
-			if kind == "none" {
-				d.problem(f.line, f.column, join(path, f.key)+" means nothing with kind: none", "remove it")
-			}
-		}
 	}
 }
 

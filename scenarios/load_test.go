@@ -255,26 +255,35 @@ func TestBuiltinDesigns(t *testing.T) {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 	naive, _ := BuiltinDesign("naive")
-	want := Design{
-		Name: "naive", About: naive.About, Health: "naive", StopGrace: 5 * time.Second,
-		Signal: Signal{Kind: "http", Port: "health", Path: "/readyz", Interval: 200 * time.Millisecond, Timeout: time.Second, Rise: 1, Fall: 2},
-	}
-	if diff := cmp.Diff(want, naive); diff != "" {
+	asked := Signal{Kind: "http", Port: "health", Path: "/readyz", Interval: 200 * time.Millisecond, Timeout: time.Second, Rise: 1, Fall: 2}
+	want := Design{Name: "naive", About: naive.About, Settings: Settings{
+		Health: "naive", Signal: asked, StopGrace: 5 * time.Second,
+		Liveness: Signal{Kind: "http", Port: "health", Path: "/livez", Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 3},
+	}}
+	if diff := cmp.Diff(want, naive.For("process")); diff != "" {
 		t.Errorf("naive (-want +got):\n%s", diff)
 	}
 	aware, _ := BuiltinDesign("stack-aware")
 	want.Name, want.About, want.Health = "stack-aware", aware.About, "stack-aware"
-	want.LameDuck, want.CloseFor = time.Second, 400*time.Millisecond
-	if diff := cmp.Diff(want, aware); diff != "" {
+	want.LameDuck, want.CloseFor, want.Notify, want.Watchdog = time.Second, 400*time.Millisecond, true, 10*time.Second
+	want.Startup = Signal{Kind: "http", Port: "health", Path: "/startupz", Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 60}
+	if diff := cmp.Diff(want, aware.For("process")); diff != "" {
 		t.Errorf("stack-aware (-want +got):\n%s", diff)
 	}
 	open, _ := BuiltinDesign("fail-open")
 	naive.Name, naive.About, naive.FailOpen = "fail-open", open.About, true
+	for driver, settings := range naive.On {
+		settings.FailOpen = true
+		naive.On[driver] = settings
+	}
 	if diff := cmp.Diff(naive, open); diff != "" {
 		t.Errorf("fail-open (-want +got):\n%s", diff)
 	}
+	if again, _ := BuiltinDesign("naive"); again.On["docker"].FailOpen {
+		t.Error("a builtin design can be changed through what BuiltinDesign returned")
+	}
 	none, _ := BuiltinDesign("none")
-	if diff := cmp.Diff(Design{Name: "none", About: none.About, Health: "none", Signal: Signal{Kind: "none"}, StopGrace: 5 * time.Second}, none); diff != "" {
+	if diff := cmp.Diff(Design{Name: "none", About: none.About, Settings: Settings{Health: "none", Signal: Signal{Kind: "none"}, StopGrace: 5 * time.Second}}, none); diff != "" {
 		t.Errorf("none (-want +got):\n%s", diff)
 	}
 	if _, ok := BuiltinDesign("stackaware"); ok {
@@ -291,8 +300,132 @@ func TestDesignFromAnother(t *testing.T) {
 	want, _ := BuiltinDesign("stack-aware")
 	want.Name, want.LameDuck = "own", 2*time.Second
 	want.Signal.Kind, want.Signal.Path = "tcp", ""
-	if diff := cmp.Diff(want, s.Designs[1]); diff != "" {
+	if diff := cmp.Diff(want.For("process"), s.Designs[1].For("process")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// What it changes holds on every driver, over what is inherited for one.
+	got := s.Designs[1].For("docker")
+	if got.Signal.Kind != "tcp" || got.Signal.Interval != 400*time.Millisecond || got.LameDuck != 2*time.Second {
+		t.Errorf("on docker: %+v", got)
+	}
+}
+
+func TestADesignDiffersByDriver(t *testing.T) {
+	text := strings.Replace(good, "    lame_duck: 2s\n", `    lame_duck: 2s
+    env: {}
+    on:
+      docker:
+        notify: false
+        watchdog: 0s
+        signal: {kind: none}
+      systemd: {socket: true, pre_stop: 1s}
+`, 1)
+	s, err := Parse("a.yaml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := s.Designs[1]
+	if got := d.For("docker"); got.Notify || got.Signal.Kind != "none" || got.On != nil || got.LameDuck != 2*time.Second {
+		t.Errorf("on docker: %+v", got)
+	}
+	if got := d.For("systemd"); !got.Socket || got.PreStop != time.Second || !got.Notify {
+		t.Errorf("on systemd: %+v", got)
+	}
+	if got := d.For("process"); got.Socket || !got.Notify || got.Signal.Kind != "http" {
+		t.Errorf("on process: %+v", got)
+	}
+	again, err := Parse("b.yaml", []byte(s.Source), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(s.Designs, again.Designs); diff != "" {
+		t.Errorf("its Source says something else (-want +got):\n%s", diff)
+	}
+}
+
+const own = `name: own-image
+target:
+  image: registry.example/web:1
+  args: ["--listen=$${listen.data}", "--id", "$${instance}"]
+  env: {PORT: 8080, DEBUG: true}
+  ports: {data: 8080, health: 8081}
+  request: {path: /hello?x=1, header: {Host: example.org}, status: 204, body: hi}
+limits: {cpus: 0.5, memory: 256}
+replicas: 2
+load: {rate: 100}
+phases: {quiet: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
+action: {kind: rollout}
+designs:
+  - name: asked
+    args: ["--drain"]
+    signal: {kind: http, port: health, path: /ready}
+    stop_grace: 10s
+  - name: inside
+    signal: {kind: command, command: [/bin/check, "--brief"], interval: 300ms}
+  - name: its-own
+    signal: {kind: image}
+`
+
+func TestATargetOfYourOwn(t *testing.T) {
+	s, err := Parse("own.yaml", []byte(own), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Target{
+		Image: "registry.example/web:1", Args: []string{"--listen=${listen.data}", "--id", "${instance}"},
+		Env: map[string]string{"PORT": "8080", "DEBUG": "true"}, Ports: Ports{Data: 8080, Health: 8081, Two: true},
+		Request: Request{Path: "/hello?x=1", Header: map[string]string{"Host": "example.org"}, Status: 204, Body: "hi"},
+	}
+	if diff := cmp.Diff(want, s.Target); diff != "" {
+		t.Errorf("target (-want +got):\n%s", diff)
+	}
+	if s.Load.Deny != 0 || s.Load.Streams["keepalive-post"] != 0 || s.Limits != (Limits{CPUs: 0.5, Memory: 256}) {
+		t.Errorf("load %+v, limits %+v", s.Load, s.Limits)
+	}
+	if got := s.Designs[1].Signal; got.Kind != "command" || len(got.Command) != 2 || got.Port != "" {
+		t.Errorf("signal inside: %+v", got)
+	}
+	again, err := Parse("b.yaml", []byte(s.Source), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(s.Target, again.Target); diff != "" {
+		t.Errorf("its Source says something else (-want +got):\n%s", diff)
+	}
+	if again.Source != s.Source {
+		t.Error("rendering is not stable")
+	}
+}
+
+func TestParseRefusesBadTargets(t *testing.T) {
+	for _, tt := range []struct{ name, old, new, want string }{
+		{"two services", "  image: registry.example/web:1", "  image: registry.example/web:1\n  exec: /bin/web", "two services: image and exec"},
+		{"no service", "  image: registry.example/web:1\n", "", "names no service"},
+		{"port out of range", "data: 8080", "data: 80800", "target.ports.data must be 0..65535"},
+		{"the same port twice", "health: 8081", "health: 8080", "are both 8080"},
+		{"bad status", "status: 204", "status: 20", "target.request.status"},
+		{"bad path", "path: /hello?x=1", "path: hello", "target.request.path must begin with /"},
+		{"denials", "load: {rate: 100}", "load: {rate: 100, deny: 2%}", "load.deny is for refproxy"},
+		{"no health port", ", health: 8081", "", "asks port health"},
+		{"refproxy's drain", "    stop_grace: 10s", "    lame_duck: 2s", "lame_duck and close_for are refproxy's"},
+		{"no command", "command: [/bin/check, \"--brief\"], ", "", "command is missing"},
+		{"interval of an image's check", "{kind: image}", "{kind: image, interval: 1s}", "means nothing with kind: image"},
+		{"health check of a program", "image: registry.example/web:1", "exec: /bin/web", "the health check of an image"},
+		{"too little grace", "    stop_grace: 10s", "    pre_stop: 5s", "pre_stop + lame_duck"},
+		{"watchdog of one that is silent", "    stop_grace: 10s", "    watchdog: 5s", "needs notify: true"},
+		{"unknown driver", "    stop_grace: 10s", "    on: {doker: {}}", "unknown key doker"},
+		{"limits", "cpus: 0.5", "cpus: -1", "limits.cpus"},
+		{"liveness of an image", "    stop_grace: 10s", "    liveness: {kind: image}", "is a signal"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if !strings.Contains(own, tt.old) {
+				t.Fatalf("the scenario has no %q", tt.old)
+			}
+			_, err := Parse("own.yaml", []byte(strings.Replace(own, tt.old, tt.new, 1)), nil)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
 	}
 }
 

@@ -28,6 +28,13 @@ func render(s *Scenario) string {
 		w.line(2, "sync_rate", decimalText(p.SyncRate))
 		w.line(2, "routes", strconv.Itoa(p.Routes))
 		w.line(2, "upstream_latency", p.UpstreamLatency.String())
+	} else {
+		w.own(&s.Target)
+	}
+	if s.Limits != (Limits{}) {
+		w.line(0, "limits", "")
+		w.line(1, "cpus", decimalText(s.Limits.CPUs))
+		w.line(1, "memory", strconv.Itoa(s.Limits.Memory))
 	}
 	w.line(0, "replicas", strconv.Itoa(s.Replicas))
 	w.line(0, "load", "")
@@ -90,27 +97,119 @@ func (w *writer) line(depth int, key, value string) {
 	w.WriteString("\n")
 }
 
+// own writes a service of the user's own.
+func (w *writer) own(t *Target) {
+	if t.Image != "" {
+		w.line(1, "image", scalarText(t.Image))
+	} else {
+		w.line(1, "exec", scalarText(t.Exec))
+	}
+	w.texts(1, "args", t.Args)
+	w.textsByName(1, "env", t.Env)
+	w.line(1, "ports", "")
+	w.line(2, "data", strconv.Itoa(t.Ports.Data))
+	if t.Ports.Two {
+		w.line(2, "health", strconv.Itoa(t.Ports.Health))
+	}
+	w.line(1, "request", "")
+	w.line(2, "path", scalarText(t.Request.Path))
+	w.textsByName(2, "header", t.Request.Header)
+	w.line(2, "status", strconv.Itoa(t.Request.Status))
+	if t.Request.Body != "" {
+		w.line(2, "body", scalarText(t.Request.Body))
+	}
+}
+
+func (w *writer) texts(depth int, key string, items []string) {
+	if len(items) == 0 {
+		return
+	}
+	w.line(depth, key, "")
+	for _, item := range items {
+		w.WriteString(strings.Repeat("  ", depth+1) + "- " + scalarText(item) + "\n")
+	}
+}
+
+func (w *writer) textsByName(depth int, key string, items map[string]string) {
+	if len(items) == 0 {
+		return
+	}
+	w.line(depth, key, "")
+	for _, name := range slices.Sorted(maps.Keys(items)) {
+		w.line(depth+1, scalarText(name), scalarText(items[name]))
+	}
+}
+
 func (w *writer) design(d *Design) {
 	w.line(1, "- name", scalarText(d.Name))
 	w.line(2, "about", scalarText(d.About))
-	w.line(2, "health", d.Health)
-	w.line(2, "fail_open", strconv.FormatBool(d.FailOpen))
-	w.line(2, "signal", "")
-	w.line(3, "kind", d.Signal.Kind)
-	if d.Signal.Kind != "none" {
-		w.line(3, "port", d.Signal.Port)
-		if d.Signal.Kind == "http" {
-			w.line(3, "path", scalarText(d.Signal.Path))
-		}
-		w.line(3, "interval", d.Signal.Interval.String())
-		w.line(3, "timeout", d.Signal.Timeout.String())
-		w.line(3, "rise", strconv.Itoa(d.Signal.Rise))
-		w.line(3, "fall", strconv.Itoa(d.Signal.Fall))
+	w.settings(2, &d.Settings, false)
+	if len(d.On) == 0 {
+		return
 	}
-	w.line(2, "told_of_stop", strconv.FormatBool(d.ToldOfStop))
-	w.line(2, "lame_duck", d.LameDuck.String())
-	w.line(2, "close_for", d.CloseFor.String())
-	w.line(2, "stop_grace", d.StopGrace.String())
+	w.line(2, "on", "")
+	for _, driver := range slices.Sorted(maps.Keys(d.On)) {
+		w.line(3, driver, "")
+		settings := d.On[driver]
+		w.settings(4, &settings, true) // what is not said there is as it is above
+	}
+}
+
+// settings writes what a design decides; unless all of it is asked for, without what only
+// some designs know.
+func (w *writer) settings(depth int, d *Settings, all bool) {
+	if d.Health != "" {
+		w.line(depth, "health", d.Health)
+	}
+	w.line(depth, "fail_open", strconv.FormatBool(d.FailOpen))
+	if all && len(d.Args) == 0 {
+		w.line(depth, "args", "[]")
+	}
+	w.texts(depth, "args", d.Args)
+	if all && len(d.Env) == 0 {
+		w.line(depth, "env", "{}")
+	}
+	w.textsByName(depth, "env", d.Env)
+	w.signal(depth, "signal", &d.Signal)
+	w.signal(depth, "startup", &d.Startup)
+	w.signal(depth, "liveness", &d.Liveness)
+	if all || d.Notify {
+		w.line(depth, "notify", strconv.FormatBool(d.Notify))
+		w.line(depth, "watchdog", d.Watchdog.String())
+	}
+	if all || d.Socket {
+		w.line(depth, "socket", strconv.FormatBool(d.Socket))
+	}
+	w.line(depth, "told_of_stop", strconv.FormatBool(d.ToldOfStop))
+	if all || d.PreStop > 0 {
+		w.line(depth, "pre_stop", d.PreStop.String())
+	}
+	w.line(depth, "lame_duck", d.LameDuck.String())
+	w.line(depth, "close_for", d.CloseFor.String())
+	w.line(depth, "stop_grace", d.StopGrace.String())
+}
+
+func (w *writer) signal(depth int, key string, g *Signal) {
+	if g.Kind == "" {
+		return
+	}
+	w.line(depth, key, "")
+	w.line(depth+1, "kind", g.Kind)
+	switch g.Kind {
+	case "none", "image":
+		return
+	case "http":
+		w.line(depth+1, "port", g.Port)
+		w.line(depth+1, "path", scalarText(g.Path))
+	case "tcp":
+		w.line(depth+1, "port", g.Port)
+	case "command":
+		w.texts(depth+1, "command", g.Command)
+	}
+	w.line(depth+1, "interval", g.Interval.String())
+	w.line(depth+1, "timeout", g.Timeout.String())
+	w.line(depth+1, "rise", strconv.Itoa(g.Rise))
+	w.line(depth+1, "fall", strconv.Itoa(g.Fall))
 }
 
 // text writes a limit in the unit of its metric.

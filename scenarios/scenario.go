@@ -14,6 +14,7 @@ type Scenario struct {
 	Vars map[string]string `yaml:"vars"` // defaults of ${name}; overridden by --var
 
 	Target   Target   `yaml:"target"`
+	Limits   Limits   `yaml:"limits"`   // of one instance of the subject
 	Replicas int      `yaml:"replicas"` // of the subject, before the action
 	Load     Traffic  `yaml:"load"`
 	Phases   Phases   `yaml:"phases"`
@@ -40,9 +41,43 @@ type Scenario struct {
 	File   string `yaml:"-"` // where it came from, for messages
 }
 
-// Target is the service under test. Exactly one field is set.
+// Target is the service under test: the reference proxy, or a service of your own. Exactly
+// one of refproxy, image and exec is set; the other fields are for a service of your own.
 type Target struct {
 	Refproxy *Refproxy `yaml:"refproxy"`
+
+	Image string            `yaml:"image"` // a container image that the runtime has or can pull
+	Exec  string            `yaml:"exec"`  // the path of a program
+	Args  []string          `yaml:"args"`  // arguments; ${listen.data}, ${instance} and ${revision} are filled in
+	Env   map[string]string `yaml:"env"`   // environment variables; filled in as args are
+	Ports Ports             `yaml:"ports"` // where it listens
+
+	Request Request `yaml:"request"` // what the load asks, and how it has to be answered
+}
+
+// Own says whether the target is a service of the user's own.
+func (t *Target) Own() bool { return t.Refproxy == nil }
+
+// Ports are the numbers of the ports at which a service of your own listens. 0 means that
+// it is told where to listen, by ${listen.data} or ${listen.health} among its arguments.
+type Ports struct {
+	Data   int  `yaml:"data"`   // where it serves requests
+	Health int  `yaml:"health"` // where it answers health questions, if that is another one
+	Two    bool `yaml:"-"`      // there is a port for health
+}
+
+// Request is what the load asks of a service of your own.
+type Request struct {
+	Path   string            `yaml:"path"`   // from the root, with its query
+	Header map[string]string `yaml:"header"` // sent with it
+	Status int               `yaml:"status"` // of a successful answer
+	Body   string            `yaml:"body"`   // the exact body of a successful answer; without it any whole body will do
+}
+
+// Limits are what one instance may use at most. 0 means no limit.
+type Limits struct {
+	CPUs   float64 `yaml:"cpus"`   // processor time a second, in seconds: 0.5 is half a CPU
+	Memory int     `yaml:"memory"` // MiB
 }
 
 // Refproxy is the reference zero-trust proxy with its control plane and upstream.
@@ -127,11 +162,39 @@ type Design struct {
 	Name  string `yaml:"name"`  // 1 to 40 lower-case letters, digits and dashes
 	About string `yaml:"about"` // what is good or bad about it
 
-	Health   string `yaml:"health"`    // refproxy --health: none, naive, pull, stack-aware
-	FailOpen bool   `yaml:"fail_open"` // refproxy --fail-open: serve what cannot be decided yet
+	Settings
 
-	Signal     Signal        `yaml:"signal"`
+	// On is what is different on a driver, by its name: probes that cost more are asked
+	// less often, and a slower verdict needs a longer drain.
+	On map[string]Settings `yaml:"on"`
+}
+
+// For returns the design as it is on a driver.
+func (d Design) For(driver string) Design {
+	if s, ok := d.On[driver]; ok {
+		d.Settings = s
+	}
+	d.On = nil
+	return d
+}
+
+// Settings are what a design decides.
+type Settings struct {
+	Health   string            `yaml:"health"`    // refproxy --health: none, naive, pull, stack-aware
+	FailOpen bool              `yaml:"fail_open"` // refproxy --fail-open: serve what cannot be decided yet
+	Args     []string          `yaml:"args"`      // more arguments of a service of your own
+	Env      map[string]string `yaml:"env"`       // more environment variables of a service of your own
+
+	Signal   Signal `yaml:"signal"`   // what the runtime routes by
+	Startup  Signal `yaml:"startup"`  // asked first, by runtimes that know such a probe
+	Liveness Signal `yaml:"liveness"` // a restart follows when it fails, on runtimes that know such a probe
+
+	Notify   bool          `yaml:"notify"`   // it tells its supervisor by sd_notify, and a supervisor that listens believes that alone
+	Watchdog time.Duration `yaml:"watchdog"` // silence after which such a supervisor kills it; 0s means never
+	Socket   bool          `yaml:"socket"`   // the runtime holds the listener and hands it over
+
 	ToldOfStop bool          `yaml:"told_of_stop"` // the balancer is told before the instance is stopped
+	PreStop    time.Duration `yaml:"pre_stop"`     // the runtime waits, before it asks the instance to stop, where it knows such a hook
 	LameDuck   time.Duration `yaml:"lame_duck"`    // unready but serving, after SIGTERM
 	CloseFor   time.Duration `yaml:"close_for"`    // then answering with Connection: close
 	StopGrace  time.Duration `yaml:"stop_grace"`   // until SIGKILL
@@ -139,9 +202,10 @@ type Design struct {
 
 // Signal is what the runtime asks an instance.
 type Signal struct {
-	Kind     string        `yaml:"kind"`     // none, tcp, http
-	Port     string        `yaml:"port"`     // data, health
+	Kind     string        `yaml:"kind"`     // none, tcp, http, command, image
+	Port     string        `yaml:"port"`     // tcp and http: data, health
 	Path     string        `yaml:"path"`     // http
+	Command  []string      `yaml:"command"`  // command: a program beside the instance, and its arguments; status 0 is a good answer
 	Interval time.Duration `yaml:"interval"` // from one question to the next
 	Timeout  time.Duration `yaml:"timeout"`  // for one answer
 	Rise     int           `yaml:"rise"`     // good answers in a row that make it ready

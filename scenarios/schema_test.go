@@ -81,7 +81,14 @@ func generate(t *testing.T) []byte {
 		{Type: "string", Description: "The name of a builtin design.", AnyOf: []*generator.Schema{{Enum: anys(builtinNames())}, {Pattern: variablePattern}}},
 		{Ref: "#/$defs/Design"},
 	}}
-	defs["Target"].Required = []string{"refproxy"}
+	for _, name := range targetKinds {
+		defs["Target"].OneOf = append(defs["Target"].OneOf, &generator.Schema{Required: []string{name}})
+	}
+	bounds(defs["Ports"], "data", 0, maxPort)
+	bounds(defs["Ports"], "health", 0, maxPort)
+	bounds(defs["Request"], "status", 100, 599)
+	bounds(defs["Limits"], "memory", 0, maxMemory)
+	field(defs["Limits"], "cpus").Minimum, field(defs["Limits"], "cpus").Maximum = "0", number64(maxCPUs)
 	proxy := defs["Refproxy"]
 	proxy.Required = []string{"sessions", "sync_rate"}
 	bounds(proxy, "sessions", 1, maxSessions)
@@ -107,9 +114,16 @@ func generate(t *testing.T) []byte {
 	words(defs["Balancer"], "policy", policies...)
 	design := defs["Design"]
 	design.Required = []string{"name"}
-	design.AnyOf = []*generator.Schema{{Required: []string{"from"}}, {Required: []string{"health", "signal"}}}
+	design.AnyOf = []*generator.Schema{{Required: []string{"from"}}, {Required: []string{"signal"}}}
+	field(design, "on").PropertyNames = &generator.Schema{Enum: anys(driverNames)}
 	field(design, "name").Pattern = slugPattern
 	words(design, "health", healthModes...)
+	words(defs["Settings"], "health", healthModes...)
+	// What is not of text may be written as it is.
+	scalars := []*generator.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}
+	for of, name := range map[*generator.Schema]string{design: "env", defs["Settings"]: "env", defs["Target"]: "env", defs["Request"]: "header"} {
+		field(of, name).AdditionalProperties = &generator.Schema{AnyOf: scalars}
+	}
 	design.Properties.Set("from", &generator.Schema{
 		Type: "string", Description: "The name of a builtin design to start from; the other keys come on top of it.",
 		AnyOf: []*generator.Schema{{Enum: anys(builtinNames())}, {Pattern: variablePattern}},

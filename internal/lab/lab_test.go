@@ -387,7 +387,7 @@ func TestTheWitnessAsksWhatTheLoadAsks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tgt, err := target.Build(s, s.Designs[0])
+	tgt, err := target.Build(s, s.Designs[0], "process")
 	if err != nil {
 		t.Fatal(err)
 	}

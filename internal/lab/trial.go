@@ -76,7 +76,7 @@ func (p plannedTrial) folder() string { return record.Folder(p.describe()) }
 // the deployment failed.
 func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, err error) {
 	t.cfg.Progress(t.update(PhaseDeploy, ""))
-	tgt, err := target.Build(t.scenario, t.design)
+	tgt, err := target.Build(t.scenario, t.design, t.driver.Name())
 	if err != nil {
 		return "", &EnvironmentError{"prepare the target", err}
 	}

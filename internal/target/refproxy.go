@@ -69,14 +69,8 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 			}},
 			Subject: drivers.Service{
 				Name: "proxy", Args: proxyArgs, Ports: []string{"data", "health"},
-				Signal: signal(d.Signal),
-				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Path: truth.Path, Header: truth.Header, Status: truth.Statuses[0], Body: truth.WantBody,
-					Interval: 50 * time.Millisecond, Timeout: time.Second},
-				StopGrace: d.StopGrace, RestartOnExit: true,
+				Serves: serves(truth),
 			},
-			Replicas: s.Replicas, Revision: RevisionBefore,
-			Balancer: drivers.Balancer{Policy: drivers.Policy(s.Balancer.Policy), ToldOfStop: d.ToldOfStop},
-			Rolling:  drivers.Rolling{MaxSurge: s.Rolling.MaxSurge, MaxUnavailable: s.Rolling.MaxUnavailable},
 		},
 		Streams: streams,
 		Truth:   truth,
@@ -146,11 +140,16 @@ func (c *credentials) truth(d scenarios.Design) load.Request {
 	return r
 }
 
-func (c *credentials) post(path string, n int) load.Request {
+func postBody(n int) []byte {
 	body := make([]byte, postBytes)
 	for i := range body {
 		body[i] = 'a' + byte((n+i)%26)
 	}
+	return body
+}
+
+func (c *credentials) post(path string, n int) load.Request {
+	body := postBody(n)
 	r := c.get(path, n)
 	r.Method, r.Body, r.WantBody = http.MethodPost, body, upstream.Answer(http.MethodPost, path, body)
 	return r

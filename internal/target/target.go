@@ -31,21 +31,38 @@ const (
 // ErrNoTarget: the scenario names no target that this version knows.
 var ErrNoTarget = errors.New("scenario has no target")
 
-// Build makes the target of a scenario with a design. Stack.RunID and Stack.Name are
-// left to the caller.
-func Build(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
+// Build makes the target of a scenario with a design, as the design is on the driver of
+// that name. Stack.RunID and Stack.Name are left to the caller.
+func Build(s *scenarios.Scenario, d scenarios.Design, driver string) (Target, error) {
+	d = d.For(driver)
+	var t Target
+	var err error
 	switch {
 	case s.Target.Refproxy != nil:
-		return buildRefproxy(s, d)
+		t, err = buildRefproxy(s, d)
+	case s.Target.Image != "", s.Target.Exec != "":
+		t, err = buildOwn(s, d)
 	default:
-		return Target{}, fmt.Errorf("%s: %w", s.Name, ErrNoTarget)
+		err = fmt.Errorf("%s: %w", s.Name, ErrNoTarget)
 	}
+	if err != nil {
+		return Target{}, err
+	}
+	subject := &t.Stack.Subject
+	subject.Signal, subject.Startup, subject.Liveness = signal(d.Signal), signal(d.Startup), signal(d.Liveness)
+	subject.Notify, subject.Watchdog, subject.Socket = d.Notify, d.Watchdog, d.Socket
+	subject.PreStop, subject.StopGrace, subject.RestartOnExit = d.PreStop, d.StopGrace, true
+	subject.Limits = drivers.Limits{CPUs: s.Limits.CPUs, Memory: int64(s.Limits.Memory) << 20}
+	t.Stack.Replicas, t.Stack.Revision = s.Replicas, RevisionBefore
+	t.Stack.Balancer = drivers.Balancer{Policy: drivers.Policy(s.Balancer.Policy), ToldOfStop: d.ToldOfStop}
+	t.Stack.Rolling = drivers.Rolling{MaxSurge: s.Rolling.MaxSurge, MaxUnavailable: s.Rolling.MaxUnavailable}
+	return t, nil
 }
 
 // signal is the runtime's view of a design's signal.
 func signal(s scenarios.Signal) drivers.Probe {
 	return drivers.Probe{
-		Kind: drivers.ProbeKind(s.Kind), Port: s.Port, Path: s.Path,
+		Kind: drivers.ProbeKind(s.Kind), Port: s.Port, Path: s.Path, Command: s.Command,
 		Interval: s.Interval, Timeout: s.Timeout, Rise: s.Rise, Fall: s.Fall,
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
@@ -23,7 +24,7 @@ func TestEveryScenarioAndDesignMakesAStackThatDriversAccept(t *testing.T) {
 			if !ok {
 				t.Fatalf("no builtin design %s", name)
 			}
-			got, err := Build(s, d)
+			got, err := Build(s, d, "process")
 			if err != nil {
 				t.Errorf("%s %s: %v", s.Name, name, err)
 				continue
@@ -55,7 +56,7 @@ func build(t *testing.T, s *scenarios.Scenario, design string) Target {
 	if !ok {
 		t.Fatalf("no builtin design %s", design)
 	}
-	got, err := Build(s, d)
+	got, err := Build(s, d, "process")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,5 +169,82 @@ func TestSharesAddUpToOne(t *testing.T) {
 	}
 	if sum < 0.999999 || sum > 1.000001 {
 		t.Errorf("shares add up to %v", sum)
+	}
+}
+
+const ownText = `name: own
+target:
+  image: web:1
+  args: [--id, "$${instance}"]
+  env: {A: 1, B: 2}
+  ports: {data: 80, health: 81}
+  request: {path: /hello, status: 204, header: {X: y}}
+limits: {cpus: 0.5, memory: 64}
+replicas: 2
+load: {rate: 100, streams: {keepalive-get: 1, keepalive-post: 1, newconn-get: 1}}
+phases: {quiet: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
+action: {kind: rollout}
+designs:
+  - name: fast
+    args: [--fast]
+    env: {B: 3}
+    signal: {kind: command, command: [/check]}
+    liveness: {kind: tcp, port: data}
+    pre_stop: 1s
+    on: {docker: {signal: {kind: image}}}
+`
+
+func ownScenario(t *testing.T) *scenarios.Scenario {
+	t.Helper()
+	s, err := scenarios.Parse("own.yaml", []byte(ownText), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestAServiceOfYourOwn(t *testing.T) {
+	s := ownScenario(t)
+	got, err := Build(s, s.Designs[0], "kind")
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := got.Stack.Subject
+	if subject.Image != "web:1" || !slices.Equal(subject.Args, []string{"--id", "${instance}", "--fast"}) {
+		t.Errorf("image %q with arguments %q", subject.Image, subject.Args)
+	}
+	if subject.Env["A"] != "1" || subject.Env["B"] != "3" {
+		t.Errorf("environment %v: the design's comes on top", subject.Env)
+	}
+	if subject.Fixed["data"] != 80 || subject.Fixed["health"] != 81 || !slices.Equal(subject.Ports, []string{"data", "health"}) {
+		t.Errorf("ports %v with numbers %v", subject.Ports, subject.Fixed)
+	}
+	if subject.Signal.Kind != drivers.ProbeCommand || subject.Liveness.Kind != drivers.ProbeTCP || subject.PreStop != time.Second {
+		t.Errorf("signal %+v, liveness %+v, pre-stop %v", subject.Signal, subject.Liveness, subject.PreStop)
+	}
+	if subject.Limits != (drivers.Limits{CPUs: 0.5, Memory: 64 << 20}) {
+		t.Errorf("limits %+v", subject.Limits)
+	}
+	if subject.Serves.Status != 204 || subject.Serves.Path != "/hello" || subject.Serves.Header["X"] != "y" {
+		t.Errorf("serves %+v", subject.Serves)
+	}
+	if len(got.Streams) != 3 || got.Streams[1].Name != "keepalive-post" || got.Streams[1].Requests[0].Method != "POST" {
+		t.Errorf("streams %+v", got.Streams)
+	}
+	for _, stream := range got.Streams {
+		if r := stream.Requests[0]; r.Path != "/hello" || r.Statuses[0] != 204 || !r.AnyBody || r.Header["X"] != "y" {
+			t.Errorf("%s asks %+v", stream.Name, r)
+		}
+	}
+	docker, err := Build(s, s.Designs[0], "docker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if docker.Stack.Subject.Signal.Kind != drivers.ProbeImage {
+		t.Errorf("on docker the signal is %+v, want the image's", docker.Stack.Subject.Signal)
+	}
+	got.Stack.RunID, got.Stack.Name = "run", "stack"
+	if err := got.Stack.Validate(); err != nil {
+		t.Error(err)
 	}
 }
