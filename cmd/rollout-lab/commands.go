@@ -130,6 +130,12 @@ func schemaCommand(std streams) *cobra.Command {
 	}
 }
 
+// detailer is an optional capability of a driver: what it can and cannot do here, a line
+// for each, for people.
+type detailer interface {
+	Details(ctx context.Context) []string
+}
+
 func doctorCommand(std streams) *cobra.Command {
 	var names []string
 	cmd := &cobra.Command{
@@ -152,6 +158,11 @@ func doctorCommand(std streams) *cobra.Command {
 					continue
 				}
 				fmt.Fprintf(std.out, "driver %-8s  ok\n", d.Name())
+				if d, ok := d.(detailer); ok {
+					for _, line := range d.Details(cmd.Context()) {
+						fmt.Fprintf(std.out, "  %s\n", line)
+					}
+				}
 			}
 			return errs
 		},
