@@ -1,0 +1,363 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	containertypes "github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/pkg/stdcopy"
+	"github.com/docker/go-connections/nat"
+	testcontainers "github.com/testcontainers/testcontainers-go"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/fleet"
+)
+
+const (
+	// firstPort is the number, inside the container, of the first port that is not fixed.
+	firstPort = 8080
+	// logTail bounds what is kept of an instance's output, in bytes and in lines.
+	logTail      = 64 << 10
+	logTailLines = "2000"
+	// callLimit bounds one call to the engine that takes a moment at most.
+	callLimit = 15 * time.Second
+	// createLimit bounds the creation of a container, on a machine that is busy.
+	createLimit = time.Minute
+)
+
+// instance is the container of one instance of a service.
+type instance struct {
+	*fleet.Instance
+	env   *environment
+	name  string
+	id    string
+	ports []int
+
+	mu     sync.Mutex
+	inbox  []report
+	mail   chan struct{} // has room for one: there is something in the inbox
+	killed bool          // by Kill: the engine does not start it again
+	deaths int
+	died   chan struct{} // closed and replaced when deaths changes
+	detail string        // how it came to its end, when the driver had a hand in that
+
+	over chan struct{} // closed when the container is gone and attend has returned
+}
+
+// report is something for attend to take in; all are nil for a reason to look again.
+type report struct {
+	event    *events.Message
+	found    *containertypes.State
+	notFound bool
+}
+
+func (i *instance) post(r report) {
+	i.mu.Lock()
+	i.inbox = append(i.inbox, r)
+	i.mu.Unlock()
+	select {
+	case i.mail <- struct{}{}:
+	default:
+	}
+}
+
+func (i *instance) collect() []report {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	out := i.inbox
+	i.inbox = nil
+	return out
+}
+
+// attend takes in what the engine says of the container until it is gone.
+func (i *instance) attend() {
+	defer close(i.over)
+	var s status
+	began := false
+	for range i.mail {
+		for _, r := range i.collect() {
+			var news []happening
+			switch {
+			case r.event != nil:
+				news = s.fold(*r.event)
+			case r.found != nil:
+				news = s.adopt(r.found)
+			case r.notFound:
+				news = s.vanish()
+			}
+			for _, h := range news {
+				began = began || h.change == started
+				i.tell(h)
+			}
+			i.Verdict(s.ready(i.Service.Signal.Kind))
+			if slices.ContainsFunc(news, func(h happening) bool { return h.change == sick }) {
+				i.Answer(i.env.lastCheck(i.id)) // after the verdict, as it takes a moment
+			}
+			if (began || s.gone) && !s.running && i.finish(&s) {
+				return
+			}
+		}
+	}
+}
+
+// tell passes on what became of the container.
+func (i *instance) tell(h happening) {
+	switch h.change {
+	case started:
+		i.Started(h.detail)
+	case died:
+		i.Verdict(false, "container ended: "+h.detail)
+		i.Exited(h.detail, lastLines(i.env.logs(i.id), 5))
+		i.mu.Lock()
+		i.deaths++
+		close(i.died)
+		i.died = make(chan struct{})
+		i.mu.Unlock()
+	}
+}
+
+// finish looks what is to become of a container that does not run, and says whether it is
+// gone for good.
+func (i *instance) finish(s *status) (gone bool) {
+	if i.Service.RestartOnExit && !i.Stopping() && !s.gone {
+		i.mu.Lock()
+		killed := i.killed
+		i.killed = false
+		i.mu.Unlock()
+		if killed {
+			ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+			defer cancel()
+			if err := i.env.engine.client.ContainerStart(ctx, i.id, containertypes.StartOptions{}); err != nil {
+				i.Answer("start after a kill: " + err.Error())
+			}
+		}
+		return false
+	}
+	i.mu.Lock()
+	detail := i.detail
+	i.mu.Unlock()
+	if err := i.remove(); err != nil {
+		i.env.fail(err)
+		detail = strings.TrimPrefix(detail+"; "+err.Error(), "; ")
+	}
+	i.env.dropped(i)
+	i.env.driver.ports.release(i.ports)
+	i.Gone(detail)
+	return true
+}
+
+// remove keeps the last of the container's output and removes it with its volumes.
+func (i *instance) remove() error {
+	i.env.keepLogs(i.ID, i.env.logs(i.id))
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	return i.env.engine.removeContainer(ctx, i.id)
+}
+
+func (e *engine) removeContainer(ctx context.Context, id string) error {
+	err := e.client.ContainerRemove(ctx, id, containertypes.RemoveOptions{Force: true, RemoveVolumes: true})
+	if err != nil && !isNotFound(err) {
+		return fmt.Errorf("remove container %s: %w", id, err)
+	}
+	return nil
+}
+
+// numbers are the numbers of a service's ports inside its container.
+func numbers(s drivers.Service) map[string]int {
+	out := map[string]int{}
+	used := map[int]bool{}
+	for name, n := range s.Fixed {
+		out[name], used[n] = n, true
+	}
+	next := firstPort
+	for _, name := range s.Ports {
+		if _, fixed := s.Fixed[name]; fixed {
+			continue
+		}
+		for used[next] {
+			next++
+		}
+		out[name], used[next] = next, true
+	}
+	return out
+}
+
+// request is the container of an instance, with its ports published on these.
+func (e *environment) request(i *fleet.Instance, name string, ports []int) (testcontainers.ContainerRequest, error) {
+	inside := numbers(i.Service)
+	listen := map[string]string{}
+	reach, peers := map[string]string{}, map[string]string{}
+	alias := strings.ToLower(i.ID)
+	bindings := nat.PortMap{}
+	var exposed []string
+	for n, port := range i.Service.Ports {
+		listen[port] = "0.0.0.0:" + strconv.Itoa(inside[port])
+		reach[port] = loopback(ports[n])
+		peers[port] = alias + ":" + strconv.Itoa(inside[port])
+		p := nat.Port(strconv.Itoa(inside[port]) + "/tcp")
+		exposed = append(exposed, string(p))
+		bindings[p] = append(bindings[p], nat.PortBinding{HostIP: "127.0.0.1", HostPort: strconv.Itoa(ports[n])})
+	}
+	i.SetAddrs(reach, peers)
+	places := i.Places(listen)
+	args, variables, err := places.Command(i.Service)
+	if err != nil {
+		return testcontainers.ContainerRequest{}, err
+	}
+	// A whole run shares few cores. More threads than that in each of its many containers
+	// cost switches and buy nothing.
+	if _, given := variables["GOMAXPROCS"]; !given {
+		variables["GOMAXPROCS"] = "1"
+	}
+	image, prober := e.image, programPath
+	if i.Service.Image == "" {
+		args = append(slices.Clone(e.driver.config.Args), args...)
+	} else {
+		image, prober = i.Service.Image, proberPath
+	}
+	signal := i.Service.Signal
+	asked := "127.0.0.1:" + strconv.Itoa(inside[signal.Port])
+	health, err := healthcheck(signal, append([]string{prober}, e.driver.config.Probe...), asked, places, e.engine.startInterval())
+	if err != nil {
+		return testcontainers.ContainerRequest{}, err
+	}
+	role := roleDependency
+	if i.Subject {
+		role = roleSubject
+	}
+	return testcontainers.ContainerRequest{
+		Image: image, Name: name, Cmd: args, Env: variables, ExposedPorts: exposed,
+		Labels: withLabels(e.labels, labelService, i.Service.Name, labelRole, role, labelInstance, i.ID, labelRevision, i.Revision),
+		ConfigModifier: func(c *containertypes.Config) {
+			c.Healthcheck = health
+			// Any signal sent through the engine would count as the wish to stop, and cancel
+			// the restart policy, if it did not know which one is.
+			c.StopSignal = e.stopSignals[image]
+		},
+		HostConfigModifier: func(h *containertypes.HostConfig) {
+			h.NetworkMode = containertypes.NetworkMode(e.network)
+			h.PortBindings = bindings
+			h.Resources.NanoCPUs = int64(math.Round(i.Service.Limits.CPUs * 1e9))
+			h.Resources.Memory = i.Service.Limits.Memory
+			h.Resources.MemorySwap = i.Service.Limits.Memory // no more than that with swap
+			// The driver reads the output back, which not every way of logging allows.
+			h.LogConfig = containertypes.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "2"}}
+			if i.Service.RestartOnExit {
+				h.RestartPolicy.Name = containertypes.RestartPolicyAlways
+			}
+		},
+		EndpointSettingsModifier: func(settings map[string]*network.EndpointSettings) {
+			settings[e.network] = &network.EndpointSettings{Aliases: []string{alias}}
+		},
+	}, nil
+}
+
+// launch creates and starts a container. When it fails nothing is left of it.
+func (e *environment) launch(ctx context.Context, f *fleet.Instance, ports []int) error {
+	i := &instance{
+		Instance: f, env: e, ports: ports, name: e.network + "-" + strings.ToLower(f.ID),
+		mail: make(chan struct{}, 1), died: make(chan struct{}), over: make(chan struct{}),
+	}
+	request, err := e.request(f, i.name, ports)
+	if err != nil {
+		return err
+	}
+	// Whoever gives up in the middle of this does not know whether there is a container.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createLimit)
+	defer cancel()
+	c, err := e.engine.provider.CreateContainer(ctx, request)
+	if err != nil {
+		return joined(err, e.engine.removeContainer(ctx, i.name))
+	}
+	i.id = c.GetContainerID()
+	if f.Service.Image != "" && (f.Service.Signal.Kind == drivers.ProbeHTTP || f.Service.Signal.Kind == drivers.ProbeTCP) {
+		if err := e.addProber(ctx, i.id); err != nil {
+			return joined(fmt.Errorf("copy the health probe: %w", err), e.engine.removeContainer(ctx, i.id))
+		}
+	}
+	f.Output(func() string { return lastLines(e.logs(i.id), 5) })
+	e.added(i)
+	if err := c.Start(ctx); err != nil {
+		e.dropped(i)
+		return joined(err, e.engine.removeContainer(ctx, i.id))
+	}
+	e.attending.Go(i.attend)
+	return nil
+}
+
+// addProber copies the program into a container of an image that lacks it.
+func (e *environment) addProber(ctx context.Context, id string) error {
+	archive, err := proberArchive(e.prober)
+	if err != nil {
+		return err
+	}
+	return e.engine.client.CopyToContainer(ctx, id, "/", archive, containertypes.CopyToContainerOptions{})
+}
+
+// joined is an error and, if there is one, that of cleaning up after it.
+func joined(err, cleaning error) error {
+	if cleaning == nil {
+		return err
+	}
+	return fmt.Errorf("%w; and cleaning up: %w", err, cleaning)
+}
+
+// logs is the end of a container's output, "" when the engine has none to give.
+func (e *environment) logs(id string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	text, err := e.engine.readLogs(ctx, id)
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+func (e *engine) readLogs(ctx context.Context, id string) (string, error) {
+	r, err := e.client.ContainerLogs(ctx, id, containertypes.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: logTailLines})
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	var b bytes.Buffer
+	if _, err := stdcopy.StdCopy(&b, &b, r); err != nil {
+		return "", err
+	}
+	text := b.Bytes()
+	if len(text) > logTail {
+		text = text[len(text)-logTail:]
+	}
+	return string(bytes.ToValidUTF8(text, nil)), nil
+}
+
+// lastLines is the last n lines of a text that are not empty, on one line.
+func lastLines(text string, n int) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines[max(len(lines)-n, 0):], " | ")
+}
+
+// lastCheck is what the last health check of a container printed.
+func (e *environment) lastCheck(id string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	c, err := e.engine.client.ContainerInspect(ctx, id)
+	if err != nil || c.State == nil || c.State.Health == nil || len(c.State.Health.Log) == 0 {
+		return "unhealthy"
+	}
+	last := c.State.Health.Log[len(c.State.Health.Log)-1]
+	return strings.TrimSpace(fmt.Sprintf("exit status %d: %s", last.ExitCode, lastLines(last.Output, 3)))
+}

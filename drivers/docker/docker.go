@@ -1,0 +1,227 @@
+// Package docker is the driver that runs a stack as containers of a Docker engine: one
+// bridge network for each deployment, every port published on 127.0.0.1 under a number of
+// its own, and internal/fleet's balancer in front of the subject. It works with engines
+// from 20.10 (API 1.41) on, which share a machine with the lab: one that is reached over
+// the network publishes on a loopback interface that is not the lab's.
+//
+// # What is the runtime here
+//
+// The engine. Requests are routed by what it says in its stream of events and by nothing
+// else: health_status, start, die, pause, unpause and destroy. A design without a health
+// check is routed to from start to die. The engine knows no endpoint that terminates, so
+// after a stop was asked for an instance is routed to until its health check fails or it
+// dies, unless Balancer.ToldOfStop says that the balancer is told.
+//
+// Service.Signal becomes the container's HEALTHCHECK. The engine has no word for Rise, so
+// more than one success is refused. It waits Interval from the end of a check to the start
+// of the next one, and before the first one too. Each check is a process started in the
+// container: about 60 to 90 ms of processor time of the machine, most of it the engine's,
+// so that an interval of 200 to 500 ms is sensible and one of 25 ms keeps a core busy with
+// a single container. HTTP and TCP checks are asked by the lab's program, which is in the
+// image of a service that the lab builds and is copied into a container of an image that
+// it does not. They enforce Timeout themselves; the engine's limit is a little longer, as
+// it includes the start of the process.
+//
+// When the stream of events breaks, watchers get a Lost event, the stream is opened again
+// from where it broke, and every container is inspected, so that no transition stays
+// unknown; one that came and went while the stream was broken may be.
+//
+// # Instances
+//
+// RestartOnExit is the engine's restart policy: the engine is the supervisor, with its own
+// delays. It takes a kill through its API for the wish of its user and does not apply the
+// policy, so after Kill the driver starts the container again. Pause is SIGSTOP to the
+// container's first process, because the engine stops asking a paused container for its
+// health, so that its signal would never say so; it is refused where the first process has
+// children, which would go on.
+//
+// The path of a request is the engine's published port: on most machines docker-proxy, a
+// process that accepts connections for as long as the container exists and resets them
+// when nothing listens behind it. A dead instance is therefore told by a reset rather than
+// by a refused connection, and a TCP check from outside would learn nothing; the TCP check
+// here runs inside the container.
+//
+// # testcontainers-go
+//
+// Containers are created and started through testcontainers-go; everything else goes
+// through the engine's client, which the two share. Parts of it that do not fit are kept
+// out of the way: its detection of the engine panics where there is none, keeps what it
+// found for the life of the process and knows no contexts of the docker command, so the
+// driver detects it itself; its reaper needs an image from a registry and is disabled, as
+// labels do its work; a new provider for each container would ask for the engine's
+// information again; it would create a network of its own where the engine has no default
+// one; and its wait strategies run shells in the container. As it can be configured by the
+// environment and a file alone, and reads them once, TESTCONTAINERS_RYUK_DISABLED and
+// DOCKER_HOST are set in the lab's own environment for the moment in which it does.
+//
+// # Leaving nothing behind
+//
+// Containers, networks, volumes and images carry labels: the run, the deployment and the
+// lab's process. Sweep finds them by these alone.
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
+
+// Config says what is put into the image of services that bring none.
+type Config struct {
+	// Program is the path of the binary to run; "" means the one that runs now.
+	Program string
+	// Args come before a Service's Args, such as the name of a command of Program.
+	Args []string
+	// Probe are arguments that make Program call ProbeMain with what follows them.
+	Probe []string
+	// Source is a folder or an import path to build with go build when Program is not a
+	// static binary for Linux on the engine's architecture. "" means that there is none.
+	Source string
+}
+
+// Driver implements drivers.Driver. Its methods may be called concurrently.
+type Driver struct {
+	config Config
+	ports  *portPool
+
+	building sync.Mutex // held while the program is read or built
+	program  map[string][]byte
+
+	mu     sync.Mutex
+	engine *engine // nil until one was reached
+	images map[string]*builtImage
+	envs   map[*environment]struct{}
+}
+
+// New returns a driver for the engine that the docker command would use: DOCKER_HOST, the
+// current context, or a socket in one of the usual places.
+func New(config Config) *Driver {
+	config.Args, config.Probe = slices.Clone(config.Args), slices.Clone(config.Probe)
+	return &Driver{
+		config:  config,
+		ports:   newPortPool(),
+		program: map[string][]byte{},
+		images:  map[string]*builtImage{},
+		envs:    map[*environment]struct{}{},
+	}
+}
+
+// Name implements drivers.Driver.
+func (d *Driver) Name() string { return "docker" }
+
+// Check implements drivers.Driver. It asks the engine for its version, and looks at the
+// program without building it.
+func (d *Driver) Check(ctx context.Context) error {
+	e, err := d.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return d.canBuild(e.arch)
+}
+
+// Version names the engine and the version of its API that is spoken, "" when none can be
+// reached.
+func (d *Driver) Version(ctx context.Context) string {
+	e, err := d.connect(ctx)
+	if err != nil {
+		return ""
+	}
+	return e.String()
+}
+
+// connect returns the engine, which it looks for until there is one.
+func (d *Driver) connect(ctx context.Context) (*engine, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.engine != nil {
+		if err := d.engine.alive(ctx); err == nil {
+			return d.engine, nil
+		}
+		// It may have come back as another version, at another place.
+		if len(d.envs) > 0 {
+			return d.engine, nil
+		}
+		d.engine.close()
+		d.engine = nil
+	}
+	e, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.engine = e
+	return e, nil
+}
+
+// Deploy implements drivers.Driver.
+func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
+	if err := stack.Validate(); err != nil {
+		return nil, err
+	}
+	for _, service := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+		if err := supported(service); err != nil {
+			return nil, fmt.Errorf("service %s: %w", service.Name, err)
+		}
+	}
+	engine, err := d.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e, err := newEnvironment(d, engine, stack)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	d.envs[e] = struct{}{}
+	d.mu.Unlock()
+	if err := e.prepare(ctx); err != nil {
+		now, end := context.WithCancel(context.WithoutCancel(ctx))
+		end()
+		return nil, errors.Join(err, e.Close(now))
+	}
+	if err := e.Deploy(ctx); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// supported reports what an engine cannot do for a service.
+func supported(s drivers.Service) error {
+	if s.Exec != "" {
+		return &drivers.HintError{
+			Err:  fmt.Errorf("%w: program %s on this machine, in a container", drivers.ErrUnsupported, s.Exec),
+			Hint: "give an image that holds the program",
+		}
+	}
+	if s.Signal.Kind != "" && s.Signal.Kind != drivers.ProbeNone && s.Signal.Rise > 1 {
+		return &drivers.HintError{
+			Err:  fmt.Errorf("%w: %d successes in a row before an instance is ready; the engine takes one", drivers.ErrUnsupported, s.Signal.Rise),
+			Hint: "set rise to 1",
+		}
+	}
+	return nil
+}
+
+func (d *Driver) envsOf(runID string) []*environment {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []*environment
+	for e := range d.envs {
+		if e.stack.RunID == runID {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func (d *Driver) forget(e *environment) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.envs, e)
+	if len(d.envs) == 0 && d.engine != nil {
+		d.engine.close() // connections that nobody uses; it opens others when asked to
+	}
+}

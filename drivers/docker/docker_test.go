@@ -1,0 +1,189 @@
+package docker_test
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	containertypes "github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/volume"
+	"github.com/docker/docker/client"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/docker"
+	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
+)
+
+// probeMark makes the test binary a health probe, as Config.Probe.
+const probeMark = "docker-test-probe"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == probeMark {
+		os.Exit(docker.ProbeMain(os.Args[2:], os.Stdout))
+	}
+	if drivertest.IsTarget() {
+		drivertest.TargetMain()
+	}
+	if runID := os.Getenv(labEnv); runID != "" {
+		if err := runLab(runID); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	code := m.Run()
+	if dir := filepath.Dir(builtProgram); builtProgram != "" {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// builtProgram is what buildProgram has built, which TestMain removes.
+var builtProgram string
+
+// program is a static test binary: this one, or one like it that is built for the tests.
+var program = sync.OnceValues(func() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if p := os.Getenv(programEnv); p != "" {
+		return p, nil
+	}
+	if isStatic(self) {
+		return self, nil
+	}
+	dir, err := os.MkdirTemp("", "rollout-lab-test-")
+	if err != nil {
+		return "", err
+	}
+	builtProgram = filepath.Join(dir, "docker.test")
+	cmd := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", builtProgram, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build a static test binary: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return builtProgram, nil
+})
+
+func isStatic(name string) bool {
+	f, err := elf.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return false
+		}
+	}
+	return true
+}
+
+func config(t testing.TB) docker.Config {
+	t.Helper()
+	p, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return docker.Config{Program: p, Probe: []string{probeMark}}
+}
+
+// newDriver skips the test where there is no engine.
+func newDriver(t testing.TB) *docker.Driver {
+	t.Helper()
+	requireEngine(t)
+	return docker.New(config(t))
+}
+
+func requireEngine(t testing.TB) {
+	t.Helper()
+	// What is checked is the engine, so the program does not matter.
+	err := docker.New(docker.Config{Program: os.DevNull, Source: "."}).Check(context.Background())
+	if err == nil {
+		return
+	}
+	for name := range strings.SplitSeq(os.Getenv("ROLLOUT_LAB_REQUIRE"), ",") {
+		if name == "docker" {
+			t.Fatalf("ROLLOUT_LAB_REQUIRE names docker: %v", err)
+		}
+	}
+	t.Skip(err)
+}
+
+// engineClient is the tests' own.
+func engineClient(t testing.TB) *client.Client {
+	t.Helper()
+	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// left lists what carries a run's label, and what has a name of the driver's and no label.
+func left(ctx context.Context, runID string) (out []string, err error) {
+	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	label := "dev.rollout-lab.run"
+	filter := filters.NewArgs(filters.Arg("label", label+"="+runID))
+	containers, err := c.ContainerList(ctx, containertypes.ListOptions{All: true, Filters: filter})
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range containers {
+		out = append(out, fmt.Sprintf("container %v: %s", x.Names, x.Status))
+	}
+	networks, err := c.NetworkList(ctx, network.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range networks {
+		if run, ok := x.Labels[label]; run == runID || !ok && strings.Contains(x.Name, "rollout-lab") {
+			out = append(out, "network "+x.Name)
+		}
+	}
+	volumes, err := c.VolumeList(ctx, volume.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range volumes.Volumes {
+		if run, ok := x.Labels[label]; run == runID || !ok && strings.Contains(x.Name, "rollout-lab") {
+			out = append(out, "volume "+x.Name)
+		}
+	}
+	images, err := c.ImageList(ctx, image.ListOptions{Filters: filter})
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range images {
+		out = append(out, fmt.Sprintf("image %v", x.RepoTags))
+	}
+	return out, nil
+}
+
+func TestConformance(t *testing.T) {
+	drivertest.Run(t, drivertest.Harness{
+		Driver:  func(t testing.TB) drivers.Driver { return newDriver(t) },
+		Left:    left,
+		Timeout: 2 * time.Minute,
+	})
+}
