@@ -2,10 +2,10 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 PLATFORMS   = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: build test lint vuln cross demo e2e-process
+.PHONY: build test lint vuln cross demo e2e-process e2e-docker
 
 build: ## the program, in ./rollout-lab
-	go build -trimpath -o rollout-lab ./cmd/rollout-lab
+	CGO_ENABLED=0 go build -trimpath -o rollout-lab ./cmd/rollout-lab
 
 test: ## everything that needs nothing but Go
 	go test -race ./...
@@ -28,4 +28,7 @@ demo: ## the picture in the README, from a real run
 	go run ./cmd/rollout-lab report dist/demo --svg docs/quickstart.svg
 
 e2e-process: ## the promises of the README, measured on the process driver
-	go test -tags e2e -count=1 -timeout 60m -run E2E -v ./cmd/rollout-lab
+	go test -tags e2e -count=1 -timeout 60m -run E2E -skip 'E2E(Docker|Systemd|Kind)' -v ./cmd/rollout-lab
+
+e2e-docker: ## the same on a Docker engine
+	go test -tags e2e -count=1 -timeout 60m -run E2EDocker -v ./cmd/rollout-lab

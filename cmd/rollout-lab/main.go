@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 
+	"github.com/rollout-lab/rollout-lab/drivers/docker"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy"
 )
 
@@ -14,6 +15,10 @@ func main() {
 	// The lab re-executes itself as its own target, so that it needs nothing else.
 	if len(os.Args) > 1 && os.Args[1] == targetCommand {
 		os.Exit(refproxy.Main(context.Background(), os.Args[2:], os.Getenv, os.Stdout, os.Stderr))
+	}
+	// And as the health check of the containers that it runs in.
+	if len(os.Args) > 1 && os.Args[1] == probeCommand {
+		os.Exit(docker.ProbeMain(os.Args[2:], os.Stdout))
 	}
 	os.Exit(run(context.Background(), os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }

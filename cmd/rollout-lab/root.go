@@ -13,14 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/drivers/process"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/lab"
 )
-
-// targetCommand is the hidden first argument that makes this program the reference
-// target.
-const targetCommand = "refproxy"
 
 // Exit codes, an interface that others script against.
 const (
@@ -197,40 +192,4 @@ Exit codes: 0 pass, 1 a gate failed, 2 inconclusive or invalid evidence,
 		lintCommand(std),
 	)
 	return root
-}
-
-// allDrivers lists the drivers, the default one first.
-func allDrivers() ([]drivers.Driver, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, &environmentError{fmt.Errorf("find own program file: %w", err), ""}
-	}
-	return []drivers.Driver{
-		process.New(process.Config{Program: []string{self, targetCommand}}),
-	}, nil
-}
-
-// chooseDrivers picks drivers by name, in the order of the names.
-func chooseDrivers(names []string) ([]drivers.Driver, error) {
-	all, err := allDrivers()
-	if err != nil {
-		return nil, err
-	}
-	var known []string
-	for _, d := range all {
-		known = append(known, d.Name())
-	}
-	var out []drivers.Driver
-	for _, name := range names {
-		found := false
-		for _, d := range all {
-			if d.Name() == name {
-				out, found = append(out, d), true
-			}
-		}
-		if !found {
-			return nil, &usageError{fmt.Errorf("unknown driver %q", name), "drivers: " + strings.Join(known, ", ")}
-		}
-	}
-	return out, nil
 }
