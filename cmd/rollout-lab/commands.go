@@ -140,6 +140,7 @@ func doctorCommand(std streams) *cobra.Command {
 	var names []string
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Say what can run here, and what is missing", Args: noArgs,
+		Long: "Says of each driver whether it can run here, what it has to say about itself, and what\nis missing. It fails when a driver that was asked for, or every driver, is not available.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ds, err := allDrivers()
 			if len(names) > 0 {
@@ -151,9 +152,13 @@ func doctorCommand(std streams) *cobra.Command {
 			t := tool()
 			fmt.Fprintf(std.out, "rollout-lab %s %s/%s, %d CPUs, %s\n", t.Version, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 			var errs error
+			available := 0
 			for _, d := range ds {
 				if err := d.Check(cmd.Context()); err != nil {
 					fmt.Fprintf(std.out, "driver %-8s  not available: %v\n", d.Name(), err)
+					for _, hint := range hints(err) {
+						fmt.Fprintf(std.out, "  hint: %s\n", hint)
+					}
 					errs = errors.Join(errs, &environmentError{fmt.Errorf("driver %s: %w", d.Name(), err), ""})
 					continue
 				}
@@ -163,6 +168,10 @@ func doctorCommand(std streams) *cobra.Command {
 						fmt.Fprintf(std.out, "  %s\n", line)
 					}
 				}
+				available++
+			}
+			if len(names) == 0 && available > 0 {
+				return nil
 			}
 			return errs
 		},
