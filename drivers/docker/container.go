@@ -42,13 +42,14 @@ type instance struct {
 	id    string
 	ports []int
 
-	mu     sync.Mutex
-	inbox  []report
-	mail   chan struct{} // has room for one: there is something in the inbox
-	killed bool          // by Kill: the engine does not start it again
-	deaths int
-	died   chan struct{} // closed and replaced when deaths changes
-	detail string        // how it came to its end, when the driver had a hand in that
+	mu       sync.Mutex
+	inbox    []report
+	mail     chan struct{} // has room for one: there is something in the inbox
+	killed   bool          // by Kill: the engine does not start it again
+	deaths   int
+	died     chan struct{} // closed and replaced when deaths changes
+	answered bool          // a health check's answer was passed on
+	detail   string        // how it came to its end, when the driver had a hand in that
 
 	over chan struct{} // closed when the container is gone and attend has returned
 }
@@ -100,7 +101,7 @@ func (i *instance) attend() {
 			}
 			i.Verdict(s.ready(i.Service.Signal.Kind))
 			if slices.ContainsFunc(news, func(h happening) bool { return h.change == sick }) {
-				i.Answer(i.env.lastCheck(i.id)) // after the verdict, as it takes a moment
+				i.answer(i.env.lastCheck(i.id)) // after the verdict, as it takes a moment
 			}
 			if (began || s.gone) && !s.running && i.finish(&s) {
 				return
@@ -125,6 +126,30 @@ func (i *instance) tell(h happening) {
 	}
 }
 
+// answer passes on what a health check said.
+func (i *instance) answer(text string) {
+	i.mu.Lock()
+	i.answered = true
+	i.mu.Unlock()
+	i.Answer(text)
+}
+
+// lastWords is the last of the output, for an error, and what the last health check said
+// where the engine has not come to a verdict yet.
+func (i *instance) lastWords() string {
+	words := lastLines(i.env.logs(i.id), 5)
+	i.mu.Lock()
+	answered := i.answered
+	i.mu.Unlock()
+	if answered {
+		return words
+	}
+	if check := i.env.lastCheck(i.id); check != "" {
+		words += "; last health check: " + check
+	}
+	return words
+}
+
 // finish looks what is to become of a container that does not run, and says whether it is
 // gone for good.
 func (i *instance) finish(s *status) (gone bool) {
@@ -137,7 +162,7 @@ func (i *instance) finish(s *status) (gone bool) {
 			ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 			defer cancel()
 			if err := i.env.engine.client.ContainerStart(ctx, i.id, containertypes.StartOptions{}); err != nil {
-				i.Answer("start after a kill: " + err.Error())
+				i.answer("start after a kill: " + err.Error())
 			}
 		}
 		return false
@@ -284,7 +309,7 @@ func (e *environment) launch(ctx context.Context, f *fleet.Instance, ports []int
 			return joined(fmt.Errorf("copy the health probe: %w", err), e.engine.removeContainer(ctx, i.id))
 		}
 	}
-	f.Output(func() string { return lastLines(e.logs(i.id), 5) })
+	f.Output(i.lastWords)
 	e.added(i)
 	if err := c.Start(ctx); err != nil {
 		e.dropped(i)
@@ -350,13 +375,13 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(len(lines)-n, 0):], " | ")
 }
 
-// lastCheck is what the last health check of a container printed.
+// lastCheck is what the last health check of a container printed, "" if there was none.
 func (e *environment) lastCheck(id string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
 	c, err := e.engine.client.ContainerInspect(ctx, id)
 	if err != nil || c.State == nil || c.State.Health == nil || len(c.State.Health.Log) == 0 {
-		return "unhealthy"
+		return ""
 	}
 	last := c.State.Health.Log[len(c.State.Health.Log)-1]
 	return strings.TrimSpace(fmt.Sprintf("exit status %d: %s", last.ExitCode, lastLines(last.Output, 3)))

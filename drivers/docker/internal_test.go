@@ -1,0 +1,433 @@
+package docker
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
+
+func TestHealthcheck(t *testing.T) {
+	prober := []string{"/program", "probe"}
+	places := drivers.Places{Listen: map[string]string{"data": "0.0.0.0:8080"}}
+	http := drivers.Probe{Kind: drivers.ProbeHTTP, Port: "health", Path: "/ready", Interval: 300 * time.Millisecond, Timeout: 200 * time.Millisecond, Fall: 2}
+	for name, c := range map[string]struct {
+		probe         drivers.Probe
+		startInterval bool
+		want          *container.HealthConfig
+		spec          *spec // that the last argument of the test holds
+	}{
+		"none":       {probe: drivers.Probe{Kind: drivers.ProbeNone}, want: &container.HealthConfig{Test: []string{"NONE"}}},
+		"no kind":    {want: &container.HealthConfig{Test: []string{"NONE"}}},
+		"image":      {probe: drivers.Probe{Kind: drivers.ProbeImage}, want: &container.HealthConfig{}},
+		"image, own": {probe: drivers.Probe{Kind: drivers.ProbeImage, Interval: time.Second, Fall: 4}, want: &container.HealthConfig{Interval: time.Second, Retries: 4}},
+		"http": {
+			probe: http,
+			want:  &container.HealthConfig{Test: []string{"CMD", "/program", "probe"}, Interval: 300 * time.Millisecond, Timeout: 1200 * time.Millisecond, Retries: 2},
+			spec:  &spec{"127.0.0.1:81", http.WithDefaults()},
+		},
+		"http with a start interval": {
+			probe: http, startInterval: true,
+			want: &container.HealthConfig{Test: []string{"CMD", "/program", "probe"}, Interval: 300 * time.Millisecond, StartInterval: 300 * time.Millisecond, Timeout: 1200 * time.Millisecond, Retries: 2},
+			spec: &spec{"127.0.0.1:81", http.WithDefaults()},
+		},
+		"tcp with defaults": {
+			probe: drivers.Probe{Kind: drivers.ProbeTCP, Port: "health"},
+			want:  &container.HealthConfig{Test: []string{"CMD", "/program", "probe"}, Interval: time.Second, Timeout: 2 * time.Second, Retries: 1},
+			spec:  &spec{"127.0.0.1:81", drivers.Probe{Kind: drivers.ProbeTCP, Port: "health"}.WithDefaults()},
+		},
+		"command": {
+			probe: drivers.Probe{Kind: drivers.ProbeCommand, Command: []string{"check", "${listen.data}"}, Interval: time.Minute, Timeout: time.Second, Fall: 3},
+			want:  &container.HealthConfig{Test: []string{"CMD", "check", "0.0.0.0:8080"}, Interval: time.Minute, Timeout: time.Second, Retries: 3},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := healthcheck(c.probe, prober, "127.0.0.1:81", places, c.startInterval)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.spec != nil {
+				last := len(got.Test) - 1
+				var s spec
+				if err := json.Unmarshal([]byte(got.Test[last]), &s); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(*c.spec, s); diff != "" {
+					t.Errorf("the prober is told something else (-want +got):\n%s", diff)
+				}
+				got.Test = got.Test[:last]
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	for name, p := range map[string]drivers.Probe{
+		"interval below the engine's":   {Kind: drivers.ProbeTCP, Port: "health", Interval: time.Microsecond},
+		"unknown kind":                  {Kind: "guess"},
+		"placeholder that is not there": {Kind: drivers.ProbeCommand, Command: []string{"${listen.nowhere}"}},
+	} {
+		if got, err := healthcheck(p, prober, "", places, false); err == nil {
+			t.Errorf("%s: got %+v, want an error", name, got)
+		}
+	}
+}
+
+// TestProbeMain: what healthcheck writes, ProbeMain understands.
+func TestProbeMain(t *testing.T) {
+	status := http.StatusOK
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte("the answer\n")) // the test's own connection
+	}))
+	defer server.Close()
+	h, err := healthcheck(drivers.Probe{Kind: drivers.ProbeHTTP}, nil, server.Listener.Addr().String(), drivers.Places{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := h.Test[1:]
+	for _, c := range []struct {
+		status, want int
+		args         []string
+		output       string
+	}{
+		{http.StatusOK, 0, args, "200 the answer\n"},
+		{http.StatusServiceUnavailable, 1, args, "503 the answer\n"},
+		{http.StatusOK, 1, nil, "health probe: 0 arguments, want 1\n"},
+	} {
+		status = c.status
+		var out bytes.Buffer
+		if got := ProbeMain(c.args, &out); got != c.want || out.String() != c.output {
+			t.Errorf("status %d, arguments %q: exit status %d, output %q; want %d, %q", c.status, c.args, got, out.String(), c.want, c.output)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	event := func(at int64, action string, attributes ...string) report {
+		m := &events.Message{Action: events.Action(action), TimeNano: at, Actor: events.Actor{Attributes: map[string]string{}}}
+		for n := 0; n < len(attributes); n += 2 {
+			m.Actor.Attributes[attributes[n]] = attributes[n+1]
+		}
+		return report{event: m}
+	}
+	at := func(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
+	running := func(since int64, health string) report {
+		return report{found: &container.State{Running: true, StartedAt: at(since), Health: &container.Health{Status: health}}}
+	}
+	const healthy, unhealthy = "health_status: healthy", "health_status: unhealthy"
+	for name, c := range map[string]struct {
+		reports []report
+		want    []string // what is told, and the verdict where it changes
+	}{
+		"life": {
+			[]report{event(10, "start"), event(20, healthy), event(30, unhealthy), event(40, healthy), event(50, "die", "exitCode", "0"), event(60, "destroy")},
+			[]string{"started", "ready", "unready", "sick", "ready", "unready", "died exit status 0", "removed"},
+		},
+		"restart begins with no verdict": {
+			[]report{event(10, "start"), event(20, healthy), event(30, "die", "exitCode", "2"), event(40, "start"), event(50, healthy)},
+			[]string{"started", "ready", "unready", "died exit status 2", "started", "ready"},
+		},
+		"out of memory": {
+			[]report{event(10, "start"), event(20, "oom"), event(30, "die", "exitCode", "137")},
+			[]string{"started", "died exit status 137, out of memory"},
+		},
+		"paused is not ready, whatever its health": {
+			[]report{event(10, "start"), event(20, healthy), event(30, "pause"), event(40, "unpause")},
+			[]string{"started", "ready", "unready", "ready"},
+		},
+		"each event once": {
+			[]report{event(10, "start"), event(10, "start"), event(20, healthy), event(20, healthy), event(30, "die", "exitCode", "1"), event(30, "die", "exitCode", "1")},
+			[]string{"started", "ready", "unready", "died exit status 1"},
+		},
+		"an inspection finds nothing new": {
+			[]report{event(10, "start"), event(20, healthy), running(9, "healthy")},
+			[]string{"started", "ready"},
+		},
+		"an inspection finds what was missed": {
+			[]report{event(10, "start"), event(20, healthy), running(9, "unhealthy"), event(25, unhealthy)},
+			[]string{"started", "ready", "unready", "sick"},
+		},
+		"an inspection finds another run, and the events come after it": {
+			[]report{event(10, "start"), event(20, healthy), running(40, "healthy"), event(30, "die", "exitCode", "1"), event(41, "start"), event(50, healthy)},
+			[]string{"started", "ready", "unready", "died its end was not seen", "started", "ready"},
+		},
+		"an inspection finds it dead": {
+			[]report{event(10, "start"), event(20, healthy), {found: &container.State{StartedAt: at(9), ExitCode: 7}}, event(30, "die", "exitCode", "7")},
+			[]string{"started", "ready", "unready", "died exit status 7"},
+		},
+		"an inspection finds it dead, and it was never seen": {
+			[]report{{found: &container.State{StartedAt: at(9), ExitCode: 7, OOMKilled: true}}},
+			[]string{"started", "died exit status 7, out of memory"},
+		},
+		"an inspection finds nothing": {
+			[]report{event(10, "start"), event(20, healthy), {notFound: true}, event(30, "die"), event(31, "destroy")},
+			[]string{"started", "ready", "unready", "died removed", "removed"},
+		},
+		"an inspection before the start": {
+			[]report{{found: &container.State{StartedAt: "0001-01-01T00:00:00Z"}}, event(10, "start")},
+			[]string{"started"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s status
+			var got []string
+			was := false
+			for _, r := range c.reports {
+				var news []happening
+				switch {
+				case r.event != nil:
+					news = s.fold(*r.event)
+				case r.found != nil:
+					news = s.adopt(r.found)
+				default:
+					news = s.vanish()
+				}
+				verdict := func(ready bool) {
+					if ready != was {
+						got = append(got, map[bool]string{true: "ready", false: "unready"}[ready])
+					}
+					was = ready
+				}
+				ready, _ := s.ready(drivers.ProbeHTTP)
+				for _, h := range news {
+					if h.change == died || h.change == sick {
+						verdict(false)
+					}
+					got = append(got, strings.TrimSpace(map[change]string{started: "started", died: "died " + h.detail, sick: "sick", removed: "removed"}[h.change]))
+				}
+				verdict(ready)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestReadyWithoutASignal(t *testing.T) {
+	var s status
+	for _, c := range []struct {
+		action events.Action
+		want   bool
+	}{{"start", true}, {"pause", false}, {"unpause", true}, {"die", false}} {
+		s.fold(events.Message{Action: c.action})
+		if got, why := s.ready(drivers.ProbeNone); got != c.want {
+			t.Errorf("after %s: ready is %t (%s), want %t", c.action, got, why, c.want)
+		}
+	}
+}
+
+// program is a made-up ELF file.
+func program(t *testing.T, machine elf.Machine, segment elf.ProgType) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	header := elf.Header64{
+		Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
+		Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1,
+	}
+	copy(header.Ident[:], elf.ELFMAG)
+	header.Ident[elf.EI_CLASS], header.Ident[elf.EI_DATA], header.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)
+	for _, part := range []any{header, elf.Prog64{Type: uint32(segment)}} {
+		if err := binary.Write(&b, binary.LittleEndian, part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Bytes()
+}
+
+func TestStatic(t *testing.T) {
+	for name, c := range map[string]struct {
+		program []byte
+		arch    string
+		want    string // in the error
+	}{
+		"static":             {program(t, elf.EM_X86_64, elf.PT_LOAD), "amd64", ""},
+		"static, other":      {program(t, elf.EM_AARCH64, elf.PT_LOAD), "arm64", ""},
+		"another processor":  {program(t, elf.EM_AARCH64, elf.PT_LOAD), "amd64", "EM_AARCH64"},
+		"interpreter":        {program(t, elf.EM_X86_64, elf.PT_INTERP), "amd64", "not linked statically"},
+		"not ELF":            {[]byte("#!/bin/sh\n"), "amd64", "no program for Linux"},
+		"unknown processors": {program(t, elf.EM_X86_64, elf.PT_LOAD), "abacus", "abacus"},
+	} {
+		err := static(bytes.NewReader(c.program), c.arch)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
+		}
+	}
+}
+
+func TestOwner(t *testing.T) {
+	here, err := self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := parseOwner(here.String()); err != nil || got != here {
+		t.Errorf("%q is read back as %+v, %v", here, got, err)
+	}
+	with := func(mutate func(*owner)) owner {
+		o := here
+		mutate(&o)
+		return o
+	}
+	known := with(func(o *owner) { o.machine = "m" })
+	for name, c := range map[string]struct {
+		owner, here owner
+		want        bool
+	}{
+		"this process":               {here, here, false},
+		"another machine":            {with(func(o *owner) { o.host, o.pid = "elsewhere", 1<<30 }), here, false},
+		"before a restart":           {with(func(o *owner) { o.boot, o.machine = "earlier", "m" }), known, true},
+		"a machine of the same name": {with(func(o *owner) { o.boot, o.machine = "other", "n" }), known, false},
+		"another namespace":          {with(func(o *owner) { o.namespace, o.pid = "pid:[1]", 1<<30 }), here, false},
+		"no such process":            {with(func(o *owner) { o.pid = 1 << 30 }), here, true},
+		"no such process, no times":  {with(func(o *owner) { o.pid, o.start = 1<<30, unknown }), here, true},
+		"this process, no times":     {with(func(o *owner) { o.start = unknown }), here, false},
+	} {
+		if got := c.owner.dead(c.here); got != c.want {
+			t.Errorf("%s: dead is %t, want %t", name, got, c.want)
+		}
+	}
+	if here.start != unknown {
+		if o := with(func(o *owner) { o.start = "1" }); !o.dead(here) {
+			t.Error("a process whose ID was used again is not dead")
+		}
+	}
+	for _, bad := range []string{"", "1 2 3", "x 2 3 4 5 6"} {
+		if o, err := parseOwner(bad); err == nil {
+			t.Errorf("owner %q is read as %+v", bad, o)
+		}
+	}
+}
+
+func TestFindHost(t *testing.T) {
+	home := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		file := filepath.Join(home, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := func(name string) string {
+		sum := sha256.Sum256([]byte(name))
+		return hex.EncodeToString(sum[:])
+	}
+	write("config.json", `{"currentContext": "mine"}`)
+	write("contexts/meta/"+id("mine")+"/meta.json", `{"Name": "mine", "Endpoints": {"docker": {"Host": "unix:///mine.sock"}}}`)
+	write("contexts/meta/"+id("far")+"/meta.json", `{"Endpoints": {"docker": {"Host": "tcp://far:2376"}}}`)
+	write("contexts/tls/"+id("far")+"/docker/ca.pem", "")
+	write("contexts/meta/"+id("empty")+"/meta.json", `{}`)
+	for name, c := range map[string]struct {
+		variables map[string]string
+		want      host
+		fails     bool
+	}{
+		"DOCKER_HOST":        {map[string]string{"DOCKER_HOST": "unix:///given.sock", "DOCKER_CONTEXT": "far"}, host{host: "unix:///given.sock"}, false},
+		"current context":    {nil, host{host: "unix:///mine.sock"}, false},
+		"DOCKER_CONTEXT":     {map[string]string{"DOCKER_CONTEXT": "far"}, host{"tcp://far:2376", filepath.Join(home, "contexts/tls", id("far"), "docker")}, false},
+		"no such context":    {map[string]string{"DOCKER_CONTEXT": "nowhere"}, host{}, true},
+		"context of nothing": {map[string]string{"DOCKER_CONTEXT": "empty"}, host{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, v := range []string{"DOCKER_HOST", "DOCKER_CONTEXT"} {
+				t.Setenv(v, c.variables[v])
+			}
+			t.Setenv("DOCKER_CONFIG", home)
+			got, err := findHost()
+			if got != c.want || (err != nil) != c.fails {
+				t.Errorf("got %+v, %v; want %+v, an error: %t", got, err, c.want, c.fails)
+			}
+		})
+	}
+}
+
+func TestOnThisMachine(t *testing.T) {
+	for h, want := range map[string]bool{
+		"unix:///var/run/docker.sock":    true,
+		"npipe:////./pipe/docker_engine": true,
+		"tcp://127.0.0.1:2375":           true,
+		"tcp://localhost:2375":           true,
+		"tcp://[::1]:2375":               true,
+		"tcp://10.0.0.1:2375":            false,
+		"ssh://me@build.example":         false,
+	} {
+		if err := (host{host: h}).onThisMachine(); (err == nil) != want {
+			t.Errorf("%s: got %v, want it to be on this machine: %t", h, err, want)
+		}
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for name, c := range map[string]struct {
+		service drivers.Service
+		want    map[string]int
+	}{
+		"free":  {drivers.Service{Ports: []string{"a", "b"}}, map[string]int{"a": 8080, "b": 8081}},
+		"fixed": {drivers.Service{Ports: []string{"a", "b", "c"}, Fixed: map[string]int{"b": 8080}}, map[string]int{"a": 8081, "b": 8080, "c": 8082}},
+	} {
+		if diff := cmp.Diff(c.want, numbers(c.service)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestPorts(t *testing.T) {
+	p := portsOutside(lowestPort+10, highestPort-2000)
+	got, err := p.take(50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, port := range got {
+		if port >= lowestPort+10 && port <= highestPort-2000 {
+			t.Errorf("port %d is among those to avoid", port)
+		}
+	}
+	if n := len(slices.Compact(slices.Sorted(slices.Values(got)))); n != 50 {
+		t.Errorf("%d different ports, want 50", n)
+	}
+	if n := len(portsOutside(lowestPort, highestPort).ports); n != highestPort-lowestPort+1 {
+		t.Errorf("%d ports where all were to be avoided, want all", n)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	used := &portPool{ports: []int{l.Addr().(*net.TCPAddr).Port}, taken: map[int]bool{}}
+	if got, err := used.take(1); err == nil {
+		t.Errorf("port %v was handed out, which somebody listens on", got)
+	}
+}
+
+func TestReadProgress(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"stream":"Loaded image"}` + "\n":                      "",
+		`{"status":"a"}{"error":"no space left"}{"status":"b"}`: "no space left",
+		`{"status":`: "unexpected EOF",
+	} {
+		err := readProgress(strings.NewReader(in))
+		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%q: got %v, want %q", in, err, want)
+		}
+	}
+}
