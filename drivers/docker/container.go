@@ -30,6 +30,9 @@ const (
 	logTailLines = "2000"
 	// callLimit bounds one call to the engine that takes a moment at most.
 	callLimit = 15 * time.Second
+	// lookAgain is how often a container is inspected that ended and is to be started again
+	// by the engine.
+	lookAgain = 5 * time.Second
 	// createLimit bounds the creation of a container, on a machine that is busy.
 	createLimit = time.Minute
 )
@@ -41,6 +44,10 @@ type instance struct {
 	name  string
 	id    string
 	ports []int
+
+	// attend's own:
+	exit  string    // how it ended last
+	again time.Time // when it was started again after a kill
 
 	mu       sync.Mutex
 	inbox    []report
@@ -84,38 +91,61 @@ func (i *instance) attend() {
 	defer close(i.over)
 	var s status
 	began := false
-	for range i.mail {
+	for {
+		var again <-chan time.Time
+		if began && !s.running {
+			again = time.After(lookAgain)
+		}
+		select {
+		case <-i.mail:
+		case <-again:
+			// An engine that gives up on a restart says nothing of it. That it does not answer
+			// is for the watch to notice.
+			_ = i.env.inspect(context.Background(), i)
+		}
 		for _, r := range i.collect() {
-			var news []happening
-			switch {
-			case r.event != nil:
-				news = s.fold(*r.event)
-			case r.found != nil:
-				news = s.adopt(r.found)
-			case r.notFound:
-				news = s.vanish()
-			}
+			news := r.into(&s)
 			for _, h := range news {
 				began = began || h.change == started
 				i.tell(h)
 			}
 			i.Verdict(s.ready(i.Service.Signal.Kind))
 			if slices.ContainsFunc(news, func(h happening) bool { return h.change == sick }) {
-				i.answer(i.env.lastCheck(i.id)) // after the verdict, as it takes a moment
+				i.Answer(i.env.lastCheck(i.id)) // after the verdict, as it takes a moment
 			}
-			if (began || s.gone) && !s.running && i.finish(&s) {
+			if (began || s.gone) && !s.running && i.finish(&s, r.gaveUp()) {
 				return
 			}
 		}
 	}
 }
 
+// into takes the report into the status.
+func (r report) into(s *status) []happening {
+	switch {
+	case r.event != nil:
+		return s.fold(*r.event)
+	case r.found != nil:
+		return s.adopt(r.found)
+	case r.notFound:
+		return s.vanish()
+	}
+	return nil
+}
+
+// gaveUp says whether the engine was found to leave the container as it is: one that it is
+// about to start again is marked so from the moment of its end on.
+func (r report) gaveUp() bool {
+	return r.found != nil && !r.found.Running && !r.found.Restarting
+}
+
 // tell passes on what became of the container.
 func (i *instance) tell(h happening) {
 	switch h.change {
 	case started:
-		i.Started(h.detail)
+		i.Started(h.detail + " " + i.id[:min(len(i.id), 12)])
 	case died:
+		i.exit = h.detail
 		i.Verdict(false, "container ended: "+h.detail)
 		i.Exited(h.detail, lastLines(i.env.logs(i.id), 5))
 		i.mu.Lock()
@@ -126,24 +156,10 @@ func (i *instance) tell(h happening) {
 	}
 }
 
-// answer passes on what a health check said.
-func (i *instance) answer(text string) {
-	i.mu.Lock()
-	i.answered = true
-	i.mu.Unlock()
-	i.Answer(text)
-}
-
-// lastWords is the last of the output, for an error, and what the last health check said
-// where the engine has not come to a verdict yet.
+// lastWords is the last of the output, for an error, and what the last health check said:
+// the engine tells of its verdict alone, and an instance may be far from one.
 func (i *instance) lastWords() string {
 	words := lastLines(i.env.logs(i.id), 5)
-	i.mu.Lock()
-	answered := i.answered
-	i.mu.Unlock()
-	if answered {
-		return words
-	}
 	if check := i.env.lastCheck(i.id); check != "" {
 		words += "; last health check: " + check
 	}
@@ -151,33 +167,46 @@ func (i *instance) lastWords() string {
 }
 
 // finish looks what is to become of a container that does not run, and says whether it is
-// gone for good.
-func (i *instance) finish(s *status) (gone bool) {
-	if i.Service.RestartOnExit && !i.Stopping() && !s.gone {
-		i.mu.Lock()
-		killed := i.killed
-		i.killed = false
-		i.mu.Unlock()
-		if killed {
-			ctx, cancel := context.WithTimeout(context.Background(), callLimit)
-			defer cancel()
-			if err := i.env.engine.client.ContainerStart(ctx, i.id, containertypes.StartOptions{}); err != nil {
-				i.answer("start after a kill: " + err.Error())
-			}
-		}
-		return false
-	}
+// gone for good. The engine has given up on one that it was to start again and does not.
+func (i *instance) finish(s *status, gaveUp bool) (gone bool) {
 	i.mu.Lock()
-	detail := i.detail
+	killed, detail := i.killed, i.detail
+	i.killed = false
 	i.mu.Unlock()
+	// What was found just before it was started again here is no news.
+	gaveUp = gaveUp && !killed && time.Since(i.again) > callLimit
+	if i.Service.RestartOnExit && !i.Stopping() && !s.gone && !gaveUp {
+		if !killed {
+			return false
+		}
+		err := i.startAgain()
+		if err == nil {
+			i.again = time.Now()
+			return false
+		}
+		detail = "start after a kill: " + err.Error()
+	}
 	if err := i.remove(); err != nil {
 		i.env.fail(err)
 		detail = strings.TrimPrefix(detail+"; "+err.Error(), "; ")
 	}
 	i.env.dropped(i)
 	i.env.driver.ports.release(i.ports)
+	switch {
+	case detail == "":
+		detail = i.exit
+	case i.exit != "":
+		detail = i.exit + " (" + detail + ")"
+	}
 	i.Gone(detail)
 	return true
+}
+
+// startAgain starts a container that Kill has ended.
+func (i *instance) startAgain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	return i.env.engine.client.ContainerStart(ctx, i.id, containertypes.StartOptions{})
 }
 
 // remove keeps the last of the container's output and removes it with its volumes.

@@ -176,8 +176,6 @@ func (e *environment) Stop(_ context.Context, f *fleet.Instance) error {
 // stop stops a container and sees to it that its end is taken in.
 func (e *environment) stop(i *instance) {
 	grace := i.Service.StopGrace
-	ctx, cancel := context.WithTimeout(context.Background(), grace+absenceLimit)
-	defer cancel()
 	i.post(report{}) // one that does not run at present is not started again
 	// The engine knows whole seconds only. It gets more than the grace, in case the lab
 	// does not live to see its end.
@@ -194,41 +192,51 @@ func (e *environment) stop(i *instance) {
 		killing.Wait()
 	}()
 	seconds := int(math.Ceil(grace.Seconds()))
+	var away time.Time // since when the engine does not answer
 	for wait := firstBackoff; ; wait = longer(wait) {
-		err := e.engine.client.ContainerStop(ctx, i.id, containertypes.StopOptions{Timeout: &seconds})
-		if err == nil || isNotFound(err) {
-			if e.settled(ctx, i, settleLimit) {
-				return
-			}
-			if err = e.inspect(ctx, i); err == nil && e.settled(ctx, i, settleLimit) {
-				return
-			}
+		err := e.stopOnce(i, seconds)
+		if i.goneWithin(wait) {
+			return
 		}
-		if !e.settled(ctx, i, wait) && ctx.Err() != nil {
-			e.fail(fmt.Errorf("stop container %s of %s: %w", i.id, i.ID, errors.Join(err, ctx.Err())))
+		switch {
+		case err == nil:
+			away = time.Time{}
+		case away.IsZero():
+			away = time.Now()
+		case time.Since(away) > absenceLimit:
+			e.fail(fmt.Errorf("stop container %s of %s: %w", i.id, i.ID, err))
 			i.post(report{notFound: true})
 			<-i.over
 			return
 		}
-		select {
-		case <-i.over:
-			return
-		default:
-		}
 	}
 }
 
-// settled waits for so long for the instance to be gone.
-func (e *environment) settled(ctx context.Context, i *instance, within time.Duration) bool {
-	timer := time.NewTimer(within)
+// stopOnce asks the engine to stop a container, and then what has become of it unless it
+// tells that itself.
+func (e *environment) stopOnce(i *instance, seconds int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second+callLimit)
+	defer cancel()
+	err := e.engine.client.ContainerStop(ctx, i.id, containertypes.StopOptions{Timeout: &seconds})
+	if err != nil && !isNotFound(err) {
+		return err
+	}
+	if i.goneWithin(settleLimit) {
+		return nil
+	}
+	return e.inspect(ctx, i)
+}
+
+// goneWithin waits for so long at most for the instance to be gone.
+func (i *instance) goneWithin(limit time.Duration) bool {
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-i.over:
 		return true
 	case <-timer.C:
-	case <-ctx.Done():
+		return false
 	}
-	return false
 }
 
 // kill ends a container at once; why is told when it is gone.

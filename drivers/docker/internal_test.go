@@ -191,15 +191,7 @@ func TestStatus(t *testing.T) {
 			var got []string
 			was := false
 			for _, r := range c.reports {
-				var news []happening
-				switch {
-				case r.event != nil:
-					news = s.fold(*r.event)
-				case r.found != nil:
-					news = s.adopt(r.found)
-				default:
-					news = s.vanish()
-				}
+				news := r.into(&s)
 				verdict := func(ready bool) {
 					if ready != was {
 						got = append(got, map[bool]string{true: "ready", false: "unready"}[ready])

@@ -252,6 +252,21 @@ func TestTheEngineRestartsWhatEnds(t *testing.T) {
 	}
 }
 
+// TestTheEngineGivesUp: an instance that the engine was told to start again, and that
+// somebody ended through the engine, is one that it leaves alone. It is gone then.
+func TestTheEngineGivesUp(t *testing.T) {
+	env, _ := deployWith(t, newDriver(t), func(s *drivers.Stack) { s.Subject.RestartOnExit = true })
+	if err := engineClient(t).ContainerKill(t.Context(), containerOf(t, env, "target-1"), "SIGKILL"); err != nil {
+		t.Fatal(err)
+	}
+	if gone := awaitEvent(t, env, drivers.Gone, "target-1", 1); gone.Detail != "exit status 137" {
+		t.Errorf("gone with %q, want its exit status", gone.Detail)
+	}
+	if err := env.Scale(t.Context(), 2); err != nil {
+		t.Errorf("a change that makes up for it: %v", err)
+	}
+}
+
 // TestNeverHealthy: the error of a rollout that gets stuck names the instance and what its
 // health check and the instance itself said last.
 func TestNeverHealthy(t *testing.T) {

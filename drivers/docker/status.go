@@ -79,7 +79,7 @@ func (s *status) start(at int64) []happening {
 		return nil
 	}
 	*s = status{running: true, since: at}
-	return []happening{{started, "container started"}}
+	return []happening{{started, "container"}}
 }
 
 func (s *status) die(how string) []happening {
