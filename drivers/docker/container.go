@@ -49,14 +49,13 @@ type instance struct {
 	exit  string    // how it ended last
 	again time.Time // when it was started again after a kill
 
-	mu       sync.Mutex
-	inbox    []report
-	mail     chan struct{} // has room for one: there is something in the inbox
-	killed   bool          // by Kill: the engine does not start it again
-	deaths   int
-	died     chan struct{} // closed and replaced when deaths changes
-	answered bool          // a health check's answer was passed on
-	detail   string        // how it came to its end, when the driver had a hand in that
+	mu     sync.Mutex
+	inbox  []report
+	mail   chan struct{} // has room for one: there is something in the inbox
+	killed bool          // by Kill: the engine does not start it again
+	deaths int
+	died   chan struct{} // closed and replaced when deaths changes
+	detail string        // how it came to its end, when the driver had a hand in that
 
 	over chan struct{} // closed when the container is gone and attend has returned
 }

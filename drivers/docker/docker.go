@@ -53,8 +53,8 @@
 // labels do its work; a new provider for each container would ask for the engine's
 // information again; it would create a network of its own where the engine has no default
 // one; and its wait strategies run shells in the container. As it can be configured by the
-// environment and a file alone, and reads them once, TESTCONTAINERS_RYUK_DISABLED and
-// DOCKER_HOST are set in the lab's own environment for the moment in which it does.
+// environment and a file alone, and reads them once, TESTCONTAINERS_RYUK_DISABLED,
+// DOCKER_HOST and, for a context with certificates, their place are set in the lab's own environment for the moment in which it does.
 //
 // # Leaving nothing behind
 //
@@ -147,7 +147,7 @@ func (d *Driver) connect(ctx context.Context) (*engine, error) {
 		// It may have come back as another version, at another place. What is deployed
 		// cannot follow it there.
 		if len(d.envs) > 0 {
-			return nil, unavailable(fmt.Errorf("engine at %s: %w", d.engine.host, err), "start the engine again")
+			return nil, unavailable(fmt.Errorf("engine at %s: %w", d.engine.where.host, err), "start the engine again")
 		}
 		d.engine.close()
 		d.engine = nil

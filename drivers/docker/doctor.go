@@ -18,7 +18,7 @@ func (d *Driver) Details(ctx context.Context) []string {
 	if err != nil {
 		return []string{"no engine: " + err.Error()}
 	}
-	lines := []string{fmt.Sprintf("%v, %s, at %s", e, e.arch, e.host)}
+	lines := []string{fmt.Sprintf("%v, %s, at %s", e, e.arch, e.where.host)}
 	if e.startInterval() {
 		lines = append(lines, "health checks have a start interval")
 	} else {

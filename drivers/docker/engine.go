@@ -31,7 +31,7 @@ const (
 // engine is one Docker engine. Its methods may be called concurrently.
 type engine struct {
 	client   *client.Client
-	host     string
+	where    host
 	version  string
 	arch     string
 	provider *testcontainers.DockerProvider
@@ -56,7 +56,7 @@ func dial(ctx context.Context) (*engine, error) {
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("engine at %s: %w", where.host, err), "correct DOCKER_HOST or the docker context")
 	}
-	e := &engine{client: c, host: where.host}
+	e := &engine{client: c, where: where}
 	if err := e.introduce(ctx); err != nil {
 		e.close()
 		return nil, err
@@ -74,10 +74,10 @@ func (e *engine) introduce(ctx context.Context) error {
 		if errors.Is(err, fs.ErrPermission) {
 			hint = "become a member of the group docker, or use a rootless engine"
 		}
-		return unavailable(fmt.Errorf("engine at %s: %w", e.host, err), hint)
+		return unavailable(fmt.Errorf("engine at %s: %w", e.where.host, err), hint)
 	}
 	if v.Os != "linux" {
-		return unavailable(fmt.Errorf("engine at %s runs containers of %s", e.host, v.Os), "switch it to Linux containers")
+		return unavailable(fmt.Errorf("engine at %s runs containers of %s", e.where.host, v.Os), "switch it to Linux containers")
 	}
 	if versions.LessThan(v.APIVersion, oldestAPI) {
 		return unavailable(fmt.Errorf("engine %s speaks API %s, want %s or later", v.Version, v.APIVersion, oldestAPI), "update it to 20.10 or later")
@@ -136,7 +136,11 @@ func provide(e *engine) (p *testcontainers.DockerProvider, err error) {
 		}
 	}()
 	defer setenv("TESTCONTAINERS_RYUK_DISABLED", "true")()
-	defer setenv("DOCKER_HOST", e.host)()
+	defer setenv(client.EnvOverrideHost, e.where.host)()
+	if e.where.tls != "" {
+		defer setenv(client.EnvOverrideCertPath, e.where.tls)()
+		defer setenv(client.EnvTLSVerify, "1")()
+	}
 	p, err = testcontainers.NewDockerProvider(testcontainers.WithDefaultBridgeNetwork(testcontainers.Bridge), testcontainers.Generic2DockerOptions(testcontainers.WithLogger(silent{}))[0])
 	if err != nil {
 		return nil, fmt.Errorf("testcontainers: %w", err)

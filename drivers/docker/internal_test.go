@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -262,6 +263,41 @@ func TestStatic(t *testing.T) {
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
 		}
+	}
+}
+
+// TestBuild: what is not static is built from its source, and what the compiler says of it
+// is in the error.
+func TestBuild(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("go.mod", "module built\n\ngo 1.26\n")
+	write("main.go", "package main\n\nfunc main() {}\n")
+	d := New(Config{Program: filepath.Join(dir, "go.mod"), Source: dir})
+	b, err := d.binary(t.Context(), "arm64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := static(bytes.NewReader(b), "arm64"); err != nil {
+		t.Errorf("built: %v", err)
+	}
+	write("main.go", "package main\n\nfunc main() { nonsense() }\n")
+	if again, err := d.binary(t.Context(), "arm64"); err != nil || !bytes.Equal(b, again) {
+		t.Errorf("the program is another one the second time, or %v", err)
+	}
+	_, err = d.binary(t.Context(), "amd64")
+	var hint *drivers.HintError
+	if !errors.Is(err, drivers.ErrUnavailable) || !errors.As(err, &hint) || !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("got %v, want ErrUnavailable with a hint and what the compiler says", err)
+	}
+	_, err = New(Config{Program: filepath.Join(dir, "go.mod")}).binary(t.Context(), "amd64")
+	if !errors.Is(err, drivers.ErrUnavailable) || !errors.As(err, &hint) || !strings.Contains(hint.Hint, "CGO_ENABLED=0") {
+		t.Errorf("without a source: got %v, want ErrUnavailable with a hint how to build", err)
 	}
 }
 
