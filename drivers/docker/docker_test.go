@@ -136,15 +136,14 @@ func engineClient(t testing.TB) *client.Client {
 	return c
 }
 
-// left lists what carries a run's label, and what has a name of the driver's and no label.
+// left lists what carries a run's label.
 func left(ctx context.Context, runID string) (out []string, err error) {
 	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	label := "dev.rollout-lab.run"
-	filter := filters.NewArgs(filters.Arg("label", label+"="+runID))
+	filter := filters.NewArgs(filters.Arg("label", "dev.rollout-lab.run="+runID))
 	containers, err := c.ContainerList(ctx, containertypes.ListOptions{All: true, Filters: filter})
 	if err != nil {
 		return nil, err
@@ -152,23 +151,19 @@ func left(ctx context.Context, runID string) (out []string, err error) {
 	for _, x := range containers {
 		out = append(out, fmt.Sprintf("container %v: %s", x.Names, x.Status))
 	}
-	networks, err := c.NetworkList(ctx, network.ListOptions{})
+	networks, err := c.NetworkList(ctx, network.ListOptions{Filters: filter})
 	if err != nil {
 		return nil, err
 	}
 	for _, x := range networks {
-		if run, ok := x.Labels[label]; run == runID || !ok && strings.Contains(x.Name, "rollout-lab") {
-			out = append(out, "network "+x.Name)
-		}
+		out = append(out, "network "+x.Name)
 	}
-	volumes, err := c.VolumeList(ctx, volume.ListOptions{})
+	volumes, err := c.VolumeList(ctx, volume.ListOptions{Filters: filter})
 	if err != nil {
 		return nil, err
 	}
 	for _, x := range volumes.Volumes {
-		if run, ok := x.Labels[label]; run == runID || !ok && strings.Contains(x.Name, "rollout-lab") {
-			out = append(out, "volume "+x.Name)
-		}
+		out = append(out, "volume "+x.Name)
 	}
 	images, err := c.ImageList(ctx, image.ListOptions{Filters: filter})
 	if err != nil {
