@@ -1,0 +1,253 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/pkg/stdcopy"
+)
+
+const (
+	// containerdWait is how long containerd may take to answer, and readyPoll how often it
+	// is asked: in a container there is nobody whom it could notify.
+	containerdWait = 60 * time.Second
+	readyPoll      = 100 * time.Millisecond
+	undoTimeout    = time.Minute
+)
+
+// node is what compose makes an image from.
+type node struct {
+	tag, key string
+	name     string // tells concurrent builds of different caches apart
+	root     tree
+	archive  string // of the images
+	images   []component
+}
+
+// compose makes the image: a container of the node's own system takes the archive of
+// images into containerd's store, and is committed. Nothing is left of a failure. The
+// image that had the tag before goes, if it was ours and nothing uses it.
+func (e *engine) compose(ctx context.Context, p *progress, n node) error {
+	before, err := e.list(ctx, "reference", n.tag)
+	if err != nil {
+		return err
+	}
+	var id string
+	if err := p.step("base: import the root file system", func() (err error) {
+		id, err = e.importTree(ctx, n.root, n.name)
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := p.step("node: store the components' images", func() error { return e.fill(ctx, id, n) }); err != nil {
+		return errors.Join(err, e.undo(ctx, func(ctx context.Context) error {
+			_, err := e.api.ImageRemove(ctx, id, image.RemoveOptions{})
+			return err
+		}))
+	}
+	e.discard(ctx, p, before)
+	return nil
+}
+
+// discard removes images of ours that have lost their name.
+func (e *engine) discard(ctx context.Context, p *progress, before []image.Summary) {
+	nameless, err := e.list(ctx, "dangling", "true", "label", keyLabel)
+	if err != nil {
+		p.say("the replaced image stays: %v", err)
+		return
+	}
+	for _, old := range before {
+		if !slices.ContainsFunc(nameless, func(s image.Summary) bool { return s.ID == old.ID }) {
+			continue // it has another name, or is not ours
+		}
+		if _, err := e.api.ImageRemove(ctx, old.ID, image.RemoveOptions{PruneChildren: true}); err != nil {
+			p.say("the replaced image stays: %v", err)
+		}
+	}
+}
+
+// fill commits the image from a container of the system id.
+func (e *engine) fill(ctx context.Context, id string, n node) (err error) {
+	name := "rollout-lab-kindnode-" + n.name
+	remove := func(ctx context.Context) error {
+		return e.api.ContainerRemove(ctx, name, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	}
+	// The caller has the lock, so that a container of that name is of a build that died.
+	left, err := e.containers(ctx, name)
+	if err != nil {
+		return err
+	}
+	if left {
+		if err := remove(ctx); err != nil {
+			return fmt.Errorf("remove the container of a killed build: %w", err)
+		}
+	}
+	if _, err := e.api.ContainerCreate(ctx,
+		&container.Config{Image: id, Entrypoint: []string{"/usr/bin/containerd"}, Env: []string{searchPath}},
+		&container.HostConfig{
+			NetworkMode: "none",
+			// containerd looks for what a kernel can do by doing it.
+			SecurityOpt: []string{"seccomp=unconfined"},
+			// Sockets and the like are not to be committed.
+			Tmpfs: map[string]string{"/run": "", "/tmp": ""},
+		}, nil, nil, name); err != nil {
+		return fmt.Errorf("create the container %s: %w", name, err)
+	}
+	defer func() { err = errors.Join(err, e.undo(ctx, remove)) }()
+	if err := e.api.ContainerStart(ctx, name, container.StartOptions{}); err != nil {
+		return fmt.Errorf("start the container %s: %w", name, err)
+	}
+	if err := e.awaitContainerd(ctx, name); err != nil {
+		return err
+	}
+	if err := e.store(ctx, name, n); err != nil {
+		return err
+	}
+	// containerd closes its database when it is asked to end, before the file is copied.
+	if err := e.api.ContainerStop(ctx, name, container.StopOptions{}); err != nil {
+		return fmt.Errorf("stop containerd: %w", err)
+	}
+	if _, err := e.api.ContainerCommit(ctx, name, container.CommitOptions{
+		Reference: n.tag,
+		Comment:   "kind node, Kubernetes " + KubernetesVersion,
+		Config: &container.Config{
+			Entrypoint: []string{"/usr/local/bin/nodeinit", "run", "/sbin/init"},
+			Env:        []string{searchPath, "container=docker"},
+			Labels:     map[string]string{keyLabel: n.key},
+			StopSignal: "SIGRTMIN+3", // systemd's for an orderly halt
+		},
+	}); err != nil {
+		return fmt.Errorf("commit %s: %w", n.tag, err)
+	}
+	return nil
+}
+
+// undo runs clean-up also when ctx is done.
+func (e *engine) undo(ctx context.Context, clean func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if err := clean(ctx); err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	return nil
+}
+
+func (e *engine) containers(ctx context.Context, name string) (bool, error) {
+	all, err := e.api.ContainerList(ctx, container.ListOptions{All: true})
+	if err != nil {
+		return false, fmt.Errorf("list containers: %w", err)
+	}
+	return slices.ContainsFunc(all, func(c container.Summary) bool { return slices.Contains(c.Names, "/"+name) }), nil
+}
+
+func (e *engine) awaitContainerd(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, containerdWait)
+	defer cancel()
+	poll := time.NewTicker(readyPoll)
+	defer poll.Stop()
+	for {
+		_, err := e.exec(ctx, name, nil, "ctr", "--connect-timeout=1s", "version")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("containerd in the build container: no answer after %v: %w", containerdWait, err)
+		case <-poll.C:
+		}
+	}
+}
+
+// store imports the archive, and makes sure that everything that kubeadm will ask for is
+// there: a cluster that has to pull something fails late, and far from here.
+func (e *engine) store(ctx context.Context, name string, n node) (err error) {
+	archive, err := os.Open(n.archive)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = archive.Close() }() // it was only read
+	if _, err := e.exec(ctx, name, archive, "ctr", "--namespace=k8s.io", "images", "import", "--no-unpack", "--all-platforms", "-"); err != nil {
+		return fmt.Errorf("import the components' images: %w", err)
+	}
+	have, err := e.exec(ctx, name, nil, "ctr", "--namespace=k8s.io", "images", "list", "--quiet")
+	if err != nil {
+		return fmt.Errorf("list the components' images: %w", err)
+	}
+	asked, err := e.exec(ctx, name, nil, "kubeadm", "config", "images", "list", "--kubernetes-version="+KubernetesVersion)
+	if err != nil {
+		return fmt.Errorf("list the images that kubeadm asks for: %w", err)
+	}
+	names := strings.Fields(asked)
+	for _, c := range n.images {
+		names = append(names, c.names...)
+	}
+	return missing(names, strings.Fields(have))
+}
+
+func missing(want, have []string) error {
+	var errs []error
+	for _, name := range want {
+		if !slices.Contains(have, name) {
+			errs = append(errs, fmt.Errorf("image %s is not in the node's store", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// exec runs a command in a container and returns its output; a command that fails keeps
+// what it has said in the error.
+func (e *engine) exec(ctx context.Context, name string, stdin io.Reader, cmd ...string) (string, error) {
+	created, err := e.api.ContainerExecCreate(ctx, name, container.ExecOptions{Cmd: cmd, AttachStdin: stdin != nil, AttachStdout: true, AttachStderr: true})
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", cmd[0], err)
+	}
+	conn, err := e.api.ContainerExecAttach(ctx, created.ID, container.ExecAttachOptions{})
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", cmd[0], err)
+	}
+	// A hijacked connection knows nothing of ctx.
+	stop := context.AfterFunc(ctx, conn.Close)
+	defer func() {
+		stop()
+		conn.Close()
+	}()
+	sent := make(chan error, 1)
+	go func() {
+		if stdin == nil {
+			sent <- nil
+			return
+		}
+		_, err := io.Copy(conn.Conn, stdin)
+		sent <- errors.Join(err, conn.CloseWrite())
+	}()
+	var out, said bytes.Buffer
+	_, rerr := stdcopy.StdCopy(&out, &said, conn.Reader)
+	conn.Close() // ends the sender, if the command has ended without reading everything
+	serr := <-sent
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("%s: %w", cmd[0], context.Cause(ctx))
+	}
+	if rerr != nil {
+		return "", fmt.Errorf("%s: read its output: %w", cmd[0], rerr)
+	}
+	state, err := e.api.ContainerExecInspect(ctx, created.ID)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", cmd[0], err)
+	}
+	if state.Running || state.ExitCode != 0 {
+		return "", fmt.Errorf("%s: exit status %d: %s%s", strings.Join(cmd, " "), state.ExitCode, tail(said.Bytes()), tail(out.Bytes()))
+	}
+	if serr != nil {
+		return "", fmt.Errorf("%s: write its input: %w", cmd[0], serr)
+	}
+	return out.String(), nil
+}

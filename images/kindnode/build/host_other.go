@@ -1,0 +1,18 @@
+//go:build !linux
+
+package build
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+)
+
+func confine(*exec.Cmd) {}
+
+func tryLock(*os.File) (bool, error) {
+	return false, errors.New("a node image cannot be built on " + runtime.GOOS)
+}
+
+func freeSpace(string) (int64, bool) { return 0, false }
