@@ -22,8 +22,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // Options say what to build. The zero value is useful.
@@ -91,11 +94,17 @@ func newBuilder(opts Options) (*builder, error) {
 	if b.tag == "" {
 		b.tag = DefaultTag
 	}
+	tag, err := name.NewTag(b.tag)
+	if err != nil {
+		return nil, fmt.Errorf("name of the node image: %w", err)
+	}
+	if !strings.HasSuffix(b.tag, ":"+tag.TagStr()) {
+		b.tag += ":" + tag.TagStr() // without one, the engine takes the name for a pattern
+	}
 	if b.mirror == "" {
 		b.mirror = DefaultMirror
 	}
 	if b.source == "" {
-		var err error
 		if b.source, err = findSource(); err != nil && !errors.Is(err, ErrNoSource) {
 			return nil, err
 		}
@@ -188,6 +197,9 @@ func (b *builder) build(ctx context.Context, docker *engine, k keys) (err error)
 	if err := b.cache.sweepTemporary(); err != nil {
 		return err
 	}
+	if free, ok := freeSpace(docker.dir); ok && free < engineWants {
+		return hint(fmt.Errorf("the engine's %s has %d MB left, and an image needs %d", docker.dir, free>>20, engineWants>>20), "make room; docker image prune may help")
+	}
 	debian, programs := "debian-"+k.debian+".tar", "programs-"+k.programs
 	if b.rebuild {
 		if err := b.cache.remove(debian, programs); err != nil {
@@ -229,8 +241,13 @@ func (b *builder) parts(ctx context.Context, debian, programs string) error {
 	return context.Cause(ctx)
 }
 
-// assembleTimeout bounds what takes half a minute.
-const assembleTimeout = 15 * time.Minute
+const (
+	// assembleTimeout bounds what takes ten seconds.
+	assembleTimeout = 15 * time.Minute
+	// engineWants is the room for an image, the container that it comes from and the
+	// image that it replaces.
+	engineWants = 3 << 30
+)
 
 func (b *builder) assemble(ctx context.Context, docker *engine, k keys, debian, programs string) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, assembleTimeout, fmt.Errorf("not assembled after %v", assembleTimeout))

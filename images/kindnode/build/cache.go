@@ -23,8 +23,9 @@ const (
 	// lockRetry is how often a lock is asked for that another build has; the kernel tells
 	// nobody that a file lock has become free.
 	lockRetry = 250 * time.Millisecond
-	// wanted is the room for a Debian system, a compilation of Kubernetes and the archive.
-	wanted = 6 << 30
+	// cacheWants is the room for a Debian system as a directory and as a tar, the programs
+	// and the archive. What Go needs to compile them may be on another disk.
+	cacheWants = 3 << 30
 )
 
 func (c cache) path(name string) string { return filepath.Join(c.dir, name) }
@@ -82,8 +83,8 @@ func (c cache) temp() (string, error) {
 
 // add has a part made at a temporary path and gives it its name.
 func (c cache) add(ctx context.Context, name string, make func(ctx context.Context, to string) error) (err error) {
-	if free, ok := freeSpace(c.dir); ok && free < wanted {
-		return hint(fmt.Errorf("%s has %d MB left, and a build needs %d", c.dir, free>>20, wanted>>20), "make room, or name another disk with --cache and GOCACHE")
+	if free, ok := freeSpace(c.dir); ok && free < cacheWants {
+		return hint(fmt.Errorf("%s has %d MB left, and a build needs %d", c.dir, free>>20, cacheWants>>20), "make room, or name another disk with --cache and GOCACHE")
 	}
 	temp, err := c.temp()
 	if err != nil {

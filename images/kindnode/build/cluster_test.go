@@ -96,7 +96,7 @@ func TestClusterOfTheImage(t *testing.T) {
 			Containers: []corev1.Container{{
 				Name:    "kubectl",
 				Image:   "registry.k8s.io/kube-apiserver:" + build.KubernetesVersion,
-				Command: []string{"kubeall", "kubectl", "version", "--request-timeout=20s"},
+				Command: []string{"kubeall", "kubectl", "version"},
 				Env:     []corev1.EnvVar{{Name: "KUBERNETES_SERVICE_HOST", Value: "kubernetes.default.svc.cluster.local"}},
 			}},
 		},

@@ -34,13 +34,9 @@ type node struct {
 }
 
 // compose makes the image: a container of the node's own system takes the archive of
-// images into containerd's store, and is committed. Nothing is left of a failure. The
-// image that had the tag before goes, if it was ours and nothing uses it.
+// images into containerd's store, and is committed. Nothing is left of a failure, and of
+// earlier images from the same cache only what has a name or is in use.
 func (e *engine) compose(ctx context.Context, p *progress, n node) error {
-	before, err := e.list(ctx, "reference", n.tag)
-	if err != nil {
-		return err
-	}
 	var id string
 	if err := p.step("base: import the root file system", func() (err error) {
 		id, err = e.importTree(ctx, n.root, n.name)
@@ -54,23 +50,21 @@ func (e *engine) compose(ctx context.Context, p *progress, n node) error {
 			return err
 		}))
 	}
-	e.discard(ctx, p, before)
+	e.discard(ctx, p, n.name)
 	return nil
 }
 
-// discard removes images of ours that have lost their name.
-func (e *engine) discard(ctx context.Context, p *progress, before []image.Summary) {
-	nameless, err := e.list(ctx, "dangling", "true", "label", keyLabel)
+// discard removes the images of a cache that no name and no other image leads to: those
+// that have been replaced, and what killed builds have left. What a container uses stays.
+func (e *engine) discard(ctx context.Context, p *progress, name string) {
+	old, err := e.list(ctx, "dangling", "true", "label", baseLabel+"="+name)
 	if err != nil {
-		p.say("the replaced image stays: %v", err)
+		p.say("replaced images stay: %v", err)
 		return
 	}
-	for _, old := range before {
-		if !slices.ContainsFunc(nameless, func(s image.Summary) bool { return s.ID == old.ID }) {
-			continue // it has another name, or is not ours
-		}
-		if _, err := e.api.ImageRemove(ctx, old.ID, image.RemoveOptions{PruneChildren: true}); err != nil {
-			p.say("the replaced image stays: %v", err)
+	for _, img := range old {
+		if _, err := e.api.ImageRemove(ctx, img.ID, image.RemoveOptions{PruneChildren: true}); err != nil {
+			p.say("a replaced image stays: %v", err)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func debootstrapArgs(goarch string) []string {
 // makeDebian installs a Debian system and writes it to the file to, as a tar.
 func (b *builder) makeDebian(ctx context.Context, to string) error {
 	if os.Geteuid() != 0 {
-		return hint(errors.New("installing a Debian system needs root"), "run it as root, with the same --cache afterwards as before; "+carry)
+		return hint(errors.New("installing a Debian system needs root"), "run it as root, for example by sudo -E env PATH=$PATH; "+carry)
 	}
 	if _, err := exec.LookPath("debootstrap"); err != nil {
 		return hint(err, "install the package debootstrap; "+carry)

@@ -14,7 +14,7 @@ import (
 )
 
 // keyLabel is the label by which a finished image says what it was made from. baseLabel is
-// on the unfinished system below it too, which has no name.
+// on the system below it too, which has no name; its value is that of the cache.
 const (
 	keyLabel  = "rollout-lab.kindnode.key"
 	baseLabel = "rollout-lab.kindnode.base"
@@ -24,6 +24,7 @@ const (
 type engine struct {
 	api  *client.Client
 	arch string
+	dir  string // where it keeps images, if that is on this machine
 }
 
 func connect(ctx context.Context) (*engine, error) {
@@ -36,7 +37,11 @@ func connect(ctx context.Context) (*engine, error) {
 	if err != nil {
 		return nil, hint(errors.Join(fmt.Errorf("engine: %w", err), api.Close()), advice)
 	}
-	return &engine{api: api, arch: info.Architecture}, nil
+	e := &engine{api: api, arch: info.Architecture}
+	if strings.HasPrefix(api.DaemonHost(), "unix://") {
+		e.dir = info.DockerRootDir
+	}
+	return e, nil
 }
 
 func (e *engine) close() { _ = e.api.Close() } // it only drops idle connections
