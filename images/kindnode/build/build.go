@@ -70,8 +70,8 @@ func Ensure(ctx context.Context, opts Options) (string, error) {
 		return "", err
 	}
 	if err := b.ensure(ctx); err != nil {
-		if ctx.Err() != nil {
-			err = errors.Join(ctx.Err(), err)
+		if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+			err = fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 		return "", fmt.Errorf("node image %s: %w", b.tag, err)
 	}
