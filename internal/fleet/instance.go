@@ -163,7 +163,8 @@ func (i *Instance) Exited(detail, output string) (crashes int) {
 }
 
 // Ended reports that the instance's process has ended and that no other will be started.
-// Something may still be left of it, or route to it: Gone must follow.
+// A change counts it no more, although it is listed while something is left of it or
+// routes to it: Gone must follow.
 func (i *Instance) Ended() {
 	i.env.mu.Lock()
 	defer i.env.mu.Unlock()
