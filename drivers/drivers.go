@@ -113,6 +113,13 @@ type Logger interface {
 	Logs(ctx context.Context, instanceID string) (string, error)
 }
 
+// Sparing is an optional capability of a Driver whose instances cannot be asked directly as
+// often as the lab likes to, because each question takes a detour that costs.
+type Sparing interface {
+	// DirectEvery is the time from one question to an instance to the next.
+	DirectEvery() time.Duration
+}
+
 // Stack is what is deployed: the subject, which is scaled, restarted and rolled, and the
 // dependencies that it needs and that nobody touches.
 type Stack struct {

@@ -430,3 +430,28 @@ func TestTheRecordNamesWhatTheScenarioAsked(t *testing.T) {
 		t.Errorf("revisions %+v: scaling changes none", got.Revisions)
 	}
 }
+
+// sparing is a driver whose instances are far away.
+type sparing struct {
+	drivers.Driver
+	every time.Duration
+}
+
+func (sparing) Name() string                 { return "far" }
+func (s sparing) DirectEvery() time.Duration { return s.every }
+
+func TestADriverSaysHowOftenItsInstancesAreAsked(t *testing.T) {
+	s, err := scenarios.Load("quickstart", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for every, want := range map[time.Duration]time.Duration{
+		200 * time.Millisecond: 200 * time.Millisecond,
+		time.Millisecond:       probePeriod, // not more often than anybody's
+	} {
+		p := plannedTrial{scenario: s, driver: sparing{every: every}, design: s.Designs[0], n: 1}
+		if got := p.describe().ProbeEvery; got != want {
+			t.Errorf("with %v: asked every %v, want %v", every, got, want)
+		}
+	}
+}

@@ -57,7 +57,7 @@ func (p plannedTrial) describe() record.Trial {
 		WindowFrom: s.Phases.Window.From, WindowTo: s.Phases.Window.To,
 		ReplicasBefore: s.Replicas, ReplicasAfter: s.Replicas,
 		Revisions:  record.Revisions{Before: target.RevisionBefore, After: target.RevisionBefore},
-		ProbeEvery: probePeriod,
+		ProbeEvery: probeEvery(p.driver),
 		MayOutlast: s.Action.MayOutlastWindow,
 	}
 	switch s.Action.Kind {
@@ -67,6 +67,14 @@ func (p plannedTrial) describe() record.Trial {
 		meta.Revisions.After = target.RevisionAfter
 	}
 	return meta
+}
+
+// probeEvery is how often each instance is asked directly.
+func probeEvery(d drivers.Driver) time.Duration {
+	if s, ok := d.(drivers.Sparing); ok {
+		return max(probePeriod, s.DirectEvery())
+	}
+	return probePeriod
 }
 
 func (p plannedTrial) folder() string { return record.Folder(p.describe()) }
@@ -160,7 +168,7 @@ func (o *observation) event(kind record.EventKind, detail string) {
 // run observes one trial to the end of its load, or to the end of its action if that is
 // later, and says how it ended.
 func (o *observation) run(ctx context.Context) record.End {
-	prober, err := load.NewProber(load.ProbePlan{Base: o.base, Period: probePeriod, Timeout: probeTimeout, Request: o.target.Truth}, o.out.Probe)
+	prober, err := load.NewProber(load.ProbePlan{Base: o.base, Period: probeEvery(o.driver), Timeout: probeTimeout, Request: o.target.Truth}, o.out.Probe)
 	if err != nil {
 		return record.End{At: o.now(), Error: "direct probes: " + err.Error()}
 	}
