@@ -63,11 +63,16 @@ func nothingNewInEngine(t *testing.T, before []string) {
 	}
 }
 
-func TestE2EDockerInterruptLeavesNothing(t *testing.T) {
-	needDriver(t, "docker")
+func TestE2EDockerInterruptLeavesNothing(t *testing.T) { interruptLeavesNothing(t, "docker") }
+
+func TestE2EDockerKilledLabIsCleanedUp(t *testing.T) { killedIsCleanedUp(t, "docker") }
+
+// interruptLeavesNothing interrupts a run on a driver that keeps everything in the engine.
+func interruptLeavesNothing(t *testing.T, driver string) {
+	needDriver(t, driver)
 	before := inEngine(t)
 	bin, dir := labBinary(t), filepath.Join(t.TempDir(), "run")
-	cmd, _ := startRun(t, bin, dir, "docker")
+	cmd, _ := startRun(t, bin, dir, driver)
 	if slices.Equal(inEngine(t), before) {
 		t.Fatal("a run is under way, and the engine has nothing of it: the search is broken")
 	}
@@ -84,11 +89,12 @@ func TestE2EDockerInterruptLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestE2EDockerKilledLabIsCleanedUp(t *testing.T) {
-	needDriver(t, "docker")
+// killedIsCleanedUp kills a lab on such a driver and has the rest removed.
+func killedIsCleanedUp(t *testing.T, driver string) {
+	needDriver(t, driver)
 	before := inEngine(t)
 	bin, dir := labBinary(t), filepath.Join(t.TempDir(), "run")
-	cmd, id := startRun(t, bin, dir, "docker")
+	cmd, id := startRun(t, bin, dir, driver)
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -96,12 +102,12 @@ func TestE2EDockerKilledLabIsCleanedUp(t *testing.T) {
 	if slices.Equal(inEngine(t), before) {
 		t.Fatal("a killed lab has left nothing: the test shows nothing")
 	}
-	out, err := exec.Command(bin, "clean", "--driver", "docker").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "removed docker") {
+	out, err := exec.Command(bin, "clean", "--driver", driver).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "removed "+driver) {
 		t.Errorf("clean: %v\n%s", err, out)
 	}
 	nothingNewInEngine(t, before)
-	out, err = exec.Command(bin, "clean", "--driver", "docker", "--run", id).CombinedOutput()
+	out, err = exec.Command(bin, "clean", "--driver", driver, "--run", id).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "nothing left behind") {
 		t.Errorf("clean again: %v\n%s", err, out)
 	}

@@ -1,0 +1,75 @@
+//go:build e2e && linux
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// kindCluster is used by all of the tests of this file but those that look at what is left.
+const kindCluster = "rollout-lab-e2e"
+
+func TestE2EKindActions(t *testing.T) {
+	actions(t, "kind", "--kind-cluster", kindCluster, "--keep-cluster")
+}
+
+func TestE2EKindOrigin(t *testing.T) {
+	needDriver(t, "kind")
+	_, _, doc := runLabBinary(t, labBinary(t), "run", "origin", "--driver", "kind", "--design", "naive", "--kind-cluster", kindCluster, "--keep-cluster")
+	for _, c := range doc.Cells {
+		for _, tr := range validTrials(t, c, 1) {
+			t.Logf("%s: success rate %.5f", c.Design, *tr.SuccessRate)
+			for _, s := range tr.Streams {
+				t.Logf("  %s: %d of %d", s.Name, s.OK, s.Planned)
+			}
+		}
+	}
+}
+
+func TestE2EKindInterruptLeavesNothing(t *testing.T) { interruptLeavesNothing(t, "kind") }
+
+func TestE2EKindKilledLabIsCleanedUp(t *testing.T) { killedIsCleanedUp(t, "kind") }
+
+const drainRace = `name: drain-race
+about: Honest readiness with and without a drain, on a runtime that tells everybody of a stop at once.
+target: {refproxy: {sessions: 20000, sync_rate: 10000, routes: 10, upstream_latency: 2ms}}
+replicas: 3
+load: {rate: 1000, timeout: 2s, deny: 2%}
+phases:
+  quiet: {from: 1s, to: 4s}
+  window: {from: 4s, to: 24s}
+action: {kind: restart, timeout: 60s}
+trials: 1
+designs:
+  - {name: no-drain, from: stack-aware, lame_duck: 0s, close_for: 0s}
+  - stack-aware
+gates:
+  - {design: stack-aware, metric: failed, op: <=, limit: 0}
+positive_controls: [no-drain]
+`
+
+// TestE2EKindDrainRace: without a drain requests fail, and the report says on which stream.
+func TestE2EKindDrainRace(t *testing.T) {
+	needDriver(t, "kind")
+	file := filepath.Join(t.TempDir(), "drain-race.yaml")
+	if err := os.WriteFile(file, []byte(drainRace), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, _, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "kind", "--kind-cluster", kindCluster, "--keep-cluster")
+	for _, c := range doc.Cells {
+		for _, tr := range validTrials(t, c, 1) {
+			t.Logf("%s: %d of %d failed, %v", c.Design, tr.Failed, tr.Planned, tr.Errors)
+			for _, s := range tr.Streams {
+				t.Logf("  %s: %d of %d failed", s.Name, s.Planned-s.OK, s.Planned)
+			}
+			if c.Design == "stack-aware" && tr.Failed != 0 {
+				t.Errorf("stack-aware lost %d", tr.Failed)
+			}
+			if c.Design == "no-drain" && tr.Failed == 0 {
+				t.Error("no-drain lost nothing: the experiment shows nothing")
+			}
+		}
+	}
+}

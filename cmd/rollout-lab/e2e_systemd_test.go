@@ -1,0 +1,75 @@
+//go:build e2e && linux
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/reports"
+)
+
+// The tests of this file run against a systemd in a container where the machine's own
+// init is another one; a first run builds its image.
+
+func TestE2ESystemdActions(t *testing.T) { actions(t, "systemd") }
+
+func TestE2ESystemdInterruptLeavesNothing(t *testing.T) { interruptLeavesNothing(t, "systemd") }
+
+func TestE2ESystemdKilledLabIsCleanedUp(t *testing.T) { killedIsCleanedUp(t, "systemd") }
+
+const socketScenario = `name: socket
+about: One instance, restarted in place; systemd holds its listener meanwhile.
+target: {refproxy: {sessions: 200, sync_rate: 10000, routes: 10}}
+replicas: 1
+load: {rate: 1000, timeout: 2s, deny: 0%, streams: {newconn-get: 1}}
+phases:
+  quiet: {from: 1s, to: 3s}
+  window: {from: 3s, to: 13s}
+action: {kind: restart, timeout: 30s}
+rolling: {max_surge: 0, max_unavailable: 1}
+trials: 1
+designs:
+  - {name: socket, from: naive, notify: true, socket: true}
+  - {name: no-socket, from: naive, notify: true}
+positive_controls: [no-socket]
+`
+
+// TestE2ESystemdSocket: with a socket not one connection is refused although there is
+// nobody else to take them.
+func TestE2ESystemdSocket(t *testing.T) {
+	needDriver(t, "systemd")
+	file := filepath.Join(t.TempDir(), "socket.yaml")
+	if err := os.WriteFile(file, []byte(socketScenario), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, _, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "systemd")
+	for _, c := range doc.Cells {
+		for _, tr := range c.Trials {
+			t.Logf("%s trial %d, valid %v %v: %d of %d failed, %v; latency %+v", c.Design, tr.N, tr.Valid, tr.InvalidReasons, tr.Failed, tr.Planned, tr.Errors, tr.LatencyMS)
+		}
+		refused, failed := refusedOf(c)
+		switch {
+		case c.Design == "socket" && refused > 0:
+			t.Errorf("socket: %d connections were refused", refused)
+		case c.Design == "no-socket" && failed == 0:
+			t.Error("no-socket: nothing failed: the experiment shows nothing")
+		}
+	}
+}
+
+// refusedOf counts the failed requests of a cell, and those that found nobody to connect
+// to: the balancer answers 502 for them.
+func refusedOf(c reports.Cell) (refused, failed uint64) {
+	for _, tr := range c.Trials {
+		failed += tr.Failed
+		for _, e := range tr.Errors {
+			if e.Class == record.Refused || e.Class == record.HTTPStatus(502) {
+				refused += e.Count
+			}
+		}
+	}
+	return refused, failed
+}
