@@ -50,6 +50,7 @@ func NewStack(mutate ...func(*drivers.Stack)) drivers.Stack {
 				Kind: drivers.ProbeHTTP, Port: "health", Path: "/ready",
 				Interval: 25 * time.Millisecond, Timeout: 2 * time.Second, Rise: 1, Fall: 2,
 			},
+			Notify: true, // it tells the same
 			Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Path: "/", Interval: look, Timeout: 2 * time.Second},
 		},
 		Replicas: 2, Revision: before,

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -227,9 +226,25 @@ func testNeverReady(t testing.TB, h Harness) {
 	}
 }
 
-// asked waits until an instance's signal was asked for that often since now.
+// asked waits until an instance's signal was asked for that often since now, or, where
+// the runtime asks nobody, has the instance tell it that often.
 func (b *bench) asked(instance string, times int) {
 	b.Helper()
+	if b.harness.Told {
+		for _, i := range b.instances() {
+			if i.ID != instance {
+				continue
+			}
+			for range times {
+				b.eventually(instance+" to tell its supervisor", func(context.Context) error {
+					_, err := ask(http.MethodPost, "http://"+i.Ports["health"]+"/tell")
+					return err
+				})
+			}
+			return
+		}
+		b.Fatalf("%s is not listed", instance)
+	}
 	first := -1
 	b.eventually(fmt.Sprintf("%s to be asked %d times", instance, times), func(context.Context) error {
 		for _, i := range b.instances() {
@@ -409,7 +424,9 @@ func testSignalLies(t testing.TB, h Harness) {
 
 // testNoSignal: without a signal, whoever runs is ready.
 func testNoSignal(t testing.TB, h Harness) {
-	b := deploy(t, h, bad(badUnready, ""), func(s *drivers.Stack) { s.Subject.Signal = drivers.Probe{Kind: drivers.ProbeNone} })
+	b := deploy(t, h, bad(badUnready, ""), func(s *drivers.Stack) {
+		s.Subject.Signal, s.Subject.Notify = drivers.Probe{Kind: drivers.ProbeNone}, false
+	})
 	b.expect(2, before)
 	b.rollout(after)
 	// What is ready by running need not listen yet, so this waits where expect does not.
@@ -431,7 +448,7 @@ func testNoSignal(t testing.TB, h Harness) {
 func deployFails(t testing.TB, h Harness, mutate ...func(*drivers.Stack)) error {
 	t.Helper()
 	b := &bench{TB: t, harness: h, driver: h.Driver(t), stack: NewStack(mutate...), events: &recorded{}}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), h.failing())
 	defer cancel()
 	env, err := b.driver.Deploy(ctx, b.stack)
 	if err == nil {

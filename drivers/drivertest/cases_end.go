@@ -288,8 +288,13 @@ func testKillForGood(t testing.TB, h Harness) {
 	b.expect(2, before)
 }
 
-// testPause: a frozen instance is unready by its signal and recovers.
+// testPause: a frozen instance is unready by its signal and recovers. A runtime that asks
+// nobody learns of it from its watchdog, and starts the instance again.
 func testPause(t testing.TB, h Harness) {
+	if h.Told {
+		testWatchdog(t, h)
+		return
+	}
 	b := deploy(t, h, func(s *drivers.Stack) { s.Subject.Signal.Timeout = 250 * time.Millisecond })
 	pauser := capability[drivers.Pauser](b)
 	was := b.expect(2, before)
@@ -310,6 +315,29 @@ func testPause(t testing.TB, h Harness) {
 	})
 	if now := b.expect(2, before); now[victim.ID] != was[victim.ID] {
 		t.Errorf("instance %s was replaced while it was frozen", victim.ID)
+	}
+}
+
+func testWatchdog(t testing.TB, h Harness) {
+	b := deploy(t, h, func(s *drivers.Stack) {
+		s.Subject.Watchdog, s.Subject.RestartOnExit = time.Second, true
+	})
+	pauser := capability[drivers.Pauser](b)
+	was := b.expect(2, before)
+	victim := b.instances()[0]
+	paused := time.Now()
+	b.must("pause", func(ctx context.Context) error { return pauser.Pause(ctx, victim.ID) })
+	unready := b.awaitEvent(drivers.Unready, victim.ID, "")
+	t.Logf("watchdog of %v: unready %v after it was frozen", b.stack.Subject.Watchdog, unready.At.Sub(paused))
+	b.eventually("both to be ready again", func(context.Context) error {
+		if ready, _ := fold(b.events.soFar()); len(ready) != 2 {
+			return fmt.Errorf("ready: %v", ready)
+		}
+		return nil
+	})
+	b.must("resume", func(ctx context.Context) error { return pauser.Resume(ctx, victim.ID) })
+	if now := b.expect(2, before); now[victim.ID] == was[victim.ID] {
+		t.Errorf("instance %s was not started again by its watchdog", victim.ID)
 	}
 }
 

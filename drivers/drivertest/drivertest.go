@@ -26,6 +26,21 @@ type Harness struct {
 	// Timeout bounds each operation of the driver; 0 means a minute. The suite waits for
 	// it only when something is broken.
 	Timeout time.Duration
+
+	// Told: the runtime asks no instance for its signal, but is told by it (see
+	// drivers.Service.Notify). The suite's target tells what its signal says.
+	Told bool
+
+	// Failing is after which time the suite gives up a deployment that cannot succeed. It
+	// must suffice to start an instance; 0 means 2 s.
+	Failing time.Duration
+}
+
+func (h Harness) failing() time.Duration {
+	if h.Failing == 0 {
+		return 2 * time.Second
+	}
+	return h.Failing
 }
 
 func (h Harness) timeout() time.Duration {

@@ -46,8 +46,9 @@ const exitStatus = 3
 // "instance revision boot" while it serves, where boot is different in every process,
 // and /hold answers once the process was asked to stop and /release was called. On the
 // health port, /ready is the signal, /asked says how often that was asked, /stopping
-// answers 200 once the process was asked to stop, /release releases what is held, and
-// /set?ready=B&serving=B changes what it says and does.
+// answers 200 once the process was asked to stop, /release releases what is held,
+// /set?ready=B&serving=B changes what it says and does, and /tell tells the supervisor
+// once more, if there is one that listens, what the signal says.
 type target struct {
 	instance, revision, boot string
 	ready, serving           atomic.Bool
@@ -55,6 +56,7 @@ type target struct {
 	stop                     <-chan struct{} // closed when it is asked to stop
 	release                  chan struct{}   // closed when it may answer what it holds
 	released                 sync.Once
+	supervisor               supervisor
 }
 
 // TargetMain is the main function of the target. It does not return.
@@ -96,7 +98,11 @@ func runTarget(args []string, out io.Writer) error {
 	t.ready.Store(!bad(badUnready))
 	t.serving.Store(!bad(badLies))
 
-	failed := make(chan error, 2)
+	var err error
+	if t.supervisor, err = dialSupervisor(); err != nil {
+		return err
+	}
+	failed := make(chan error, 3)
 	var servers []*http.Server
 	serve := func(addr string, h http.Handler) error {
 		if addr == "" {
@@ -115,6 +121,12 @@ func runTarget(args []string, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "target: %s %s %s listens\n", t.instance, t.revision, t.boot)
+	if *health != "" {
+		if err := t.supervisor.tell(t.ready.Load()); err != nil {
+			return err
+		}
+		go func() { failed <- t.supervisor.feedWatchdog() }()
+	}
 	if bad(badStubborn) {
 		return <-failed
 	}
@@ -122,6 +134,9 @@ func runTarget(args []string, out io.Writer) error {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
+	}
+	if err := t.supervisor.send("STOPPING=1"); err != nil {
+		return err
 	}
 	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -189,8 +204,18 @@ func (t *target) healthHandler() http.Handler {
 			}
 			value.Store(b)
 		}
+		if r.FormValue("ready") != "" {
+			t.tell(w, r)
+		}
 	})
+	mux.HandleFunc("POST /tell", t.tell)
 	return mux
+}
+
+func (t *target) tell(w http.ResponseWriter, _ *http.Request) {
+	if err := t.supervisor.tell(t.ready.Load()); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
 }
 
 // leaveOrphan starts a stubborn target without ports in a session of its own, as a
