@@ -1,0 +1,313 @@
+package systemd
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/client"
+	"github.com/docker/docker/pkg/stdcopy"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
+
+// The labels of a host container.
+const (
+	labelRun   = "rollout-lab.systemd.run"
+	labelStack = "rollout-lab.systemd.stack"
+	labelOwner = "rollout-lab.systemd.owner"
+	labelDir   = "rollout-lab.systemd.dir" // the folder that lab and container share
+)
+
+const (
+	// dirPrefix begins the name of that folder.
+	dirPrefix = "rollout-lab-systemd-"
+	// programInside is where the program is in a container.
+	programInside = "/opt/rollout-lab/program"
+	// bootLimit is how long a systemd in a container may take until it answers.
+	bootLimit = 30 * time.Second
+	// bootLook is how often it is tried.
+	bootLook = 10 * time.Millisecond
+	// engineLimit bounds an answer of the engine that has nothing to wait for.
+	engineLimit = 5 * time.Second
+)
+
+// engine finds a Docker engine on this machine.
+func (d *Driver) engine(ctx context.Context) (*choice, error) {
+	if os.Geteuid() != 0 {
+		// The bus goes by the user of whoever connects, and the container's systemd obeys
+		// root alone.
+		return nil, errors.New("the systemd in a container obeys root alone")
+	}
+	engine, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, engineLimit, fmt.Errorf("no answer within %v", engineLimit))
+	defer cancel()
+	info, err := engine.Info(ctx)
+	if err == nil && info.OSType != "linux" {
+		err = fmt.Errorf("its containers run %s", info.OSType)
+	}
+	if err == nil && !strings.HasPrefix(engine.DaemonHost(), "unix:") {
+		err = errors.New("it is not on this machine, and a socket in a shared folder reaches nowhere else")
+	}
+	if err != nil {
+		engine.Close()
+		return nil, fmt.Errorf("no use of the Docker engine at %s: %w", engine.DaemonHost(), err)
+	}
+	image := d.config.Image
+	if image == "" {
+		image = d.recipe().tag()
+	}
+	return &choice{
+		kind: HostContainer, engine: engine, cgroup: info.CgroupVersion,
+		version: fmt.Sprintf("of image %s on Docker %s (%s)", image, info.ServerVersion, HostContainer),
+	}, nil
+}
+
+// startContainer starts a container whose PID 1 is systemd and waits until that answers.
+func (d *Driver) startContainer(ctx context.Context, c *choice, m mark) (h *host, err error) {
+	image, err := d.image(ctx, c.engine)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", dirPrefix)
+	if err != nil {
+		return nil, err
+	}
+	waiting, stopWaiting := context.WithCancel(context.WithoutCancel(ctx))
+	var watching sync.WaitGroup
+	id := ""
+	closeAll := func(ctx context.Context) error {
+		stopWaiting()
+		watching.Wait()
+		var err error
+		if id != "" {
+			err = c.engine.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+		}
+		return errors.Join(err, os.RemoveAll(dir), c.engine.Close())
+	}
+	defer func() {
+		if err != nil {
+			clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), bootLimit)
+			defer cancel()
+			err = errors.Join(err, closeAll(clean))
+		}
+	}()
+	program, err := d.staticProgram(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	bus := filepath.Join(dir, "bus")
+	if err := os.Mkdir(bus, 0o755); err != nil {
+		return nil, err
+	}
+	id, err = create(ctx, c, image, program, bus, map[string]string{
+		labelRun: m.run, labelStack: m.stack, labelOwner: m.owner, labelDir: dir,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.engine.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+		return nil, fmt.Errorf("start the systemd container: %w", err)
+	}
+	ended := make(chan string, 1)
+	watching.Go(func() { ended <- awaitEnd(waiting, c.engine, id) })
+	address, err := d.through("unix:path=" + filepath.Join(bus, "system_bus_socket"))
+	if err != nil {
+		return nil, err
+	}
+	version, err := boot(ctx, c.engine, id, address, ended)
+	if err != nil {
+		return nil, err
+	}
+	return &host{
+		kind: HostContainer, address: address, version: leadingNumber(version),
+		program: append([]string{programInside}, d.config.Args...),
+		journal: func(ctx context.Context, selector, unit string, lines int) (string, error) {
+			script := `journalctl --sync; exec journalctl "$@"`
+			return run(ctx, c.engine, id, append([]string{"sh", "-c", script, "sh"}, journalArgs(selector, unit, lines)...))
+		},
+		ended: ended, close: closeAll,
+	}, nil
+}
+
+// create makes the container. It needs the right to mount, and on hosts with one
+// hierarchy of control groups a writable one of its own; it gets no right to configure
+// the network that it shares.
+func create(ctx context.Context, c *choice, image, program, bus string, labels map[string]string) (string, error) {
+	config := &container.Config{
+		Image: image, Labels: labels, Env: []string{"container=docker"}, StopSignal: "SIGRTMIN+3",
+	}
+	options := &container.HostConfig{
+		NetworkMode:  "host",
+		CapAdd:       []string{"SYS_ADMIN"},
+		SecurityOpt:  []string{"seccomp=unconfined"},
+		CgroupnsMode: container.CgroupnsModePrivate,
+		Tmpfs:        map[string]string{"/run": "", "/tmp": ""},
+		Binds:        []string{bus + ":/run/dbus", program + ":" + programInside + ":ro"},
+	}
+	info, err := c.engine.Info(ctx)
+	if err != nil {
+		return "", err
+	}
+	if slices.ContainsFunc(info.SecurityOptions, func(o string) bool { return strings.Contains(o, "apparmor") }) {
+		options.SecurityOpt = append(options.SecurityOpt, "apparmor=unconfined") // the default profile forbids mounts
+	}
+	if c.cgroup == "1" {
+		options.Binds = append(options.Binds, "/sys/fs/cgroup/systemd:/sys/fs/cgroup/systemd:rw")
+	} else {
+		// Of its own hierarchy, which the engine mounts read-only.
+		config.Entrypoint = []string{"/bin/sh", "-c", "mount -o remount,rw /sys/fs/cgroup && exec /sbin/init"}
+	}
+	made, err := c.engine.ContainerCreate(ctx, config, options, nil, nil, "")
+	if err != nil {
+		return "", fmt.Errorf("create a container of image %s: %w", image, err)
+	}
+	return made.ID, nil
+}
+
+// awaitEnd waits until a container has ended and says how, or that it cannot tell.
+func awaitEnd(ctx context.Context, engine *client.Client, id string) string {
+	results, errs := engine.ContainerWait(ctx, id, container.WaitConditionNotRunning)
+	select {
+	case r := <-results:
+		return fmt.Sprintf("the systemd container ended with status %d", r.StatusCode)
+	case err := <-errs:
+		return fmt.Sprintf("the systemd container is out of sight: %v", err)
+	}
+}
+
+// boot waits until the container's systemd answers, and returns its version.
+func boot(ctx context.Context, engine *client.Client, id, address string, ended chan string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("no answer within %v", bootLimit))
+	defer cancel()
+	ticker := time.NewTicker(bootLook)
+	defer ticker.Stop()
+	for {
+		version, err := versionAt(ctx, address)
+		if err == nil {
+			return version, nil
+		}
+		select {
+		case <-ticker.C:
+		case why := <-ended:
+			ended <- why
+			return "", fmt.Errorf("%s: %s", why, lastOutput(context.WithoutCancel(ctx), engine, id))
+		case <-ctx.Done():
+			return "", fmt.Errorf("systemd in its container: %w: last try: %w; %s",
+				context.Cause(ctx), err, lastOutput(context.WithoutCancel(ctx), engine, id))
+		}
+	}
+}
+
+// lastOutput is what a container wrote last, for an error.
+func lastOutput(ctx context.Context, engine *client.Client, id string) string {
+	ctx, cancel := context.WithTimeout(ctx, engineLimit)
+	defer cancel()
+	stream, err := engine.ContainerLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: "10"})
+	if err != nil {
+		return "its output cannot be read: " + err.Error()
+	}
+	defer stream.Close()
+	var out bytes.Buffer
+	if _, err := stdcopy.StdCopy(&out, &out, stream); err != nil {
+		return "its output cannot be read: " + err.Error()
+	}
+	if out.Len() == 0 {
+		return "it wrote nothing"
+	}
+	return "it wrote: " + strings.Join(strings.Fields(out.String()), " ")
+}
+
+// run runs a command in a container and returns what it wrote to its standard output.
+func run(ctx context.Context, engine *client.Client, id string, argv []string) (string, error) {
+	made, err := engine.ContainerExecCreate(ctx, id, container.ExecOptions{Cmd: argv, AttachStdout: true, AttachStderr: true})
+	if err != nil {
+		return "", err
+	}
+	attached, err := engine.ContainerExecAttach(ctx, made.ID, container.ExecAttachOptions{})
+	if err != nil {
+		return "", err
+	}
+	defer attached.Close()
+	stop := context.AfterFunc(ctx, attached.Close) // reading does not listen to ctx
+	defer stop()
+	var out, errOut bytes.Buffer
+	if _, err := stdcopy.StdCopy(&out, &errOut, attached.Reader); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return "", err
+	}
+	done, err := engine.ContainerExecInspect(ctx, made.ID)
+	if err != nil {
+		return "", err
+	}
+	if done.ExitCode != 0 {
+		return "", fmt.Errorf("%s: exit status %d: %s", argv[0], done.ExitCode, strings.TrimSpace(errOut.String()))
+	}
+	return out.String(), nil
+}
+
+// staticProgram is a binary of the program that runs in any image: the program itself
+// when it needs no loader, else one that is built into dir.
+func (d *Driver) staticProgram(ctx context.Context, dir string) (string, error) {
+	path, err := d.program()
+	if err != nil {
+		return "", err
+	}
+	static, err := isStatic(path)
+	if err != nil {
+		return "", err
+	}
+	if static {
+		return path, nil
+	}
+	if d.config.Package == "" {
+		return "", &drivers.HintError{
+			Err:  fmt.Errorf("%w: %s needs libraries that no container has for certain", drivers.ErrUnavailable, path),
+			Hint: "build it with CGO_ENABLED=0",
+		}
+	}
+	d.building.Lock()
+	defer d.building.Unlock()
+	out := filepath.Join(dir, "program")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", out, d.config.Package)
+	cmd.Dir = d.config.Dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", &drivers.HintError{
+			Err: fmt.Errorf("%w: %s needs libraries that no container has for certain, and cannot be built without them: %w: %s",
+				drivers.ErrUnavailable, path, err, bytes.TrimSpace(text)),
+			Hint: "build it with CGO_ENABLED=0",
+		}
+	}
+	return out, nil
+}
+
+// isStatic says whether a binary is one for Linux that needs no loader.
+func isStatic(path string) (bool, error) {
+	f, err := elf.Open(path)
+	var format *elf.FormatError
+	if errors.As(err, &format) || errors.Is(err, io.EOF) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	return !slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }), nil
+}

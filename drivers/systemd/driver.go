@@ -1,0 +1,327 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	cerrdefs "github.com/containerd/errdefs"
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/client"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/fleet"
+)
+
+// Check implements drivers.Driver: it looks for a systemd that answers, or for an engine
+// that could run one, and for the program.
+func (d *Driver) Check(ctx context.Context) error {
+	c, err := d.choose(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	_, err = d.program()
+	return err
+}
+
+// Prepare builds what Deploy would build first, the image of a host container, so that no
+// deployment takes that long. It does nothing where nothing is missing.
+func (d *Driver) Prepare(ctx context.Context) error {
+	c, err := d.choose(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if c.engine == nil {
+		return nil
+	}
+	_, err = d.image(ctx, c.engine)
+	return err
+}
+
+// Details says, for people, what the driver would use and what lies about.
+func (d *Driver) Details(ctx context.Context) []string {
+	c, err := d.choose(ctx)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	defer c.close()
+	out := []string{"systemd " + c.version, "control groups of version " + c.cgroup}
+	switch {
+	case c.number == 0:
+		out = append(out, "reloads with notification (notify-reload): known once its container runs")
+	case c.number >= 253:
+		out = append(out, "reloads with notification (notify-reload): yes")
+	default:
+		out = append(out, "reloads with notification (notify-reload): no, they came with version 253")
+	}
+	found, err := d.leftovers(ctx)
+	for _, l := range found {
+		out = append(out, "there is "+l.what)
+	}
+	if err != nil {
+		out = append(out, err.Error())
+	}
+	return out
+}
+
+// Deploy implements drivers.Driver. In a container it starts that first, and builds its
+// image when there is none (see Prepare).
+func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
+	if err := stack.Validate(); err != nil {
+		return nil, err
+	}
+	if err := supported(stack); err != nil {
+		return nil, err
+	}
+	c, err := d.choose(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lab, err := self()
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	h, err := d.open(ctx, c, mark{run: stack.RunID, stack: stack.Name, owner: lab.String()})
+	if err != nil {
+		return nil, err
+	}
+	env := &environment{}
+	m, err := newManager(ctx, d, h, stack, lab, func(detail string) { env.Lost(detail) })
+	if err != nil {
+		return nil, errors.Join(err, h.close(context.WithoutCancel(ctx)))
+	}
+	env.manager = m
+	env.Environment, err = fleet.New(fleet.Config{Stack: stack, Runtime: m, Clean: m.clean})
+	if err != nil {
+		return nil, errors.Join(err, m.clean(context.WithoutCancel(ctx)))
+	}
+	d.mu.Lock()
+	d.envs[env] = struct{}{}
+	d.mu.Unlock()
+	m.follow()
+	if err := env.Deploy(ctx); err != nil {
+		return nil, err
+	}
+	return env, nil
+}
+
+// supported refuses what units that share one address cannot be.
+func supported(stack drivers.Stack) error {
+	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+		what := ""
+		switch kind := s.Signal.Kind; {
+		case s.Image != "":
+			what = "image " + s.Image
+		case len(s.Fixed) > 0 && s.Name == stack.Subject.Name:
+			what = "fixed port numbers, because its instances share one address"
+		case s.Exec != "" && !filepath.IsAbs(s.Exec):
+			what = "program " + s.Exec + " without its whole path"
+		case s.Socket && s.Fixed[s.Ports[0]] != 0:
+			what = "a socket with a fixed port number"
+		case !s.Notify && s.Watchdog > 0:
+			what = "a watchdog for a service that does not notify"
+		case kind == drivers.ProbeImage:
+			what = "a signal of kind " + string(kind)
+		default:
+			continue
+		}
+		return fmt.Errorf("systemd: service %s: %s: %w", s.Name, what, drivers.ErrUnsupported)
+	}
+	return nil
+}
+
+func (d *Driver) forget(m *manager) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for e := range d.envs {
+		if e.manager == m {
+			delete(d.envs, e)
+		}
+	}
+}
+
+func (d *Driver) envsOf(runID string) []*environment {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []*environment
+	for e := range d.envs {
+		if e.manager.stack.RunID == runID {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// leftover is something of a run that can be removed.
+type leftover struct {
+	what       string // for people
+	run, owner string
+	remove     func(ctx context.Context) error
+}
+
+// Sweep implements drivers.Driver: units by their names and containers by their labels,
+// wherever a systemd or an engine can be reached. Environments of the named run that this
+// driver still has are closed without grace.
+func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
+	space, err := processSpace()
+	if err != nil {
+		return nil, err
+	}
+	match := func(all []leftover) []leftover {
+		return slices.DeleteFunc(all, func(l leftover) bool { return !sweeps(runID, space, l.run, l.owner) })
+	}
+	var removed []string
+	var errs []error
+	if runID != "" {
+		found, err := d.leftovers(ctx)
+		errs = append(errs, err)
+		for _, e := range d.envsOf(runID) {
+			now, end := context.WithCancel(ctx)
+			end()
+			errs = append(errs, e.Close(now))
+		}
+		// What was just closed is told to people as well.
+		for _, l := range match(found) {
+			removed = append(removed, l.what)
+		}
+	}
+	found, err := d.leftovers(ctx)
+	errs = append(errs, err)
+	for _, l := range match(found) {
+		if err := l.remove(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("remove %s: %w", l.what, err))
+			continue
+		}
+		if !slices.Contains(removed, l.what) {
+			removed = append(removed, l.what)
+		}
+	}
+	return removed, errors.Join(errs...)
+}
+
+// leftovers lists what exists of any run on every systemd and engine that can be reached.
+// One that cannot be is passed over: nothing can be left where nothing could be made.
+func (d *Driver) leftovers(ctx context.Context) ([]leftover, error) {
+	var out []leftover
+	var errs []error
+	for _, kind := range []string{HostUser, HostSystem, HostContainer} {
+		if d.config.Host != "" && d.config.Host != kind {
+			continue
+		}
+		c, err := d.tryHost(ctx, kind)
+		if err != nil {
+			continue
+		}
+		var found []leftover
+		if kind == HostContainer {
+			found, err = containers(ctx, c.engine)
+		} else {
+			found, err = units(ctx, c)
+		}
+		c.close()
+		out, errs = append(out, found...), append(errs, err)
+	}
+	return out, errors.Join(errs...)
+}
+
+// units lists the units of a native systemd.
+func units(ctx context.Context, c *choice) ([]leftover, error) {
+	calls, err := call(c.address)
+	if err != nil {
+		return nil, err
+	}
+	defer calls.Close()
+	list, err := calls.ListUnitsByPatternsContext(ctx, nil, []string{prefix + "*.service", prefix + "*.socket"})
+	if err != nil {
+		return nil, fmt.Errorf("list units: %w", err)
+	}
+	// Sockets first: one whose service is stopped would start it again.
+	slices.SortStableFunc(list, func(a, b systemd.UnitStatus) int {
+		return strings.Compare(filepath.Ext(b.Name), filepath.Ext(a.Name))
+	})
+	var out []leftover
+	for _, u := range list {
+		m, ok := parseMark(u.Description)
+		if !ok {
+			continue
+		}
+		out = append(out, leftover{
+			what: fmt.Sprintf("unit %s (instance %s of run %s)", u.Name, m.instance, m.run),
+			run:  m.run, owner: m.owner,
+			remove: func(ctx context.Context) error { return removeUnit(ctx, c.address, u.Name) },
+		})
+	}
+	return out, nil
+}
+
+// removeUnit ends a unit without grace and has systemd forget it.
+func removeUnit(ctx context.Context, address, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*callLimit)
+	defer cancel()
+	l, err := connect(ctx, address)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	stopped := make(chan string, 1)
+	if _, err := l.calls.StopUnitContext(ctx, name, "replace", stopped); err != nil {
+		return ignoreUnknown(err)
+	}
+	if strings.HasSuffix(name, ".service") {
+		// It may have no process any more, which systemd would call an error.
+		_ = l.calls.KillUnitWithTarget(ctx, name, systemd.All, int32(syscall.SIGKILL))
+	}
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for its job: %w", context.Cause(ctx))
+	}
+	return ignoreUnknown(l.calls.ResetFailedUnitContext(ctx, name))
+}
+
+// containers lists the host containers of an engine.
+func containers(ctx context.Context, engine *client.Client) ([]leftover, error) {
+	list, err := engine.ContainerList(ctx, container.ListOptions{
+		All: true, Filters: filters.NewArgs(filters.Arg("label", labelRun)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	var out []leftover
+	for _, c := range list {
+		out = append(out, leftover{
+			what: fmt.Sprintf("container %.12s (stack %s of run %s)", c.ID, c.Labels[labelStack], c.Labels[labelRun]),
+			run:  c.Labels[labelRun], owner: c.Labels[labelOwner],
+			remove: func(ctx context.Context) error { return removeContainer(ctx, c.ID, c.Labels[labelDir]) },
+		})
+	}
+	return out, nil
+}
+
+// removeContainer removes a host container and the folder that it shared.
+func removeContainer(ctx context.Context, id, dir string) error {
+	engine, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	err = engine.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	if err != nil && !cerrdefs.IsNotFound(err) {
+		return err
+	}
+	// A label is only text: nothing is removed that this driver would not have made.
+	if strings.HasPrefix(filepath.Base(dir), dirPrefix) && filepath.IsAbs(dir) {
+		return os.RemoveAll(dir)
+	}
+	return nil
+}

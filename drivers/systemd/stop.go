@@ -1,0 +1,150 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
+
+	"github.com/rollout-lab/rollout-lab/internal/fleet"
+)
+
+// Stop implements fleet.Runtime: it has systemd stop the unit, its socket before it, so
+// that no connection starts the service anew.
+func (m *manager) Stop(ctx context.Context, i *fleet.Instance) error {
+	u, err := m.find(i.ID)
+	if err != nil {
+		return nil // it has ended by itself and Gone is on its way
+	}
+	l, err := m.linked(ctx)
+	if err != nil {
+		u.lose("cannot be stopped: " + err.Error())
+		return err
+	}
+	done := make(chan string, 1)
+	for _, name := range u.names() {
+		jobDone := done
+		if name != u.name {
+			jobDone = nil
+		}
+		if _, err := l.calls.StopUnitContext(ctx, name, "replace", jobDone); ignoreUnknown(err) != nil {
+			u.lose("cannot be stopped: " + err.Error())
+			return fmt.Errorf("stop %s: %w", name, err)
+		} else if err != nil && name == u.name {
+			return nil // unknown: the signal that it was removed has come or will
+		}
+	}
+	m.work.Go(func() { m.awaitStop(u, done) })
+	return nil
+}
+
+// awaitStop sees to it that a stop comes to its end, whatever becomes of the signals.
+func (m *manager) awaitStop(u *unit, done <-chan string) {
+	limit := u.instance.Service.StopGrace + stopMargin
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-u.instance.Over():
+		return
+	case <-timer.C:
+		u.lose(fmt.Sprintf("systemd has not stopped it within %v", limit))
+		return
+	}
+	// By now the end has been told or is about to be. A signal that was lost with its
+	// connection would never be.
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	l, err := m.linked(ctx)
+	if err != nil {
+		u.lose("stopped, unseen: " + err.Error())
+		return
+	}
+	service, err := l.read(ctx, u.name)
+	if err != nil {
+		u.lose("stopped, unseen: " + err.Error())
+		return
+	}
+	if service.ended() {
+		u.reread(service, state{})
+	}
+}
+
+// End implements fleet.Runtime: SIGKILL to all that the unit has.
+func (m *manager) End(i *fleet.Instance) {
+	m.mu.Lock()
+	over := m.over
+	m.mu.Unlock()
+	if u, err := m.find(i.ID); err == nil && over == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+		defer cancel()
+		if err := m.kill(ctx, u, syscall.SIGKILL); err != nil {
+			m.note(fmt.Errorf("end %s: %w", i.ID, err))
+		}
+	}
+}
+
+// note keeps an error for Close.
+func (m *manager) note(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.errors = append(m.errors, err)
+}
+
+// kill sends a signal to every process of a unit. One that has none is left alone.
+func (m *manager) kill(ctx context.Context, u *unit, sig syscall.Signal) error {
+	l, err := m.linked(ctx)
+	if err != nil {
+		return err
+	}
+	err = ignoreUnknown(l.calls.KillUnitWithTarget(ctx, u.name, systemd.All, int32(sig)))
+	var e dbus.Error
+	if errors.As(err, &e) && strings.HasSuffix(e.Name, ".NoSuchProcess") {
+		return nil
+	}
+	return err
+}
+
+// Restart implements fleet.Restarter: systemd's own restart of the unit, which keeps its
+// socket where it has one.
+func (m *manager) Restart(ctx context.Context, i *fleet.Instance) error {
+	u, err := m.find(i.ID)
+	if err != nil {
+		return err
+	}
+	l, err := m.linked(ctx)
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	u.restarts++
+	u.mu.Unlock()
+	defer func() {
+		u.mu.Lock()
+		u.restarts--
+		u.again()
+		u.mu.Unlock()
+	}()
+	done := make(chan string, 1)
+	if _, err := l.calls.RestartUnitContext(ctx, u.name, "replace", done); err != nil {
+		return fmt.Errorf("restart %s: %w", u.name, err)
+	}
+	select {
+	case result := <-done:
+		if result == "done" {
+			return nil
+		}
+		return fmt.Errorf("restart %s: the job ended with %q: %s", u.name, result, u.lastWords())
+	case <-i.StopAsked():
+		return fmt.Errorf("restart %s: it was asked to stop meanwhile", u.name)
+	case <-i.Over():
+		return fmt.Errorf("restart %s: it has ended", u.name)
+	case <-ctx.Done():
+		return fmt.Errorf("restart %s: waiting for its job: %w", u.name, context.Cause(ctx))
+	}
+}

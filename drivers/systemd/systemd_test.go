@@ -1,0 +1,123 @@
+package systemd_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
+	"github.com/rollout-lab/rollout-lab/drivers/systemd"
+)
+
+func TestMain(m *testing.M) {
+	if drivertest.IsTarget() {
+		drivertest.TargetMain()
+	}
+	os.Exit(m.Run())
+}
+
+// required says whether this run must not do without systemd.
+func required() bool {
+	return slices.Contains(strings.Split(os.Getenv("ROLLOUT_LAB_REQUIRE"), ","), "systemd")
+}
+
+// absent skips the test, or fails it where systemd is required.
+func absent(t testing.TB, reason any) {
+	t.Helper()
+	if required() {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
+}
+
+// hostEnv names the host that the tests use, for a run inside a container whose PID 1 is
+// systemd. "" leaves the choice to the driver.
+const hostEnv = "ROLLOUT_LAB_SYSTEMD_TEST_HOST"
+
+// image is that of the host containers. One that is not there is left to the driver,
+// which would build one, if systemd is required; else the tests are skipped.
+func image(t testing.TB) string {
+	name := os.Getenv("ROLLOUT_LAB_SYSTEMD_IMAGE")
+	if name == "" {
+		name = "systemdhost:bookworm"
+	}
+	if exec.Command("docker", "image", "inspect", name).Run() == nil {
+		return name
+	}
+	if !required() {
+		t.Skipf("no image %s to run systemd in", name)
+	}
+	return ""
+}
+
+// static is this test as a binary that runs in any container.
+var static = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "systemd-test")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "target")
+	cmd := exec.Command("go", "test", "-c", "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=") // without the race detector, which needs cgo
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", errors.New("build the target: " + string(out))
+	}
+	return path, nil
+})
+
+// newDriver returns a driver whose services are the suite's target.
+func newDriver(t testing.TB, change ...func(*systemd.Config)) *systemd.Driver {
+	t.Helper()
+	config := systemd.Config{Host: os.Getenv(hostEnv)}
+	probe := systemd.New(config)
+	if err := probe.Check(t.Context()); err != nil {
+		absent(t, err)
+	}
+	if strings.Contains(probe.Version(t.Context()), systemd.HostContainer) {
+		path, err := static()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Program, config.Image = path, image(t)
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	return systemd.New(config)
+}
+
+// left lists what there is of a run, by the engine's and systemd's own tools.
+func left(ctx context.Context, runID string) ([]string, error) {
+	argv := []string{"docker", "ps", "--all", "--quiet", "--filter", "label=rollout-lab.systemd.run=" + runID}
+	if os.Getenv(hostEnv) == systemd.HostSystem {
+		argv = []string{"systemctl", "list-units", "--all", "--plain", "--no-legend", "--no-pager", "rollout-lab-" + runID + "*"}
+	}
+	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).Output()
+	var lines []string
+	for line := range strings.Lines(string(out)) {
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	return lines, err
+}
+
+func harness() drivertest.Harness {
+	return drivertest.Harness{
+		Driver: func(t testing.TB) drivers.Driver { return newDriver(t) },
+		Left:   left, Told: true, Failing: 6 * time.Second,
+	}
+}
+
+func TestConformance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes")
+	}
+	drivertest.Run(t, harness())
+}

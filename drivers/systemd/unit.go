@@ -1,0 +1,357 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
+
+	"github.com/rollout-lab/rollout-lab/internal/fleet"
+)
+
+const (
+	// callLimit bounds one call to systemd that has nothing to wait for.
+	callLimit = 10 * time.Second
+	// stopMargin is how much longer than its grace a stop may take until systemd says
+	// that it is done.
+	stopMargin = 15 * time.Second
+	// lastLines is how many lines of the journal go into an error.
+	lastLines = 8
+)
+
+// unit is one instance as a unit of systemd. What is told of it is dealt with in order by
+// a goroutine of its own, so that no unit waits for another's journal.
+type unit struct {
+	manager  *manager
+	instance *fleet.Instance
+	name     string // of the service
+	socket   string // of the socket unit, "" when there is none
+	ports    []int
+
+	mu       sync.Mutex
+	service  state // as told, also before it was dealt with
+	listener state // of the socket unit
+	told     []report
+	wake     chan struct{} // has a token when told may hold something
+	accepted bool          // systemd has taken the unit
+	restarts int           // under way: its end is none
+	removed  bool          // systemd has dropped the unit
+	running  process       // the process dealt with last; zero when none runs
+	changed  chan struct{} // closed and replaced when running changes
+	words    string        // what it wrote before an earlier end
+
+	// The worker's own.
+	everServed, everStarted bool
+}
+
+// report is what was told of a unit at one moment.
+type report struct {
+	service, listener state
+	final             bool // that was the end of it
+}
+
+// tell takes a change of a property into account. Of the two messages that systemd sends
+// for one change the unit's comes second, and only then do they fit together.
+func (u *unit) tell(path dbus.ObjectPath, iface string, changed map[string]dbus.Variant) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if path == unitPath(u.socket) {
+		u.listener = u.listener.with(changed)
+	} else {
+		u.service = u.service.with(changed)
+	}
+	if iface == unitInterface {
+		u.enqueue()
+	}
+}
+
+// reread replaces what was told by what was read.
+func (u *unit) reread(service, listener state) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.service, u.listener = service, listener
+	u.removed = u.removed || service.load == "not-found"
+	u.enqueue()
+}
+
+// drop takes note that systemd has forgotten the unit.
+func (u *unit) drop(name string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if name == u.name {
+		u.removed = true
+		u.service.job, u.service.mainPID = 0, 0
+		u.enqueue()
+	}
+}
+
+// lose ends the unit because its whole systemd has.
+func (u *unit) lose(why string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.removed, u.accepted, u.restarts = true, true, 0
+	u.service.active, u.service.sub, u.service.result = "failed", "lost", why
+	u.service.mainPID, u.service.job, u.listener.active = 0, 0, "failed"
+	u.enqueue()
+}
+
+// enqueue hands the present state to the worker; the caller holds u.mu.
+func (u *unit) enqueue() {
+	final := u.accepted && u.restarts == 0 && (u.removed || u.service.ended())
+	u.told = append(u.told, report{u.service, u.listener, final})
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+// again has the worker look at the present state once more, after accepted or restarts
+// have changed; the caller holds u.mu.
+func (u *unit) again() {
+	if u.service.active != "" || u.removed {
+		u.enqueue()
+	}
+}
+
+// work deals with what is told until the end of the unit.
+func (u *unit) work() {
+	for range u.wake {
+		u.mu.Lock()
+		told := u.told
+		u.told = nil
+		u.mu.Unlock()
+		for _, r := range told {
+			if u.take(r) {
+				u.finish(r.service)
+				return
+			}
+		}
+	}
+}
+
+// take reports one state to the fleet and says whether it was the last.
+func (u *unit) take(r report) (over bool) {
+	i, s := u.instance, r.service
+	serving := s.serving(i.Service.Notify)
+	ready := serving
+	if u.socket != "" {
+		u.everServed = u.everServed || serving
+		ready = r.listener.active == "active" && u.everServed
+	}
+	if !ready || r.final {
+		i.Verdict(false, s.String())
+	}
+	r.final = r.final && !u.comesBack()
+	u.mu.Lock()
+	running := u.running
+	u.mu.Unlock()
+	if running != (process{}) && (s.mainPID == 0 || s.process != running) {
+		u.exited(s, r.final)
+	}
+	if s.mainPID != 0 && s.process != running {
+		u.began(s.process, fmt.Sprintf("process %d of %s", s.mainPID, u.name))
+	}
+	i.Answer(s.String())
+	if ready && !r.final && !u.restarting() {
+		i.Verdict(true, s.String())
+	}
+	return r.final
+}
+
+// comesBack says whether systemd is about to start again what seems to have ended: on its
+// way there the unit is inactive or failed for a moment, of which systemd tells too. Asked
+// after that moment it says what it has in mind.
+func (u *unit) comesBack() bool {
+	u.mu.Lock()
+	removed := u.removed
+	u.mu.Unlock()
+	if removed || !u.instance.Service.RestartOnExit || u.instance.Stopping() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	l, err := u.manager.linked(ctx)
+	if err != nil {
+		return true // what was missed is read once there is a connection again
+	}
+	now, err := l.read(ctx, u.name)
+	return err != nil || !now.ended()
+}
+
+// restarting says whether a restart has been asked for whose end was not seen: until then
+// ready is the state before it, which somebody may have taken back already.
+func (u *unit) restarting() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.restarts > 0 && u.socket == ""
+}
+
+func (u *unit) began(p process, detail string) {
+	u.instance.Started(detail)
+	u.everStarted = true
+	u.setRunning(p)
+}
+
+func (u *unit) setRunning(p process) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.running = p
+	close(u.changed)
+	u.changed = make(chan struct{})
+}
+
+// exited reports the end of a process. When another one follows at once nobody waits for
+// the journal: its lines are fetched aside, for the case that the next one ends as well.
+func (u *unit) exited(s state, final bool) {
+	how := s.end()
+	if s.process != u.running {
+		how = "its end went unseen" // what systemd says is about a later process
+	}
+	u.mu.Lock()
+	words, asked := u.words, u.restarts > 0
+	u.mu.Unlock()
+	asked = asked || u.instance.Stopping()
+	again := u.instance.Service.RestartOnExit && !final
+	if !asked && !again {
+		words = u.lastWords()
+	}
+	u.instance.Exited(how, words)
+	u.setRunning(process{})
+	if !asked && again {
+		u.manager.work.Go(func() {
+			words := u.lastWords()
+			u.mu.Lock()
+			u.words = words
+			u.mu.Unlock()
+		})
+	}
+}
+
+// lastWords are the last lines of the journal about the unit, systemd's own included, on
+// one line.
+func (u *unit) lastWords() string {
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	out, err := u.manager.host.journal(ctx, "--unit", u.name, lastLines)
+	if err != nil {
+		return "(the journal cannot be read: " + err.Error() + ")"
+	}
+	var lines []string
+	for line := range strings.Lines(out) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines[max(len(lines)-lastLines, 0):], " | ")
+}
+
+// finish removes what is left of a unit that has ended, and reports that it is gone.
+func (u *unit) finish(s state) {
+	if !u.everStarted {
+		// It failed before it had a process, or faster than anybody looked.
+		u.instance.Started("accepted by systemd")
+		u.everStarted = true
+		words := ""
+		if !u.instance.Stopping() {
+			words = u.lastWords()
+		}
+		u.instance.Exited(s.end(), words)
+	}
+	u.instance.Ended()
+	detail := s.end()
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	if err := u.remove(ctx); err != nil {
+		detail += fmt.Sprintf(" (%v)", err)
+	}
+	u.manager.release(u)
+	u.instance.Gone(detail)
+}
+
+// remove has systemd forget the unit and its socket.
+func (u *unit) remove(ctx context.Context) error {
+	u.mu.Lock()
+	removed := u.removed
+	u.mu.Unlock()
+	if removed && u.socket == "" {
+		return nil
+	}
+	l, err := u.manager.linked(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	if u.socket != "" {
+		errs = append(errs, stopAndWait(ctx, l.calls, u.socket))
+	}
+	for _, name := range []string{u.name, u.socket} {
+		if name != "" {
+			errs = append(errs, ignoreUnknown(l.calls.ResetFailedUnitContext(ctx, name)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// stopAndWait stops a unit and waits until systemd says that it has.
+func stopAndWait(ctx context.Context, calls *systemd.Conn, name string) error {
+	done := make(chan string, 1)
+	if _, err := calls.StopUnitContext(ctx, name, "replace", done); err != nil {
+		return ignoreUnknown(err)
+	}
+	select {
+	case result := <-done:
+		if result != "done" {
+			return fmt.Errorf("stop %s: the job ended with %q", name, result)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop %s: waiting for its job: %w", name, context.Cause(ctx))
+	}
+}
+
+// ignoreUnknown drops the error that says that there is no such unit.
+func ignoreUnknown(err error) error {
+	var e dbus.Error
+	if errors.As(err, &e) && e.Name == "org.freedesktop.systemd1.NoSuchUnit" {
+		return nil
+	}
+	return err
+}
+
+// awaitOther waits until a process is no longer the one that runs.
+func (u *unit) awaitOther(ctx context.Context, p process) error {
+	for {
+		u.mu.Lock()
+		now, changed := u.running, u.changed
+		u.mu.Unlock()
+		if now != p {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the end of process %d: %w", p.pid, context.Cause(ctx))
+		}
+	}
+}
+
+// process is the one that runs.
+func (u *unit) process() (process, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.running == (process{}) {
+		return process{}, fmt.Errorf("instance %s does not run: %v", u.instance.ID, u.service)
+	}
+	return u.running, nil
+}
+
+// names are the units that there are for the instance, the one to stop first before.
+func (u *unit) names() []string {
+	return slices.DeleteFunc([]string{u.socket, u.name}, func(name string) bool { return name == "" })
+}
