@@ -8,12 +8,17 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
+
 	"github.com/rollout-lab/rollout-lab/healthkit"
+	"github.com/rollout-lab/rollout-lab/healthkit/sdnotify"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/control"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/proxy"
@@ -49,6 +54,16 @@ func runProxy(ctx context.Context, p program) error {
 				o.StaleAfter, control.DefaultHeartbeat), "use a few times that",
 		}
 	}
+	// Under a service manager, which may also have opened the port.
+	if o.Notifier, err = sdnotify.New(sdnotify.Options{
+		DrainBudget: o.StopGrace,
+		OnError:     func(err error) { o.Log.Warn("the service manager was not told", "err", err) },
+	}); err != nil {
+		return err
+	}
+	if o.Listener, err = activated(p.getenv); err != nil {
+		return err
+	}
 	instance, err := proxy.New(o)
 	if isListenError(err) {
 		return listenError(err)
@@ -57,6 +72,38 @@ func runProxy(ctx context.Context, p program) error {
 		return &usageError{err, "refproxy proxy --help lists the flags"}
 	}
 	return instance.Run(ctx)
+}
+
+// dataSocket is the name under which a service manager hands over the data port.
+const dataSocket = "data"
+
+// activated returns the data port's listener where a service manager has opened it, else
+// nil.
+func activated(getenv func(string) string) (net.Listener, error) {
+	if getenv("LISTEN_FDS") == "" {
+		return nil, nil
+	}
+	listeners, err := activation.ListenersWithNames()
+	if err != nil {
+		return nil, fmt.Errorf("take over the sockets: %w", err)
+	}
+	mine := listeners[dataSocket]
+	if len(listeners) == 0 {
+		return nil, nil // they are another process's
+	}
+	if len(mine) == 1 && len(listeners) == 1 {
+		return mine[0], nil
+	}
+	names := slices.Sorted(maps.Keys(listeners))
+	for _, l := range listeners {
+		for _, one := range l {
+			err = errors.Join(err, one.Close())
+		}
+	}
+	return nil, errors.Join(&hintError{
+		fmt.Errorf("handed sockets named %q, want one that is named %s", names, dataSocket),
+		"set FileDescriptorName=" + dataSocket + " in the socket unit",
+	}, err)
 }
 
 func runControl(ctx context.Context, p program) error {

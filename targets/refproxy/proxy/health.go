@@ -14,6 +14,7 @@ import (
 // health is how a proxy tells of its health and stops, in one mode.
 type health struct {
 	registry *healthkit.Registry // nil in the modes that know nothing
+	told     *healthkit.Registry // what the service manager is told of
 
 	probes http.Handler                         // of the health port
 	wrap   func(data http.Handler) http.Handler // around the data plane
@@ -34,15 +35,29 @@ func (p *Proxy) newHealth() (*health, error) {
 	switch p.options.Health {
 	case None:
 		h.probes, h.stop = http.NotFoundHandler(), closeAtOnce
-		return h, nil
+		return h, p.uninformed(h)
 	case Naive:
 		h.probes, h.stop = alwaysWell(), closeAtOnce
-		return h, nil
+		return h, p.uninformed(h)
 	case Pull:
 		return h, p.pull(h)
 	default:
 		return h, p.stackAware(h)
 	}
+}
+
+// uninformed has the service manager told what the modes that know nothing believe: who
+// listens is ready, and who runs is alive.
+func (p *Proxy) uninformed(h *health) error {
+	registry := healthkit.New(healthkit.Config{})
+	process, err := registry.Register("process", healthkit.Options{})
+	if err != nil {
+		return errors.Join(err, p.closeRegistry(registry))
+	}
+	process.Ready()
+	h.told = registry
+	h.close = func() error { return p.closeRegistry(registry) }
+	return nil
 }
 
 // closeAtOnce is how services stop that do nothing about it: whatever is in flight is cut.
@@ -98,7 +113,7 @@ func (p *Proxy) pull(h *health) error {
 			return errors.Join(err, p.closeRegistry(registry))
 		}
 	}
-	h.registry, h.probes = registry, registry.Handler()
+	h.registry, h.told, h.probes = registry, registry, registry.Handler()
 	h.stop = func(ctx context.Context, data, probes *http.Server) error {
 		ctx, cancel := context.WithTimeout(ctx, p.options.StopGrace)
 		defer cancel()
@@ -148,7 +163,7 @@ func (p *Proxy) stackAware(h *health) error {
 		return errors.Join(err, p.closeRegistry(registry))
 	}
 	h.tick = progress.Tick
-	h.registry, h.probes = registry, registry.Handler()
+	h.registry, h.told, h.probes = registry, registry, registry.Handler()
 	h.wrap = registry.Middleware
 	h.stop = func(ctx context.Context, data, probes *http.Server) error {
 		return p.drain(ctx, registry, data, probes)

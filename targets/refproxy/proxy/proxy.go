@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/healthkit/sdnotify"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/feed"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/policy"
 )
@@ -79,6 +80,12 @@ type Options struct {
 	// StaleAfter is how long what the control plane brought counts without a sign of
 	// life; it must be well above its heartbeat. 0 means DefaultStaleAfter.
 	StaleAfter time.Duration
+
+	// Listener is the data port's when somebody else has opened it; the proxy then does
+	// not listen at Listen itself. New takes it over.
+	Listener net.Listener
+	// Notifier tells the service manager of the proxy's health; nil tells nobody.
+	Notifier *sdnotify.Notifier
 
 	Log *slog.Logger // nil logs nothing
 }
@@ -163,8 +170,10 @@ func New(o Options) (*Proxy, error) {
 	p.data = newDataPlane(o, upstream, p.transport, &p.parts)
 	p.parts.config = newConfig(p.adopt)
 
-	if p.dataListener, err = net.Listen("tcp", o.Listen); err != nil {
-		return nil, fmt.Errorf("data port: %w", err)
+	if p.dataListener = o.Listener; p.dataListener == nil {
+		if p.dataListener, err = net.Listen("tcp", o.Listen); err != nil {
+			return nil, fmt.Errorf("data port: %w", err)
+		}
 	}
 	if p.healthListener, err = net.Listen("tcp", o.HealthListen); err != nil {
 		return nil, errors.Join(fmt.Errorf("health port: %w", err), p.dataListener.Close())
@@ -221,6 +230,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	serve("data", data, p.dataListener)
 	serve("health", probes, p.healthListener)
 	p.log.Info("listening", "data", p.Addr().String(), "health", p.HealthAddr().String())
+	var telling sync.WaitGroup
+	telling.Go(func() { p.tell(context.WithoutCancel(ctx)) })
 
 	var err error
 	select {
@@ -235,7 +246,19 @@ func (p *Proxy) Run(ctx context.Context) error {
 	servers.Wait()
 	p.transport.CloseIdleConnections()
 	p.control.CloseIdleConnections()
-	return errors.Join(err, health.close())
+	err = errors.Join(err, health.close())
+	telling.Wait() // it ends with what health has closed
+	return err
+}
+
+// tell tells the service manager of the proxy's health until that is closed.
+func (p *Proxy) tell(ctx context.Context) {
+	if p.options.Notifier == nil {
+		return
+	}
+	if err := p.options.Notifier.Run(ctx, p.health.told); err != nil {
+		p.log.Warn("the service manager was not told of the end", "err", err)
+	}
 }
 
 // adopt puts a generation of the configuration into use.
