@@ -30,7 +30,8 @@ const look = 10 * time.Millisecond
 // NewStack is the stack that the suite works with, for tests of a driver's own: a run of
 // its own, two instances of the target behind a health signal, and one dependency. A
 // revision of the subject is made bad with the arguments -bad WHAT@REVISION: unready,
-// lies, exits, stubborn (ignores SIGTERM), parent (leaves a stubborn process behind).
+// lies, exits, stubborn (ignores SIGTERM), parent (leaves a stubborn process behind),
+// child (leaves it to a child to tell the supervisor).
 func NewStack(mutate ...func(*drivers.Stack)) drivers.Stack {
 	// A program built with the race detector lingers for a second at its end otherwise,
 	// and every stop in the suite would take as long.

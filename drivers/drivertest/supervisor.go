@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"strconv"
 	"sync"
 	"time"
@@ -83,4 +84,41 @@ func (n *notified) feedWatchdog() error {
 		}
 	}
 	return nil
+}
+
+// handedListener is the listener that a supervisor has opened for this process, nil when
+// there is none.
+func handedListener() (net.Listener, error) {
+	if os.Getenv("LISTEN_FDS") != "1" || os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return nil, nil
+	}
+	f := os.NewFile(3, os.Getenv("LISTEN_FDNAMES"))
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("the listener that was handed over: %w", err)
+	}
+	return l, nil
+}
+
+// childInstance is the name of a child that only tells the supervisor.
+const childInstance = "child"
+
+// childTells has a child tell the supervisor that it is ready, and waits until it has.
+func childTells() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, "-instance", childInstance)
+	cmd.Stderr = os.Stderr
+	return cmd.Run()
+}
+
+func childMain() error {
+	s, err := dialSupervisor()
+	if err != nil {
+		return err
+	}
+	return s.tell(true)
 }

@@ -34,6 +34,7 @@ const (
 	badExits    = "exits"    // it ends at once
 	badStubborn = "stubborn" // it ignores SIGTERM
 	badParent   = "parent"   // it leaves a process behind that ignores everything
+	badChild    = "child"    // it tells its supervisor nothing, and a child of its that it is ready
 )
 
 // lastWords is what a target that exits at once writes before it does.
@@ -84,6 +85,9 @@ func runTarget(args []string, out io.Writer) error {
 		return err
 	}
 	bad := func(what string) bool { return is[what+"@"] || is[what+"@"+*revision] }
+	if *instance == childInstance {
+		return childMain()
+	}
 	if bad(badExits) {
 		return errors.New(strings.TrimPrefix(lastWords, "target: "))
 	}
@@ -98,19 +102,31 @@ func runTarget(args []string, out io.Writer) error {
 	t.ready.Store(!bad(badUnready))
 	t.serving.Store(!bad(badLies))
 
-	var err error
-	if t.supervisor, err = dialSupervisor(); err != nil {
+	supervisor, err := dialSupervisor()
+	if err != nil {
 		return err
+	}
+	if t.supervisor = supervisor; bad(badChild) {
+		t.supervisor = nobody{}
+		if err := childTells(); err != nil {
+			return err
+		}
 	}
 	failed := make(chan error, 3)
 	var servers []*http.Server
+	handed, err := handedListener()
+	if err != nil {
+		return err
+	}
 	serve := func(addr string, h http.Handler) error {
 		if addr == "" {
 			return nil
 		}
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			return err
+		l := handed
+		if handed = nil; l == nil { // the first port's alone
+			if l, err = net.Listen("tcp", addr); err != nil {
+				return err
+			}
 		}
 		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 		servers = append(servers, s)
