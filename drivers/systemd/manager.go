@@ -239,7 +239,7 @@ func (m *manager) Create(ctx context.Context, i *fleet.Instance) error {
 	mk := mark{m.stack.RunID, m.stack.Name, i.ID, m.owner.String()}
 	name := unitName(mk)
 	u := &unit{
-		manager: m, instance: i, name: name + ".service", ports: slices.Collect(maps.Values(ports)),
+		manager: m, instance: i, name: name + ".service", title: mk.String(), ports: slices.Collect(maps.Values(ports)),
 		wake: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	addrs := make(map[string]string, len(ports))

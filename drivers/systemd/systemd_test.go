@@ -21,7 +21,13 @@ func TestMain(m *testing.M) {
 	if drivertest.IsTarget() {
 		drivertest.TargetMain()
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if staticBuilt {
+		if path, err := static(); err == nil {
+			os.RemoveAll(filepath.Dir(path))
+		}
+	}
+	os.Exit(code)
 }
 
 // required says whether this run must not do without systemd.
@@ -58,8 +64,11 @@ func image(t testing.TB) string {
 	return ""
 }
 
+var staticBuilt bool
+
 // static is this test as a binary that runs in any container.
 var static = sync.OnceValues(func() (string, error) {
+	staticBuilt = true
 	dir, err := os.MkdirTemp("", "systemd-test")
 	if err != nil {
 		return "", err

@@ -31,6 +31,7 @@ type unit struct {
 	manager  *manager
 	instance *fleet.Instance
 	name     string // of the service
+	title    string // how systemd's own lines in the journal call it beside that
 	socket   string // of the socket unit, "" when there is none
 	ports    []int
 
@@ -244,7 +245,8 @@ func (u *unit) lastWords() string {
 	}
 	var lines []string
 	for line := range strings.Lines(out) {
-		if line = strings.TrimSpace(line); line != "" {
+		line = strings.ReplaceAll(strings.TrimSpace(line), " - "+u.title, "")
+		if line != "" {
 			lines = append(lines, line)
 		}
 	}

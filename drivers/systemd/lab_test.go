@@ -1,0 +1,380 @@
+package systemd_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
+	"github.com/rollout-lab/rollout-lab/drivers/systemd"
+)
+
+// patience bounds every wait of these tests.
+const patience = 30 * time.Second
+
+// bad makes a revision of the subject bad, see drivertest.NewStack.
+func bad(what string) func(*drivers.Stack) {
+	return func(s *drivers.Stack) { s.Subject.Args = append(slices.Clone(s.Subject.Args), "-bad", what) }
+}
+
+// deploy deploys a stack until the end of the test.
+func deploy(t *testing.T, d *systemd.Driver, mutate ...func(*drivers.Stack)) drivers.Env {
+	t.Helper()
+	stack := drivertest.NewStack(mutate...)
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	env, err := d.Deploy(ctx, stack)
+	if err != nil {
+		t.Fatalf("deploy: %v", err)
+	}
+	t.Logf("deployed after %v", time.Since(began).Round(time.Millisecond))
+	t.Cleanup(func() {
+		if err := env.Close(context.Background()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if left, err := left(context.Background(), stack.RunID); err != nil || len(left) > 0 {
+			t.Errorf("left: %q, %v", left, err)
+		}
+	})
+	return env
+}
+
+func instances(t *testing.T, env drivers.Env) []drivers.Instance {
+	t.Helper()
+	list, err := env.Instances(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// fresh makes a connection for each request.
+var fresh = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+func get(url string) (string, error) {
+	resp, err := fresh.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s %s", resp.Status, resp.Header.Get("Rollout-Lab-Reason"))
+	}
+	return string(body), err
+}
+
+// await reads a watch until an event satisfies.
+func await(t *testing.T, watch <-chan drivers.Event, what string, is func(drivers.Event) bool) drivers.Event {
+	t.Helper()
+	late := time.After(patience)
+	var seen []string
+	for {
+		select {
+		case e, open := <-watch:
+			if open && is(e) {
+				return e
+			}
+			seen = append(seen, fmt.Sprintf("%s %s %s", e.Kind, e.Instance, e.Detail))
+			if open {
+				continue
+			}
+		case <-late:
+		}
+		t.Fatalf("waited in vain for %s; events:\n%s", what, strings.Join(seen, "\n"))
+	}
+}
+
+// stopsRollout rolls to a revision that cannot become ready, and demands that the rollout
+// stops by itself with the old instances serving.
+func stopsRollout(t *testing.T, what string) error {
+	t.Helper()
+	d := newDriver(t, func(c *systemd.Config) { c.StartTimeout = time.Second })
+	env := deploy(t, d, bad(what+"@v2"))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	began := time.Now()
+	err := env.Rollout(ctx, "v2")
+	t.Logf("after %v: %v", time.Since(began).Round(time.Millisecond), err)
+	if err == nil || ctx.Err() != nil {
+		t.Fatalf("rollout: got %v, want it to stop by itself", err)
+	}
+	for range 4 {
+		if answer, err := get(env.URL() + "/"); err != nil || !strings.Contains(answer, " v1 ") {
+			t.Errorf("through the balancer: %q, %v, want an old instance", answer, err)
+		}
+	}
+	return err
+}
+
+func TestNeverReadyFailsAtItsTimeout(t *testing.T) {
+	err := stopsRollout(t, "unready")
+	for _, want := range []string{"result timeout", "start operation timed out"} {
+		if err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %q: %v", want, err)
+		}
+	}
+}
+
+// TestReadyOfAChildIsIgnored: with NotifyAccess=main nobody else's word counts, and the
+// error says that there was one.
+func TestReadyOfAChildIsIgnored(t *testing.T) {
+	err := stopsRollout(t, "child")
+	if want := "reception only permitted for main PID"; err != nil && !strings.Contains(err.Error(), want) {
+		t.Errorf("the error lacks %q: %v", want, err)
+	}
+}
+
+// TestSocketOutlivesARestart: with one instance and nothing else to take its place, no
+// connection is refused while it is restarted; those that come wait.
+func TestSocketOutlivesARestart(t *testing.T) {
+	env := deploy(t, newDriver(t), func(s *drivers.Stack) {
+		s.Replicas, s.Subject.Socket, s.Rolling = 1, true, drivers.Rolling{MaxUnavailable: 1}
+	})
+	addr := instances(t, env)[0].Addr
+	before, err := get("http://" + addr + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const requests, every = 400, 5 * time.Millisecond
+	for _, url := range []string{"http://" + addr + "/", env.URL() + "/"} {
+		took, errs := make([]time.Duration, requests), make([]error, requests)
+		var asking sync.WaitGroup
+		restarted := make(chan error, 1)
+		ticker := time.NewTicker(every)
+		var restart time.Duration
+		for n := range requests {
+			if n == requests/4 {
+				go func() {
+					from := time.Now()
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					defer cancel()
+					err := env.Restart(ctx)
+					restart = time.Since(from)
+					restarted <- err
+				}()
+			}
+			sent := <-ticker.C
+			asking.Go(func() {
+				_, errs[n] = get(url)
+				took[n] = time.Since(sent)
+			})
+		}
+		ticker.Stop()
+		asking.Wait()
+		if err := <-restarted; err != nil {
+			t.Errorf("restart: %v", err)
+		}
+		failed := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err == nil })
+		for _, err := range failed {
+			// The balancer keeps connections, and the target says nothing on them before it
+			// closes them; what that loses is no matter of the socket.
+			if url == env.URL()+"/" && !strings.Contains(err.Error(), "refused") {
+				t.Logf("%s: %v", url, err)
+				continue
+			}
+			t.Errorf("%s: %v", url, err)
+		}
+		slices.Sort(took)
+		t.Logf("%s: restart took %v; latency p50 %v p90 %v p99 %v max %v", url, restart,
+			took[requests/2], took[requests*9/10], took[requests*99/100], took[requests-1])
+	}
+	if after, err := get("http://" + addr + "/"); err != nil || after == before {
+		t.Errorf("answer %q, %v; want another process than %q", after, err, before)
+	}
+}
+
+func TestWatchdogIsNamed(t *testing.T) {
+	env := deploy(t, newDriver(t), func(s *drivers.Stack) {
+		s.Replicas, s.Subject.Watchdog, s.Subject.RestartOnExit = 1, 500*time.Millisecond, true
+	})
+	watch := env.Watch()
+	id := instances(t, env)[0].ID
+	await(t, watch, "ready", func(e drivers.Event) bool { return e.Kind == drivers.Ready })
+	frozen := time.Now()
+	if err := env.(drivers.Pauser).Pause(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	down := await(t, watch, "unready", func(e drivers.Event) bool { return e.Kind == drivers.Unready })
+	up := await(t, watch, "a new process", func(e drivers.Event) bool { return e.Kind == drivers.Started })
+	if !strings.Contains(up.Detail, "watchdog") {
+		t.Errorf("started again with %q, want it to name the watchdog", up.Detail)
+	}
+	back := await(t, watch, "ready again", func(e drivers.Event) bool { return e.Kind == drivers.Ready })
+	t.Logf("watchdog of 500ms: noticed %v, started again %v, ready %v after the freeze",
+		down.At.Sub(frozen), up.At.Sub(frozen), back.At.Sub(frozen))
+}
+
+// cut is a proxy before a socket whose connections can be cut.
+type cut struct {
+	listener net.Listener
+	to       string
+
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func newCut(t *testing.T, address string) (*cut, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "bus")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cut{listener: l, to: strings.TrimPrefix(address, "unix:path=")}
+	go c.accept()
+	t.Cleanup(func() { l.Close(); c.all() })
+	return c, "unix:path=" + path
+}
+
+func (c *cut) accept() {
+	for {
+		in, err := c.listener.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("unix", c.to)
+		if err != nil {
+			in.Close()
+			continue
+		}
+		c.mu.Lock()
+		c.conns = append(c.conns, in, out)
+		c.mu.Unlock()
+		go func() { io.Copy(out, in); out.Close() }()
+		go func() { io.Copy(in, out); in.Close() }()
+	}
+}
+
+// all cuts every connection.
+func (c *cut) all() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	c.conns = nil
+}
+
+// TestLostBus: what happens while there is no bus is read once there is one again, the
+// gap is admitted, and nothing is told twice.
+func TestLostBus(t *testing.T) {
+	d := newDriver(t)
+	var c *cut
+	d.Through(func(address string) (string, error) {
+		var through string
+		c, through = newCut(t, address)
+		return through, nil
+	})
+	env := deploy(t, d)
+	list := instances(t, env)
+	watch := env.Watch()
+	for range list {
+		await(t, watch, "ready", func(e drivers.Event) bool { return e.Kind == drivers.Ready })
+	}
+	for round := range 4 { // an even number: in the end it is ready
+		c.all()
+		// Over the network, not over the bus: the first instance's word about itself.
+		says := round%2 == 1
+		if _, err := fresh.Post(fmt.Sprintf("http://%s/set?ready=%t", list[0].Ports["health"], says), "", nil); err != nil {
+			t.Fatal(err)
+		}
+		lost, want := false, map[bool]drivers.EventKind{true: drivers.Ready, false: drivers.Unready}[says]
+		e := await(t, watch, string(want), func(e drivers.Event) bool {
+			lost = lost || e.Kind == drivers.Lost
+			return e.Kind != drivers.Lost
+		})
+		if e.Kind != want || e.Instance != list[0].ID {
+			t.Errorf("after cut %d: event %s of %s, want %s of %s and nothing else", round, e.Kind, e.Instance, want, list[0].ID)
+		}
+		if !lost && round == 0 {
+			t.Log("the event came before the loss was noticed") // both are right
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := env.Scale(ctx, 3); err != nil {
+		t.Errorf("scale after the cuts: %v", err)
+	}
+}
+
+// labEnv makes the test binary a lab that deploys and then waits to be killed.
+const labEnv = "ROLLOUT_LAB_SYSTEMD_TEST_LAB"
+
+func TestLab(t *testing.T) {
+	run := os.Getenv(labEnv)
+	if run == "" {
+		t.Skip("runs in a process of its own, for TestSweepOfAKilledLab")
+	}
+	deploy(t, newDriver(t, func(c *systemd.Config) { c.Program = os.Getenv(labEnv + "_PROGRAM") }),
+		func(s *drivers.Stack) { s.RunID = run })
+	fmt.Println("deployed")
+	<-t.Context().Done()
+	select {} // until it is killed
+}
+
+func TestSweepOfAKilledLab(t *testing.T) {
+	d := newDriver(t)
+	program, err := static()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := drivertest.NewStack().RunID
+	lab := exec.Command(os.Args[0], "-test.run=^TestLab$", "-test.v")
+	lab.Env = append(os.Environ(), labEnv+"="+run, labEnv+"_PROGRAM="+program)
+	out, err := lab.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lab.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	for buf := make([]byte, 1024); !strings.Contains(said.String(), "deployed\n"); {
+		n, err := out.Read(buf)
+		said.Write(buf[:n])
+		if err != nil {
+			t.Fatalf("the lab ended: %v: %s", err, &said)
+		}
+	}
+	if removed, err := d.Sweep(t.Context(), ""); err != nil || slices.ContainsFunc(removed, func(s string) bool { return strings.Contains(s, run) }) {
+		t.Errorf("sweeping under a living lab removed %q, %v", removed, err)
+	}
+	if err := lab.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = lab.Wait() // it was killed
+	if left, err := left(t.Context(), run); err != nil || len(left) == 0 {
+		t.Fatalf("the killed lab left %q, %v; want something to sweep", left, err)
+	}
+	dirs := func() []string {
+		found, err := filepath.Glob(filepath.Join(os.TempDir(), "rollout-lab-systemd-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	before := dirs()
+	removed, err := d.Sweep(t.Context(), "")
+	if err != nil || !slices.ContainsFunc(removed, func(s string) bool { return strings.Contains(s, run) }) {
+		t.Errorf("sweep removed %q, %v; want what is of run %s", removed, err, run)
+	}
+	if left, err := left(t.Context(), run); err != nil || len(left) > 0 {
+		t.Errorf("left after the sweep: %q, %v", left, err)
+	}
+	if after := dirs(); os.Getenv(hostEnv) == "" && len(after) != len(before)-1 {
+		t.Errorf("shared folders before %q, after %q; want one less", before, after)
+	}
+}
