@@ -148,7 +148,18 @@ func (d *Driver) startContainer(ctx context.Context, c *choice, m mark) (h *host
 // hierarchy of control groups a writable one of its own; it gets no right to configure
 // the network that it shares.
 func create(ctx context.Context, c *choice, image, program, bus string, labels map[string]string) (string, error) {
+	inspected, err := c.engine.ImageInspect(ctx, image)
+	if err != nil {
+		return "", fmt.Errorf("image %s: %w", image, err)
+	}
+	var argv []string
+	if inspected.Config != nil {
+		argv = slices.Clone(inspected.Config.Cmd)
+	}
 	config := &container.Config{
+		// No more than what units need: what the image would start by itself, now or later, must
+		// not get at the network of the host.
+		Cmd:   append(argv, "--unit=basic.target", "systemd.mask=timers.target"),
 		Image: image, Labels: labels, Env: []string{"container=docker"}, StopSignal: "SIGRTMIN+3",
 	}
 	options := &container.HostConfig{
@@ -170,7 +181,10 @@ func create(ctx context.Context, c *choice, image, program, bus string, labels m
 		options.Binds = append(options.Binds, "/sys/fs/cgroup/systemd:/sys/fs/cgroup/systemd:rw")
 	} else {
 		// Of its own hierarchy, which the engine mounts read-only.
-		config.Entrypoint = []string{"/bin/sh", "-c", "mount -o remount,rw /sys/fs/cgroup && exec /sbin/init"}
+		config.Entrypoint = []string{"/bin/sh", "-c", `mount -o remount,rw /sys/fs/cgroup && exec "$@"`, "sh"}
+		if inspected.Config != nil {
+			config.Entrypoint = append(config.Entrypoint, inspected.Config.Entrypoint...)
+		}
 	}
 	made, err := c.engine.ContainerCreate(ctx, config, options, nil, nil, "")
 	if err != nil {

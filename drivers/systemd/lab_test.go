@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
 	"github.com/rollout-lab/rollout-lab/drivers/systemd"
@@ -327,9 +329,12 @@ func TestLab(t *testing.T) {
 
 func TestSweepOfAKilledLab(t *testing.T) {
 	d := newDriver(t)
-	program, err := static()
-	if err != nil {
-		t.Fatal(err)
+	program := "" // this one
+	if os.Getenv(hostEnv) == "" {
+		var err error
+		if program, err = static(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	run := drivertest.NewStack().RunID
 	lab := exec.Command(os.Args[0], "-test.run=^TestLab$", "-test.v")
@@ -377,4 +382,51 @@ func TestSweepOfAKilledLab(t *testing.T) {
 	if after := dirs(); os.Getenv(hostEnv) == "" && len(after) != len(before)-1 {
 		t.Errorf("shared folders before %q, after %q; want one less", before, after)
 	}
+}
+
+// TestReadyIsRoutedAtOnce: nothing is polled between what a service says and the balancer.
+func TestReadyIsRoutedAtOnce(t *testing.T) {
+	env := deploy(t, newDriver(t), func(s *drivers.Stack) { s.Replicas = 1 })
+	watch := env.Watch()
+	await(t, watch, "ready", func(e drivers.Event) bool { return e.Kind == drivers.Ready })
+	i := instances(t, env)[0]
+	var lags []time.Duration
+	for n := range 40 {
+		says, want := n%2 == 1, drivers.Unready
+		if says {
+			want = drivers.Ready
+		}
+		before := time.Now()
+		resp, err := fresh.Post(fmt.Sprintf("http://%s/set?ready=%t", i.Ports["health"], says), "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		e := await(t, watch, string(want), func(e drivers.Event) bool { return true })
+		if e.Kind != want {
+			t.Fatalf("event %s, want %s", e.Kind, want)
+		}
+		lags = append(lags, e.At.Sub(before))
+	}
+	slices.Sort(lags)
+	t.Logf("from the request to say so to the balancer: p50 %v, max %v", lags[len(lags)/2], lags[len(lags)-1])
+}
+
+// TestNothingGoesOn: a closed environment has no goroutine left.
+func TestNothingGoesOn(t *testing.T) {
+	d := newDriver(t)
+	before := goleak.IgnoreCurrent()
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		env, err := d.Deploy(ctx, drivertest.NewStack())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := env.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	fresh.CloseIdleConnections()
+	goleak.VerifyNone(t, before)
 }

@@ -1,0 +1,292 @@
+package systemd
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
+
+func TestServing(t *testing.T) {
+	for _, tt := range []struct {
+		active, status string
+		notifies, want bool
+	}{
+		{"active", "", true, true},
+		{"active", "ready", true, true},
+		{"active", "degraded: cache cold", true, true},
+		{"active", "not ready: part failed: disk gone", true, false},
+		{"active", "not ready; loop stuck", true, false},
+		{"active", "Draining", true, false},
+		{"active", "serving; not ready: is what a text may say later", true, true},
+		{"active", "not ready: a status nobody asked for", false, true},
+		{"reloading", "ready", true, true},
+		{"reloading", "not ready: generation 2 of 3", true, false},
+		{"activating", "ready", true, false},
+		{"deactivating", "ready", true, false},
+		{"inactive", "", false, false},
+		{"failed", "ready", true, false},
+		{"", "", false, false},
+	} {
+		s := state{active: tt.active, status: tt.status}
+		if got := s.serving(tt.notifies); got != tt.want {
+			t.Errorf("%s with status %q, notifies %t: got %t, want %t", tt.active, tt.status, tt.notifies, got, tt.want)
+		}
+	}
+}
+
+func TestStateTakesOnlyWhatChanged(t *testing.T) {
+	s := state{}.with(map[string]dbus.Variant{
+		"ActiveState": dbus.MakeVariant("active"), "SubState": dbus.MakeVariant("running"),
+		"MainPID": dbus.MakeVariant(uint32(7)), "ExecMainPID": dbus.MakeVariant(uint32(7)),
+		"ExecMainStartTimestampMonotonic": dbus.MakeVariant(uint64(99)),
+		"Job":                             dbus.MakeVariant([]any{uint32(5), dbus.ObjectPath("/job/5")}),
+		"Unheard":                         dbus.MakeVariant(true),
+	})
+	want := state{active: "active", sub: "running", mainPID: 7, process: process{7, 99}, job: 5}
+	if s != want {
+		t.Errorf("got %+v, want %+v", s, want)
+	}
+	s = s.with(map[string]dbus.Variant{"Job": dbus.MakeVariant([]any{uint32(0), dbus.ObjectPath("/")})})
+	if want.job = 0; s != want {
+		t.Errorf("after its job: got %+v, want %+v", s, want)
+	}
+}
+
+func TestEnd(t *testing.T) {
+	for _, tt := range []struct {
+		state state
+		ended bool
+		want  string
+	}{
+		{state{active: "failed", code: exited, exit: 3, result: "exit-code"}, true, "exit status 3, result exit-code"},
+		{state{active: "inactive", code: exited, result: "success"}, true, "exit status 0"},
+		{state{active: "failed", code: killed, exit: 9, result: "signal"}, true, "signal: killed, result signal"},
+		{state{active: "failed", code: dumped, exit: 6, result: "watchdog"}, true, "(core dumped), result watchdog"},
+		{state{active: "failed", result: "resources"}, true, "result resources"},
+		{state{active: "inactive", sub: "dead"}, true, "inactive (dead)"},
+		{state{active: "inactive", job: 4}, false, ""},
+		{state{active: "activating", sub: "auto-restart"}, false, ""},
+		{state{active: "deactivating"}, false, ""},
+	} {
+		if got := tt.state.ended(); got != tt.ended {
+			t.Errorf("%+v: ended %t, want %t", tt.state, got, tt.ended)
+		}
+		if got := tt.state.end(); tt.ended && !strings.HasSuffix(got, tt.want) {
+			t.Errorf("%+v: %q, want %q", tt.state, got, tt.want)
+		}
+	}
+}
+
+func TestUnitName(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	seen := map[string]mark{}
+	for _, tt := range []struct {
+		mark mark
+		want string // its beginning
+	}{
+		{mark{run: "r1", stack: "trial-1", instance: "proxy-2"}, "rollout-lab-r1-trial-1-proxy-2"},
+		{mark{run: "a/b", stack: "s", instance: "i"}, "rollout-lab-a_b-s-i-"},
+		{mark{run: "a b", stack: "s", instance: "i"}, "rollout-lab-a_b-s-i-"},
+		{mark{run: "é\n%s@", stack: "s", instance: "i"}, "rollout-lab-___s_-s-i-"},
+		{mark{run: long, stack: "s", instance: "i-1"}, "rollout-lab-xxx"},
+		{mark{run: long, stack: "s", instance: "i-2"}, "rollout-lab-xxx"},
+	} {
+		got := unitName(tt.mark)
+		if !strings.HasPrefix(got, tt.want) || len(got) > maxName {
+			t.Errorf("%+v: %q of %d bytes, want it to begin with %q", tt.mark, got, len(got), tt.want)
+		}
+		if other, twice := seen[got]; twice {
+			t.Errorf("%+v and %+v are both %q", tt.mark, other, got)
+		}
+		seen[got] = tt.mark
+	}
+}
+
+func TestMarkIsReadAsWritten(t *testing.T) {
+	for _, m := range []mark{
+		{"r1", "s", "i-1", "12 34 boot/pid:[56]"},
+		{`a "b" run`, "stack", "line\nbreak", "x"},
+	} {
+		if got, ok := parseMark(m.String()); !ok || got != m {
+			t.Errorf("got %+v, %t, want %+v", got, ok, m)
+		}
+	}
+	for _, foreign := range []string{"", "A web server", `rollout-lab run "x"`} {
+		if m, ok := parseMark(foreign); ok {
+			t.Errorf("%q was taken for %+v", foreign, m)
+		}
+	}
+}
+
+func TestSweeps(t *testing.T) {
+	me, err := self()
+	if err != nil {
+		t.Skip(err) // no proc file system
+	}
+	dead := owner{me.pid, me.start + 1, me.space} // the ID has another process now
+	elsewhere := owner{me.pid, me.start + 1, strings.Split(me.space, "/")[0] + "/pid:[1]"}
+	rebooted := owner{me.pid, me.start, "another-boot/pid:[1]"}
+	for _, tt := range []struct {
+		name, asked, run, owner string
+		want                    bool
+	}{
+		{"the living", "", "r1", me.String(), false},
+		{"the living, by name", "r1", "r1", me.String(), true},
+		{"another by name", "r1", "r2", dead.String(), false},
+		{"the dead", "", "r1", dead.String(), true},
+		{"one that cannot be seen", "", "r1", elsewhere.String(), false},
+		{"one from before the machine was started", "", "r1", rebooted.String(), true},
+		{"an owner that cannot be read", "", "r1", "nonsense", false},
+	} {
+		if got := sweeps(tt.asked, me.space, tt.run, tt.owner); got != tt.want {
+			t.Errorf("%s: got %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestServiceProperties(t *testing.T) {
+	value := func(s drivers.Service, version int, name string) any {
+		for _, p := range serviceProperties(s, mark{}, command{argv: []string{"/bin/x"}}, version, time.Minute) {
+			if p.Name == name {
+				return p.Value.Value()
+			}
+		}
+		return nil
+	}
+	notify := drivers.Service{Notify: true, Watchdog: 2 * time.Second, StopGrace: 1500 * time.Millisecond}
+	for _, tt := range []struct {
+		name    string
+		service drivers.Service
+		version int
+		want    map[string]any
+	}{
+		{"naive", drivers.Service{}, 252, map[string]any{"Type": "exec", "NotifyAccess": nil, "WatchdogUSec": nil, "Restart": nil, "TimeoutStopUSec": uint64(1)}},
+		{"notifies", notify, 252, map[string]any{"Type": "notify", "NotifyAccess": "main", "WatchdogUSec": uint64(2e6), "TimeoutStopUSec": uint64(1.5e6), "TimeoutStartUSec": uint64(60e6)}},
+		{"notifies on a newer one", notify, 253, map[string]any{"Type": "notify-reload"}},
+		{"comes back", drivers.Service{RestartOnExit: true}, 252, map[string]any{"Restart": "always", "RestartUSec": uint64(1e5), "StartLimitIntervalUSec": uint64(0)}},
+		{"limited", drivers.Service{Limits: drivers.Limits{CPUs: 0.5, Memory: 1 << 20}}, 252, map[string]any{"CPUQuotaPerSecUSec": uint64(5e5), "MemoryMax": uint64(1 << 20)}},
+	} {
+		for name, want := range tt.want {
+			if got := value(tt.service, tt.version, name); got != want {
+				t.Errorf("%s: %s is %v, want %v", tt.name, name, got, want)
+			}
+		}
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	for what, change := range map[string]func(*drivers.Service){
+		"image":          func(s *drivers.Service) { s.Image = "x" },
+		"fixed port":     func(s *drivers.Service) { s.Fixed = map[string]int{"data": 80} },
+		"whole path":     func(s *drivers.Service) { s.Exec = "nginx" },
+		"watchdog":       func(s *drivers.Service) { s.Watchdog = 1 },
+		"signal of kind": func(s *drivers.Service) { s.Signal.Kind = drivers.ProbeImage },
+	} {
+		s := drivers.Service{Name: "web", Ports: []string{"data"}}
+		change(&s)
+		if err := supported(drivers.Stack{Subject: s}); !errors.Is(err, drivers.ErrUnsupported) || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: got %v, want ErrUnsupported that names it", what, err)
+		}
+	}
+	if err := supported(drivers.Stack{Subject: drivers.Service{Name: "web", Notify: true, Watchdog: 1, Socket: true, Ports: []string{"data"}}}); err != nil {
+		t.Errorf("what systemd can do: %v", err)
+	}
+}
+
+func TestImageIsNamedByItsContent(t *testing.T) {
+	tag := func(packages ...string) string { return New(Config{Packages: packages}).recipe().tag() }
+	if tag("a", "b") != tag("b", "a", "a") {
+		t.Error("the order of the packages makes another image")
+	}
+	if tag("a") == tag() || !strings.HasPrefix(tag(), imageName+":") {
+		t.Errorf("with a package more %s, without %s", tag("a"), tag())
+	}
+}
+
+func TestUnknownHostAndProgram(t *testing.T) {
+	err := New(Config{Host: "mainframe"}).Check(t.Context())
+	var hint *drivers.HintError
+	if !errors.Is(err, drivers.ErrUnavailable) || !errors.As(err, &hint) || hint.Hint == "" {
+		t.Errorf("host mainframe: got %v, want ErrUnavailable with a hint", err)
+	}
+	if _, err := New(Config{Program: "/nowhere/at/all"}).program(); !errors.Is(err, drivers.ErrUnavailable) {
+		t.Errorf("program that does not exist: got %v, want ErrUnavailable", err)
+	}
+}
+
+// TestStaticProgram: a program that needs a loader is built anew, and where that is not
+// possible the error says what is.
+func TestStaticProgram(t *testing.T) {
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	if static, err := isStatic(shell); err != nil || static {
+		t.Skipf("the shell is no example: static %t, %v", static, err)
+	}
+	var hint *drivers.HintError
+	if _, err := New(Config{Program: shell}).staticProgram(t.Context(), t.TempDir()); !errors.As(err, &hint) || !strings.Contains(hint.Hint, "CGO_ENABLED=0") {
+		t.Errorf("without a package: got %v, want a hint", err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"go.mod": "module x\n", "main.go": "package main\nimport _ \"net\"\nfunc main() {}\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	built, err := New(Config{Program: shell, Package: ".", Dir: dir}).staticProgram(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if static, err := isStatic(built); err != nil || !static {
+		t.Errorf("%s is static: %t, %v", built, static, err)
+	}
+}
+
+func TestPortsAreHandedOutOnce(t *testing.T) {
+	p := newPorts()
+	seen := map[int]bool{}
+	for range 20 {
+		got, err := p.take(5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, port := range got {
+			if seen[port] || port >= p.from && port <= p.to {
+				t.Errorf("port %d: given before %t, or within %d to %d", port, seen[port], p.from, p.to)
+			}
+			seen[port] = true
+		}
+	}
+	if _, _, err := parseRange("1 x"); err == nil {
+		t.Error("a range that is none was read")
+	}
+}
+
+func TestLeadingNumber(t *testing.T) {
+	for in, want := range map[string]int{"252.39-1~deb12u2": 252, "257": 257, "v255": 0, "": 0} {
+		if got := leadingNumber(in); got != want {
+			t.Errorf("%q: got %d, want %d", in, got, want)
+		}
+	}
+}
+
+func TestOutcome(t *testing.T) {
+	if err := outcome(strings.NewReader(`{"status":"x"}` + "\n" + `{"error":"no space"}`)); err == nil || err.Error() != "no space" {
+		t.Errorf("got %v, want the engine's complaint", err)
+	}
+	if err := outcome(strings.NewReader(`{"status":"x"}`)); err != nil {
+		t.Error(err)
+	}
+	if err := outcome(strings.NewReader(`{"sta`)); err == nil {
+		t.Error("progress that breaks off is no success")
+	}
+}
