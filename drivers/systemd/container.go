@@ -83,7 +83,7 @@ func (d *Driver) startContainer(ctx context.Context, c *choice, m mark) (h *host
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", dirPrefix)
+	dir, err := markedDir(m)
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +142,21 @@ func (d *Driver) startContainer(ctx context.Context, c *choice, m mark) (h *host
 		},
 		ended: ended, close: closeAll,
 	}, nil
+}
+
+// markFile is in a folder that lab and container share and says whose it is: the folder
+// is there before the container is.
+const markFile = "mark"
+
+func markedDir(m mark) (string, error) {
+	dir, err := os.MkdirTemp("", dirPrefix)
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(dir, markFile), []byte(m.String()), 0o600); err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, nil
 }
 
 // create makes the container. It needs the right to mount, and on hosts with one

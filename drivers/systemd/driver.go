@@ -166,6 +166,7 @@ func (d *Driver) envsOf(runID string) []*environment {
 type leftover struct {
 	what       string // for people
 	run, owner string
+	dir        string // that goes with it
 	remove     func(ctx context.Context) error
 }
 
@@ -225,6 +226,7 @@ func (d *Driver) leftovers(ctx context.Context) ([]leftover, error) {
 		var found []leftover
 		if kind == HostContainer {
 			found, err = containers(ctx, c.engine)
+			found = append(found, folders(found)...)
 		} else {
 			found, err = units(ctx, c)
 		}
@@ -301,11 +303,38 @@ func containers(ctx context.Context, engine *client.Client) ([]leftover, error) 
 	for _, c := range list {
 		out = append(out, leftover{
 			what: fmt.Sprintf("container %.12s (stack %s of run %s)", c.ID, c.Labels[labelStack], c.Labels[labelRun]),
+			dir:  c.Labels[labelDir],
 			run:  c.Labels[labelRun], owner: c.Labels[labelOwner],
 			remove: func(ctx context.Context) error { return removeContainer(ctx, c.ID, c.Labels[labelDir]) },
 		})
 	}
 	return out, nil
+}
+
+// folders lists the shared folders whose container is none of those found: their lab was
+// killed before it had made one.
+func folders(found []leftover) []leftover {
+	marks, err := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*", markFile))
+	if err != nil {
+		return nil // it says so of a bad pattern alone
+	}
+	var out []leftover
+	for _, path := range marks {
+		dir := filepath.Dir(path)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // removed meanwhile, or somebody else's
+		}
+		m, ok := parseMark(string(text))
+		if !ok || slices.ContainsFunc(found, func(l leftover) bool { return l.dir == dir }) {
+			continue
+		}
+		out = append(out, leftover{
+			what: fmt.Sprintf("folder %s (stack %s of run %s)", dir, m.stack, m.run), run: m.run, owner: m.owner,
+			remove: func(context.Context) error { return os.RemoveAll(dir) },
+		})
+	}
+	return out
 }
 
 // removeContainer removes a host container and the folder that it shared.

@@ -152,6 +152,25 @@ func TestSweeps(t *testing.T) {
 	}
 }
 
+// TestFolderWithoutAContainer: a lab may be killed before it has made its container.
+func TestFolderWithoutAContainer(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	dir, err := markedDir(mark{run: "r1", stack: "s", owner: "o"})
+	if err != nil {
+		t.Skip(err)
+	}
+	if got := folders([]leftover{{dir: dir}}); len(got) != 0 {
+		t.Errorf("found %+v beside its container", got)
+	}
+	got := folders(nil)
+	if len(got) != 1 || got[0].run != "r1" || got[0].owner != "o" {
+		t.Fatalf("found %+v, want that of run r1", got)
+	}
+	if err := got[0].remove(t.Context()); err != nil || exists(dir) {
+		t.Errorf("removed: %v, still there: %t", err, exists(dir))
+	}
+}
+
 func TestServiceProperties(t *testing.T) {
 	value := func(s drivers.Service, version int, name string) any {
 		for _, p := range serviceProperties(s, mark{}, command{argv: []string{"/bin/x"}}, version, time.Minute) {

@@ -320,8 +320,7 @@ func TestLab(t *testing.T) {
 	if run == "" {
 		t.Skip("runs in a process of its own, for TestSweepOfAKilledLab")
 	}
-	deploy(t, newDriver(t, func(c *systemd.Config) { c.Program = os.Getenv(labEnv + "_PROGRAM") }),
-		func(s *drivers.Stack) { s.RunID = run })
+	deploy(t, newDriver(t), func(s *drivers.Stack) { s.RunID = run })
 	fmt.Println("deployed")
 	<-t.Context().Done()
 	select {} // until it is killed

@@ -91,9 +91,12 @@ func newDriver(t testing.TB, change ...func(*systemd.Config)) *systemd.Driver {
 		absent(t, err)
 	}
 	if strings.Contains(probe.Version(t.Context()), systemd.HostContainer) {
-		path, err := static()
-		if err != nil {
-			t.Fatal(err)
+		path := os.Getenv(labEnv + "_PROGRAM") // of a lab that will be killed, and cleans nothing up
+		if path == "" {
+			var err error
+			if path, err = static(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		config.Program, config.Image = path, image(t)
 	}
