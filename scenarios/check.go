@@ -321,6 +321,9 @@ func (s *Scenario) checkGates(report func(path, message, hint string)) {
 			report(path, fmt.Sprintf("a second limit on %s %s of design %s", g.Metric, g.Op, quote(g.Design)), "remove one of them")
 		}
 	}
+	if len(s.ControlsOn) > 0 && len(s.PositiveControls)+len(s.NotChosen.PositiveControls) == 0 {
+		report("controls_on", "controls_on says where positive controls must fail, and there are none", "remove it, or name positive_controls")
+	}
 	for i, c := range s.PositiveControls {
 		path := fmt.Sprintf("positive_controls[%d]", i)
 		if !slices.Contains(names, c) {

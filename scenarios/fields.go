@@ -75,6 +75,11 @@ func (d *decoder) scenario(root *node, s *Scenario) {
 			var name string
 			d.text(&name)(n, path)
 			s.PositiveControls = append(s.PositiveControls, name)
+		})),
+		optional("controls_on", d.list(func(n *node, path string) {
+			var name string
+			d.word(&name, driverNames...)(n, path)
+			s.ControlsOn = append(s.ControlsOn, name)
 		})))
 }
 

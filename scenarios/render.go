@@ -84,6 +84,7 @@ func render(s *Scenario) string {
 	for _, name := range s.PositiveControls {
 		w.WriteString("  - " + scalarText(name) + "\n")
 	}
+	w.texts(0, "controls_on", s.ControlsOn)
 	return w.String()
 }
 

@@ -27,6 +27,9 @@ type Scenario struct {
 	Gates   []Gate   `yaml:"gates"`   // what must hold for the run to pass
 	// PositiveControls names designs that must show failures here.
 	PositiveControls []string `yaml:"positive_controls"`
+	// ControlsOn names the drivers on which they must; none means on every one. What a
+	// design loses may depend on how quickly a runtime tells its balancer.
+	ControlsOn []string `yaml:"controls_on"`
 
 	// Source is the scenario written out: variables filled in, designs resolved, nothing
 	// left to a default. Parsing it gives the same scenario.

@@ -76,6 +76,7 @@ func generate(t *testing.T) []byte {
 	field(s, "vars").PropertyNames = &generator.Schema{Pattern: variable.String()}
 	bounds(s, "replicas", 1, maxReplicas)
 	bounds(s, "trials", 1, maxTrials)
+	field(s, "controls_on").Items = &generator.Schema{Enum: anys(driverNames)}
 	field(s, "designs").MinItems = ptr(uint64(1))
 	field(s, "designs").Items = &generator.Schema{AnyOf: []*generator.Schema{
 		{Type: "string", Description: "The name of a builtin design.", AnyOf: []*generator.Schema{{Enum: anys(builtinNames())}, {Pattern: variablePattern}}},

@@ -137,15 +137,12 @@ type detailer interface {
 }
 
 func doctorCommand(std streams) *cobra.Command {
-	var names []string
+	var f driverFlags
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Say what can run here, and what is missing", Args: noArgs,
 		Long: "Says of each driver whether it can run here, what it has to say about itself, and what\nis missing. It fails when a driver that was asked for, or every driver, is not available.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ds, err := allDrivers()
-			if len(names) > 0 {
-				ds, err = chooseDrivers(names)
-			}
+			ds, err := f.chosen()
 			if err != nil {
 				return err
 			}
@@ -170,34 +167,31 @@ func doctorCommand(std streams) *cobra.Command {
 				}
 				available++
 			}
-			if len(names) == 0 && available > 0 {
+			if len(f.names) == 0 && available > 0 {
 				return nil
 			}
 			return errs
 		},
 	}
-	cmd.Flags().StringSliceVar(&names, "driver", nil, "drivers to check (default: all)")
+	f.register(cmd.Flags(), nil, "drivers to check (default: all)")
 	return cmd
 }
 
 func cleanCommand(std streams) *cobra.Command {
-	var names []string
+	var f driverFlags
 	var runID string
 	cmd := &cobra.Command{
 		Use: "clean", Short: "Remove what killed runs left behind", Args: noArgs,
 		Long: "Removes what runs left behind whose lab no longer lives, on every driver that is available.\nWith --run, what that run left behind, even when its lab is alive.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ds, err := allDrivers()
-			if len(names) > 0 {
-				ds, err = chooseDrivers(names)
-			}
+			ds, err := f.chosen()
 			if err != nil {
 				return err
 			}
-			return clean(cmd.Context(), std, ds, runID, len(names) > 0)
+			return clean(cmd.Context(), std, ds, runID, len(f.names) > 0)
 		},
 	}
-	cmd.Flags().StringSliceVar(&names, "driver", nil, "drivers to clean (default: all that are available)")
+	f.register(cmd.Flags(), nil, "drivers to clean (default: all that are available)")
 	cmd.Flags().StringVar(&runID, "run", "", "ID of a run")
 	return cmd
 }

@@ -40,7 +40,7 @@ func labBinary(t *testing.T) string {
 // present (ROLLOUT_LAB_REQUIRE).
 func needDriver(t *testing.T, name string) {
 	t.Helper()
-	ds, err := chooseDrivers([]string{name})
+	ds, err := (&driverFlags{names: []string{name}}).chosen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,9 @@ func actions(t *testing.T, driver string, flags ...string) {
 				t.Errorf("%s stack-aware lost %d of %d", c.Scenario, failed, planned)
 			}
 		case "naive":
-			if failed == 0 {
+			// A runtime that tells its balancer of a stop at once need not lose anything
+			// where nothing starts.
+			if failed == 0 && (c.Scenario != "scale-in" || driver == "process") {
 				t.Errorf("%s naive lost nothing: the experiment shows nothing", c.Scenario)
 			}
 		}

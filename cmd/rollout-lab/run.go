@@ -20,13 +20,14 @@ import (
 
 // runFlags are the flags of `run`.
 type runFlags struct {
-	drivers, designs []string
-	rate             float64
-	trials           int
-	window           time.Duration
-	out              string
-	vars             []string
-	keep, json       bool
+	drivers    driverFlags
+	designs    []string
+	rate       float64
+	trials     int
+	window     time.Duration
+	out        string
+	vars       []string
+	keep, json bool
 }
 
 func runCommand(std streams) *cobra.Command {
@@ -44,7 +45,7 @@ stderr is progress.`,
 			if err != nil {
 				return err
 			}
-			ds, err := chooseDrivers(f.drivers)
+			ds, err := f.drivers.chosen()
 			if err != nil {
 				return err
 			}
@@ -52,7 +53,7 @@ stderr is progress.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringSliceVar(&f.drivers, "driver", []string{"process"}, "drivers to run on")
+	f.drivers.register(fl, []string{"process"}, "drivers to run on")
 	fl.StringSliceVar(&f.designs, "design", nil, "designs to run (default: those of the scenario)")
 	fl.Float64Var(&f.rate, "rate", 0, "requests a second (default: the scenario's)")
 	fl.IntVar(&f.trials, "trials", 0, "trials of each design (default: the scenario's)")

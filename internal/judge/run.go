@@ -253,6 +253,9 @@ func controls(s record.Scenario, all []Cell) []Control {
 				continue
 			}
 			found = true
+			if len(s.PositiveOn) > 0 && !slices.Contains(s.PositiveOn, c.Driver) {
+				continue
+			}
 			control := Control{Cell: c.Key(), Kind: "positive"}
 			ok, planned := c.pooled()
 			switch {

@@ -49,6 +49,13 @@ func described(gates ...record.Gate) record.Run {
 	return record.Run{Scenarios: []record.Scenario{{Name: "rollout", Action: "rollout", Designs: []string{"bad", "good"}, Positive: []string{"bad"}, Gates: gates}}}
 }
 
+// elsewhere is a run whose positive control must fail on another driver than its own.
+func elsewhere() record.Run {
+	run := described(rateGate999)
+	run.Scenarios[0].PositiveOn = []string{"docker"}
+	return run
+}
+
 func TestVerdict(t *testing.T) {
 	good := func() []Trial {
 		return []Trial{result("bad", 1, 3000), result("good", 1, 0), result("good", 2, 0), result("bad", 2, 3100), result("bad", 3, 3200), result("good", 3, 0)}
@@ -109,6 +116,7 @@ func TestVerdict(t *testing.T) {
 			"a positive control that shows nothing", described(rateGate999), ended, nil, []Trial{result("bad", 1, 0), result("good", 1, 0)}, Inconclusive, false,
 			[]string{"rollout/process/bad: the positive control did not hold: 0 of 20,000 requests failed, so this experiment cannot tell"},
 		},
+		{"a positive control that need not fail on this driver", elsewhere(), ended, nil, []Trial{result("bad", 1, 0), result("good", 1, 0)}, Pass, false, nil},
 		{
 			"a positive control that shows a hiccup", described(rateGate999), ended, nil, []Trial{result("bad", 1, 9), result("good", 1, 0)}, Inconclusive, false,
 			[]string{"rollout/process/bad: the positive control did not hold: it lost 9 of 20,000 requests"},

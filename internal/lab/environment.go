@@ -72,5 +72,6 @@ func describeScenario(s *scenarios.Scenario) record.Scenario {
 		out.Gates = append(out.Gates, record.Gate{Design: g.Design, Metric: g.Metric, Op: g.Op, Limit: float64(g.Limit)})
 	}
 	out.Positive = slices.Concat(s.PositiveControls, s.NotChosen.PositiveControls)
+	out.PositiveOn = s.ControlsOn
 	return out
 }

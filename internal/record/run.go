@@ -52,6 +52,8 @@ type Scenario struct {
 	// Positive names the designs that are known to fail here: where one shows no
 	// failure, the experiment cannot tell good from bad and is inconclusive.
 	Positive []string `json:"positive_controls"`
+	// PositiveOn names the drivers on which they must; empty means every one.
+	PositiveOn []string `json:"positive_controls_on,omitempty"`
 }
 
 // Gate is a limit on a metric of a design's cells.
