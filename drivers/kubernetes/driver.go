@@ -1,0 +1,265 @@
+package kubernetes
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	kube "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/owner"
+)
+
+// Driver implements drivers.Driver. Its methods may be called concurrently.
+type Driver struct {
+	config Config
+
+	mu      sync.Mutex
+	cluster *cluster
+	envs    map[*environment]struct{}
+}
+
+// cluster is how a cluster is reached.
+type cluster struct {
+	client kube.Interface
+	dial   dialer
+}
+
+// New returns a driver for the cluster of the Config. It reads nothing and connects to
+// nothing until it is used.
+func New(config Config) *Driver {
+	config.Args = slices.Clone(config.Args)
+	return &Driver{config: config, envs: map[*environment]struct{}{}}
+}
+
+// Name implements drivers.Driver.
+func (d *Driver) Name() string {
+	if d.config.Name != "" {
+		return d.config.Name
+	}
+	return "kubernetes"
+}
+
+// connect reads the kubeconfig, once.
+func (d *Driver) connect() (*cluster, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cluster != nil {
+		return d.cluster, nil
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = d.config.Kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
+		&clientcmd.ConfigOverrides{CurrentContext: d.config.Context}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // a client that waits by itself would delay what is measured
+	config.UserAgent = fieldManager
+	client, err := kube.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	dial, err := podDialer(config, client)
+	if err != nil {
+		return nil, err
+	}
+	d.cluster = &cluster{client, dial}
+	return d.cluster, nil
+}
+
+// Check implements drivers.Driver: it asks the API server for its version, and whether
+// the user of the kubeconfig may create what is needed.
+func (d *Driver) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("no answer within %v", checkLimit))
+	defer cancel()
+	c, err := d.connect()
+	if err != nil {
+		return unavailable(err, "set KUBECONFIG, or name a kubeconfig and a context that lead to a cluster")
+	}
+	if _, err := c.version(ctx); err != nil {
+		return unavailable(fmt.Errorf("ask the API server: %w", err), "see whether kubectl version works with the same kubeconfig and context")
+	}
+	needed := []authorizationv1.ResourceAttributes{
+		{Verb: "create", Group: "apps", Resource: "deployments", Namespace: d.config.Namespace},
+		{Verb: "create", Resource: "pods", Subresource: "portforward", Namespace: d.config.Namespace},
+	}
+	if d.config.Namespace == "" {
+		needed = append(needed, authorizationv1.ResourceAttributes{Verb: "create", Resource: "namespaces"})
+	}
+	for _, n := range needed {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &n}}
+		answer, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		if err != nil {
+			return unavailable(fmt.Errorf("ask what is allowed: %w", err), "use a context whose user may review its own access")
+		}
+		if !answer.Status.Allowed {
+			what := strings.TrimSuffix(n.Resource+"/"+n.Subresource, "/")
+			return unavailable(fmt.Errorf("the user of the kubeconfig may not create %s", what), "use a context whose user may, or name a namespace in which it may")
+		}
+	}
+	return nil
+}
+
+func unavailable(err error, hint string) error {
+	return &drivers.HintError{Err: fmt.Errorf("%w: %w", drivers.ErrUnavailable, err), Hint: hint}
+}
+
+// Version is the version of the cluster, or why it is not known.
+func (d *Driver) Version(ctx context.Context) string {
+	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("no answer within %v", checkLimit))
+	defer cancel()
+	c, err := d.connect()
+	if err != nil {
+		return "unknown: " + oneLine(err.Error())
+	}
+	v, err := c.version(ctx)
+	if err != nil {
+		return "unknown: " + oneLine(err.Error())
+	}
+	return v
+}
+
+// version asks the API server. The client library's own call for this heeds no context.
+func (c *cluster) version(ctx context.Context) (string, error) {
+	type answer struct {
+		version string
+		err     error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		v, err := c.client.Discovery().ServerVersion()
+		if err != nil {
+			got <- answer{err: err}
+			return
+		}
+		got <- answer{version: v.GitVersion}
+	}()
+	select {
+	case a := <-got:
+		return a.version, a.err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+// runLabel is the value of labelRun: the run's ID, or a hash of one that no label can hold.
+func runLabel(runID string) string {
+	if len(validation.IsValidLabelValue(runID)) == 0 {
+		return runID
+	}
+	sum := sha256.Sum256([]byte(runID))
+	return "sha256-" + hex.EncodeToString(sum[:16])
+}
+
+// Deploy implements drivers.Driver.
+func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
+	if err := stack.Validate(); err != nil {
+		return nil, err
+	}
+	c, err := d.connect()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", drivers.ErrUnavailable, err)
+	}
+	lab, err := owner.Self()
+	if err != nil {
+		return nil, err
+	}
+	id := strings.ToLower(rand.Text()[:10])
+	l := layout{
+		namespace: d.config.Namespace, rolling: stack.Rolling,
+		labels: map[string]string{labelRun: runLabel(stack.RunID), labelOwner: lab.String(), labelDeployment: id},
+	}
+	suffix := ""
+	if l.namespace == "" {
+		l.namespace = objectName("lab-"+stack.Name, "-"+id)
+	} else {
+		suffix = "-" + id
+	}
+	if l.names, err = objectNames(stack, suffix); err != nil {
+		return nil, err
+	}
+	e := newEnvironment(d, c, stack, l)
+	// What cannot be said in Kubernetes' words is refused before anything is created.
+	if err := e.translate(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, deployLimit, fmt.Errorf("not deployed within %v", deployLimit))
+	defer cancel()
+	d.mu.Lock()
+	d.envs[e] = struct{}{}
+	d.mu.Unlock()
+	if err := e.deploy(ctx); err != nil {
+		now, end := context.WithCancel(context.WithoutCancel(ctx))
+		end() // nothing that does not serve deserves a grace
+		if closeErr := e.Close(now); closeErr != nil {
+			err = fmt.Errorf("%w; and cleaning up: %w", err, closeErr)
+		}
+		return nil, err
+	}
+	if d.config.Processes != nil {
+		return killable{e}, nil
+	}
+	return e, nil
+}
+
+// Sweep implements drivers.Driver. Environments of the named run that this driver still
+// has are closed without grace.
+func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
+	c, err := d.connect()
+	if err != nil {
+		return nil, err
+	}
+	found, err := d.leftovers(ctx, c, runID)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	if runID != "" {
+		now, end := context.WithCancel(ctx)
+		end()
+		for _, e := range d.envsOf(runID) {
+			errs = append(errs, e.Close(now))
+		}
+	}
+	var removed []string
+	for _, l := range found {
+		err := l.remove(ctx, c)
+		if err == nil {
+			removed = append(removed, l.String())
+		}
+		errs = append(errs, err)
+	}
+	return removed, errors.Join(errs...)
+}
+
+func (d *Driver) envsOf(runID string) []*environment {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []*environment
+	for e := range d.envs {
+		if e.stack.RunID == runID {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func (d *Driver) forget(e *environment) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.envs, e)
+}

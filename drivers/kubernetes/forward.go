@@ -1,0 +1,282 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/transport/spdy"
+
+	kube "k8s.io/client-go/kubernetes"
+)
+
+// dialer opens a connection to a pod over which any number of connections to its ports
+// are carried.
+type dialer func(namespace, pod string) (httpstream.Connection, error)
+
+// podDialer dials through the API server: by WebSocket, and by SPDY where that is refused.
+func podDialer(config *rest.Config, client kube.Interface) (dialer, error) {
+	transport, upgrader, err := spdy.RoundTripperFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("forward to pods: %w", err)
+	}
+	return func(namespace, pod string) (httpstream.Connection, error) {
+		url := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
+		bySPDY := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
+		byWebSocket, err := portforward.NewSPDYOverWebsocketDialer(url, config)
+		if err != nil {
+			return nil, err
+		}
+		conn, _, err := portforward.NewFallbackDialer(byWebSocket, bySPDY, func(err error) bool {
+			return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+		}).Dial(portforward.PortForwardProtocolV1Name)
+		return conn, err
+	}, nil
+}
+
+// forward carries connections from listeners on the loopback interface to the ports of a
+// pod. The listeners stay as they are while the pod behind them is restarted or, with
+// retarget, another one. The connection to the pod is made when it is first needed, and
+// again after it broke; nothing that was sent over it is sent twice.
+type forward struct {
+	dial      dialer
+	namespace string
+	addrs     map[string]string // host:port by name of the port
+	listeners []net.Listener
+	work      sync.WaitGroup
+
+	mu     sync.Mutex
+	pod    string
+	conn   httpstream.Connection
+	next   int // ID of the next request
+	closed bool
+	open   map[net.Conn]struct{}
+}
+
+// newForward listens for every port.
+func newForward(dial dialer, namespace, pod string, numbers map[string]int32) (*forward, error) {
+	f := &forward{dial: dial, namespace: namespace, pod: pod, addrs: map[string]string{}, open: map[net.Conn]struct{}{}}
+	for port, number := range numbers {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			f.close()
+			return nil, fmt.Errorf("listen for port %s of pod %s: %w", port, pod, err)
+		}
+		f.listeners, f.addrs[port] = append(f.listeners, l), l.Addr().String()
+		f.work.Add(1)
+		go f.accept(l, number)
+	}
+	return f, nil
+}
+
+func (f *forward) accept(l net.Listener, number int32) {
+	defer f.work.Done()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			continue // of one connection; the listener lives
+		}
+		if !f.enter(conn) {
+			conn.Close()
+			return
+		}
+		go func() {
+			defer f.work.Done()
+			defer f.leave(conn)
+			if err := f.carry(conn, number); err != nil {
+				// So that the client sees a broken connection and not the end of an answer.
+				if tcp, ok := conn.(*net.TCPConn); ok {
+					tcp.SetLinger(0) //nolint:errcheck // the connection is closed next, whatever it says
+				}
+			}
+		}()
+	}
+}
+
+func (f *forward) enter(conn net.Conn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	f.open[conn] = struct{}{}
+	f.work.Add(1)
+	return true
+}
+
+func (f *forward) leave(conn net.Conn) {
+	conn.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.open, conn)
+}
+
+// connection is the one to the pod, made if there is none that works.
+func (f *forward) connection() (httpstream.Connection, int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, 0, net.ErrClosed
+	}
+	if f.conn != nil {
+		select {
+		case <-f.conn.CloseChan():
+			f.conn = nil
+		default:
+		}
+	}
+	if f.conn == nil {
+		conn, err := f.dial(f.namespace, f.pod)
+		if err != nil {
+			return nil, 0, fmt.Errorf("reach pod %s: %w", f.pod, err)
+		}
+		f.conn = conn
+	}
+	f.next++
+	return f.conn, f.next, nil
+}
+
+// drop forgets a connection that failed.
+func (f *forward) drop(conn httpstream.Connection) {
+	f.mu.Lock()
+	if f.conn == conn {
+		f.conn = nil
+	}
+	f.mu.Unlock()
+	conn.Close()
+}
+
+// streams opens the pair of streams that stands for one connection to a port of the pod.
+func (f *forward) streams(number int32) (conn httpstream.Connection, data, failure httpstream.Stream, err error) {
+	conn, id, err := f.connection()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	headers := http.Header{}
+	headers.Set(corev1.PortHeader, strconv.Itoa(int(number)))
+	headers.Set(corev1.PortForwardRequestIDHeader, strconv.Itoa(id))
+	headers.Set(corev1.StreamType, corev1.StreamTypeError)
+	failure, err = conn.CreateStream(headers)
+	if err != nil {
+		f.drop(conn)
+		return nil, nil, nil, err
+	}
+	failure.Close() // nothing is written to it
+	headers.Set(corev1.StreamType, corev1.StreamTypeData)
+	data, err = conn.CreateStream(headers)
+	if err != nil {
+		conn.RemoveStreams(failure)
+		f.drop(conn)
+		return nil, nil, nil, err
+	}
+	return conn, data, failure, nil
+}
+
+// carry carries one connection until either side has ended, and returns an error if the
+// pod did not take it or it broke.
+func (f *forward) carry(local net.Conn, number int32) error {
+	conn, data, failure, err := f.streams(number)
+	if err != nil {
+		return err
+	}
+	defer conn.RemoveStreams(data, failure)
+	failed := make(chan error, 1)
+	go func() { failed <- readFailure(failure) }()
+	remote, mine := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := io.Copy(local, data)
+		remote <- err
+	}()
+	go func() {
+		_, err := io.Copy(data, local)
+		data.Close()
+		mine <- err
+	}()
+	var ended error
+	select {
+	case ended = <-remote:
+		data.Reset()                      //nolint:errcheck // discards what the pod will not read, else it would block others
+		local.SetReadDeadline(time.Now()) //nolint:errcheck // ends the other copy; on a closed connection it has ended
+		<-mine
+	case ended = <-mine:
+		if ended != nil {
+			data.Reset() //nolint:errcheck // the client is gone; nobody is left to tell
+		}
+		// Else the client has sent all, and the answer may follow.
+		ended = errors.Join(ended, <-remote)
+		data.Reset() //nolint:errcheck // as above
+	}
+	return errors.Join(ended, <-failed)
+}
+
+// readFailure waits for what the node says about the connection; nothing is good news.
+func readFailure(s io.Reader) error {
+	message, err := io.ReadAll(io.LimitReader(s, 4<<10))
+	if err == nil && len(message) > 0 {
+		err = errors.New(oneLine(string(message)))
+	}
+	return err
+}
+
+// accepts asks whether a port of the pod takes a connection. A listener's own acceptance
+// says nothing about that, and the node tells only when it does not; so silence for as
+// long as quiet is taken for a yes.
+func (f *forward) accepts(ctx context.Context, number int32, quiet time.Duration) error {
+	conn, data, failure, err := f.streams(number)
+	if err != nil {
+		return err
+	}
+	defer conn.RemoveStreams(data, failure)
+	defer data.Reset() //nolint:errcheck // the answer is known
+	failed := make(chan error, 1)
+	go func() { failed <- readFailure(failure) }()
+	silence := time.NewTimer(quiet)
+	defer silence.Stop()
+	select {
+	case err := <-failed:
+		return err
+	case <-silence.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// retarget makes the listeners lead to another pod. Connections that are open stay.
+func (f *forward) retarget(pod string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pod != pod {
+		f.pod, f.conn = pod, nil
+	}
+}
+
+// close ends everything and waits for it.
+func (f *forward) close() {
+	f.mu.Lock()
+	f.closed = true
+	for conn := range f.open {
+		conn.Close()
+	}
+	if f.conn != nil {
+		f.conn.Close()
+	}
+	f.mu.Unlock()
+	for _, l := range f.listeners {
+		l.Close()
+	}
+	f.work.Wait()
+}
