@@ -31,16 +31,31 @@ type Harness struct {
 	// drivers.Service.Notify). The suite's target tells what its signal says.
 	Told bool
 
-	// Failing is after which time the suite gives up a deployment that cannot succeed. It
-	// must suffice to start an instance; 0 means 2 s.
-	Failing time.Duration
+	// FailsWithin is how long the driver is given to find that a stack does not serve; 0
+	// means 2 s.
+	FailsWithin time.Duration
+
+	// What follows are properties of runtimes that a driver cannot change. Each takes a
+	// demand back; a driver that sets one says so in its documentation.
+
+	// RestartsAll: what ends is started again also where Service.RestartOnExit is false.
+	RestartsAll bool
+	// StoppingIsExtra: an instance that was asked to stop no longer counts against
+	// Rolling.MaxSurge.
+	StoppingIsExtra bool
+	// RoutesLater: the events Ready and Unready come when the runtime has decided, and its
+	// balancer follows a little later.
+	RoutesLater bool
+	// FallsBack: when no other is left, the balancer routes to an instance that was asked to
+	// stop and still says that it is ready.
+	FallsBack bool
 }
 
-func (h Harness) failing() time.Duration {
-	if h.Failing == 0 {
+func (h Harness) failsWithin() time.Duration {
+	if h.FailsWithin == 0 {
 		return 2 * time.Second
 	}
-	return h.Failing
+	return h.FailsWithin
 }
 
 func (h Harness) timeout() time.Duration {
