@@ -309,7 +309,7 @@ func (e *environment) await(ctx context.Context, generation int64) error {
 // missing names what is not yet as wanted, "" when everything is. e.mu is held.
 func (e *environment) missing(generation int64) string {
 	n := e.want.replicas
-	ready, other, stopping := 0, "", ""
+	ready, other, stopping, total := 0, "", "", len(e.ledger.pods)
 	for _, r := range e.ledger.pods {
 		switch {
 		case r.terminating:
@@ -323,12 +323,14 @@ func (e *environment) missing(generation int64) string {
 	switch {
 	case e.deployment == nil || e.deployment.Generation < generation:
 		return "the Deployment to appear as it was applied"
-	case ready != n && len(e.ledger.pods) > 0 || ready < n:
+	case ready < n:
 		return fmt.Sprintf("%d ready instances of revision %s, there are %d", n, e.want.revision, ready)
 	case other != "":
 		return "old instance " + other + " to be replaced"
 	case stopping != "":
 		return "old instance " + stopping + " to be gone"
+	case total != n || ready != n:
+		return fmt.Sprintf("%d instances, there are %d", n, total)
 	case !settled(e.deployment, generation, n):
 		s := e.deployment.Status
 		return fmt.Sprintf("the Deployment to say so: generation %d of %d observed, %d replicas, %d updated, %d available",

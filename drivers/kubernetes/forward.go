@@ -57,7 +57,7 @@ type forward struct {
 
 	mu     sync.Mutex
 	pod    string
-	conn   httpstream.Connection
+	tunnel *tunnel
 	next   int // ID of the next request
 	closed bool
 	open   map[net.Conn]struct{}
@@ -124,75 +124,93 @@ func (f *forward) leave(conn net.Conn) {
 	delete(f.open, conn)
 }
 
-// connection is the one to the pod, made if there is none that works.
-func (f *forward) connection() (httpstream.Connection, int, error) {
+// tunnel is a connection to a pod that carries others.
+type tunnel struct {
+	httpstream.Connection
+	users   int  // connections that it carries; forward.mu is held
+	retired bool // it carries no new ones and is closed with the last; forward.mu is held
+}
+
+// enterTunnel returns the connection to the pod, made if there is none that works, and the
+// ID of the request that is to be sent over it. leaveTunnel must follow.
+func (f *forward) enterTunnel() (*tunnel, int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return nil, 0, net.ErrClosed
 	}
-	if f.conn != nil {
+	if f.tunnel != nil {
 		select {
-		case <-f.conn.CloseChan():
-			f.conn = nil
+		case <-f.tunnel.CloseChan():
+			f.tunnel = nil
 		default:
 		}
 	}
-	if f.conn == nil {
+	if f.tunnel == nil {
 		conn, err := f.dial(f.namespace, f.pod)
 		if err != nil {
 			return nil, 0, fmt.Errorf("reach pod %s: %w", f.pod, err)
 		}
-		f.conn = conn
+		f.tunnel = &tunnel{Connection: conn}
 	}
 	f.next++
-	return f.conn, f.next, nil
+	f.tunnel.users++
+	return f.tunnel, f.next, nil
 }
 
-// drop forgets a connection that failed.
-func (f *forward) drop(conn httpstream.Connection) {
+// leaveTunnel ends one use of a tunnel. After a failure it is used no more: one over which
+// the pod has refused a connection was seen to stall those that came later.
+func (f *forward) leaveTunnel(t *tunnel, failed bool) {
 	f.mu.Lock()
-	if f.conn == conn {
-		f.conn = nil
+	t.users--
+	if failed || f.tunnel != t {
+		t.retired = true
+		if f.tunnel == t {
+			f.tunnel = nil
+		}
 	}
+	over := t.retired && t.users == 0
 	f.mu.Unlock()
-	conn.Close()
+	if over {
+		t.Close()
+	}
 }
 
 // streams opens the pair of streams that stands for one connection to a port of the pod.
-func (f *forward) streams(number int32) (conn httpstream.Connection, data, failure httpstream.Stream, err error) {
-	conn, id, err := f.connection()
-	if err != nil {
-		return nil, nil, nil, err
-	}
+func (t *tunnel) streams(number int32, id int) (data, failure httpstream.Stream, err error) {
 	headers := http.Header{}
 	headers.Set(corev1.PortHeader, strconv.Itoa(int(number)))
 	headers.Set(corev1.PortForwardRequestIDHeader, strconv.Itoa(id))
 	headers.Set(corev1.StreamType, corev1.StreamTypeError)
-	failure, err = conn.CreateStream(headers)
+	failure, err = t.CreateStream(headers)
 	if err != nil {
-		f.drop(conn)
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	failure.Close() // nothing is written to it
 	headers.Set(corev1.StreamType, corev1.StreamTypeData)
-	data, err = conn.CreateStream(headers)
+	data, err = t.CreateStream(headers)
 	if err != nil {
-		conn.RemoveStreams(failure)
-		f.drop(conn)
-		return nil, nil, nil, err
+		t.RemoveStreams(failure)
+		return nil, nil, err
 	}
-	return conn, data, failure, nil
+	return data, failure, nil
 }
 
 // carry carries one connection until either side has ended, and returns an error if the
 // pod did not take it or it broke.
-func (f *forward) carry(local net.Conn, number int32) error {
-	conn, data, failure, err := f.streams(number)
+func (f *forward) carry(local net.Conn, number int32) (err error) {
+	t, id, err := f.enterTunnel()
 	if err != nil {
 		return err
 	}
-	defer conn.RemoveStreams(data, failure)
+	refused := false
+	defer func() { f.leaveTunnel(t, refused) }()
+	data, failure, err := t.streams(number, id)
+	if err != nil {
+		refused = true
+		return err
+	}
+	defer t.RemoveStreams(data, failure)
 	failed := make(chan error, 1)
 	go func() { failed <- readFailure(failure) }()
 	remote, mine := make(chan error, 1), make(chan error, 1)
@@ -219,7 +237,9 @@ func (f *forward) carry(local net.Conn, number int32) error {
 		ended = errors.Join(ended, <-remote)
 		data.Reset() //nolint:errcheck // as above
 	}
-	return errors.Join(ended, <-failed)
+	why := <-failed
+	refused = why != nil
+	return errors.Join(ended, why)
 }
 
 // readFailure waits for what the node says about the connection; nothing is good news.
@@ -235,11 +255,17 @@ func readFailure(s io.Reader) error {
 // says nothing about that, and the node tells only when it does not; so silence for as
 // long as quiet is taken for a yes.
 func (f *forward) accepts(ctx context.Context, number int32, quiet time.Duration) error {
-	conn, data, failure, err := f.streams(number)
+	t, id, err := f.enterTunnel()
 	if err != nil {
 		return err
 	}
-	defer conn.RemoveStreams(data, failure)
+	refused := true
+	defer func() { f.leaveTunnel(t, refused) }()
+	data, failure, err := t.streams(number, id)
+	if err != nil {
+		return err
+	}
+	defer t.RemoveStreams(data, failure)
 	defer data.Reset() //nolint:errcheck // the answer is known
 	failed := make(chan error, 1)
 	go func() { failed <- readFailure(failure) }()
@@ -249,6 +275,7 @@ func (f *forward) accepts(ctx context.Context, number int32, quiet time.Duration
 	case err := <-failed:
 		return err
 	case <-silence.C:
+		refused = false
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -258,9 +285,16 @@ func (f *forward) accepts(ctx context.Context, number int32, quiet time.Duration
 // retarget makes the listeners lead to another pod. Connections that are open stay.
 func (f *forward) retarget(pod string) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	var over *tunnel
 	if f.pod != pod {
-		f.pod, f.conn = pod, nil
+		if f.tunnel != nil && f.tunnel.users == 0 {
+			over = f.tunnel
+		}
+		f.pod, f.tunnel = pod, nil
+	}
+	f.mu.Unlock()
+	if over != nil {
+		over.Close()
 	}
 }
 
@@ -271,8 +305,8 @@ func (f *forward) close() {
 	for conn := range f.open {
 		conn.Close()
 	}
-	if f.conn != nil {
-		f.conn.Close()
+	if f.tunnel != nil {
+		f.tunnel.Close()
 	}
 	f.mu.Unlock()
 	for _, l := range f.listeners {

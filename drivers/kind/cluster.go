@@ -1,0 +1,297 @@
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"sigs.k8s.io/kind/pkg/apis/config/defaults"
+	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
+	"sigs.k8s.io/kind/pkg/cluster"
+	"sigs.k8s.io/kind/pkg/cluster/nodes"
+	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
+
+// instance is one cluster in use.
+type instance struct {
+	name     string
+	made     bool   // by this driver
+	dir      string // temporary: credentials and archives
+	provider *cluster.Provider
+	ports    map[int32]string // node port -> host:port on the loopback interface
+	say      func(string)
+
+	loading sync.Mutex // one archive at a time
+	loaded  map[string]bool
+}
+
+// openCluster uses the cluster of that name, or makes it.
+func openCluster(ctx context.Context, config Config, name string, say func(string)) (_ *instance, err error) {
+	c := &instance{name: name, say: say, loaded: map[string]bool{}, provider: newProvider(say)}
+	if c.dir, err = os.MkdirTemp("", "rollout-lab-kind-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(c.dir)
+		}
+	}()
+	known, err := c.provider.List()
+	if err != nil {
+		return nil, fmt.Errorf("list clusters: %w", err)
+	}
+	if !slices.Contains(known, name) {
+		if err := c.create(ctx, config); err != nil {
+			return nil, err
+		}
+		c.made = true
+	}
+	if err := c.use(ctx); err != nil {
+		if c.made {
+			err = errors.Join(err, c.remove(context.WithoutCancel(ctx)))
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+func newProvider(say func(string)) *cluster.Provider {
+	return cluster.NewProvider(cluster.ProviderWithDocker(), cluster.ProviderWithLogger(logger{say}))
+}
+
+func (c *instance) kubeconfig() string { return filepath.Join(c.dir, "kubeconfig") }
+
+// use reads how a cluster that exists is reached.
+func (c *instance) use(ctx context.Context) error {
+	var err error
+	if c.ports, err = mappedPorts(ctx, c.name); err != nil {
+		return fmt.Errorf("cluster %s: %w", c.name, err)
+	}
+	if len(c.ports) == 0 {
+		return &drivers.HintError{
+			Err:  fmt.Errorf("cluster %s maps no node port to 127.0.0.1: %w", c.name, drivers.ErrUnavailable),
+			Hint: "name a cluster that does not exist, so that the lab makes one with such ports",
+		}
+	}
+	text, err := c.provider.KubeConfig(c.name, false)
+	if err != nil {
+		return fmt.Errorf("credentials of cluster %s: %w", c.name, err)
+	}
+	return os.WriteFile(c.kubeconfig(), []byte(text), 0o600)
+}
+
+// create makes the cluster. kind heeds no context; when ctx ends the nodes are removed,
+// at which it gives up.
+func (c *instance) create(ctx context.Context, config Config) error {
+	image, err := nodeImage(ctx, config, c.say)
+	if err != nil {
+		return err
+	}
+	ports, err := freePorts(portsMapped)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, createLimit, fmt.Errorf("not made within %v", createLimit))
+	defer cancel()
+	c.say("making cluster " + c.name + " of " + image)
+	made := make(chan error, 1)
+	go func() {
+		made <- c.provider.Create(c.name,
+			cluster.CreateWithV1Alpha4Config(describe(config.Workers, ports)),
+			cluster.CreateWithNodeImage(image),
+			cluster.CreateWithKubeconfigPath(c.kubeconfig()),
+			cluster.CreateWithWaitForReady(readyLimit),
+			cluster.CreateWithDisplayUsage(false),
+			cluster.CreateWithDisplaySalutation(false),
+		)
+	}()
+	select {
+	case err = <-made:
+	case <-ctx.Done():
+		err = errors.Join(context.Cause(ctx), c.abandon(context.WithoutCancel(ctx), made))
+	}
+	if err != nil {
+		return fmt.Errorf("make cluster %s: %w", c.name, err)
+	}
+	return nil
+}
+
+// abandon removes the nodes until the creation has given up. Nodes may be made meanwhile,
+// so it looks again after that.
+func (c *instance) abandon(ctx context.Context, made <-chan error) error {
+	err := c.remove(ctx)
+	<-made
+	return errors.Join(err, c.remove(ctx))
+}
+
+// remove removes the cluster.
+func (c *instance) remove(ctx context.Context) error {
+	return removeCluster(ctx, c.provider, c.name, c.kubeconfig())
+}
+
+func removeCluster(ctx context.Context, provider *cluster.Provider, name, kubeconfig string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, deleteLimit, fmt.Errorf("not removed within %v", deleteLimit))
+	defer cancel()
+	removed := make(chan error, 1)
+	go func() { removed <- provider.Delete(name, kubeconfig) }()
+	select {
+	case err := <-removed:
+		if err != nil {
+			return fmt.Errorf("remove cluster %s: %w", name, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("remove cluster %s: %w", name, context.Cause(ctx))
+	}
+}
+
+// nodeImage finds an image for the nodes.
+func nodeImage(ctx context.Context, config Config, say func(string)) (string, error) {
+	if config.NodeImage != "" {
+		return config.NodeImage, nil
+	}
+	for _, image := range append(slices.Clone(builtImages), defaults.Image) {
+		has, err := hasImage(ctx, image)
+		if err != nil {
+			return "", err
+		}
+		if has {
+			return image, nil
+		}
+	}
+	say("pulling " + defaults.Image)
+	pull, cancel := context.WithTimeoutCause(ctx, pullLimit, fmt.Errorf("not pulled within %v", pullLimit))
+	defer cancel()
+	_, err := docker(pull, "pull", "--quiet", defaults.Image)
+	if err == nil {
+		return defaults.Image, nil
+	}
+	if ctx.Err() == nil && config.BuildImage != nil {
+		say("building a node image, because none could be pulled: " + err.Error())
+		image, buildErr := config.BuildImage(ctx)
+		if buildErr == nil {
+			return image, nil
+		}
+		err = errors.Join(err, fmt.Errorf("build a node image: %w", buildErr))
+	}
+	return "", &drivers.HintError{
+		Err:  fmt.Errorf("%w: no node image: %w", drivers.ErrUnavailable, err),
+		Hint: "build one with make kindnode, or name one that the engine has",
+	}
+}
+
+// freePorts finds TCP ports of the loopback interface that nobody has. Another program may
+// take one before Docker does; kind then says so.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("look for free ports: %w", err)
+		}
+		defer l.Close() // only once all are found, so that no two are the same
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// describe is the cluster that is made.
+func describe(workers int, ports []int) *v1alpha4.Cluster {
+	control := v1alpha4.Node{Role: v1alpha4.ControlPlaneRole}
+	for i, p := range ports {
+		control.ExtraPortMappings = append(control.ExtraPortMappings, v1alpha4.PortMapping{
+			ContainerPort: int32(firstNodePort + i), HostPort: int32(p), ListenAddress: "127.0.0.1", Protocol: v1alpha4.PortMappingProtocolTCP,
+		})
+	}
+	c := &v1alpha4.Cluster{
+		Nodes:                []v1alpha4.Node{control},
+		Networking:           v1alpha4.Networking{APIServerAddress: "127.0.0.1"},
+		KubeadmConfigPatches: tuning,
+	}
+	for range workers {
+		c.Nodes = append(c.Nodes, v1alpha4.Node{Role: v1alpha4.WorkerRole})
+	}
+	v1alpha4.SetDefaultsCluster(c)
+	return c
+}
+
+// tuning makes a cluster that nobody uses cost less: there is nobody to win an election
+// against, and nothing in it that has to survive the machine. kubeadm's way of writing
+// arguments changed between v1beta3, which kind writes up to Kubernetes 1.35, and v1beta4,
+// where a list replaces the one that kind writes and so repeats it.
+var tuning = []string{
+	`apiVersion: kubeadm.k8s.io/v1beta3
+kind: ClusterConfiguration
+controllerManager: {extraArgs: {leader-elect: "false"}}
+scheduler: {extraArgs: {leader-elect: "false"}}
+etcd: {local: {extraArgs: {unsafe-no-fsync: "true"}}}
+`, `apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+controllerManager: {extraArgs: [{name: enable-hostpath-provisioner, value: "true"}, {name: leader-elect, value: "false"}]}
+scheduler: {extraArgs: [{name: leader-elect, value: "false"}]}
+etcd: {local: {extraArgs: [{name: unsafe-no-fsync, value: "true"}]}}
+`, `apiVersion: kubeadm.k8s.io/v1beta3
+kind: InitConfiguration
+nodeRegistration: {kubeletExtraArgs: {housekeeping-interval: 60s}}
+`, `kind: KubeletConfiguration
+volumeStatsAggPeriod: -1s
+`}
+
+// load loads an archive of an image into every node that does not have the image.
+func (c *instance) load(ctx context.Context, image, archive string) error {
+	c.loading.Lock()
+	defer c.loading.Unlock()
+	if c.loaded[image] {
+		return nil
+	}
+	all, err := c.provider.ListInternalNodes(c.name)
+	if err != nil {
+		return fmt.Errorf("nodes of cluster %s: %w", c.name, err)
+	}
+	for _, node := range all {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if has, err := nodeHas(ctx, node, image); err != nil || has {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		f, err := os.Open(archive)
+		if err != nil {
+			return err
+		}
+		err = nodeutils.LoadImageArchive(node, f)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("load %s into node %s: %w", image, node, withOutput(err))
+		}
+	}
+	c.loaded[image] = true
+	return nil
+}
+
+// nodeHas asks a node's container runtime for an image by its exact name.
+func nodeHas(ctx context.Context, node nodes.Node, image string) (bool, error) {
+	out, err := docker(ctx, "exec", node.String(), "ctr", "--namespace", "k8s.io", "images", "ls", "--quiet", "name=="+image)
+	return strings.TrimSpace(out) != "", err
+}
+
+// withOutput keeps what a command that failed has printed.
+func withOutput(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+	}
+	return err
+}

@@ -1,0 +1,292 @@
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/owner"
+)
+
+// Driver implements drivers.Driver. Its methods may be called concurrently. Whoever has
+// one calls Close when no more is deployed.
+type Driver struct {
+	config Config
+
+	mu      sync.Mutex // held while a cluster is made or removed
+	cluster *instance
+	inner   *kubernetes.Driver
+	image   string
+}
+
+// New returns a driver that makes or uses a cluster as Config says, once it has to.
+func New(config Config) *Driver {
+	config.Args = slices.Clone(config.Args)
+	if config.Progress == nil {
+		config.Progress = func(string) {}
+	}
+	return &Driver{config: config}
+}
+
+// Name implements drivers.Driver.
+func (d *Driver) Name() string { return "kind" }
+
+// Check implements drivers.Driver: it asks the Docker engine for its version and looks
+// for a way to get a node image. It does not try to pull one, which takes long.
+func (d *Driver) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("no answer within %v", checkLimit))
+	defer cancel()
+	if _, err := exec.LookPath("docker"); err != nil {
+		return unavailable(err, "install Docker and its command-line client")
+	}
+	if _, err := docker(ctx, "version", "--format", "{{.Server.Version}}"); err != nil {
+		return unavailable(err, "start the Docker engine, or let this user use it")
+	}
+	if image := d.config.NodeImage; image != "" {
+		has, err := hasImage(ctx, image)
+		if err != nil {
+			return unavailable(err, "see whether docker image ls works")
+		}
+		if !has {
+			return unavailable(fmt.Errorf("the engine has no image %s", image), "pull or build it, or name none")
+		}
+	}
+	if d.config.Program != "" {
+		if _, err := os.Stat(d.config.Program); err != nil {
+			return unavailable(err, "give the driver a program that exists")
+		}
+	}
+	return nil
+}
+
+func unavailable(err error, hint string) error {
+	return &drivers.HintError{Err: fmt.Errorf("%w: %w", drivers.ErrUnavailable, err), Hint: hint}
+}
+
+// Version names kind's version and that of the cluster, or the node image before there is
+// one. It makes none.
+func (d *Driver) Version(ctx context.Context) string {
+	version := "kind " + libraryVersion()
+	d.mu.Lock()
+	inner := d.inner
+	d.mu.Unlock()
+	if inner != nil {
+		return version + ", Kubernetes " + inner.Version(ctx)
+	}
+	if d.config.NodeImage != "" {
+		return version + ", " + d.config.NodeImage
+	}
+	for _, image := range builtImages {
+		if has, err := hasImage(ctx, image); err == nil && has {
+			return version + ", " + image
+		}
+	}
+	return version
+}
+
+func libraryVersion() string {
+	if build, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range build.Deps {
+			if m.Path == "sigs.k8s.io/kind" {
+				return m.Version
+			}
+		}
+	}
+	return "of an unknown version"
+}
+
+// Kubeconfig returns the path of a kubeconfig for the cluster, which it makes if there is
+// none. The file lives until Close.
+func (d *Driver) Kubeconfig(ctx context.Context) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.open(ctx); err != nil {
+		return "", err
+	}
+	return d.cluster.kubeconfig(), nil
+}
+
+// Deploy implements drivers.Driver. The first one makes the cluster, which takes most of
+// a minute.
+func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
+	if err := stack.Validate(); err != nil {
+		return nil, err
+	}
+	inner, err := d.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return inner.Deploy(ctx, stack)
+}
+
+func (d *Driver) ready(ctx context.Context) (*kubernetes.Driver, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.open(ctx); err != nil {
+		return nil, err
+	}
+	return d.inner, nil
+}
+
+// open makes the cluster ready for deployments, once. d.mu is held.
+func (d *Driver) open(ctx context.Context) error {
+	if d.inner != nil {
+		return nil
+	}
+	name, err := d.clusterName()
+	if err != nil {
+		return err
+	}
+	if d.cluster == nil {
+		if d.cluster, err = openCluster(ctx, d.config, name, d.config.Progress); err != nil {
+			return err
+		}
+	}
+	if d.config.Program != "" && d.image == "" {
+		if d.image, err = d.cluster.pack(ctx, d.config.Program, d.config.Package); err != nil {
+			return err // the cluster stays, for the next attempt and for Close
+		}
+	}
+	d.inner = d.cluster.driver(d.config, d.image)
+	return nil
+}
+
+// driver is the driver of a cluster that exists.
+func (c *instance) driver(config Config, image string) *kubernetes.Driver {
+	return kubernetes.New(kubernetes.Config{
+		Name: "kind", Kubeconfig: c.kubeconfig(), Image: image, Args: config.Args,
+		Provide: c.provide,
+		Pack: func(ctx context.Context, program string) (string, error) {
+			return c.pack(ctx, program, "")
+		},
+		NodePorts: c.ports, Processes: processes{},
+	})
+}
+
+// clusterName is the name of the cluster to use.
+func (d *Driver) clusterName() (string, error) {
+	switch {
+	case d.config.Cluster != "":
+		return d.config.Cluster, nil
+	case d.config.Keep:
+		return defaultName, nil
+	}
+	lab, err := owner.Self()
+	if err != nil {
+		return "", err
+	}
+	return ownedPrefix + lab.String(), nil
+}
+
+// Close removes the cluster, unless it is to be kept or was there before, and whatever the
+// driver keeps on disk. It is idempotent; a later Deploy makes a cluster again.
+func (d *Driver) Close(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.cluster
+	if c == nil {
+		return nil
+	}
+	var err error
+	if c.made && !d.config.Keep {
+		err = c.remove(context.WithoutCancel(ctx))
+	}
+	if err == nil {
+		d.cluster, d.inner, d.image = nil, nil, ""
+		err = os.RemoveAll(c.dir)
+	}
+	return err
+}
+
+// Sweep implements drivers.Driver. It removes the clusters whose lab has certainly ended,
+// and from every other cluster of the lab what the run has deployed there. It makes no
+// cluster.
+func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
+	// So that a cluster that is being made is not taken for one that was left.
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	provider := newProvider(func(string) {})
+	names, err := provider.List()
+	if err != nil {
+		return nil, fmt.Errorf("list clusters: %w", err)
+	}
+	var removed []string
+	var errs []error
+	for _, name := range names {
+		switch whose := d.whose(name); whose {
+		case nobodys:
+			dir, err := os.MkdirTemp("", "rollout-lab-kind-")
+			if err == nil {
+				err = errors.Join(removeCluster(ctx, provider, name, filepath.Join(dir, "kubeconfig")), os.RemoveAll(dir))
+			}
+			if err == nil {
+				removed = append(removed, "cluster "+name)
+			}
+			errs = append(errs, err)
+		case ours, shared:
+			swept, err := d.sweepIn(ctx, name, whose, runID)
+			removed, errs = append(removed, swept...), append(errs, err)
+		}
+	}
+	return removed, errors.Join(errs...)
+}
+
+// ownership is what the name of a cluster says about it.
+type ownership int
+
+const (
+	foreign ownership = iota // none of the lab's, or of a lab that may live
+	ours                     // of this driver
+	shared                   // one that labs use one after the other
+	nobodys                  // of a lab that has ended
+)
+
+func (d *Driver) whose(name string) ownership {
+	if d.cluster != nil && d.cluster.name == name {
+		return ours
+	}
+	if name == defaultName || name == d.config.Cluster {
+		return shared
+	}
+	text, owned := strings.CutPrefix(name, ownedPrefix)
+	if !owned {
+		return foreign
+	}
+	lab, err := owner.Parse(text)
+	switch {
+	case err != nil:
+		return foreign
+	case lab.Dead() || localEngine() && lab.DeadHere():
+		return nobodys
+	}
+	return shared
+}
+
+// sweepIn sweeps inside a cluster that stays.
+func (d *Driver) sweepIn(ctx context.Context, name string, whose ownership, runID string) ([]string, error) {
+	if whose == ours && d.inner != nil {
+		return d.inner.Sweep(ctx, runID)
+	}
+	c := &instance{name: name, say: d.config.Progress, loaded: map[string]bool{}, provider: newProvider(func(string) {})}
+	var err error
+	if c.dir, err = os.MkdirTemp("", "rollout-lab-kind-"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(c.dir)
+	var absent *drivers.HintError
+	if err := c.use(ctx); errors.As(err, &absent) {
+		return nil, nil // the lab can have deployed nothing there
+	} else if err != nil {
+		return nil, err
+	}
+	return c.driver(d.config, "").Sweep(ctx, runID)
+}

@@ -1,0 +1,120 @@
+package kind_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kube "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
+	"github.com/rollout-lab/rollout-lab/drivers/kind"
+)
+
+const targetPackage = "github.com/rollout-lab/rollout-lab/drivers/kind/testdata/target"
+
+// keepEnv names a cluster to use and to keep, for whoever runs the tests again and again.
+const keepEnv = "ROLLOUT_LAB_KIND_CLUSTER"
+
+// one is the cluster that all tests of this package use.
+var one struct {
+	sync.Once
+	driver *kind.Driver
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if one.driver != nil {
+		if err := one.driver.Close(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// newDriver returns the driver with the common cluster, or skips.
+func newDriver(t testing.TB) *kind.Driver {
+	t.Helper()
+	one.Do(func() {
+		d := kind.New(config())
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		defer cancel()
+		if one.err = d.Check(ctx); one.err != nil {
+			return
+		}
+		if _, one.err = d.Kubeconfig(ctx); one.err == nil || !errors.Is(one.err, drivers.ErrUnavailable) {
+			one.driver = d
+		}
+	})
+	if one.err != nil {
+		if required() || !errors.Is(one.err, drivers.ErrUnavailable) {
+			t.Fatal(one.err)
+		}
+		t.Skip(one.err)
+	}
+	return one.driver
+}
+
+func config() kind.Config {
+	return kind.Config{
+		Cluster: os.Getenv(keepEnv), Keep: os.Getenv(keepEnv) != "",
+		Program: filepath.Join("testdata", "target", "main.go"), Package: targetPackage,
+		Progress: func(line string) { fmt.Fprintln(os.Stderr, "kind:", line) },
+	}
+}
+
+// required says whether the tests must not be skipped.
+func required() bool {
+	return slices.Contains(strings.Split(os.Getenv("ROLLOUT_LAB_REQUIRE"), ","), "kind")
+}
+
+// left finds namespaces by any of their labels, with nothing of the driver but the way to
+// the cluster.
+func left(ctx context.Context, runID string) ([]string, error) {
+	path, err := one.driver.Kubeconfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", path)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kube.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	list, err := client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, n := range list.Items {
+		for _, v := range n.Labels {
+			if v == runID {
+				out = append(out, "namespace "+n.Name)
+			}
+		}
+	}
+	return out, nil
+}
+
+func TestConformance(t *testing.T) {
+	drivertest.Run(t, drivertest.Harness{
+		Driver:  func(t testing.TB) drivers.Driver { return newDriver(t) },
+		Left:    left,
+		Timeout: 2 * time.Minute, FailsWithin: 15 * time.Second,
+		RestartsAll: true, StoppingIsExtra: true, RoutesLater: true, FallsBack: true,
+	})
+}
