@@ -34,6 +34,13 @@ var one struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(labEnv) != "" {
+		if err := runLab(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if one.driver != nil {
 		if err := one.driver.Close(context.Background()); err != nil {

@@ -1,0 +1,175 @@
+package kind
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
+	"sigs.k8s.io/yaml"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/owner"
+)
+
+func TestParsePorts(t *testing.T) {
+	got, err := parsePorts([]byte(`[{"NetworkSettings":{"Ports":{
+		"30080/tcp":[{"HostIp":"127.0.0.1","HostPort":"40001"}],
+		"30081/tcp":[{"HostIp":"0.0.0.0","HostPort":"40002"}],
+		"30082/udp":[{"HostIp":"127.0.0.1","HostPort":"40003"}],
+		"30083/tcp":null,
+		"6443/tcp":[{"HostIp":"127.0.0.1","HostPort":"40004"}]}}},
+		{"NetworkSettings":{"Ports":{"30084/tcp":[{"HostIp":"127.0.0.1","HostPort":"40005"}]}}}]`))
+	want := map[int32]string{30080: "127.0.0.1:40001", 30084: "127.0.0.1:40005"}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestWhose(t *testing.T) {
+	self, err := owner.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := New(Config{Cluster: "mine"})
+	d.cluster = &instance{name: "open"}
+	for name, want := range map[string]ownership{
+		"open": ours, "mine": shared, "rollout-lab": shared, "kind": foreign, "rollout-lab-other": foreign,
+		"rollout-lab-" + self.String(): shared, // of this lab, which lives
+	} {
+		if got := d.whose(name); got != want {
+			t.Errorf("cluster %s: got %d, want %d", name, got, want)
+		}
+	}
+}
+
+func TestClusterName(t *testing.T) {
+	for _, c := range []struct {
+		config Config
+		want   string
+	}{{Config{Cluster: "mine", Keep: true}, "mine"}, {Config{Keep: true}, defaultName}} {
+		if got, err := New(c.config).clusterName(); err != nil || got != c.want {
+			t.Errorf("%+v: got %q, %v, want %q", c.config, got, err, c.want)
+		}
+	}
+	got, err := New(Config{}).clusterName()
+	// The longest suffix that kind gives to the name of a node, which is a host's.
+	if most := 63 - len("-control-plane"); err != nil || len(got) > most {
+		t.Errorf("got %q (%d letters), %v, want at most %d", got, len(got), err, most)
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	c := describe(1, []int{40001, 40002})
+	var roles []v1alpha4.NodeRole
+	for _, n := range c.Nodes {
+		roles = append(roles, n.Role)
+	}
+	if diff := cmp.Diff([]v1alpha4.NodeRole{v1alpha4.ControlPlaneRole, v1alpha4.WorkerRole}, roles); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
+	for i, m := range c.Nodes[0].ExtraPortMappings {
+		if m.ListenAddress != "127.0.0.1" || m.HostPort != int32(40001+i) || m.ContainerPort != int32(firstNodePort+i) {
+			t.Errorf("mapping %d is %+v", i, m)
+		}
+	}
+	if got := c.Networking.APIServerAddress; got != "127.0.0.1" {
+		t.Errorf("the API server listens on %s", got)
+	}
+	for _, p := range tuning {
+		var parsed map[string]any
+		if err := yaml.UnmarshalStrict([]byte(p), &parsed); err != nil || parsed["kind"] == nil {
+			t.Errorf("patch %q: %v", p, err)
+		}
+	}
+}
+
+func TestFreePorts(t *testing.T) {
+	got, err := freePorts(20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[int]bool{}
+	for _, p := range got {
+		if seen[p] || p == 0 {
+			t.Errorf("ports %v: %d twice or none", got, p)
+		}
+		seen[p] = true
+	}
+}
+
+func TestProgramsThatRunAlone(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs a Linux program")
+	}
+	static := filepath.Join(t.TempDir(), "target")
+	if err := buildStatic(t.Context(), "./testdata/target", runtime.GOARCH, static); err != nil {
+		t.Fatal(err)
+	}
+	if err := runsAlone(static, runtime.GOARCH); err != nil {
+		t.Errorf("a static program: %v", err)
+	}
+	if err := runsAlone(static, "s390x"); err == nil {
+		t.Error("a program of another architecture is said to run")
+	}
+	if err := runsAlone("kind.go", runtime.GOARCH); err == nil {
+		t.Error("a text is said to run")
+	}
+	if err := buildStatic(t.Context(), "./nowhere", runtime.GOARCH, static); err == nil {
+		t.Error("a package that does not exist was built")
+	}
+}
+
+func TestImageOf(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "p")
+	if err := os.WriteFile(program, []byte("a program"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tag, image, err := imageOf(program, "arm64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, same, err := imageOf(program, "arm64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := must(image.Digest()), must(same.Digest()); a != b || tag != again {
+		t.Errorf("the same program makes %s of %s, then %s of %s", tag, a, again, b)
+	}
+	config := must(image.ConfigFile())
+	if config.OS != "linux" || config.Architecture != "arm64" || len(config.Config.Entrypoint) != 1 || config.Config.Entrypoint[0] != inImage {
+		t.Errorf("configuration %+v", config)
+	}
+	layers := must(image.Layers())
+	if len(layers) != 1 {
+		t.Fatalf("%d layers, want 1", len(layers))
+	}
+	files := tar.NewReader(must(layers[0].Uncompressed()))
+	h, err := files.Next()
+	if err != nil || "/"+h.Name != inImage || h.Mode != 0o755 {
+		t.Fatalf("file %+v, %v", h, err)
+	}
+	if text := must(io.ReadAll(files)); string(text) != "a program" {
+		t.Errorf("it holds %q", text)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestNoNodeImageToName(t *testing.T) {
+	err := New(Config{NodeImage: "localhost/rollout-lab/nothing:none"}).Check(t.Context())
+	var hint *drivers.HintError
+	if !errors.Is(err, drivers.ErrUnavailable) || !errors.As(err, &hint) || hint.Hint == "" {
+		t.Errorf("got %v, want ErrUnavailable with a hint", err)
+	}
+}
