@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
 // Close implements drivers.Env.
@@ -33,6 +36,7 @@ func (e *environment) shutdown(ctx context.Context) {
 	defer cancel()
 	e.changing.Lock() // a change that was under way has seen e.closing
 	defer e.changing.Unlock()
+	e.checkEntry(ctx)
 	err := e.remove(ctx)
 	e.stop()
 	e.mu.Lock()
@@ -50,6 +54,19 @@ func (e *environment) shutdown(ctx context.Context) {
 	e.following.Wait()
 	e.events.Close()
 	e.end = err
+}
+
+// checkEntry reports it when the way into the cluster has broken under the load: what was
+// refused since then says nothing about the subject. A mapped port takes connections
+// whatever is behind it, so that nobody takes one is the mapping's own trouble.
+func (e *environment) checkEntry(ctx context.Context) {
+	addr, mapped := strings.CutPrefix(e.url, "http://")
+	if !mapped || len(e.driver.config.NodePorts) == 0 {
+		return
+	}
+	if err := listens(ctx, addr); err != nil {
+		e.events.Append(drivers.Event{Kind: drivers.Lost, Detail: err.Error()})
+	}
 }
 
 func (e *environment) gracePeriod() time.Duration {

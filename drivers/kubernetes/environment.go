@@ -50,7 +50,6 @@ type environment struct {
 	forwards   map[string]*forward    // to the subject's pods, by UID
 	deps       map[string]*forward    // to the dependencies, by service
 	depPods    map[string]*corev1.Pod // the newest pod of each dependency, by service
-	logged     map[string]string      // last lines of pods that are gone
 	changed    chan struct{}          // closed and replaced at every change
 }
 
@@ -84,6 +83,9 @@ func (e *environment) services() []drivers.Service {
 func (e *environment) translate() error {
 	addrs := map[string]map[string]string{}
 	for _, s := range e.services() {
+		if s.Socket {
+			return fmt.Errorf("service %s: a listener that the runtime holds: %w", s.Name, drivers.ErrUnsupported)
+		}
 		if s.Exec != "" && e.driver.config.Pack == nil {
 			return fmt.Errorf("service %s: program %s of this machine: %w", s.Name, s.Exec, drivers.ErrUnsupported)
 		}

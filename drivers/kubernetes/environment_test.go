@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -303,6 +304,40 @@ func TestLeftovers(t *testing.T) {
 		if err != nil || fmt.Sprint(got) != want {
 			t.Errorf("left of run %q: %v, %v; want %s", runID, got, err, want)
 		}
+	}
+}
+
+// A port of this machine behind which nobody is any more is not given to a subject, and one
+// that dies under the load is reported.
+func TestDeadEntry(t *testing.T) {
+	c := newControl(t)
+	alive, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+	c.env.driver.config.NodePorts = map[int32]string{30080: dead.Addr().String(), 30081: alive.Addr().String()}
+	s, err := c.env.exposeSubject(t.Context())
+	if err != nil || s.Spec.Ports[0].NodePort != 30081 {
+		t.Fatalf("got %+v, %v, want the port that is alive, 30081", s, err)
+	}
+	if c.env.url, err = c.env.baseURL(t.Context(), 30081); err != nil {
+		t.Fatal(err)
+	}
+	c.env.checkEntry(t.Context())
+	alive.Close()
+	c.env.checkEntry(t.Context())
+	c.env.events.Close()
+	var kinds []drivers.EventKind
+	for e := range c.env.Watch() {
+		kinds = append(kinds, e.Kind)
+	}
+	if len(kinds) != 1 || kinds[0] != drivers.Lost {
+		t.Errorf("events %v, want one, that something is lost", kinds)
 	}
 }
 

@@ -1,0 +1,217 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
+
+// follow begins to follow the namespace and returns once everything was listed.
+func (e *environment) follow(ctx context.Context) error {
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.stop = stop
+	core, name := e.cluster.client.CoreV1(), e.layout.names[e.stack.Subject.Name]
+	ours := labels.Set{labelDeployment: e.layout.labels[labelDeployment]}.String()
+	ofSubject := labels.Set(e.layout.selector(e.stack.Subject.Name)).String()
+	var firsts []chan struct{}
+	begin := func(follow func(context.Context, chan<- struct{})) {
+		first := make(chan struct{})
+		firsts = append(firsts, first)
+		e.following.Go(func() { follow(following, first) })
+	}
+	pods := core.Pods(e.layout.namespace)
+	begin(source[corev1.Pod, *corev1.Pod]{
+		what: "pods", lost: e.lost,
+		list: func(ctx context.Context, o metav1.ListOptions) ([]corev1.Pod, string, error) {
+			o.LabelSelector = ours
+			l, err := pods.List(ctx, o)
+			if err != nil {
+				return nil, "", err
+			}
+			return l.Items, l.ResourceVersion, nil
+		},
+		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.LabelSelector = ours
+			return pods.Watch(ctx, o)
+		},
+		replaced: e.podsReplaced, seen: e.podSeen, gone: e.podGone,
+	}.follow)
+	slices := e.cluster.client.DiscoveryV1().EndpointSlices(e.layout.namespace)
+	ofService := labels.Set{discoveryv1.LabelServiceName: name}.String()
+	begin(source[discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice]{
+		what: "endpoint slices", lost: e.lost,
+		list: func(ctx context.Context, o metav1.ListOptions) ([]discoveryv1.EndpointSlice, string, error) {
+			o.LabelSelector = ofService
+			l, err := slices.List(ctx, o)
+			if err != nil {
+				return nil, "", err
+			}
+			return l.Items, l.ResourceVersion, nil
+		},
+		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.LabelSelector = ofService
+			return slices.Watch(ctx, o)
+		},
+		replaced: folded(e, (*ledger).slicesReplaced), seen: folded(e, (*ledger).sliceSeen), gone: folded(e, (*ledger).sliceGone),
+	}.follow)
+	deployments := e.cluster.client.AppsV1().Deployments(e.layout.namespace)
+	keep := func(_ time.Time, d *appsv1.Deployment) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.deployment = d
+		e.wake()
+	}
+	begin(source[appsv1.Deployment, *appsv1.Deployment]{
+		what: "the deployment", lost: e.lost,
+		list: func(ctx context.Context, o metav1.ListOptions) ([]appsv1.Deployment, string, error) {
+			o.LabelSelector = ofSubject
+			l, err := deployments.List(ctx, o)
+			if err != nil {
+				return nil, "", err
+			}
+			return l.Items, l.ResourceVersion, nil
+		},
+		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.LabelSelector = ofSubject
+			return deployments.Watch(ctx, o)
+		},
+		replaced: func(at time.Time, all []*appsv1.Deployment) {
+			for _, d := range all {
+				keep(at, d)
+			}
+		},
+		seen: keep, gone: func(time.Time, *appsv1.Deployment) {},
+	}.follow)
+	warnings := core.Events(e.layout.namespace)
+	begin(source[corev1.Event, *corev1.Event]{
+		// What they tell is in details only, so a gap in them is none in the record.
+		what: "events", lost: func(time.Time, string, error) {},
+		list: func(ctx context.Context, o metav1.ListOptions) ([]corev1.Event, string, error) {
+			l, err := warnings.List(ctx, o)
+			if err != nil {
+				return nil, "", err
+			}
+			return l.Items, l.ResourceVersion, nil
+		},
+		watch:    warnings.Watch,
+		replaced: func(time.Time, []*corev1.Event) {},
+		seen: func(_ time.Time, one *corev1.Event) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.ledger.warned(one)
+		},
+		gone: func(time.Time, *corev1.Event) {},
+	}.follow)
+	for _, first := range firsts {
+		select {
+		case <-first:
+		case <-ctx.Done():
+			return fmt.Errorf("list what is in namespace %s: %w", e.layout.namespace, context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// folded lets the ledger take in a change.
+func folded[T any](e *environment, take func(*ledger, time.Time, T)) func(time.Time, T) {
+	return func(at time.Time, one T) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		take(e.ledger, at, one)
+		e.wake()
+	}
+}
+
+func (e *environment) lost(at time.Time, what string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ledger.lost(at, what, err)
+}
+
+// podsReplaced, podSeen and podGone tell the subject's pods from those of dependencies.
+func (e *environment) podsReplaced(at time.Time, all []*corev1.Pod) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ledger.podsReplaced(at, slices.DeleteFunc(slices.Clone(all), func(p *corev1.Pod) bool { return !e.isSubject(p) }))
+	for _, p := range all {
+		if !e.isSubject(p) {
+			e.dependencySeen(p)
+		}
+	}
+	e.dropForwards()
+	e.wake()
+}
+
+func (e *environment) podSeen(at time.Time, p *corev1.Pod) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.isSubject(p) {
+		e.ledger.podSeen(at, p)
+	} else {
+		e.dependencySeen(p)
+	}
+	e.wake()
+}
+
+func (e *environment) podGone(at time.Time, p *corev1.Pod) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.isSubject(p) {
+		e.ledger.podGone(at, p)
+		e.dropForwards()
+	}
+	e.wake()
+}
+
+func (e *environment) isSubject(p *corev1.Pod) bool {
+	return p.Labels[labelService] == e.layout.names[e.stack.Subject.Name]
+}
+
+// openForward listens for the ports of a pod of the subject. Without a listener there is
+// no address, which whoever asks for the instance sees. e.mu is held.
+func (e *environment) openForward(pod *corev1.Pod) map[string]string {
+	f, err := newForward(e.cluster.dial, e.layout.namespace, pod.Name, portNumbers(e.stack.Subject))
+	if err != nil {
+		e.events.Append(drivers.Event{Kind: drivers.Lost, Detail: err.Error()})
+		return nil
+	}
+	e.forwards[string(pod.UID)] = f
+	return maps.Clone(f.addrs)
+}
+
+// dropForwards ends the listeners of pods that are gone. e.mu is held.
+func (e *environment) dropForwards() {
+	for uid, f := range e.forwards {
+		if !slices.ContainsFunc(e.ledger.pods, func(r *podRecord) bool { return string(r.pod.UID) == uid }) {
+			delete(e.forwards, uid)
+			e.following.Go(f.close)
+		}
+	}
+}
+
+// dependencySeen makes the listeners of a dependency lead to its newest pod. e.mu is held.
+func (e *environment) dependencySeen(pod *corev1.Pod) {
+	for _, s := range e.stack.Dependencies {
+		if pod.Labels[labelService] != e.layout.names[s.Name] || pod.DeletionTimestamp != nil {
+			continue
+		}
+		if old := e.depPods[s.Name]; old != nil && pod.CreationTimestamp.Before(&old.CreationTimestamp) {
+			continue
+		}
+		e.depPods[s.Name] = pod
+		if f := e.deps[s.Name]; f != nil {
+			f.retarget(pod.Name)
+		}
+	}
+}
