@@ -37,7 +37,7 @@ type instance struct {
 // openCluster uses the cluster of that name, or makes it.
 func openCluster(ctx context.Context, config Config, name string, say func(string)) (_ *instance, err error) {
 	c := &instance{name: name, say: say, loaded: map[string]bool{}, provider: newProvider(say)}
-	if c.dir, err = os.MkdirTemp("", "rollout-lab-kind-"); err != nil {
+	if c.dir, err = makeFolder(); err != nil {
 		return nil, err
 	}
 	defer func() {

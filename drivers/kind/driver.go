@@ -219,12 +219,12 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list clusters: %w", err)
 	}
-	var removed []string
-	var errs []error
+	removed, err := sweepFolders()
+	errs := []error{err}
 	for _, name := range names {
 		switch whose := d.whose(name); whose {
 		case nobodys:
-			dir, err := os.MkdirTemp("", "rollout-lab-kind-")
+			dir, err := makeFolder()
 			if err == nil {
 				err = errors.Join(removeCluster(ctx, provider, name, filepath.Join(dir, "kubeconfig")), os.RemoveAll(dir))
 			}
@@ -278,7 +278,7 @@ func (d *Driver) sweepIn(ctx context.Context, name string, whose ownership, runI
 	}
 	c := &instance{name: name, say: d.config.Progress, loaded: map[string]bool{}, provider: newProvider(func(string) {})}
 	var err error
-	if c.dir, err = os.MkdirTemp("", "rollout-lab-kind-"); err != nil {
+	if c.dir, err = makeFolder(); err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(c.dir)
