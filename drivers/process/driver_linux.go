@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/fleet"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 // Driver implements drivers.Driver. Its methods may be called concurrently.
@@ -44,7 +45,7 @@ func (d *Driver) Check(context.Context) error {
 			Hint: "give the driver a program that exists and may be executed",
 		}
 	}
-	if _, err := self(); err != nil {
+	if _, err := owner.Self(); err != nil {
 		return &drivers.HintError{
 			Err:  fmt.Errorf("%w: %w", drivers.ErrUnavailable, err),
 			Hint: "mount the proc file system on /proc",
@@ -76,7 +77,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", drivers.ErrUnavailable, err)
 	}
-	lab, err := self()
+	lab, err := owner.Self()
 	if err != nil {
 		return nil, err
 	}
@@ -132,21 +133,21 @@ func supported(stack drivers.Stack) error {
 // has are closed without grace; a lab that still runs the named run elsewhere would start
 // its instances again, so that one must be ended first.
 func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
-	namespace, err := pidNamespace()
-	if err != nil {
-		return nil, err
+	if _, err := owner.Self(); err != nil {
+		return nil, err // nobody would be dead then
 	}
 	match := func(m marked) bool {
 		if runID != "" {
 			return m.run == runID
 		}
-		o, err := parseOwner(m.owner)
-		return err == nil && o.dead(namespace)
+		o, err := owner.Parse(m.owner)
+		return err == nil && o.Dead()
 	}
 	var killed []marked
 	var errs []error
 	if runID != "" {
 		// What is about to be closed is told to people as well.
+		var err error
 		if killed, err = findMarked(match); err != nil {
 			return nil, err
 		}

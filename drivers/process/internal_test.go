@@ -16,9 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 func TestTailKeepsTheEnd(t *testing.T) {
@@ -119,56 +118,6 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-func TestOwner(t *testing.T) {
-	me, err := self()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := parseOwner(me.String())
-	if err != nil || again != me {
-		t.Errorf("parse(%q) = %+v, %v, want %+v", me, again, err, me)
-	}
-	if me.dead(me.namespace) {
-		t.Error("this process is called dead")
-	}
-	recycled := me
-	recycled.start--
-	if !recycled.dead(me.namespace) {
-		t.Error("a process of the same ID that started at another time is called the owner")
-	}
-	if recycled.dead("pid:[1]") {
-		t.Error("an owner in another namespace is called dead, which nobody can know")
-	}
-	for _, bad := range []string{"", "12", "12 34", "x y z"} {
-		if got, err := parseOwner(bad); err == nil {
-			t.Errorf("parse(%q) = %+v, want an error", bad, got)
-		}
-	}
-
-	ended := exec.Command("/proc/self/exe", "-test.run=^$")
-	ended.Stdout = io.Discard
-	if err := ended.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p, err := readStat(ended.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	it := owner{ended.Process.Pid, p.start, me.namespace}
-	if err := waitFor(it.pid, unix.WEXITED); err != nil {
-		t.Fatal(err)
-	}
-	if !it.dead(me.namespace) {
-		t.Error("a process that has ended and was not waited for is called living")
-	}
-	if err := ended.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	if !it.dead(me.namespace) {
-		t.Error("a process that does not exist is called living")
-	}
-}
-
 // TestKillSparesTheNextOwnerOfAnID: a process is found by its marks, but when it is to be
 // killed its ID stands for another process.
 func TestKillSparesTheNextOwnerOfAnID(t *testing.T) {
@@ -187,14 +136,14 @@ func TestKillSparesTheNextOwnerOfAnID(t *testing.T) {
 			t.Errorf("the stranger did not end by itself: %v", err)
 		}
 	}()
-	p, err := readStat(stranger.Process.Pid)
+	start, _, err := owner.Started(stranger.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for what, m := range map[string]marked{
-		"another start time": {pid: stranger.Process.Pid, start: p.start - 1, run: "r", owner: "o", instance: "i"},
-		"another owner":      {pid: stranger.Process.Pid, start: p.start, run: "r", owner: "else", instance: "i"},
-		"another run":        {pid: stranger.Process.Pid, start: p.start, run: "else", owner: "o", instance: "i"},
+		"another start time": {pid: stranger.Process.Pid, start: start - 1, run: "r", owner: "o", instance: "i"},
+		"another owner":      {pid: stranger.Process.Pid, start: start, run: "r", owner: "else", instance: "i"},
+		"another run":        {pid: stranger.Process.Pid, start: start, run: "else", owner: "o", instance: "i"},
 	} {
 		if fd, err := m.kill(); fd != -1 || err != nil {
 			t.Errorf("%s: kill = %d, %v, want nothing done", what, fd, err)

@@ -1,11 +1,9 @@
 package process
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,12 +12,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 // The marks in the environment of everything that the driver starts.
 const (
 	markRun        = "ROLLOUT_LAB_RUN"
-	markOwner      = "ROLLOUT_LAB_OWNER" // the lab's process, see owner
+	markOwner      = "ROLLOUT_LAB_OWNER" // the lab's process, see package owner
 	markInstance   = "ROLLOUT_LAB_INSTANCE"
 	markDeployment = "ROLLOUT_LAB_DEPLOYMENT" // random, one for each Env
 )
@@ -27,76 +27,6 @@ const (
 func isMark(variable string) bool {
 	name, _, _ := strings.Cut(variable, "=")
 	return name == markRun || name == markOwner || name == markInstance || name == markDeployment
-}
-
-// owner names a process for good: an ID alone is used again. The namespace tells apart
-// labs that see different processes under the same ID.
-type owner struct {
-	pid       int
-	start     uint64 // in clock ticks since the machine started
-	namespace string // of process IDs
-}
-
-func (o owner) String() string { return fmt.Sprintf("%d %d %s", o.pid, o.start, o.namespace) }
-
-func parseOwner(s string) (owner, error) {
-	var o owner
-	if _, err := fmt.Sscanf(s, "%d %d %s", &o.pid, &o.start, &o.namespace); err != nil {
-		return owner{}, fmt.Errorf("owner %q: %w", s, err)
-	}
-	return o, nil
-}
-
-// self is this process as an owner.
-func self() (owner, error) {
-	p, err := readStat(os.Getpid())
-	if err != nil {
-		return owner{}, err
-	}
-	namespace, err := pidNamespace()
-	if err != nil {
-		return owner{}, err
-	}
-	return owner{os.Getpid(), p.start, namespace}, nil
-}
-
-func pidNamespace() (string, error) { return os.Readlink("/proc/self/ns/pid") }
-
-// dead says whether the owner has certainly ended. Of one in another namespace of
-// process IDs nothing is certain.
-func (o owner) dead(namespace string) bool {
-	if o.namespace != namespace {
-		return false
-	}
-	p, err := readStat(o.pid)
-	if err != nil {
-		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
-	}
-	return p.start != o.start || p.state == 'Z' || p.state == 'X'
-}
-
-// stat is what /proc/PID/stat says.
-type stat struct {
-	state byte
-	start uint64
-}
-
-func readStat(pid int) (stat, error) {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if err != nil {
-		return stat{}, err
-	}
-	// The second field is the command's name in parentheses and may hold anything.
-	end := bytes.LastIndexByte(b, ')')
-	fields := strings.Fields(string(b[end+1:]))
-	if end < 0 || len(fields) < 20 || len(fields[0]) != 1 {
-		return stat{}, fmt.Errorf("process %d: cannot read its state from %q", pid, b)
-	}
-	start, err := strconv.ParseUint(fields[19], 10, 64) // field 22 of all
-	if err != nil {
-		return stat{}, fmt.Errorf("process %d: start time: %w", pid, err)
-	}
-	return stat{fields[0][0], start}, nil
 }
 
 // marked is a process that carries the marks.
@@ -136,11 +66,11 @@ func readMarks(pid int) (m marked, ok bool) {
 	if m.run == "" || m.owner == "" || m.instance == "" {
 		return marked{}, false
 	}
-	p, err := readStat(pid)
-	if err != nil || p.state == 'Z' || p.state == 'X' {
+	start, ended, err := owner.Started(pid)
+	if err != nil || ended {
 		return marked{}, false
 	}
-	m.start = p.start
+	m.start = start
 	if line, err := os.ReadFile(filepath.Join(dir, "cmdline")); err == nil {
 		m.command = strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/fleet"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 const (
@@ -30,7 +31,7 @@ type supervisor struct {
 	environment *environment
 	runID       string
 	command     []string
-	owner       owner
+	owner       owner.Owner
 	deployment  string
 	nursery     *nursery
 	tasks       sync.WaitGroup // goroutines of the instances
