@@ -122,7 +122,7 @@ func (d *Driver) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.canBuild(e.arch)
+	return d.source().Check(e.arch)
 }
 
 // Version names the engine and the version of its API that is spoken, "" when none can be

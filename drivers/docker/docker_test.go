@@ -3,11 +3,11 @@ package docker_test
 import (
 	"bytes"
 	"context"
-	"debug/elf"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +23,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/docker"
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
+	"github.com/rollout-lab/rollout-lab/internal/program"
 )
 
 // probeMark makes the test binary a health probe, as Config.Probe.
@@ -55,8 +56,8 @@ func TestMain(m *testing.M) {
 // builtProgram is what buildProgram has built, which TestMain removes.
 var builtProgram string
 
-// program is a static test binary: this one, or one like it that is built for the tests.
-var program = sync.OnceValues(func() (string, error) {
+// targetProgram is a static test binary: this one, or one like it that is built for the tests.
+var targetProgram = sync.OnceValues(func() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -64,7 +65,7 @@ var program = sync.OnceValues(func() (string, error) {
 	if p := os.Getenv(programEnv); p != "" {
 		return p, nil
 	}
-	if isStatic(self) {
+	if program.Static(self, runtime.GOARCH) == nil {
 		return self, nil
 	}
 	dir, err := os.MkdirTemp("", "rollout-lab-test-")
@@ -80,23 +81,9 @@ var program = sync.OnceValues(func() (string, error) {
 	return builtProgram, nil
 })
 
-func isStatic(name string) bool {
-	f, err := elf.Open(name)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return false
-		}
-	}
-	return true
-}
-
 func config(t testing.TB) docker.Config {
 	t.Helper()
-	p, err := program()
+	p, err := targetProgram()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 // Details says, for people, what the engine here can and cannot do, a line for each, and
@@ -53,11 +54,11 @@ func (e *engine) environment(ctx context.Context) string {
 }
 
 func (d *Driver) describeProgram(arch string) string {
-	err := d.isStatic(arch)
+	err := d.source().Static(arch)
 	if err == nil {
 		return "the program is static and goes into an image as it is"
 	}
-	if buildErr := d.canBuild(arch); buildErr != nil {
+	if buildErr := d.source().Check(arch); buildErr != nil {
 		return "no program for an image: " + withHint(buildErr)
 	}
 	return fmt.Sprintf("the program is built from %s for an image (%v)", d.config.Source, err)
@@ -83,8 +84,7 @@ func (d *Driver) describePorts() string {
 // describeLeftovers counts what runs have left whose lab has ended, and what living labs
 // or such as cannot be judged from here have.
 func (e *engine) describeLeftovers(ctx context.Context) []string {
-	here, err := self()
-	if err != nil {
+	if _, err := owner.Self(); err != nil {
 		return []string{"no look for leftovers: " + err.Error()}
 	}
 	all, err := e.find(ctx, "", func(leftover) bool { return true })
@@ -93,7 +93,7 @@ func (e *engine) describeLeftovers(ctx context.Context) []string {
 	}
 	dead := 0
 	for _, l := range all {
-		if o, err := parseOwner(l.labels[labelOwner]); err == nil && o.dead(here) {
+		if o, err := owner.Parse(l.labels[labelOwner]); err == nil && o.Dead() {
 			dead++
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/fleet"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 const (
@@ -66,7 +67,7 @@ var (
 )
 
 func newEnvironment(d *Driver, engine *engine, stack drivers.Stack) (*environment, error) {
-	lab, err := self()
+	lab, err := owner.Self()
 	if err != nil {
 		return nil, err
 	}

@@ -6,21 +6,18 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/program"
 )
 
 const (
@@ -40,72 +37,9 @@ type builtImage struct {
 	users int // deployments
 }
 
-// machines are the processors of ELF files, by Go's names for them.
-var machines = map[string]elf.Machine{
-	"386": elf.EM_386, "amd64": elf.EM_X86_64, "arm": elf.EM_ARM, "arm64": elf.EM_AARCH64,
-	"loong64": elf.EM_LOONGARCH, "ppc64le": elf.EM_PPC64, "riscv64": elf.EM_RISCV, "s390x": elf.EM_S390,
-}
-
-// static reports why a program does not run in an empty image on this architecture, nil if
-// it does: it must be an ELF file for its processor that asks for no interpreter.
-func static(program io.ReaderAt, arch string) error {
-	machine, ok := machines[arch]
-	if !ok {
-		return fmt.Errorf("unknown architecture %q", arch)
-	}
-	f, err := elf.NewFile(program)
-	if err != nil {
-		return fmt.Errorf("no program for Linux: %w", err)
-	}
-	defer f.Close()
-	if f.Machine != machine {
-		return fmt.Errorf("a program for %v, want one for %v", f.Machine, machine)
-	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return errors.New("not linked statically")
-		}
-	}
-	return nil
-}
-
-func (d *Driver) programFile() (string, error) {
-	if d.config.Program != "" {
-		return d.config.Program, nil
-	}
-	return os.Executable()
-}
-
-// canBuild reports why there is nothing to put into an image.
-func (d *Driver) canBuild(arch string) error {
-	err := d.isStatic(arch)
-	if err == nil {
-		return nil
-	}
-	if d.config.Source == "" {
-		return unavailable(err, "build the program with CGO_ENABLED=0 GOOS=linux GOARCH="+arch)
-	}
-	if _, lookErr := exec.LookPath("go"); lookErr != nil {
-		return unavailable(fmt.Errorf("%w, and it cannot be built: %w", err, lookErr),
-			"install Go, or build the program with CGO_ENABLED=0 GOOS=linux GOARCH="+arch)
-	}
-	return nil
-}
-
-func (d *Driver) isStatic(arch string) error {
-	name, err := d.programFile()
-	if err != nil {
-		return err
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := static(f, arch); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return nil
+// source is where the lab's program comes from.
+func (d *Driver) source() program.Source {
+	return program.Source{Path: d.config.Program, Package: d.config.Source}
 }
 
 // binary returns the program for an architecture. It is read or built once, so that all
@@ -116,50 +50,11 @@ func (d *Driver) binary(ctx context.Context, arch string) ([]byte, error) {
 	if b := d.program[arch]; b != nil {
 		return b, nil
 	}
-	if err := d.canBuild(arch); err != nil {
-		return nil, err
-	}
-	var b []byte
-	name, err := d.programFile()
-	if err != nil {
-		return nil, err
-	}
-	if d.isStatic(arch) == nil {
-		b, err = os.ReadFile(name)
-	} else {
-		b, err = build(ctx, d.config.Source, arch)
-	}
+	b, err := d.source().Read(ctx, arch)
 	if err != nil {
 		return nil, err
 	}
 	d.program[arch] = b
-	return b, nil
-}
-
-// build builds a static program for Linux.
-func build(ctx context.Context, source, arch string) (program []byte, err error) {
-	dir, err := os.MkdirTemp("", "rollout-lab-build-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	out := filepath.Join(dir, "program")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, source)
-	if info, statErr := os.Stat(source); statErr == nil && info.IsDir() {
-		cmd.Dir, cmd.Args[len(cmd.Args)-1] = source, "."
-	}
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return nil, unavailable(fmt.Errorf("go build %s: %w: %s", source, err, bytes.TrimSpace(text)),
-			"correct what the compiler says, or give a program that is static already")
-	}
-	b, err := os.ReadFile(out)
-	if err != nil {
-		return nil, err
-	}
-	if err := static(bytes.NewReader(b), arch); err != nil {
-		return nil, fmt.Errorf("built from %s: %w", source, err)
-	}
 	return b, nil
 }
 

@@ -28,7 +28,7 @@ import (
 func foreignImage(t *testing.T) string {
 	t.Helper()
 	requireEngine(t)
-	p, err := program()
+	p, err := targetProgram()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,8 +3,6 @@ package docker
 import (
 	"bytes"
 	"crypto/sha256"
-	"debug/elf"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -228,46 +226,7 @@ func TestReadyWithoutASignal(t *testing.T) {
 	}
 }
 
-// program is a made-up ELF file.
-func program(t *testing.T, machine elf.Machine, segment elf.ProgType) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	header := elf.Header64{
-		Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
-		Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1,
-	}
-	copy(header.Ident[:], elf.ELFMAG)
-	header.Ident[elf.EI_CLASS], header.Ident[elf.EI_DATA], header.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)
-	for _, part := range []any{header, elf.Prog64{Type: uint32(segment)}} {
-		if err := binary.Write(&b, binary.LittleEndian, part); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return b.Bytes()
-}
-
-func TestStatic(t *testing.T) {
-	for name, c := range map[string]struct {
-		program []byte
-		arch    string
-		want    string // in the error
-	}{
-		"static":             {program(t, elf.EM_X86_64, elf.PT_LOAD), "amd64", ""},
-		"static, other":      {program(t, elf.EM_AARCH64, elf.PT_LOAD), "arm64", ""},
-		"another processor":  {program(t, elf.EM_AARCH64, elf.PT_LOAD), "amd64", "EM_AARCH64"},
-		"interpreter":        {program(t, elf.EM_X86_64, elf.PT_INTERP), "amd64", "not linked statically"},
-		"not ELF":            {[]byte("#!/bin/sh\n"), "amd64", "no program for Linux"},
-		"unknown processors": {program(t, elf.EM_X86_64, elf.PT_LOAD), "abacus", "abacus"},
-	} {
-		err := static(bytes.NewReader(c.program), c.arch)
-		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
-		}
-	}
-}
-
-// TestBuild: what is not static is built from its source, and what the compiler says of it
-// is in the error.
+// TestBuild: the program is built once, and every deployment gets the same.
 func TestBuild(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, content string) {
@@ -280,11 +239,8 @@ func TestBuild(t *testing.T) {
 	write("main.go", "package main\n\nfunc main() {}\n")
 	d := New(Config{Program: filepath.Join(dir, "go.mod"), Source: dir})
 	b, err := d.binary(t.Context(), "arm64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := static(bytes.NewReader(b), "arm64"); err != nil {
-		t.Errorf("built: %v", err)
+	if err != nil || len(b) == 0 {
+		t.Fatalf("built %d bytes, %v", len(b), err)
 	}
 	write("main.go", "package main\n\nfunc main() { nonsense() }\n")
 	if again, err := d.binary(t.Context(), "arm64"); err != nil || !bytes.Equal(b, again) {
@@ -294,53 +250,6 @@ func TestBuild(t *testing.T) {
 	var hint *drivers.HintError
 	if !errors.Is(err, drivers.ErrUnavailable) || !errors.As(err, &hint) || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("got %v, want ErrUnavailable with a hint and what the compiler says", err)
-	}
-	_, err = New(Config{Program: filepath.Join(dir, "go.mod")}).binary(t.Context(), "amd64")
-	if !errors.Is(err, drivers.ErrUnavailable) || !errors.As(err, &hint) || !strings.Contains(hint.Hint, "CGO_ENABLED=0") {
-		t.Errorf("without a source: got %v, want ErrUnavailable with a hint how to build", err)
-	}
-}
-
-func TestOwner(t *testing.T) {
-	here, err := self()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := parseOwner(here.String()); err != nil || got != here {
-		t.Errorf("%q is read back as %+v, %v", here, got, err)
-	}
-	with := func(mutate func(*owner)) owner {
-		o := here
-		mutate(&o)
-		return o
-	}
-	known := with(func(o *owner) { o.machine = "m" })
-	for name, c := range map[string]struct {
-		owner, here owner
-		want        bool
-	}{
-		"this process":               {here, here, false},
-		"another machine":            {with(func(o *owner) { o.host, o.pid = "elsewhere", 1<<30 }), here, false},
-		"before a restart":           {with(func(o *owner) { o.boot, o.machine = "earlier", "m" }), known, true},
-		"a machine of the same name": {with(func(o *owner) { o.boot, o.machine = "other", "n" }), known, false},
-		"another namespace":          {with(func(o *owner) { o.namespace, o.pid = "pid:[1]", 1<<30 }), here, false},
-		"no such process":            {with(func(o *owner) { o.pid = 1 << 30 }), here, true},
-		"no such process, no times":  {with(func(o *owner) { o.pid, o.start = 1<<30, unknown }), here, true},
-		"this process, no times":     {with(func(o *owner) { o.start = unknown }), here, false},
-	} {
-		if got := c.owner.dead(c.here); got != c.want {
-			t.Errorf("%s: dead is %t, want %t", name, got, c.want)
-		}
-	}
-	if here.start != unknown {
-		if o := with(func(o *owner) { o.start = "1" }); !o.dead(here) {
-			t.Error("a process whose ID was used again is not dead")
-		}
-	}
-	for _, bad := range []string{"", "1 2 3", "x 2 3 4 5 6"} {
-		if o, err := parseOwner(bad); err == nil {
-			t.Errorf("owner %q is read as %+v", bad, o)
-		}
 	}
 }
 

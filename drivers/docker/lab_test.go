@@ -118,7 +118,7 @@ func awaitEvent(t *testing.T, env drivers.Env, kind drivers.EventKind, instance 
 func TestNothingSurvivesAKilledLab(t *testing.T) {
 	d := newDriver(t)
 	other, _ := deployWith(t, d)
-	p, err := program()
+	p, err := targetProgram()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/volume"
+
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 // leftover is something in the engine that carries the driver's labels.
@@ -34,16 +36,15 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	here, err := self()
-	if err != nil {
-		return nil, err
+	if _, err := owner.Self(); err != nil {
+		return nil, err // nobody would be dead then
 	}
 	match := func(l leftover) bool {
 		if runID != "" {
 			return true // listed by the run
 		}
-		o, err := parseOwner(l.labels[labelOwner])
-		return err == nil && o.dead(here)
+		o, err := owner.Parse(l.labels[labelOwner])
+		return err == nil && o.Dead()
 	}
 	found, err := e.find(ctx, runID, match)
 	if err != nil {
