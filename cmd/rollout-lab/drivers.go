@@ -1,17 +1,24 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/docker"
+	"github.com/rollout-lab/rollout-lab/drivers/kind"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes"
 	"github.com/rollout-lab/rollout-lab/drivers/process"
 	"github.com/rollout-lab/rollout-lab/drivers/systemd"
+	"github.com/rollout-lab/rollout-lab/images/kindnode/build"
 )
 
 // targetCommand is the hidden first argument that makes this program the reference
@@ -31,6 +38,13 @@ type driverFlags struct {
 
 	systemdHost, systemdImage string
 	systemdPackages           []string
+
+	kindCluster, nodeImage         string
+	keepCluster                    bool
+	kubeconfig, context, namespace string
+	image                          string
+
+	progress io.Writer // what takes long is told here
 }
 
 // register adds the flags to a command. what says what is done with the drivers.
@@ -39,6 +53,13 @@ func (f *driverFlags) register(fl *pflag.FlagSet, chosen []string, what string) 
 	fl.StringVar(&f.systemdHost, "systemd-host", "", "systemd: user, system or container (default: the first that is there)")
 	fl.StringVar(&f.systemdImage, "systemd-image", "", "systemd: image with systemd for a container (default: one that is built)")
 	fl.StringSliceVar(&f.systemdPackages, "systemd-package", nil, "systemd: Debian packages in an image that is built")
+	fl.StringVar(&f.kindCluster, "kind-cluster", "", "kind: cluster to use, or to make (default: one for this run)")
+	fl.BoolVar(&f.keepCluster, "keep-cluster", false, "kind: leave a cluster that was made for the next run")
+	fl.StringVar(&f.nodeImage, "node-image", "", "kind: image of the nodes (default: one of the lab's, kind's, or one that is built)")
+	fl.StringVar(&f.kubeconfig, "kubeconfig", "", "kubernetes: how the cluster is reached (default: as kubectl)")
+	fl.StringVar(&f.context, "context", "", "kubernetes: context in the kubeconfig (default: the current one)")
+	fl.StringVar(&f.namespace, "namespace", "", "kubernetes: namespace to use (default: one for each deployment)")
+	fl.StringVar(&f.image, "image", "", "kubernetes: image of the lab's program, which the nodes have or can pull")
 }
 
 // all lists the drivers, the default one first.
@@ -53,6 +74,13 @@ func (f *driverFlags) all() ([]drivers.Driver, error) {
 		systemd.New(systemd.Config{
 			Args: []string{targetCommand}, Package: mainPackage,
 			Host: f.systemdHost, Image: f.systemdImage, Packages: f.systemdPackages,
+		}),
+		kind.New(kind.Config{
+			Args: []string{targetCommand}, Package: mainPackage, Progress: f.tell,
+			Cluster: f.kindCluster, Keep: f.keepCluster, NodeImage: f.nodeImage, BuildImage: f.buildNodeImage,
+		}),
+		kubernetes.New(kubernetes.Config{
+			Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace, Image: f.image, Args: []string{targetCommand},
 		}),
 	}, nil
 }
@@ -77,3 +105,44 @@ func (f *driverFlags) chosen() ([]drivers.Driver, error) {
 	}
 	return out, nil
 }
+
+func (f *driverFlags) tell(line string) {
+	if f.progress != nil {
+		fmt.Fprintln(f.progress, line)
+	}
+}
+
+// buildNodeImage builds the image of a cluster's nodes without a container registry.
+func (f *driverFlags) buildNodeImage(ctx context.Context) (string, error) {
+	name, err := build.Ensure(ctx, build.Options{Progress: f.progress})
+	if err != nil {
+		return "", &environmentError{err, build.Hint(err)}
+	}
+	return name, nil
+}
+
+// closer is an optional capability of a driver: it has something of its own to take down
+// when nothing more is deployed.
+type closer interface {
+	Close(ctx context.Context) error
+}
+
+// closeDrivers takes down what drivers have made for themselves, also after Ctrl-C.
+func closeDrivers(ctx context.Context, ds []drivers.Driver) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
+	defer cancel()
+	var errs error
+	for _, d := range ds {
+		c, ok := d.(closer)
+		if !ok {
+			continue
+		}
+		if err := c.Close(ctx); err != nil {
+			errs = errors.Join(errs, &environmentError{fmt.Errorf("clean up driver %s: %w", d.Name(), err), "rollout-lab clean removes what is left"})
+		}
+	}
+	return errs
+}
+
+// closeLimit is how long it may take to take down a cluster.
+const closeLimit = 2 * time.Minute

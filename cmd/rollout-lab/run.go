@@ -49,7 +49,14 @@ stderr is progress.`,
 			if err != nil {
 				return err
 			}
-			return f.execute(cmd.Context(), std, ss, ds)
+			f.drivers.progress = std.err
+			runErr := f.execute(cmd.Context(), std, ss, ds)
+			closeErr := closeDrivers(cmd.Context(), ds)
+			if runErr != nil && closeErr != nil {
+				// What is returned is the verdict, or that it was interrupted.
+				fmt.Fprintln(std.err, "rollout-lab: "+closeErr.Error())
+			}
+			return errors.Join(runErr, closeErr)
 		},
 	}
 	fl := cmd.Flags()

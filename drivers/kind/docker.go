@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -38,12 +37,6 @@ func hasImage(ctx context.Context, image string) (bool, error) {
 // architecture is that of the engine's machine, in Go's words.
 func architecture(ctx context.Context) (string, error) {
 	return docker(ctx, "version", "--format", "{{.Server.Arch}}")
-}
-
-// localEngine says whether the engine runs on this machine.
-func localEngine() bool {
-	host := os.Getenv("DOCKER_HOST")
-	return host == "" || strings.HasPrefix(host, "unix://") || strings.HasPrefix(host, "npipe://")
 }
 
 // mappedPorts are the TCP ports of a cluster's nodes that Docker maps to the loopback

@@ -11,10 +11,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/kubernetes"
-	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/owner"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 // Driver implements drivers.Driver. Its methods may be called concurrently. Whoever has
@@ -39,6 +40,9 @@ func New(config Config) *Driver {
 
 // Name implements drivers.Driver.
 func (d *Driver) Name() string { return "kind" }
+
+// DirectEvery implements drivers.Sparing, as the driver of Kubernetes does.
+func (d *Driver) DirectEvery() time.Duration { return new(kubernetes.Driver).DirectEvery() }
 
 // Check implements drivers.Driver: it asks the Docker engine for its version and looks
 // for a way to get a node image. It does not try to pull one, which takes long.
@@ -265,7 +269,7 @@ func (d *Driver) whose(name string) ownership {
 	switch {
 	case err != nil:
 		return foreign
-	case lab.Dead() || localEngine() && lab.DeadHere():
+	case lab.Dead():
 		return nobodys
 	}
 	return shared

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/owner"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 // folderPrefix begins the names of temporary folders; the owner and a random part follow.
@@ -32,7 +32,7 @@ func sweepFolders() (removed []string, err error) {
 	for _, path := range found {
 		name := strings.TrimPrefix(filepath.Base(path), folderPrefix)
 		lab, err := owner.Parse(name[:max(strings.LastIndexByte(name, '-'), 0)])
-		if err != nil || !lab.DeadHere() {
+		if err != nil || !lab.Dead() {
 			continue
 		}
 		err = os.RemoveAll(path)

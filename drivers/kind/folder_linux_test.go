@@ -4,9 +4,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
-	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/owner"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 func TestSweepFolders(t *testing.T) {
@@ -15,11 +16,14 @@ func TestSweepFolders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Of an earlier start of this machine.
-	const ended = "1-1-0000000000-0000000000"
-	if _, err := owner.Parse(ended); err != nil {
+	lab, err := owner.Self()
+	if err != nil {
 		t.Fatal(err)
 	}
+	// Of an earlier process with this one's ID: the second part is when it was started.
+	parts := strings.Split(lab.String(), "-")
+	parts[1] = "1"
+	ended := strings.Join(parts, "-")
 	left, other := filepath.Join(os.TempDir(), folderPrefix+ended+"-123"), filepath.Join(os.TempDir(), folderPrefix+"123")
 	for _, dir := range []string{left, other} {
 		if err := os.Mkdir(dir, 0o700); err != nil {

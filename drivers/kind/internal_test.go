@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/owner"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 func TestParsePorts(t *testing.T) {
@@ -100,28 +99,6 @@ func TestFreePorts(t *testing.T) {
 			t.Errorf("ports %v: %d twice or none", got, p)
 		}
 		seen[p] = true
-	}
-}
-
-func TestProgramsThatRunAlone(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("needs a Linux program")
-	}
-	static := filepath.Join(t.TempDir(), "target")
-	if err := buildStatic(t.Context(), "./testdata/target", runtime.GOARCH, static); err != nil {
-		t.Fatal(err)
-	}
-	if err := runsAlone(static, runtime.GOARCH); err != nil {
-		t.Errorf("a static program: %v", err)
-	}
-	if err := runsAlone(static, "s390x"); err == nil {
-		t.Error("a program of another architecture is said to run")
-	}
-	if err := runsAlone("kind.go", runtime.GOARCH); err == nil {
-		t.Error("a text is said to run")
-	}
-	if err := buildStatic(t.Context(), "./nowhere", runtime.GOARCH, static); err == nil {
-		t.Error("a package that does not exist was built")
 	}
 }
 

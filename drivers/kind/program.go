@@ -5,13 +5,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"debug/elf"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -20,42 +17,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/rollout-lab/rollout-lab/internal/program"
 )
 
 // inImage is where the program is in its image.
 const inImage = "/program"
-
-// machines are Go's names of architectures.
-var machines = map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}
-
-// runsAlone says why a program cannot run in an image that holds nothing else on an
-// engine of the architecture, nil if it can.
-func runsAlone(path, arch string) error {
-	f, err := elf.Open(path)
-	if err != nil {
-		return fmt.Errorf("%s is no Linux program: %w", path, err)
-	}
-	defer f.Close()
-	if got := machines[f.Machine]; got != arch {
-		return fmt.Errorf("%s is for %v, the engine for %s", path, f.Machine, arch)
-	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return fmt.Errorf("%s needs a dynamic linker", path)
-		}
-	}
-	return nil
-}
-
-// buildStatic builds a main package as a program that runs alone.
-func buildStatic(ctx context.Context, pkg, arch, path string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build %s: %w: %s", pkg, err, strings.TrimSpace(string(out)))
-	}
-	return nil
-}
 
 // imageOf makes an image of nothing but a program. The same program makes the same image
 // with the same name, which leads to no registry.
@@ -100,28 +67,25 @@ func imageOf(program, arch string) (name.Tag, v1.Image, error) {
 }
 
 // pack puts a program of this machine into an image on every node.
-func (c *instance) pack(ctx context.Context, program, pkg string) (string, error) {
+func (c *instance) pack(ctx context.Context, path, pkg string) (string, error) {
 	arch, err := architecture(ctx)
 	if err != nil {
 		return "", err
 	}
-	if err := runsAlone(program, arch); err != nil {
-		if pkg == "" {
-			return "", fmt.Errorf("%w; build it with CGO_ENABLED=0 GOOS=linux GOARCH=%s", err, arch)
-		}
+	source := program.Source{Path: path, Package: pkg}
+	if err := source.Static(arch); err != nil && pkg != "" {
 		c.say("building " + pkg + " for the cluster: " + err.Error())
-		program = filepath.Join(c.dir, "program")
-		if buildErr := buildStatic(ctx, pkg, arch, program); buildErr != nil {
-			return "", errors.Join(err, buildErr)
-		}
 	}
-	tag, image, err := imageOf(program, arch)
+	if path, err = source.File(ctx, arch, c.dir); err != nil {
+		return "", err
+	}
+	tag, image, err := imageOf(path, arch)
 	if err != nil {
-		return "", fmt.Errorf("image of %s: %w", program, err)
+		return "", fmt.Errorf("image of %s: %w", path, err)
 	}
 	archive := filepath.Join(c.dir, "image.tar")
 	if err := tarball.WriteToFile(archive, tag, image); err != nil {
-		return "", fmt.Errorf("image of %s: %w", program, err)
+		return "", fmt.Errorf("image of %s: %w", path, err)
 	}
 	defer os.Remove(archive)
 	return tag.String(), c.load(ctx, tag.String(), archive)

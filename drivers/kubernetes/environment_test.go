@@ -295,7 +295,7 @@ func TestLeftovers(t *testing.T) {
 	// None of these owners is of this machine, so of none it is certain that it has ended.
 	client := fake.NewClientset(
 		space("kube-system", nil),
-		space("one", map[string]string{labelDeployment: "1", labelRun: "run-1", labelOwner: "1-1-0000000000-0000000000"}),
+		space("one", map[string]string{labelDeployment: "1", labelRun: "run-1", labelOwner: "1-1-aaaaaaa-aaaaaaa-aaaaaaa"}),
 		space("two", map[string]string{labelDeployment: "2", labelRun: "run-2", labelOwner: "who knows"}),
 	)
 	d := New(Config{})

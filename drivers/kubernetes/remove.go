@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/owner"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 // removalPoll is how often it is looked whether something is gone yet.

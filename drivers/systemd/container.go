@@ -3,13 +3,11 @@ package systemd
 import (
 	"bytes"
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +17,7 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 
-	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/program"
 )
 
 // The labels of a host container.
@@ -292,51 +290,14 @@ func run(ctx context.Context, engine *client.Client, id string, argv []string) (
 }
 
 // staticProgram is a binary of the program that runs in any image: the program itself
-// when it needs no loader, else one that is built into dir.
+// when it needs no loader, else one that is built into dir. The engine shares this
+// machine, and so its processor.
 func (d *Driver) staticProgram(ctx context.Context, dir string) (string, error) {
 	path, err := d.program()
 	if err != nil {
 		return "", err
 	}
-	static, err := isStatic(path)
-	if err != nil {
-		return "", err
-	}
-	if static {
-		return path, nil
-	}
-	if d.config.Package == "" {
-		return "", &drivers.HintError{
-			Err:  fmt.Errorf("%w: %s needs libraries that no container has for certain", drivers.ErrUnavailable, path),
-			Hint: "build it with CGO_ENABLED=0",
-		}
-	}
 	d.building.Lock()
 	defer d.building.Unlock()
-	out := filepath.Join(dir, "program")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", out, d.config.Package)
-	cmd.Dir = d.config.Dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", &drivers.HintError{
-			Err: fmt.Errorf("%w: %s needs libraries that no container has for certain, and cannot be built without them: %w: %s",
-				drivers.ErrUnavailable, path, err, bytes.TrimSpace(text)),
-			Hint: "build it with CGO_ENABLED=0",
-		}
-	}
-	return out, nil
-}
-
-// isStatic says whether a binary is one for Linux that needs no loader.
-func isStatic(path string) (bool, error) {
-	f, err := elf.Open(path)
-	var format *elf.FormatError
-	if errors.As(err, &format) || errors.Is(err, io.EOF) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	return !slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }), nil
+	return program.Source{Path: path, Package: d.config.Package, Dir: d.config.Dir}.File(ctx, runtime.GOARCH, dir)
 }

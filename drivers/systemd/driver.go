@@ -18,6 +18,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/fleet"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 // Check implements drivers.Driver: it looks for a systemd that answers, or for an engine
@@ -86,7 +87,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err != nil {
 		return nil, err
 	}
-	lab, err := self()
+	lab, err := owner.Self()
 	if err != nil {
 		c.close()
 		return nil, err
@@ -174,12 +175,11 @@ type leftover struct {
 // wherever a systemd or an engine can be reached. Environments of the named run that this
 // driver still has are closed without grace.
 func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
-	space, err := processSpace()
-	if err != nil {
-		return nil, err
+	if _, err := owner.Self(); err != nil {
+		return nil, err // nobody would be dead then
 	}
 	match := func(all []leftover) []leftover {
-		return slices.DeleteFunc(all, func(l leftover) bool { return !sweeps(runID, space, l.run, l.owner) })
+		return slices.DeleteFunc(all, func(l leftover) bool { return !sweeps(runID, l.run, l.owner) })
 	}
 	var removed []string
 	var errs []error

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/internal/program"
 )
 
 func TestServing(t *testing.T) {
@@ -127,26 +130,33 @@ func TestMarkIsReadAsWritten(t *testing.T) {
 }
 
 func TestSweeps(t *testing.T) {
-	me, err := self()
+	me, err := owner.Self()
 	if err != nil {
 		t.Skip(err) // no proc file system
 	}
-	dead := owner{me.pid, me.start + 1, me.space} // the ID has another process now
-	elsewhere := owner{me.pid, me.start + 1, strings.Split(me.space, "/")[0] + "/pid:[1]"}
-	rebooted := owner{me.pid, me.start, "another-boot/pid:[1]"}
+	// The text is the process, its start, the machine's boot, the namespace and the machine.
+	with := func(part int, value string) string {
+		parts := strings.Split(me.String(), "-")
+		parts[part] = value
+		return strings.Join(parts, "-")
+	}
+	dead := with(1, "1") // the ID has another process now
+	elsewhere := with(3, "aaaaaaa")
+	rebooted := with(2, "aaaaaaa")
+	known := !strings.HasSuffix(me.String(), "-0") // the machine, without which that may be another one
 	for _, tt := range []struct {
 		name, asked, run, owner string
 		want                    bool
 	}{
 		{"the living", "", "r1", me.String(), false},
 		{"the living, by name", "r1", "r1", me.String(), true},
-		{"another by name", "r1", "r2", dead.String(), false},
-		{"the dead", "", "r1", dead.String(), true},
-		{"one that cannot be seen", "", "r1", elsewhere.String(), false},
-		{"one from before the machine was started", "", "r1", rebooted.String(), true},
+		{"another by name", "r1", "r2", dead, false},
+		{"the dead", "", "r1", dead, true},
+		{"one that cannot be seen", "", "r1", elsewhere, false},
+		{"one from before the machine was started", "", "r1", rebooted, known},
 		{"an owner that cannot be read", "", "r1", "nonsense", false},
 	} {
-		if got := sweeps(tt.asked, me.space, tt.run, tt.owner); got != tt.want {
+		if got := sweeps(tt.asked, tt.run, tt.owner); got != tt.want {
 			t.Errorf("%s: got %t, want %t", tt.name, got, tt.want)
 		}
 	}
@@ -248,8 +258,8 @@ func TestStaticProgram(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	if static, err := isStatic(shell); err != nil || static {
-		t.Skipf("the shell is no example: static %t, %v", static, err)
+	if program.Static(shell, runtime.GOARCH) == nil {
+		t.Skip("the shell is no example: it is static")
 	}
 	var hint *drivers.HintError
 	if _, err := New(Config{Program: shell}).staticProgram(t.Context(), t.TempDir()); !errors.As(err, &hint) || !strings.Contains(hint.Hint, "CGO_ENABLED=0") {
@@ -265,8 +275,8 @@ func TestStaticProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if static, err := isStatic(built); err != nil || !static {
-		t.Errorf("%s is static: %t, %v", built, static, err)
+	if err := program.Static(built, runtime.GOARCH); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/fleet"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 const (
@@ -29,7 +30,7 @@ type manager struct {
 	driver *Driver
 	host   *host
 	stack  drivers.Stack
-	owner  owner
+	owner  owner.Owner
 	lost   func(detail string) // tells the environment that events may be missing
 
 	follow func()
@@ -52,7 +53,7 @@ var (
 )
 
 // newManager connects to the host's bus. From follow on it follows that until clean.
-func newManager(ctx context.Context, d *Driver, h *host, stack drivers.Stack, o owner, lost func(string)) (*manager, error) {
+func newManager(ctx context.Context, d *Driver, h *host, stack drivers.Stack, o owner.Owner, lost func(string)) (*manager, error) {
 	l, err := connect(ctx, h.address)
 	if err != nil {
 		return nil, err

@@ -46,7 +46,7 @@ var rules = map[string]struct {
 	"reports":            {[]string{"internal/judge", "internal/record", "internal/timeline"}, "a report is a pure function of a judged run"},
 	"internal/lint":      {nil, "reads files, knows nothing of a run"},
 	"internal/archtest":  {nil, "rules only"},
-	"cmd/rollout-lab":    {[]string{"drivers", "internal/judge", "internal/lab", "internal/lint", "internal/record", "reports", "scenarios", "targets"}, "flags and wiring"},
+	"cmd/rollout-lab":    {[]string{"drivers", "images", "internal/judge", "internal/lab", "internal/lint", "internal/record", "reports", "scenarios", "targets"}, "flags and wiring"},
 
 	"healthkit/sdnotify":   {[]string{"healthkit"}, "an adapter is a function of a snapshot"},
 	"healthkit/grpchealth": {[]string{"healthkit"}, "an adapter is a function of a snapshot"},
