@@ -72,9 +72,6 @@ func startLab(t *testing.T, until string) *exec.Cmd {
 // TestKilledLab: the cluster of a lab that was killed is found and removed by the next
 // one, and that of a living lab is left alone.
 func TestKilledLab(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes a cluster")
-	}
 	d := newDriver(t)
 	before := clusters(t)
 	lab := startLab(t, labReady)
@@ -111,9 +108,6 @@ func TestKilledLab(t *testing.T) {
 // TestCancelledCreation: a deployment that is cancelled while its cluster is made leaves
 // no node.
 func TestCancelledCreation(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes a cluster")
-	}
 	newDriver(t)
 	before := clusters(t)
 	ctx, cancel := context.WithCancel(context.Background())
