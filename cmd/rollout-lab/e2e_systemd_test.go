@@ -60,6 +60,51 @@ func TestE2ESystemdSocket(t *testing.T) {
 	}
 }
 
+// nginxScenario rolls a server from a Debian package, which is told on its command line
+// where to listen.
+const nginxScenario = `name: nginx
+about: A server that nobody here wrote, as a transient unit.
+target:
+  exec: /bin/sh
+  args:
+    - -c
+    - >-
+      printf 'daemon off; pid /run/%s.pid; error_log stderr; events {} http { access_log off;
+      server { listen %s; location / { return 200 "hello"; } } }' "$NAME" "$LISTEN" > /run/$NAME.conf
+      && exec nginx -c /run/$NAME.conf
+  env: {LISTEN: "$${listen.data}", NAME: "$${instance}"}
+  request: {path: /, body: hello}
+replicas: 3
+load: {rate: 1000}
+phases:
+  quiet: {from: 1s, to: 4s}
+  window: {from: 4s, to: 24s}
+action: {kind: rollout, timeout: 60s}
+designs:
+  - {name: not-told, about: systemd says that a unit stops when it does., signal: {kind: none}, stop_grace: 5s}
+  - {name: told, about: The balancer is told before., signal: {kind: none}, stop_grace: 5s, told_of_stop: true}
+`
+
+func TestE2ESystemdThirdPartyServer(t *testing.T) {
+	needDriver(t, "systemd")
+	file := filepath.Join(t.TempDir(), "nginx.yaml")
+	if err := os.WriteFile(file, []byte(nginxScenario), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, _, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "systemd", "--systemd-package", "nginx-light")
+	if len(doc.Cells) != 2 {
+		t.Fatalf("%d cells, want 2", len(doc.Cells))
+	}
+	for _, c := range doc.Cells {
+		for _, tr := range validTrials(t, c, 1) {
+			t.Logf("%s: %d of %d failed, %v", c.Design, tr.Failed, tr.Planned, tr.Errors)
+			if tr.OK == 0 {
+				t.Errorf("%s: nothing was served", c.Design)
+			}
+		}
+	}
+}
+
 // refusedOf counts the failed requests of a cell, and those that found nobody to connect
 // to: the balancer answers 502 for them.
 func refusedOf(c reports.Cell) (refused, failed uint64) {

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +23,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
 	"github.com/rollout-lab/rollout-lab/drivers/process"
+	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 // labEnv makes the test binary a lab that deploys one stack and waits to be killed.
@@ -209,6 +209,10 @@ func TestChildrenOutliveTheThreadThatAskedForThem(t *testing.T) {
 func TestChildrenAreMarkedAndApart(t *testing.T) {
 	t.Setenv("ROLLOUT_LAB_RUN", "outer")
 	t.Setenv("GOMAXPROCS", "7")
+	self, err := owner.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
 	stack := drivertest.NewStack()
 	stack.Subject.Env["GOMAXPROCS"] = "2"
 	deploy(t, stack)
@@ -226,8 +230,8 @@ func TestChildrenAreMarkedAndApart(t *testing.T) {
 		if got := variables["ROLLOUT_LAB_RUN"]; !slices.Equal(got, []string{stack.RunID}) {
 			t.Errorf("ROLLOUT_LAB_RUN is %q, want %s alone", got, stack.RunID)
 		}
-		if got := variables["ROLLOUT_LAB_OWNER"]; len(got) != 1 || !strings.HasPrefix(got[0], strconv.Itoa(os.Getpid())+" ") {
-			t.Errorf("ROLLOUT_LAB_OWNER is %q, want this process, %d", got, os.Getpid())
+		if got := variables["ROLLOUT_LAB_OWNER"]; !slices.Equal(got, []string{self.String()}) {
+			t.Errorf("ROLLOUT_LAB_OWNER is %q, want this process, %s", got, self)
 		}
 		seen[strings.Join(variables["ROLLOUT_LAB_INSTANCE"], ",")] = strings.Join(variables["GOMAXPROCS"], ",")
 

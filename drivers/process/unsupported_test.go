@@ -3,12 +3,14 @@
 package process_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
+	"github.com/rollout-lab/rollout-lab/drivers/process"
 )
 
 func TestWhatAProcessCannotBeIsRefused(t *testing.T) {
@@ -37,15 +39,24 @@ func TestWhatAProcessCannotBeIsRefused(t *testing.T) {
 	}
 }
 
+// TestAProgramOfSomebodyElsesRuns: the driver's own program would end at once.
 func TestAProgramOfSomebodyElsesRuns(t *testing.T) {
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
 	stack := drivertest.NewStack(func(s *drivers.Stack) {
-		path, err := program()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Subject.Exec = path
+		s.Subject.Exec, s.Dependencies[0].Exec = path, path
 	})
-	env := deploy(t, stack)
+	env, err := process.New(process.Config{Program: []string{"false", "own-argument"}}).Deploy(t.Context(), stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := env.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
 	list, err := env.Instances(t.Context())
 	if err != nil || len(list) != stack.Replicas {
 		t.Errorf("%d instances, %v; want %d", len(list), err, stack.Replicas)
