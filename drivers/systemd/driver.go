@@ -87,6 +87,10 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err != nil {
 		return nil, err
 	}
+	if err := c.limits(stack); err != nil {
+		c.close()
+		return nil, err
+	}
 	lab, err := owner.Self()
 	if err != nil {
 		c.close()
@@ -136,7 +140,27 @@ func supported(stack drivers.Stack) error {
 		default:
 			continue
 		}
-		return fmt.Errorf("systemd: service %s: %s: %w", s.Name, what, drivers.ErrUnsupported)
+		return &drivers.HintError{
+			Err:  fmt.Errorf("systemd: service %s: %s: %w", s.Name, what, drivers.ErrUnsupported),
+			Hint: "docs/runtimes.md says what each driver can run",
+		}
+	}
+	return nil
+}
+
+// limits refuses what would be asked for and not enforced: in a container with control
+// groups of version 1 systemd has its own hierarchy and no other.
+func (c *choice) limits(stack drivers.Stack) error {
+	if c.kind != HostContainer || c.cgroup != "1" {
+		return nil
+	}
+	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+		if s.Limits != (drivers.Limits{}) {
+			return &drivers.HintError{
+				Err:  fmt.Errorf("systemd: service %s: limits in a container with control groups of version 1: %w", s.Name, drivers.ErrUnsupported),
+				Hint: "use --systemd-host system, a machine with control groups of version 2, or the docker driver",
+			}
+		}
 	}
 	return nil
 }

@@ -181,6 +181,24 @@ func TestFolderWithoutAContainer(t *testing.T) {
 	}
 }
 
+func TestLimitsThatNobodyEnforcesAreRefused(t *testing.T) {
+	limited := drivers.Stack{Subject: drivers.Service{Name: "web", Limits: drivers.Limits{CPUs: 0.5}}}
+	for _, tt := range []struct {
+		c      choice
+		stack  drivers.Stack
+		refuse bool
+	}{
+		{choice{kind: HostContainer, cgroup: "1"}, limited, true},
+		{choice{kind: HostContainer, cgroup: "1"}, drivers.Stack{}, false},
+		{choice{kind: HostContainer, cgroup: "2"}, limited, false},
+		{choice{kind: HostSystem, cgroup: "1"}, limited, false},
+	} {
+		if err := tt.c.limits(tt.stack); errors.Is(err, drivers.ErrUnsupported) != tt.refuse {
+			t.Errorf("%s with control groups %s: got %v, want refused: %v", tt.c.kind, tt.c.cgroup, err, tt.refuse)
+		}
+	}
+}
+
 func TestServiceProperties(t *testing.T) {
 	value := func(s drivers.Service, version int, name string) any {
 		for _, p := range serviceProperties(s, mark{}, command{argv: []string{"/bin/x"}}, version, time.Minute) {
