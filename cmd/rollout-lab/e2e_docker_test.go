@@ -35,7 +35,8 @@ func dockerCommand(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// inEngine lists everything that the engine keeps.
+// inEngine lists everything that the engine keeps, but for the networks that it makes
+// anew for itself whenever it starts.
 func inEngine(t *testing.T) []string {
 	t.Helper()
 	var out []string
@@ -46,7 +47,11 @@ func inEngine(t *testing.T) []string {
 		"image":     {"images", "--all", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"},
 	} {
 		for line := range strings.Lines(dockerCommand(t, args...)) {
-			out = append(out, what+" "+strings.TrimSpace(line))
+			id, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if what == "network" && slices.Contains([]string{"bridge", "host", "none"}, name) {
+				continue
+			}
+			out = append(out, what+" "+id+" "+name)
 		}
 	}
 	slices.Sort(out)
@@ -256,22 +261,22 @@ func TestE2EDockerEngineRestart(t *testing.T) {
 		t.Fatalf("%s: %v\n%s", start, err, out)
 	}
 	err = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code == exitPass || code == exitFail {
-		t.Errorf("exit code %d (%v) of a run whose engine was restarted", code, err)
-	}
+	t.Logf("exit code %d (%v)", cmd.ProcessState.ExitCode(), err)
 	doc := readResults(t, dir)
-	if doc.Verdict != judge.Inconclusive {
-		t.Errorf("verdict %s", doc.Verdict)
-	}
-	lost := false
+	// The trial does not count and says why; it is repeated, as any invalid one is.
 	for _, c := range doc.Cells {
 		for _, tr := range c.Trials {
 			t.Logf("%s trial %d, valid %v: %v", c.Design, tr.N, tr.Valid, tr.InvalidReasons)
-			lost = lost || !tr.Valid
 		}
 	}
-	if !lost {
-		t.Error("no trial is invalid")
+	first := doc.Cells[0].Trials[0]
+	if first.Valid || !strings.Contains(strings.Join(first.InvalidReasons, "; "), "events were lost") {
+		t.Errorf("the trial in which the engine was restarted: valid %v, %v", first.Valid, first.InvalidReasons)
+	}
+	for _, c := range doc.Cells {
+		if doc.Verdict == judge.Pass {
+			validTrials(t, c, 1)
+		}
 	}
 	nothingNewInEngine(t, before)
 }
