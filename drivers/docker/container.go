@@ -211,9 +211,9 @@ func (i *instance) startAgain() error {
 // remove keeps the last of the container's output and removes it with its volumes.
 func (i *instance) remove() error {
 	i.env.keepLogs(i.ID, i.env.logs(i.id))
-	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
-	defer cancel()
-	return i.env.engine.removeContainer(ctx, i.id)
+	return i.env.engine.persist(context.Background(), func(ctx context.Context) error {
+		return i.env.engine.removeContainer(ctx, i.id)
+	})
 }
 
 func (e *engine) removeContainer(ctx context.Context, id string) error {

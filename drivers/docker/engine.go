@@ -102,6 +102,34 @@ func (e *engine) alive(ctx context.Context) error {
 	return err
 }
 
+// persist repeats a call that takes something away until it has succeeded or, from its
+// first failure on, absenceLimit has passed: an engine that is being restarted is back by
+// then. What is gone already is no failure.
+func (e *engine) persist(ctx context.Context, call func(context.Context) error) error {
+	var failing time.Time
+	for wait := firstBackoff; ; wait = longer(wait) {
+		once, cancel := context.WithTimeout(ctx, callLimit)
+		err := call(once)
+		cancel()
+		if err == nil || isNotFound(err) {
+			return nil
+		}
+		if failing.IsZero() {
+			failing = time.Now()
+		}
+		if time.Since(failing) > absenceLimit {
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
+}
+
 // startInterval says whether a health check can have one.
 func (e *engine) startInterval() bool {
 	return versions.GreaterThanOrEqualTo(e.client.ClientVersion(), startIntervalAPI)

@@ -292,7 +292,8 @@ func (e *environment) clean(ctx context.Context) error {
 	}
 	var errs []error
 	if e.networkMade {
-		if err := e.engine.client.NetworkRemove(ctx, e.network); err != nil && !isNotFound(err) {
+		err := e.engine.persist(ctx, func(ctx context.Context) error { return e.engine.client.NetworkRemove(ctx, e.network) })
+		if err != nil {
 			errs = append(errs, fmt.Errorf("remove network %s: %w", e.network, err))
 		}
 	}

@@ -98,7 +98,7 @@ func (d *Driver) releaseImage(ctx context.Context, e *engine, run string) error 
 	}
 	delete(d.images, run)
 	d.mu.Unlock()
-	return removeImage(ctx, e, i.name)
+	return e.persist(ctx, func(ctx context.Context) error { return removeImage(ctx, e, i.name) })
 }
 
 func removeImage(ctx context.Context, e *engine, name string) error {

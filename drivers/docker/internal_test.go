@@ -2,6 +2,7 @@ package docker
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -367,4 +369,33 @@ func TestReadProgress(t *testing.T) {
 			t.Errorf("%q: got %v, want %q", in, err, want)
 		}
 	}
+}
+
+func TestWhatTakesAwayIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		away := errors.New("cannot connect")
+		var e engine
+		calls := 0
+		err := e.persist(t.Context(), func(context.Context) error {
+			if calls++; calls < 5 {
+				return away
+			}
+			return nil
+		})
+		if err != nil || calls != 5 {
+			t.Errorf("an engine that comes back: %v after %d calls, want success at the fifth", err, calls)
+		}
+		began := time.Now()
+		if err := e.persist(t.Context(), func(context.Context) error { return away }); !errors.Is(err, away) {
+			t.Errorf("an engine that stays away: %v, want %v", err, away)
+		}
+		if took := time.Since(began); took < absenceLimit || took > absenceLimit+2*maxBackoff {
+			t.Errorf("given up after %v, want about %v", took, absenceLimit)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := e.persist(ctx, func(context.Context) error { return away }); !errors.Is(err, away) {
+			t.Errorf("with a context that has ended: %v, want %v", err, away)
+		}
+	})
 }
