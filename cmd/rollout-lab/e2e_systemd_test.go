@@ -5,10 +5,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
-
-	"github.com/rollout-lab/rollout-lab/internal/record"
-	"github.com/rollout-lab/rollout-lab/reports"
 )
 
 // The tests of this file run against a systemd in a container where the machine's own
@@ -45,17 +43,20 @@ func TestE2ESystemdSocket(t *testing.T) {
 	if err := os.WriteFile(file, []byte(socketScenario), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, _, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "systemd")
+	_, dir, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "systemd")
+	if len(doc.Cells) != 2 {
+		t.Fatalf("%d cells, want 2", len(doc.Cells))
+	}
 	for _, c := range doc.Cells {
 		for _, tr := range c.Trials {
+			refused := refusedIn(t, filepath.Join(dir, tr.Files))
+			switch {
+			case c.Design == "socket" && refused > 0:
+				t.Errorf("socket: %d connections were refused", refused)
+			case c.Design == "no-socket" && tr.Failed == 0:
+				t.Error("no-socket: nothing failed: the experiment shows nothing")
+			}
 			t.Logf("%s trial %d, valid %v %v: %d of %d failed, %v; latency %+v", c.Design, tr.N, tr.Valid, tr.InvalidReasons, tr.Failed, tr.Planned, tr.Errors, tr.LatencyMS)
-		}
-		refused, failed := refusedOf(c)
-		switch {
-		case c.Design == "socket" && refused > 0:
-			t.Errorf("socket: %d connections were refused", refused)
-		case c.Design == "no-socket" && failed == 0:
-			t.Error("no-socket: nothing failed: the experiment shows nothing")
 		}
 	}
 }
@@ -105,16 +106,13 @@ func TestE2ESystemdThirdPartyServer(t *testing.T) {
 	}
 }
 
-// refusedOf counts the failed requests of a cell, and those that found nobody to connect
-// to: the balancer answers 502 for them.
-func refusedOf(c reports.Cell) (refused, failed uint64) {
-	for _, tr := range c.Trials {
-		failed += tr.Failed
-		for _, e := range tr.Errors {
-			if e.Class == record.Refused || e.Class == record.HTTPStatus(502) {
-				refused += e.Count
-			}
-		}
+// refusedIn counts the requests of a trial's raw record that met with a refused connection,
+// the load's own or the balancer's.
+func refusedIn(t *testing.T, folder string) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, "samples.csv"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return refused, failed
+	return strings.Count(string(text), "refused")
 }
