@@ -1,6 +1,7 @@
 package systemd_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -223,19 +224,20 @@ func TestWatchdogIsNamed(t *testing.T) {
 type cut struct {
 	listener net.Listener
 	to       string
+	late     time.Duration // how long after systemd has sent them signals come through
 
 	mu    sync.Mutex
 	conns []net.Conn
 }
 
-func newCut(t *testing.T, address string) (*cut, string) {
+func newCut(t *testing.T, address string, late time.Duration) (*cut, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "bus")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cut{listener: l, to: strings.TrimPrefix(address, "unix:path=")}
+	c := &cut{listener: l, to: strings.TrimPrefix(address, "unix:path="), late: late}
 	go c.accept()
 	t.Cleanup(func() { l.Close(); c.all() })
 	return c, "unix:path=" + path
@@ -256,7 +258,24 @@ func (c *cut) accept() {
 		c.conns = append(c.conns, in, out)
 		c.mu.Unlock()
 		go func() { io.Copy(out, in); out.Close() }()
-		go func() { io.Copy(in, out); in.Close() }()
+		go func() { c.back(in, out); in.Close() }()
+	}
+}
+
+// back passes on what systemd sends. What subscribes to changes gets all of it late.
+func (c *cut) back(in, out net.Conn) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := out.Read(buf)
+		if err != nil {
+			return
+		}
+		if c.late > 0 && bytes.Contains(buf[:n], []byte("PropertiesChanged")) {
+			<-time.After(c.late)
+		}
+		if _, err := in.Write(buf[:n]); err != nil {
+			return
+		}
 	}
 }
 
@@ -270,6 +289,38 @@ func (c *cut) all() {
 	c.conns = nil
 }
 
+// TestRestartAwaitsWhatWasToldOfIt: calls and signals come by two connections. When a job
+// is done whose signals are still on their way, its unit is not what it was before it.
+func TestRestartAwaitsWhatWasToldOfIt(t *testing.T) {
+	d := newDriver(t)
+	d.Through(func(address string) (string, error) {
+		_, through := newCut(t, address, 100*time.Millisecond)
+		return through, nil
+	})
+	env := deploy(t, d)
+	watch := env.Watch()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := env.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	routed, settled, began := map[string]bool{}, false, 0
+	await(t, watch, "two instances, another, and the two again", func(e drivers.Event) bool {
+		switch e.Kind {
+		case drivers.Ready:
+			routed[e.Instance] = true
+			began++
+		case drivers.Unready:
+			delete(routed, e.Instance)
+		}
+		settled = settled || len(routed) == 2
+		if settled && len(routed) < 2 {
+			t.Errorf("%d instances are routed to after %s of %s (%s), want at least 2", len(routed), e.Kind, e.Instance, e.Detail)
+		}
+		return began == 5
+	})
+}
+
 // TestLostBus: what happens while there is no bus is read once there is one again, the
 // gap is admitted, and nothing is told twice.
 func TestLostBus(t *testing.T) {
@@ -277,7 +328,7 @@ func TestLostBus(t *testing.T) {
 	var c *cut
 	d.Through(func(address string) (string, error) {
 		var through string
-		c, through = newCut(t, address)
+		c, through = newCut(t, address, 0)
 		return through, nil
 	})
 	env := deploy(t, d)

@@ -130,21 +130,41 @@ func (m *manager) Restart(ctx context.Context, i *fleet.Instance) error {
 		u.again()
 		u.mu.Unlock()
 	}()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watching := ctx.Done()
+	m.work.Go(func() {
+		select {
+		case <-i.StopAsked():
+			cancel(errors.New("it was asked to stop meanwhile"))
+		case <-i.Over():
+			cancel(errors.New("it has ended"))
+		case <-watching:
+		}
+	})
+	if err := u.restart(ctx, l); err != nil {
+		return fmt.Errorf("restart %s: %w", u.name, err)
+	}
+	return nil
+}
+
+// restart has systemd restart the unit and returns once that is done and was taken note of.
+func (u *unit) restart(ctx context.Context, l *link) error {
 	done := make(chan string, 1)
 	if _, err := l.calls.RestartUnitContext(ctx, u.name, "replace", done); err != nil {
-		return fmt.Errorf("restart %s: %w", u.name, err)
+		return err
 	}
 	select {
 	case result := <-done:
-		if result == "done" {
-			return nil
+		if result != "done" {
+			return fmt.Errorf("the job ended with %q: %s", result, u.lastWords())
 		}
-		return fmt.Errorf("restart %s: the job ended with %q: %s", u.name, result, u.lastWords())
-	case <-i.StopAsked():
-		return fmt.Errorf("restart %s: it was asked to stop meanwhile", u.name)
-	case <-i.Over():
-		return fmt.Errorf("restart %s: it has ended", u.name)
 	case <-ctx.Done():
-		return fmt.Errorf("restart %s: waiting for its job: %w", u.name, context.Cause(ctx))
+		return fmt.Errorf("waiting for its job: %w", context.Cause(ctx))
 	}
+	now, err := l.read(ctx, u.name)
+	if err != nil {
+		return err
+	}
+	return u.awaitSeen(ctx, now.process)
 }

@@ -44,7 +44,8 @@ type unit struct {
 	restarts int           // under way: its end is none
 	removed  bool          // systemd has dropped the unit
 	running  process       // the process dealt with last; zero when none runs
-	changed  chan struct{} // closed and replaced when running changes
+	seen     process       // the last one that what was dealt with told of, even if it has ended
+	changed  chan struct{} // closed and replaced when running or seen changes
 	words    string        // what it wrote before an earlier end
 
 	// The worker's own.
@@ -162,6 +163,10 @@ func (u *unit) take(r report) (over bool) {
 	if ready && !r.final && !u.restarting() {
 		i.Verdict(true, s.String())
 	}
+	u.mu.Lock()
+	u.seen = s.process
+	u.notify()
+	u.mu.Unlock()
 	return r.final
 }
 
@@ -203,6 +208,11 @@ func (u *unit) setRunning(p process) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.running = p
+	u.notify()
+}
+
+// notify wakes who waits for running or seen; the caller holds u.mu.
+func (u *unit) notify() {
 	close(u.changed)
 	u.changed = make(chan struct{})
 }
@@ -328,17 +338,34 @@ func ignoreUnknown(err error) error {
 
 // awaitOther waits until a process is no longer the one that runs.
 func (u *unit) awaitOther(ctx context.Context, p process) error {
+	if err := u.await(ctx, func() bool { return u.running != p }); err != nil {
+		return fmt.Errorf("waiting for the end of process %d: %w", p.pid, err)
+	}
+	return nil
+}
+
+// awaitSeen waits until what was told of a process has been dealt with. A job's end comes
+// by another connection than the changes that it made, and may overtake them.
+func (u *unit) awaitSeen(ctx context.Context, p process) error {
+	if err := u.await(ctx, func() bool { return u.seen.start >= p.start }); err != nil {
+		return fmt.Errorf("waiting for word of process %d: %w", p.pid, err)
+	}
+	return nil
+}
+
+// await waits until cond, which is called with u.mu held and looks at running and seen.
+func (u *unit) await(ctx context.Context, cond func() bool) error {
 	for {
 		u.mu.Lock()
-		now, changed := u.running, u.changed
+		done, changed := cond(), u.changed
 		u.mu.Unlock()
-		if now != p {
+		if done {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for the end of process %d: %w", p.pid, context.Cause(ctx))
+			return context.Cause(ctx)
 		}
 	}
 }
