@@ -62,8 +62,9 @@ type Runtime interface {
 // instances. Where none may be unavailable it starts one more for the time that it takes,
 // unless the service's address stays open (Service.Socket).
 type Restarter interface {
-	// Restart returns when the runtime says that the restart is complete; it reports
-	// Exited, Started and Verdict meanwhile. A stop that is asked for during it wins.
+	// Restart returns when the runtime says that the restart is complete; it has reported
+	// Exited, Started and Verdict by then, so that no verdict of before it stands. A stop
+	// that is asked for during it wins.
 	Restart(ctx context.Context, i *Instance) error
 }
 
