@@ -76,7 +76,7 @@ func (f *driverFlags) all() ([]drivers.Driver, error) {
 			Host: f.systemdHost, Image: f.systemdImage, Packages: f.systemdPackages,
 		}),
 		kind.New(kind.Config{
-			Args: []string{targetCommand}, Package: mainPackage, Progress: f.tell,
+			Program: self, Args: []string{targetCommand}, Package: mainPackage, Progress: f.tell,
 			Cluster: f.kindCluster, Keep: f.keepCluster, NodeImage: f.nodeImage, BuildImage: f.buildNodeImage,
 		}),
 		kubernetes.New(kubernetes.Config{

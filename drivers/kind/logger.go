@@ -12,8 +12,9 @@ import (
 type logger struct{ say func(string) }
 
 func (l logger) line(s string) {
-	// kind marks its steps with symbols and blanks.
-	if s = strings.TrimSpace(strings.Map(printable, s)); s != "" {
+	// kind marks its steps with symbols and blanks, and tells each again when it is done.
+	done := strings.HasPrefix(strings.TrimSpace(s), "\u2713")
+	if s = strings.Join(strings.Fields(strings.Map(printable, s)), " "); s != "" && !done {
 		l.say(s)
 	}
 }
