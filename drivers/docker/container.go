@@ -20,6 +20,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/fleet"
+	"github.com/rollout-lab/rollout-lab/internal/ports"
 )
 
 const (
@@ -190,7 +191,7 @@ func (i *instance) finish(s *status, gaveUp bool) (gone bool) {
 		detail = strings.TrimPrefix(detail+"; "+err.Error(), "; ")
 	}
 	i.env.dropped(i)
-	i.env.driver.ports.release(i.ports)
+	i.env.driver.ports.Release(i.ports)
 	switch {
 	case detail == "":
 		detail = i.exit
@@ -245,7 +246,7 @@ func numbers(s drivers.Service) map[string]int {
 }
 
 // request is the container of an instance, with its ports published on these.
-func (e *environment) request(i *fleet.Instance, name string, ports []int) (testcontainers.ContainerRequest, error) {
+func (e *environment) request(i *fleet.Instance, name string, published []int) (testcontainers.ContainerRequest, error) {
 	inside := numbers(i.Service)
 	listen := map[string]string{}
 	reach, peers := map[string]string{}, map[string]string{}
@@ -254,11 +255,11 @@ func (e *environment) request(i *fleet.Instance, name string, ports []int) (test
 	var exposed []string
 	for n, port := range i.Service.Ports {
 		listen[port] = "0.0.0.0:" + strconv.Itoa(inside[port])
-		reach[port] = loopback(ports[n])
+		reach[port] = ports.Loopback(published[n])
 		peers[port] = alias + ":" + strconv.Itoa(inside[port])
 		p := nat.Port(strconv.Itoa(inside[port]) + "/tcp")
 		exposed = append(exposed, string(p))
-		bindings[p] = append(bindings[p], nat.PortBinding{HostIP: "127.0.0.1", HostPort: strconv.Itoa(ports[n])})
+		bindings[p] = append(bindings[p], nat.PortBinding{HostIP: "127.0.0.1", HostPort: strconv.Itoa(published[n])})
 	}
 	i.SetAddrs(reach, peers)
 	places := i.Places(listen)

@@ -70,6 +70,7 @@ import (
 	"sync"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/ports"
 )
 
 // Config says what is put into the image of services that bring none.
@@ -88,7 +89,7 @@ type Config struct {
 // Driver implements drivers.Driver. Its methods may be called concurrently.
 type Driver struct {
 	config Config
-	ports  *portPool
+	ports  *ports.Pool
 
 	building sync.Mutex // held while the program is read or built
 	program  map[string][]byte
@@ -105,7 +106,7 @@ func New(config Config) *Driver {
 	config.Args, config.Probe = slices.Clone(config.Args), slices.Clone(config.Probe)
 	return &Driver{
 		config:  config,
-		ports:   newPortPool(),
+		ports:   ports.New(),
 		program: map[string][]byte{},
 		images:  map[string]*builtImage{},
 		envs:    map[*environment]struct{}{},

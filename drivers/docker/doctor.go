@@ -73,12 +73,12 @@ func withHint(err error) string {
 }
 
 func (d *Driver) describePorts() string {
-	ports, err := d.ports.take(1)
+	numbers, err := d.ports.Take(1)
 	if err != nil {
 		return err.Error()
 	}
-	d.ports.release(ports)
-	return fmt.Sprintf("ports on 127.0.0.1 can be bound, such as %d", ports[0])
+	d.ports.Release(numbers)
+	return fmt.Sprintf("ports on 127.0.0.1 can be bound, such as %d", numbers[0])
 }
 
 // describeLeftovers counts what runs have left whose lab has ended, and what living labs

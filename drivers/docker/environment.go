@@ -19,6 +19,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/fleet"
 	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/internal/ports"
 )
 
 const (
@@ -148,16 +149,16 @@ func (e *environment) Create(ctx context.Context, i *fleet.Instance) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		ports, err := e.driver.ports.take(len(i.Service.Ports))
+		numbers, err := e.driver.ports.Take(len(i.Service.Ports))
 		if err != nil {
 			return err
 		}
-		if err = e.launch(ctx, i, ports); err == nil {
+		if err = e.launch(ctx, i, numbers); err == nil {
 			return nil
 		}
 		// What was free when it was chosen may have been taken before the engine bound it.
-		lost := slices.ContainsFunc(ports, func(p int) bool { return !portIsFree(p) })
-		e.driver.ports.release(ports)
+		lost := slices.ContainsFunc(numbers, func(p int) bool { return !ports.Free(p) })
+		e.driver.ports.Release(numbers)
 		if !lost || try == portTries {
 			return err
 		}

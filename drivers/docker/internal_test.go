@@ -7,12 +7,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -327,34 +325,6 @@ func TestNumbers(t *testing.T) {
 		if diff := cmp.Diff(c.want, numbers(c.service)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
-	}
-}
-
-func TestPorts(t *testing.T) {
-	p := portsOutside(lowestPort+10, highestPort-2000)
-	got, err := p.take(50)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, port := range got {
-		if port >= lowestPort+10 && port <= highestPort-2000 {
-			t.Errorf("port %d is among those to avoid", port)
-		}
-	}
-	if n := len(slices.Compact(slices.Sorted(slices.Values(got)))); n != 50 {
-		t.Errorf("%d different ports, want 50", n)
-	}
-	if n := len(portsOutside(lowestPort, highestPort).ports); n != highestPort-lowestPort+1 {
-		t.Errorf("%d ports where all were to be avoided, want all", n)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	used := &portPool{ports: []int{l.Addr().(*net.TCPAddr).Port}, taken: map[int]bool{}}
-	if got, err := used.take(1); err == nil {
-		t.Errorf("port %v was handed out, which somebody listens on", got)
 	}
 }
 

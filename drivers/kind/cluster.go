@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/ports"
 )
 
 // instance is one cluster in use.
@@ -96,7 +96,8 @@ func (c *instance) create(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	ports, err := freePorts(portsMapped)
+	// Another program may take one before Docker does; kind then says so.
+	free, err := ports.New().Take(portsMapped)
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func (c *instance) create(ctx context.Context, config Config) error {
 	made := make(chan error, 1)
 	go func() {
 		made <- c.provider.Create(c.name,
-			cluster.CreateWithV1Alpha4Config(describe(config.Workers, ports)),
+			cluster.CreateWithV1Alpha4Config(describe(config.Workers, free)),
 			cluster.CreateWithNodeImage(image),
 			cluster.CreateWithKubeconfigPath(c.kubeconfig()),
 			cluster.CreateWithWaitForReady(readyLimit),
@@ -189,25 +190,10 @@ func nodeImage(ctx context.Context, config Config, say func(string)) (string, er
 	}
 }
 
-// freePorts finds TCP ports of the loopback interface that nobody has. Another program may
-// take one before Docker does; kind then says so.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("look for free ports: %w", err)
-		}
-		defer l.Close() // only once all are found, so that no two are the same
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
-}
-
 // describe is the cluster that is made.
-func describe(workers int, ports []int) *v1alpha4.Cluster {
+func describe(workers int, published []int) *v1alpha4.Cluster {
 	control := v1alpha4.Node{Role: v1alpha4.ControlPlaneRole}
-	for i, p := range ports {
+	for i, p := range published {
 		control.ExtraPortMappings = append(control.ExtraPortMappings, v1alpha4.PortMapping{
 			ContainerPort: int32(firstNodePort + i), HostPort: int32(p), ListenAddress: "127.0.0.1", Protocol: v1alpha4.PortMappingProtocolTCP,
 		})

@@ -88,20 +88,6 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-func TestFreePorts(t *testing.T) {
-	got, err := freePorts(20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := map[int]bool{}
-	for _, p := range got {
-		if seen[p] || p == 0 {
-			t.Errorf("ports %v: %d twice or none", got, p)
-		}
-		seen[p] = true
-	}
-}
-
 func TestImageOf(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "p")
 	if err := os.WriteFile(program, []byte("a program"), 0o600); err != nil {

@@ -13,12 +13,13 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/fleet"
 	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/internal/ports"
 )
 
 // Driver implements drivers.Driver. Its methods may be called concurrently.
 type Driver struct {
 	program []string
-	ports   *portPool
+	ports   *ports.Pool
 
 	mu   sync.Mutex
 	envs map[*environment]struct{}
@@ -28,7 +29,7 @@ type Driver struct {
 func New(config Config) *Driver {
 	return &Driver{
 		program: slices.Clone(config.Program),
-		ports:   newPortPool(ephemeralPorts()),
+		ports:   ports.New(),
 		envs:    map[*environment]struct{}{},
 	}
 }

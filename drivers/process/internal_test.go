@@ -11,13 +11,13 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/internal/ports"
 )
 
 func TestTailKeepsTheEnd(t *testing.T) {
@@ -52,59 +52,6 @@ func TestTailKeepsTheEnd(t *testing.T) {
 	one.Write([]byte(strings.Repeat("x", 3*tailSize)))
 	if got := len(one.String()); got != tailSize {
 		t.Errorf("one long line: %d bytes are kept, want %d", got, tailSize)
-	}
-}
-
-func TestPortsAvoidTheEphemeralRange(t *testing.T) {
-	for _, tt := range []struct {
-		name, ephemeral string
-		want            []portRange
-	}{
-		{"the usual one", "32768\t60999\n", []portRange{{lowestPort, 32767}, {61000, highestPort}}},
-		{"from the bottom", "1024 60999", []portRange{{61000, highestPort}}},
-		{"to the top", "32768 65535", []portRange{{lowestPort, 32767}}},
-		{"everything", "1024 65535", []portRange{{lowestPort, highestPort}}},
-		{"almost everything", "10300 65500", []portRange{{lowestPort, highestPort}}},
-		{"below what is used here", "1024 4999", []portRange{{lowestPort, highestPort}}},
-		{"unreadable", "", []portRange{{lowestPort, highestPort}}},
-		{"nonsense", "a b", []portRange{{lowestPort, highestPort}}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := newPortPool(tt.ephemeral).all; !slices.Equal(got, tt.want) {
-				t.Errorf("got %v, want %v", got, tt.want)
-			}
-		})
-	}
-}
-
-func TestPortsAreTakenOnce(t *testing.T) {
-	p := &portPool{all: []portRange{{100, 102}, {200, 201}}, size: 5, next: 4, taken: map[int]bool{}, free: func(port int) bool { return port != 101 }}
-	got, err := p.take(3)
-	if want := []int{201, 100, 102}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %v, %v, want %v", got, err, want)
-	}
-	if got, err := p.take(2); err == nil {
-		t.Errorf("got %v of the one that is left", got)
-	}
-	p.release([]int{100})
-	got, err = p.take(2)
-	if want := []int{200, 100}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("after a release: got %v, %v, want %v", got, err, want)
-	}
-}
-
-func TestPortIsFree(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if portIsFree(port) {
-		t.Error("a port that somebody listens on is called free")
-	}
-	l.Close()
-	if !portIsFree(port) {
-		t.Error("a port that nobody listens on is not called free")
 	}
 }
 
@@ -197,16 +144,17 @@ func TestAnOccupiedPortIsLeftAlone(t *testing.T) {
 	d := New(Config{Program: []string{os.Args[0], "-test.run=^TestHelperListens$", "--"}})
 	lost := l.Addr().(*net.TCPAddr).Port
 	first := true
-	free := d.ports.free
-	d.ports.all, d.ports.size = append([]portRange{{lost, lost}}, d.ports.all...), d.ports.size+1
-	d.ports.next = 0
-	d.ports.free = func(port int) bool {
+	others, err := ports.New().Take(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.ports = ports.Of(append([]int{lost}, others...), func(port int) bool {
 		if port == lost && first {
 			first = false
 			return true
 		}
-		return free(port)
-	}
+		return ports.Free(port)
+	})
 	env, err := d.Deploy(t.Context(), drivers.Stack{
 		RunID: "occupied-port-test", Name: "t", Replicas: 1, Revision: "v1", Rolling: drivers.Rolling{MaxSurge: 1},
 		Subject: drivers.Service{

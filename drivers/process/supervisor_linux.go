@@ -13,6 +13,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/fleet"
 	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/internal/ports"
 )
 
 const (
@@ -108,19 +109,19 @@ func (s *supervisor) Create(_ context.Context, i *fleet.Instance) error {
 
 // assignPorts gives the instance new ports.
 func (s *supervisor) assignPorts(m *member) error {
-	ports, err := s.driver.ports.take(len(m.Service.Ports))
+	numbers, err := s.driver.ports.Take(len(m.Service.Ports))
 	if err != nil {
 		return err
 	}
 	addrs := map[string]string{}
 	for n, name := range m.Service.Ports {
-		addrs[name] = loopback(ports[n])
+		addrs[name] = ports.Loopback(numbers[n])
 	}
 	s.mu.Lock()
 	was := m.ports
-	m.ports, m.addrs = ports, addrs
+	m.ports, m.addrs = numbers, addrs
 	s.mu.Unlock()
-	s.driver.ports.release(was)
+	s.driver.ports.Release(was)
 	m.SetAddrs(addrs, nil)
 	return nil
 }
@@ -129,7 +130,7 @@ func (s *supervisor) forget(m *member) {
 	s.mu.Lock()
 	delete(s.members, m.Instance)
 	s.mu.Unlock()
-	s.driver.ports.release(m.ports)
+	s.driver.ports.Release(m.ports)
 }
 
 // fork starts a process of the instance, unless it was asked to stop: then it returns
@@ -298,7 +299,7 @@ func backoff(crashes int) time.Duration {
 }
 
 func (s *supervisor) lostPort(m *member) bool {
-	return slices.ContainsFunc(m.ports, func(port int) bool { return !portIsFree(port) })
+	return slices.ContainsFunc(m.ports, func(port int) bool { return !ports.Free(port) })
 }
 
 // restart starts the instance's next process, as often as it takes, and returns false

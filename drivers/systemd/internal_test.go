@@ -298,26 +298,6 @@ func TestStaticProgram(t *testing.T) {
 	}
 }
 
-func TestPortsAreHandedOutOnce(t *testing.T) {
-	p := newPorts()
-	seen := map[int]bool{}
-	for range 20 {
-		got, err := p.take(5)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, port := range got {
-			if seen[port] || port >= p.from && port <= p.to {
-				t.Errorf("port %d: given before %t, or within %d to %d", port, seen[port], p.from, p.to)
-			}
-			seen[port] = true
-		}
-	}
-	if _, _, err := parseRange("1 x"); err == nil {
-		t.Error("a range that is none was read")
-	}
-}
-
 func TestLeadingNumber(t *testing.T) {
 	for in, want := range map[string]int{"252.39-1~deb12u2": 252, "257": 257, "v255": 0, "": 0} {
 		if got := leadingNumber(in); got != want {

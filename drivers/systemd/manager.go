@@ -15,6 +15,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/fleet"
 	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/internal/ports"
 )
 
 const (
@@ -233,24 +234,24 @@ func (m *manager) Create(ctx context.Context, i *fleet.Instance) error {
 	if err != nil {
 		return err
 	}
-	ports, err := m.portsFor(i.Service)
+	numbers, err := m.portsFor(i.Service)
 	if err != nil {
 		return err
 	}
 	mk := mark{m.stack.RunID, m.stack.Name, i.ID, m.owner.String()}
 	name := unitName(mk)
 	u := &unit{
-		manager: m, instance: i, name: name + ".service", title: mk.String(), ports: slices.Collect(maps.Values(ports)),
+		manager: m, instance: i, name: name + ".service", title: mk.String(), ports: slices.Collect(maps.Values(numbers)),
 		wake: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
-	addrs := make(map[string]string, len(ports))
-	for port, number := range ports {
-		addrs[port] = loopback(number)
+	addrs := make(map[string]string, len(numbers))
+	for port, number := range numbers {
+		addrs[port] = ports.Loopback(number)
 	}
 	i.SetAddrs(addrs, nil)
 	c, err := m.command(i, addrs)
 	if err != nil {
-		m.driver.ports.release(u.ports)
+		m.driver.ports.Release(u.ports)
 		return err
 	}
 	if i.Service.Socket {
@@ -317,7 +318,7 @@ func (m *manager) portsFor(s drivers.Service) (map[string]int, error) {
 			free = append(free, port)
 		}
 	}
-	numbers, err := m.driver.ports.take(len(free))
+	numbers, err := m.driver.ports.Take(len(free))
 	if err != nil {
 		return nil, err
 	}
@@ -360,7 +361,7 @@ func (m *manager) add(u *unit) {
 
 // release forgets a unit that is no more.
 func (m *manager) release(u *unit) {
-	m.driver.ports.release(u.ports)
+	m.driver.ports.Release(u.ports)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.byID, u.instance.ID)

@@ -40,6 +40,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/ports"
 )
 
 // The hosts of Config.
@@ -81,7 +82,7 @@ const DefaultStartTimeout = 90 * time.Second
 // Driver implements drivers.Driver. Its methods may be called concurrently.
 type Driver struct {
 	config Config
-	ports  *ports
+	ports  *ports.Pool
 	// through is put before the address of every bus, by a test that cuts connections.
 	through func(address string) (string, error)
 
@@ -98,7 +99,7 @@ func New(config Config) *Driver {
 	}
 	config.Args, config.Packages = slices.Clone(config.Args), slices.Clone(config.Packages)
 	return &Driver{
-		config: config, ports: newPorts(), envs: map[*environment]struct{}{},
+		config: config, ports: ports.New(), envs: map[*environment]struct{}{},
 		through: func(address string) (string, error) { return address, nil },
 	}
 }
