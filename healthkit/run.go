@@ -2,6 +2,7 @@ package healthkit
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -24,7 +25,7 @@ type Endpoint struct {
 	Addr     string
 	Listener net.Listener
 	// Server serves there. The Handler of an *http.Server is wrapped in
-	// Registry.Middleware, unless it is already; one with certificates in its
+	// Registry.Middleware, unless it is already, and the server is made Graceful; one with certificates in its
 	// TLSConfig serves TLS.
 	Server Server
 }
@@ -135,10 +136,9 @@ func (r *Registry) Run(ctx context.Context, plan RunPlan) (ShutdownReport, error
 	}
 	for _, e := range endpoints {
 		if h, ok := e.Server.(*http.Server); ok {
-			shutdown.Servers = append(shutdown.Servers, h)
-		} else {
-			shutdown.Others = append(shutdown.Others, e.Server)
+			e.Server = Graceful(h)
 		}
+		shutdown.Others = append(shutdown.Others, e.Server)
 		serve(e)
 	}
 
@@ -166,10 +166,8 @@ func (r *Registry) Run(ctx context.Context, plan RunPlan) (ShutdownReport, error
 	if errors.Is(err, ErrPhase) {
 		// Someone else ended the registry; the servers end all the same.
 		servers := slices.Clone(shutdown.Others)
-		for _, s := range append(shutdown.Servers, shutdown.Health) {
-			if s != nil {
-				servers = append(servers, s)
-			}
+		if shutdown.Health != nil {
+			servers = append(servers, shutdown.Health)
 		}
 		errs = append(errs, shutdownServers(budget, servers)...)
 	}
@@ -241,8 +239,11 @@ func (r *Registry) open(plan RunPlan) (health net.Listener, endpoints []Endpoint
 		return nil, nil, err
 	}
 	for _, e := range endpoints {
-		if h, ok := e.Server.(*http.Server); ok {
-			r.wrap(h)
+		switch s := e.Server.(type) {
+		case *http.Server:
+			r.wrap(s)
+		case *GracefulServer:
+			r.wrap(s.http)
 		}
 	}
 	return health, endpoints, nil
@@ -263,8 +264,8 @@ func (r *Registry) wrap(s *http.Server) {
 // serve serves until the server is shut down, which is no error.
 func (e Endpoint) serve() error {
 	var err error
-	if h, ok := e.Server.(*http.Server); ok && h.TLSConfig != nil && (len(h.TLSConfig.Certificates) > 0 || h.TLSConfig.GetCertificate != nil || h.TLSConfig.GetConfigForClient != nil) {
-		err = h.ServeTLS(e.Listener, "", "")
+	if g, ok := e.Server.(*GracefulServer); ok && hasCertificates(g.http.TLSConfig) {
+		err = g.ServeTLS(e.Listener, "", "")
 	} else {
 		err = e.Server.Serve(e.Listener)
 	}
@@ -272,4 +273,8 @@ func (e Endpoint) serve() error {
 		return nil
 	}
 	return fmt.Errorf("serve %s: %w", e.Listener.Addr(), err)
+}
+
+func hasCertificates(c *tls.Config) bool {
+	return c != nil && (len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil)
 }

@@ -32,8 +32,8 @@ type ShutdownPlan struct {
 	// StopEach is how long one stop hook may take before what it depends on is
 	// stopped all the same. Zero leaves it all that is left of the budget.
 	StopEach time.Duration
-	// Servers take requests, and so do Others, of another kind. They are shut
-	// down together.
+	// Servers take requests, and so do Others, of another kind or Graceful. They
+	// are shut down together.
 	Servers []*http.Server
 	Others  []Server
 	// Health serves the probes. It closes last.
@@ -174,8 +174,11 @@ func shutdownServers(ctx context.Context, servers []Server) []error {
 }
 
 func serverName(s Server) string {
-	if h, ok := s.(*http.Server); ok {
-		return "server " + h.Addr
+	switch s := s.(type) {
+	case *http.Server:
+		return "server " + s.Addr
+	case *GracefulServer:
+		return "server " + s.http.Addr
 	}
 	return fmt.Sprintf("%T", s)
 }

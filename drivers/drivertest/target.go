@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/healthkit"
 )
 
 // targetEnv is set in the environment of a process that is to be the target.
@@ -113,7 +115,7 @@ func runTarget(args []string, out io.Writer) error {
 		}
 	}
 	failed := make(chan error, 3)
-	var servers []*server
+	var servers []*healthkit.GracefulServer
 	handed, err := handedListener()
 	if err != nil {
 		return err
@@ -128,16 +130,9 @@ func runTarget(args []string, out io.Writer) error {
 				return err
 			}
 		}
-		s := &server{
-			Server:   &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second},
-			listener: l, accepted: make(chan struct{}),
-		}
+		s := healthkit.Graceful(&http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second})
 		servers = append(servers, s)
-		go func() {
-			err := s.Serve(l)
-			close(s.accepted)
-			failed <- err
-		}()
+		go func() { failed <- s.Serve(l) }()
 		return nil
 	}
 	if err := errors.Join(serve(*data, t.dataHandler()), serve(*health, t.healthHandler())); err != nil {
@@ -164,27 +159,11 @@ func runTarget(args []string, out io.Writer) error {
 	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for _, s := range servers {
-		if err := s.end(grace); err != nil {
+		if err := s.Shutdown(grace); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// server is an HTTP server that loses no connection when it ends. By itself Shutdown
-// overlooks one that Accept has returned at that very moment, and its client gets an EOF.
-type server struct {
-	*http.Server
-	listener net.Listener
-	accepted chan struct{} // closed when nothing more is accepted and all that was is known
-}
-
-func (s *server) end(ctx context.Context) error {
-	if err := s.listener.Close(); err != nil {
-		return err
-	}
-	<-s.accepted
-	return s.Shutdown(ctx)
 }
 
 func (t *target) dataHandler() http.Handler {

@@ -31,7 +31,7 @@ var rules = map[string]struct {
 	"internal/rolling":   {nil, "a pure plan"},
 	"scenarios":          {nil, "a scenario is data"},
 	"drivers":            {nil, "the contract knows no driver"},
-	"drivers/drivertest": {[]string{"drivers"}, "one suite for every driver"},
+	"drivers/drivertest": {[]string{"drivers", "healthkit"}, "one suite for every driver"},
 	"drivers/process":    {[]string{"drivers", "internal/fleet", "internal/owner", "internal/ports"}, "drivers never import each other"},
 	"internal/fleet":     {[]string{"drivers", "internal/edge", "internal/rolling"}, "what drivers without a balancer of their own share"},
 	"internal/owner":     {nil, "names a process, knows nothing of what it owns"},

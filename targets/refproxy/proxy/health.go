@@ -20,7 +20,7 @@ type health struct {
 	wrap   func(data http.Handler) http.Handler // around the data plane
 	tick   func()                               // called by the data plane's own loop
 	// stop stops serving on both ports; it is called once, when the proxy was asked to.
-	stop func(ctx context.Context, data, probes *http.Server) error
+	stop func(ctx context.Context, data *healthkit.GracefulServer, probes *http.Server) error
 	// close gives up what the mode holds, after the servers have stopped.
 	close func() error
 }
@@ -61,7 +61,7 @@ func (p *Proxy) uninformed(h *health) error {
 }
 
 // closeAtOnce is how services stop that do nothing about it: whatever is in flight is cut.
-func closeAtOnce(_ context.Context, data, probes *http.Server) error {
+func closeAtOnce(_ context.Context, data *healthkit.GracefulServer, probes *http.Server) error {
 	return errors.Join(data.Close(), probes.Close())
 }
 
@@ -114,7 +114,7 @@ func (p *Proxy) pull(h *health) error {
 		}
 	}
 	h.registry, h.told, h.probes = registry, registry, registry.Handler()
-	h.stop = func(ctx context.Context, data, probes *http.Server) error {
+	h.stop = func(ctx context.Context, data *healthkit.GracefulServer, probes *http.Server) error {
 		ctx, cancel := context.WithTimeout(ctx, p.options.StopGrace)
 		defer cancel()
 		return errors.Join(finish(ctx, data, "data"), finish(ctx, probes, "health"))
@@ -165,7 +165,7 @@ func (p *Proxy) stackAware(h *health) error {
 	h.tick = progress.Tick
 	h.registry, h.told, h.probes = registry, registry, registry.Handler()
 	h.wrap = registry.Middleware
-	h.stop = func(ctx context.Context, data, probes *http.Server) error {
+	h.stop = func(ctx context.Context, data *healthkit.GracefulServer, probes *http.Server) error {
 		return p.drain(ctx, registry, data, probes)
 	}
 	h.close = func() error {
@@ -179,21 +179,24 @@ func (p *Proxy) stackAware(h *health) error {
 // or on a connection that it thinks it can still use: unready but serving as before, then
 // closing each connection with an answer on it, then closed for new ones. The health port
 // tells of it until the end.
-func (p *Proxy) drain(ctx context.Context, registry *healthkit.Registry, data, probes *http.Server) error {
+func (p *Proxy) drain(ctx context.Context, registry *healthkit.Registry, data *healthkit.GracefulServer, probes *http.Server) error {
 	o := p.options
 	ctx, cancel := context.WithTimeout(ctx, o.StopGrace)
 	defer cancel()
 	_, err := registry.Shutdown(ctx, healthkit.ShutdownPlan{
 		Reason: "asked to stop", LameDuck: o.LameDuck, CloseWait: o.CloseFor,
-		Finish:  o.StopGrace - o.LameDuck - o.CloseFor,
-		Servers: []*http.Server{data}, Health: probes,
+		Finish: o.StopGrace - o.LameDuck - o.CloseFor,
+		Others: []healthkit.Server{data}, Health: probes,
 	})
 	return err
 }
 
 // finish shuts a server down. What is still in flight when ctx ends is cut, and the error
 // says so.
-func finish(ctx context.Context, s *http.Server, name string) error {
+func finish(ctx context.Context, s interface {
+	Shutdown(context.Context) error
+	io.Closer
+}, name string) error {
 	if err := s.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("%s port: requests in flight were cut: %w", name, err), s.Close())
 	}

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/healthkit"
 	"github.com/rollout-lab/rollout-lab/healthkit/sdnotify"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/feed"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/policy"
@@ -205,7 +206,7 @@ func (p *Proxy) HealthAddr() net.Addr { return p.healthListener.Addr() }
 func (p *Proxy) Run(ctx context.Context) error {
 	health := p.health
 	quiet := log.New(io.Discard, "", 0)
-	data := &http.Server{Handler: health.wrap(p.data), ReadHeaderTimeout: headerTimeout, ErrorLog: quiet}
+	data := healthkit.Graceful(&http.Server{Handler: health.wrap(p.data), ReadHeaderTimeout: headerTimeout, ErrorLog: quiet})
 	probes := &http.Server{Handler: health.probes, ReadHeaderTimeout: headerTimeout, ErrorLog: quiet}
 
 	// The subsystems outlive the request to stop: what the proxy still serves it must
@@ -220,7 +221,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 
 	failed := make(chan error, 2)
 	var servers sync.WaitGroup
-	serve := func(name string, s *http.Server, l net.Listener) {
+	serve := func(name string, s healthkit.Server, l net.Listener) {
 		servers.Go(func() {
 			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("%s port: %w", name, err)
