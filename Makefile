@@ -8,7 +8,7 @@ build: ## the program, in ./rollout-lab
 	CGO_ENABLED=0 go build -trimpath -o rollout-lab ./cmd/rollout-lab
 
 test: ## everything that needs nothing but Go
-	go test -race ./...
+	go test -race -timeout 30m ./...
 
 lint: ## gofmt, go vet, staticcheck; the import rules are tests (internal/archtest)
 	@test -z "$$(gofmt -l .)" || { gofmt -d . ; exit 1; }
