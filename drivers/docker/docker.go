@@ -88,8 +88,9 @@ type Config struct {
 
 // Driver implements drivers.Driver. Its methods may be called concurrently.
 type Driver struct {
-	config Config
-	ports  *ports.Pool
+	config  Config
+	ports   *ports.Pool
+	running drivers.Running
 
 	building sync.Mutex // held while the program is read or built
 	program  map[string][]byte
@@ -97,7 +98,6 @@ type Driver struct {
 	mu     sync.Mutex
 	engine *engine // nil until one was reached
 	images map[string]*builtImage
-	envs   map[*environment]struct{}
 }
 
 // New returns a driver for the engine that the docker command would use: DOCKER_HOST, the
@@ -109,7 +109,6 @@ func New(config Config) *Driver {
 		ports:   ports.New(),
 		program: map[string][]byte{},
 		images:  map[string]*builtImage{},
-		envs:    map[*environment]struct{}{},
 	}
 }
 
@@ -147,7 +146,7 @@ func (d *Driver) connect(ctx context.Context) (*engine, error) {
 		}
 		// It may have come back as another version, at another place. What is deployed
 		// cannot follow it there.
-		if len(d.envs) > 0 {
+		if d.running.Len() > 0 {
 			return nil, unavailable(fmt.Errorf("engine at %s: %w", d.engine.where.host, err), "start the engine again")
 		}
 		d.engine.close()
@@ -179,9 +178,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	d.envs[e] = struct{}{}
-	d.mu.Unlock()
+	d.running.Add(e, stack.RunID)
 	if err := e.prepare(ctx); err != nil {
 		now, end := context.WithCancel(context.WithoutCancel(ctx))
 		end()
@@ -210,23 +207,11 @@ func supported(s drivers.Service) error {
 	return nil
 }
 
-func (d *Driver) envsOf(runID string) []*environment {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var out []*environment
-	for e := range d.envs {
-		if e.stack.RunID == runID {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
 func (d *Driver) forget(e *environment) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.envs, e)
-	if len(d.envs) == 0 && d.engine != nil {
+	d.running.Remove(e)
+	if d.running.Len() == 0 && d.engine != nil {
 		d.engine.close() // connections that nobody uses; it opens others when asked to
 	}
 }

@@ -52,11 +52,7 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	}
 	var errs []error
 	if runID != "" {
-		now, end := context.WithCancel(ctx)
-		end()
-		for _, env := range d.envsOf(runID) {
-			errs = append(errs, env.Close(now))
-		}
+		errs = append(errs, d.running.Close(ctx, runID))
 	}
 	var out []string
 	for _, l := range found {

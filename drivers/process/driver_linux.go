@@ -8,7 +8,6 @@ import (
 	"net"
 	"os/exec"
 	"slices"
-	"sync"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/fleet"
@@ -20,9 +19,7 @@ import (
 type Driver struct {
 	program []string
 	ports   *ports.Pool
-
-	mu   sync.Mutex
-	envs map[*environment]struct{}
+	running drivers.Running
 }
 
 // New returns a driver that runs services as Config says.
@@ -30,7 +27,6 @@ func New(config Config) *Driver {
 	return &Driver{
 		program: slices.Clone(config.Program),
 		ports:   ports.New(),
-		envs:    map[*environment]struct{}{},
 	}
 }
 
@@ -95,9 +91,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	}
 	env := &environment{Environment: e, supervisor: v}
 	v.environment = env
-	d.mu.Lock()
-	d.envs[env] = struct{}{}
-	d.mu.Unlock()
+	d.running.Add(env, stack.RunID)
 	if err := e.Deploy(ctx); err != nil {
 		return nil, err
 	}
@@ -152,11 +146,7 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 		if killed, err = findMarked(match); err != nil {
 			return nil, err
 		}
-		now, end := context.WithCancel(ctx)
-		end()
-		for _, e := range d.envsOf(runID) {
-			errs = append(errs, e.Close(now))
-		}
+		errs = append(errs, d.running.Close(ctx, runID))
 	}
 	rest, err := killMarked(ctx, match)
 	errs = append(errs, err)
@@ -170,22 +160,4 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 		out = append(out, m.String())
 	}
 	return out, errors.Join(errs...)
-}
-
-func (d *Driver) envsOf(runID string) []*environment {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var out []*environment
-	for e := range d.envs {
-		if e.supervisor.runID == runID {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-func (d *Driver) forget(e *environment) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.envs, e)
 }

@@ -357,7 +357,7 @@ func (s *supervisor) clean(ctx context.Context) error {
 	s.tasks.Wait()
 	s.nursery.close()
 	_, err := killMarked(ctx, func(m marked) bool { return m.deployment == s.deployment })
-	s.driver.forget(s.environment)
+	s.driver.running.Remove(s.environment)
 	return err
 }
 

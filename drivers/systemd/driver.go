@@ -105,14 +105,12 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err != nil {
 		return nil, errors.Join(err, h.close(context.WithoutCancel(ctx)))
 	}
-	env.manager = m
+	env.manager, m.environment = m, env
 	env.Environment, err = fleet.New(fleet.Config{Stack: stack, Runtime: m, Clean: m.clean})
 	if err != nil {
 		return nil, errors.Join(err, m.clean(context.WithoutCancel(ctx)))
 	}
-	d.mu.Lock()
-	d.envs[env] = struct{}{}
-	d.mu.Unlock()
+	d.running.Add(env, stack.RunID)
 	m.follow()
 	if err := env.Deploy(ctx); err != nil {
 		return nil, err
@@ -165,28 +163,6 @@ func (c *choice) limits(stack drivers.Stack) error {
 	return nil
 }
 
-func (d *Driver) forget(m *manager) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for e := range d.envs {
-		if e.manager == m {
-			delete(d.envs, e)
-		}
-	}
-}
-
-func (d *Driver) envsOf(runID string) []*environment {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var out []*environment
-	for e := range d.envs {
-		if e.manager.stack.RunID == runID {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
 // leftover is something of a run that can be removed.
 type leftover struct {
 	what       string // for people
@@ -210,11 +186,7 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	if runID != "" {
 		found, err := d.leftovers(ctx)
 		errs = append(errs, err)
-		for _, e := range d.envsOf(runID) {
-			now, end := context.WithCancel(ctx)
-			end()
-			errs = append(errs, e.Close(now))
-		}
+		errs = append(errs, d.running.Close(ctx, runID))
 		// What was just closed is told to people as well.
 		for _, l := range match(found) {
 			removed = append(removed, l.what)

@@ -30,9 +30,11 @@ const (
 type manager struct {
 	driver *Driver
 	host   *host
-	stack  drivers.Stack
-	owner  owner.Owner
-	lost   func(detail string) // tells the environment that events may be missing
+	// environment is what the units belong to.
+	environment *environment
+	stack       drivers.Stack
+	owner       owner.Owner
+	lost        func(detail string) // tells the environment that events may be missing
 
 	follow func()
 	stop   context.CancelFunc // ends what follow began
@@ -387,7 +389,7 @@ func (m *manager) clean(ctx context.Context) error {
 	if l := m.takeLink(); l != nil { // follow was never called
 		l.close()
 	}
-	m.driver.forget(m)
+	m.driver.running.Remove(m.environment)
 	m.mu.Lock()
 	errs := m.errors
 	m.mu.Unlock()

@@ -87,9 +87,7 @@ type Driver struct {
 	through func(address string) (string, error)
 
 	building sync.Mutex // one build of a program or an image at a time
-
-	mu   sync.Mutex
-	envs map[*environment]struct{}
+	running  drivers.Running
 }
 
 // New returns a driver that runs services as Config says.
@@ -99,7 +97,7 @@ func New(config Config) *Driver {
 	}
 	config.Args, config.Packages = slices.Clone(config.Args), slices.Clone(config.Packages)
 	return &Driver{
-		config: config, ports: ports.New(), envs: map[*environment]struct{}{},
+		config: config, ports: ports.New(),
 		through: func(address string) (string, error) { return address, nil },
 	}
 }
