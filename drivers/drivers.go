@@ -131,6 +131,10 @@ type Stack struct {
 	Replicas     int    // of the subject; 0 is legal
 	Revision     string // of the subject at first
 
+	// Objects, unless it is nil, is what the subject is instead. A driver whose runtime
+	// has no such objects refuses the stack, see RefuseObjects.
+	Objects *Objects
+
 	Balancer Balancer
 	Rolling  Rolling
 }

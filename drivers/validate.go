@@ -22,7 +22,11 @@ func (s Stack) Validate() error {
 	if s.Rolling.MaxSurge < 0 || s.Rolling.MaxUnavailable < 0 {
 		return fmt.Errorf("max surge %d and max unavailable %d: neither may be negative", s.Rolling.MaxSurge, s.Rolling.MaxUnavailable)
 	}
-	if s.Rolling == (Rolling{}) {
+	if s.Objects != nil {
+		if err := s.validateObjects(); err != nil {
+			return err
+		}
+	} else if s.Rolling == (Rolling{}) {
 		return errors.New("max surge and max unavailable are both 0: no instance could ever be replaced")
 	}
 	places := Places{Addr: map[string]map[string]string{}}

@@ -1,6 +1,7 @@
 package drivers
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,32 @@ func validStack() Stack {
 			Signal: Probe{Kind: ProbeHTTP, Port: "health"}, Serves: Probe{Kind: ProbeTCP, Port: "data"},
 		},
 		Replicas: 3, Rolling: Rolling{MaxSurge: 1},
+	}
+}
+
+// objects makes a stack one whose subject somebody else has described, then changes it.
+func objects(mutate func(*Stack)) func(*Stack) {
+	return func(s *Stack) {
+		*s = Stack{
+			RunID: "r1", Name: "trial-1", Replicas: 3, Revision: "v1",
+			Subject: Service{Name: "web", Ports: []string{"data"}, Serves: Probe{Kind: ProbeHTTP, Port: "data"}},
+			Objects: &Objects{Deployment: "web", Service: "web", Manifests: []Manifest{{File: "web.yaml", Text: "kind: Deployment"}}},
+		}
+		mutate(s)
+	}
+}
+
+func TestValidateObjects(t *testing.T) {
+	var s Stack
+	objects(func(*Stack) {})(&s)
+	if err := s.Validate(); err != nil {
+		t.Errorf("a valid stack of objects: %v", err)
+	}
+	if err := s.RefuseObjects("process"); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "process") {
+		t.Errorf("a driver that has no objects says %v", err)
+	}
+	if err := validStack().RefuseObjects("process"); err != nil {
+		t.Errorf("of a stack without objects: %v", err)
 	}
 }
 
@@ -59,6 +86,14 @@ func TestValidate(t *testing.T) {
 		{"truth from inside", func(s *Stack) { s.Subject.Serves = Probe{Kind: ProbeCommand, Command: []string{"true"}} }, "from outside"},
 		{"health check of no image", func(s *Stack) { s.Subject.Signal = Probe{Kind: ProbeImage} }, "no image"},
 		{"liveness without its port", func(s *Stack) { s.Subject.Liveness = Probe{Kind: ProbeTCP, Port: "x"} }, "liveness"},
+		{"objects without a name", objects(func(s *Stack) { s.Objects.Service = "" }), "both need a name"},
+		{"objects and a dependency", objects(func(s *Stack) { s.Dependencies = validStack().Dependencies[:1] }), "dependencies and rolling"},
+		{"objects and rolling", objects(func(s *Stack) { s.Rolling.MaxSurge = 1 }), "dependencies and rolling"},
+		{"objects and two ports", objects(func(s *Stack) { s.Subject.Ports = []string{"data", "health"} }), "want the one"},
+		{"objects and an image", objects(func(s *Stack) { s.Subject.Image = "i" }), "what is run"},
+		{"objects and a signal", objects(func(s *Stack) { s.Subject.Signal = Probe{Kind: ProbeTCP, Port: "data"} }), "probes belong"},
+		{"objects and a grace", objects(func(s *Stack) { s.Subject.StopGrace = time.Second }), "graces"},
+		{"an empty manifest", objects(func(s *Stack) { s.Objects.Manifests = []Manifest{{File: "a.yaml"}} }), "without a name or a text"},
 		{"startup without its port", func(s *Stack) { s.Subject.Startup = Probe{Kind: ProbeTCP, Port: "x"} }, "startup"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

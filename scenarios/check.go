@@ -78,6 +78,7 @@ func (s *Scenario) checkOwn(report func(path, message, hint string), within func
 	if !t.Own() {
 		return
 	}
+	s.checkDeployed(report)
 	within("target.ports.data", t.Ports.Data, 0, maxPort, "")
 	within("target.ports.health", t.Ports.Health, 0, maxPort, "")
 	if t.Ports.Data != 0 && t.Ports.Data == t.Ports.Health {
@@ -203,6 +204,9 @@ func (s *Scenario) checkAction(report func(path, message, hint string), within f
 	if s.Action.Timeout <= 0 {
 		report("action.timeout", "action.timeout must be longer than 0s", "such as 60s")
 	}
+	if s.Target.Deployed() {
+		return // how instances are replaced is in the Deployment
+	}
 	within("rolling.max_surge", s.Rolling.MaxSurge, 0, maxReplicas, "")
 	within("rolling.max_unavailable", s.Rolling.MaxUnavailable, 0, maxReplicas, "")
 	if s.Rolling.MaxSurge == 0 && s.Rolling.MaxUnavailable == 0 {
@@ -228,6 +232,10 @@ func (s *Scenario) checkDesigns(report func(path, message, hint string)) (named 
 			named = false
 		}
 		seen[d.Name] = true
+		if s.Target.Deployed() { // what it decides is in its manifests
+			checkAbout(join(path, "about"), d.About, report)
+			continue
+		}
 		d.check(path, report)
 		s.checkTarget(&d.Settings, path, report)
 		for _, driver := range slices.Sorted(maps.Keys(d.On)) {

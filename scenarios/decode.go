@@ -15,6 +15,9 @@ import (
 type decoder struct {
 	*source
 	at map[string]*node // by path: load.rate, designs[1].signal
+
+	deployed bool                   // the target is a Deployment that the manifests describe
+	objects  map[Manifest][]*object // of each manifest; none of one that could not be read
 }
 
 // read is how the value of one key is read.
@@ -289,6 +292,9 @@ func (d *decoder) trusted() func(path string) bool {
 	type position struct{ line, column int }
 	wrong := map[position]bool{}
 	for _, p := range d.problems {
+		if p.File != d.file {
+			continue // a manifest's
+		}
 		wrong[position{p.Line, p.Column}] = true
 	}
 	return func(path string) bool {

@@ -10,6 +10,9 @@ import (
 // design reads a design: the name of another one, or a mapping that may start from one.
 // ok is false when there is none to go on with.
 func (d *decoder) design(n *node, path string, known func(string) (Design, bool), names func() []string) (to Design, ok bool) {
+	if d.deployed {
+		return d.deployedDesign(n, path)
+	}
 	find := func(n *node, path string) bool {
 		var name string
 		if d.text(&name)(n, path); name == "" {
@@ -43,6 +46,9 @@ func (d *decoder) design(n *node, path string, known func(string) (Design, bool)
 		optional("from", func(*node, string) {}), // read above: the others come on top of it
 		optional("about", d.text(&to.About)),
 		optional("on", func(*node, string) {}), // read below: it comes on top of the others
+		optional("manifests", func(n *node, path string) {
+			d.problem(n.line, n.column, path+" is for a target that is a deployment", "give the target a deployment and a service, or remove it")
+		}),
 	}, d.settings(&to.Settings)...)
 	for i := range keys {
 		keys[i].required = keys[i].required || from == nil && keys[i].name == "signal"
@@ -83,7 +89,10 @@ func (d *decoder) settings(to *Settings) []key {
 // also comes on top of what it has inherited for one of them.
 func (d *decoder) settingsOn(n *node, path string, all []key, to *Design) {
 	skip := func(k key) key { return optional(k.name, func(*node, string) {}) }
-	others := []key{skip(all[0]), skip(all[1]), skip(all[2]), skip(all[3])}
+	var others []key
+	for _, k := range all[:len(all)-len(d.settings(&to.Settings))] {
+		others = append(others, skip(k))
+	}
 	for name, inherited := range to.On {
 		before := len(d.problems)
 		d.mapping(n, path, append(slices.Clone(others), d.settings(&inherited)...)...)
@@ -225,6 +234,10 @@ func (d *decoder) target(n *node, path string, s *Scenario) {
 				optional("routes", d.integer(&t.Refproxy.Routes)),
 				optional("upstream_latency", d.duration(&t.Refproxy.UpstreamLatency)))
 		}),
+		optional("deployment", d.text(&t.Deployment)),
+		optional("service", d.text(&t.Service)),
+		optional("port", d.textOrNumber(&t.Port)),
+		optional("manifests", d.manifests(&t.Manifests)),
 		optional("image", d.text(&t.Image)),
 		optional("exec", d.text(&t.Exec)),
 		optional("args", d.texts(&t.Args)),
@@ -243,6 +256,7 @@ func (d *decoder) target(n *node, path string, s *Scenario) {
 	if n.kind != mapping {
 		return
 	}
+	d.deployed = n.get("deployment") != nil
 	var named []string
 	for _, name := range targetKinds {
 		if n.get(name) != nil {
@@ -261,9 +275,17 @@ func (d *decoder) target(n *node, path string, s *Scenario) {
 	}
 	own := named[0] != "refproxy"
 	for _, f := range n.fields {
-		if !own && f.key != named[0] {
+		switch {
+		case !own && f.key != named[0]:
 			d.problem(f.line, f.column, join(path, f.key)+" is for a service of your own, not for refproxy", "remove it")
+		case own && !d.deployed && slices.Contains([]string{"service", "port", "manifests"}, f.key):
+			d.problem(f.line, f.column, join(path, f.key)+" is for a target that is a deployment, not for "+named[0], "remove it")
+		case d.deployed && slices.Contains([]string{"args", "env", "ports"}, f.key):
+			d.problem(f.line, f.column, join(path, f.key)+" means nothing for a target that is a deployment", "say it in the YAML of the Deployment")
 		}
+	}
+	if d.deployed && n.get("service") == nil {
+		d.problem(n.line, n.column, join(path, "service")+" is missing", "the name of the Service in front of the Deployment")
 	}
 	if own {
 		ownDefaults(s)
@@ -271,7 +293,7 @@ func (d *decoder) target(n *node, path string, s *Scenario) {
 }
 
 // targetKinds are the keys that name a service.
-var targetKinds = []string{"refproxy", "image", "exec"}
+var targetKinds = []string{"refproxy", "image", "exec", "deployment"}
 
 // ownDefaults holds what a scenario with a service of the user's own need not say. Of
 // such a service nobody knows what it must deny, or whether it takes a POST.

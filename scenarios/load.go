@@ -60,6 +60,7 @@ func Parse(file string, data []byte, vars map[string]string) (*Scenario, error) 
 		return nil, src.err()
 	}
 	d.scenario(root, s)
+	d.checkManifests(root, s)
 	trusted := d.trusted()
 	s.check(func(path, message, hint string) {
 		if trusted(path) {
@@ -203,6 +204,8 @@ func (s *Scenario) WithDesigns(names []string) error {
 			refuse("design "+quote(name)+" is chosen twice", "")
 		case own >= 0:
 			chosen = append(chosen, s.Designs[own])
+		case ok && s.Target.Deployed():
+			refuse("builtin design "+quote(name)+" cannot be given to a target that is a deployment", "describe a design by its manifests")
 		case ok:
 			chosen = append(chosen, builtin)
 		default:
@@ -234,7 +237,10 @@ func (s *Scenario) WithDesigns(names []string) error {
 }
 
 func (s *Scenario) knownDesigns() []string {
-	names := builtinNames()
+	var names []string
+	if !s.Target.Deployed() {
+		names = builtinNames()
+	}
 	for _, d := range s.Designs {
 		if !slices.Contains(names, d.Name) {
 			names = append(names, d.Name)

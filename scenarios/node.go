@@ -93,6 +93,12 @@ func (s *source) err() error {
 		return nil
 	}
 	slices.SortStableFunc(s.problems, func(a, b *Error) int {
+		if a.File != b.File { // the file itself comes before those that it names
+			if a.File == s.file || b.File != s.file && a.File < b.File {
+				return -1
+			}
+			return 1
+		}
 		if a.Line != b.Line {
 			return a.Line - b.Line
 		}
@@ -112,16 +118,22 @@ func (s *source) tree(data []byte) *node {
 			"is this the right file?")
 		return nil
 	}
-	content := strings.TrimPrefix(strings.ReplaceAll(string(data), "\r\n", "\n"), "\ufeff")
-	s.lines = strings.Split(content, "\n")
-	if !s.characters() {
+	docs, ok := s.documents(data)
+	switch {
+	case !ok:
+		return nil
+	case len(docs) == 0 || len(docs) == 1 && docs[0].Body.Type() == ast.NullType:
+		s.problem(1, 1, "the file is empty", "begin with: name: my-scenario")
+		return nil
+	case len(docs) > 1:
+		at := docs[1].Body.GetToken()
+		if docs[1].Start != nil {
+			at = docs[1].Start
+		}
+		s.problem(at.Position.Line, at.Position.Column, "a second document; a file holds one scenario", "move it to a file of its own")
 		return nil
 	}
-	doc := s.document(content)
-	if doc == nil {
-		return nil
-	}
-	root := s.convert(doc, 0)
+	root := s.convert(docs[0].Body, 0)
 	if root == nil {
 		return nil
 	}
@@ -164,19 +176,38 @@ func (s *source) characters() bool {
 	return len(s.problems) == before
 }
 
-// document is the body of the only document in the text.
-func (s *source) document(content string) (body ast.Node) {
+// trees parses the text into the nodes of its documents. The problems say what could not be
+// parsed.
+func (s *source) trees(data []byte) []*node {
+	docs, _ := s.documents(data)
+	var out []*node
+	for _, doc := range docs {
+		if n := s.convert(doc.Body, 0); n != nil && n.kind != null {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// documents are the documents in the text that have something in them; none when ok is
+// false, and the problems say why.
+func (s *source) documents(data []byte) (docs []*ast.DocumentNode, ok bool) {
+	content := strings.TrimPrefix(strings.ReplaceAll(string(data), "\r\n", "\n"), "\ufeff")
+	s.lines = strings.Split(content, "\n")
+	if !s.characters() {
+		return nil, false
+	}
 	// The parser is somebody else's and the text is a stranger's: should it panic, the
 	// file is refused and the lab goes on.
 	defer func() {
 		if r := recover(); r != nil {
 			s.problem(1, 1, fmt.Sprintf("the YAML parser gave up on the file: %v", r), "simplify the file")
-			body = nil
+			docs, ok = nil, false
 		}
 	}()
 	tokens := lexer.Tokenize(content)
 	if !s.shallow(tokens) {
-		return nil
+		return nil, false
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
@@ -190,27 +221,14 @@ func (s *source) document(content string) (body ast.Node) {
 		}
 		message, _, _ = strings.Cut(message, "\n")
 		s.problem(line, column, "not valid YAML: "+message, s.syntaxHint(line))
-		return nil
+		return nil, false
 	}
-	var docs []*ast.DocumentNode
 	for _, d := range file.Docs {
 		if d.Body != nil {
 			docs = append(docs, d)
 		}
 	}
-	switch {
-	case len(docs) == 0 || len(docs) == 1 && docs[0].Body.Type() == ast.NullType:
-		s.problem(1, 1, "the file is empty", "begin with: name: my-scenario")
-		return nil
-	case len(docs) > 1:
-		at := docs[1].Body.GetToken()
-		if docs[1].Start != nil {
-			at = docs[1].Start
-		}
-		s.problem(at.Position.Line, at.Position.Column, "a second document; a file holds one scenario", "move it to a file of its own")
-		return nil
-	}
-	return docs[0].Body
+	return docs, true
 }
 
 // syntaxHint guesses at the usual causes of a syntax error.

@@ -59,15 +59,17 @@ func render(s *Scenario) string {
 	}
 	w.line(1, "timeout", s.Action.Timeout.String())
 	w.line(1, "may_outlast_window", strconv.FormatBool(s.Action.MayOutlastWindow))
-	w.line(0, "rolling", "")
-	w.line(1, "max_surge", strconv.Itoa(s.Rolling.MaxSurge))
-	w.line(1, "max_unavailable", strconv.Itoa(s.Rolling.MaxUnavailable))
-	w.line(0, "balancer", "")
-	w.line(1, "policy", s.Balancer.Policy)
+	if !s.Target.Deployed() {
+		w.line(0, "rolling", "")
+		w.line(1, "max_surge", strconv.Itoa(s.Rolling.MaxSurge))
+		w.line(1, "max_unavailable", strconv.Itoa(s.Rolling.MaxUnavailable))
+		w.line(0, "balancer", "")
+		w.line(1, "policy", s.Balancer.Policy)
+	}
 	w.line(0, "trials", strconv.Itoa(s.Trials))
 	w.line(0, "designs", "")
 	for i := range s.Designs {
-		w.design(&s.Designs[i])
+		w.design(&s.Designs[i], s.Target.Deployed())
 	}
 	if len(s.Gates) > 0 {
 		w.line(0, "gates", "")
@@ -100,17 +102,27 @@ func (w *writer) line(depth int, key, value string) {
 
 // own writes a service of the user's own.
 func (w *writer) own(t *Target) {
-	if t.Image != "" {
+	switch {
+	case t.Deployed():
+		w.line(1, "deployment", scalarText(t.Deployment))
+		w.line(1, "service", scalarText(t.Service))
+		if t.Port != "" {
+			w.line(1, "port", scalarText(t.Port))
+		}
+		w.manifests(1, t.Manifests)
+	case t.Image != "":
 		w.line(1, "image", scalarText(t.Image))
-	} else {
+	default:
 		w.line(1, "exec", scalarText(t.Exec))
 	}
 	w.texts(1, "args", t.Args)
 	w.textsByName(1, "env", t.Env)
-	w.line(1, "ports", "")
-	w.line(2, "data", strconv.Itoa(t.Ports.Data))
-	if t.Ports.Two {
-		w.line(2, "health", strconv.Itoa(t.Ports.Health))
+	if !t.Deployed() {
+		w.line(1, "ports", "")
+		w.line(2, "data", strconv.Itoa(t.Ports.Data))
+		if t.Ports.Two {
+			w.line(2, "health", strconv.Itoa(t.Ports.Health))
+		}
 	}
 	w.line(1, "request", "")
 	w.line(2, "path", scalarText(t.Request.Path))
@@ -118,6 +130,24 @@ func (w *writer) own(t *Target) {
 	w.line(2, "status", strconv.Itoa(t.Request.Status))
 	if t.Request.Body != "" {
 		w.line(2, "body", scalarText(t.Request.Body))
+	}
+}
+
+// manifests writes the texts themselves, so that the scenario needs no other file.
+func (w *writer) manifests(depth int, all []Manifest) {
+	if len(all) == 0 {
+		return
+	}
+	w.line(depth, "manifests", "")
+	for _, m := range all {
+		w.line(depth+1, "- file", scalarText(m.File))
+		w.line(depth+2, "text", "|")
+		for line := range strings.Lines(strings.ReplaceAll(m.Text, "${", "$${")) {
+			if line != "\n" {
+				line = strings.Repeat("  ", depth+3) + line
+			}
+			w.WriteString(line)
+		}
 	}
 }
 
@@ -141,9 +171,13 @@ func (w *writer) textsByName(depth int, key string, items map[string]string) {
 	}
 }
 
-func (w *writer) design(d *Design) {
+func (w *writer) design(d *Design, deployed bool) {
 	w.line(1, "- name", scalarText(d.Name))
 	w.line(2, "about", scalarText(d.About))
+	if deployed {
+		w.manifests(2, d.Manifests)
+		return
+	}
 	w.settings(2, &d.Settings, false)
 	if len(d.On) == 0 {
 		return

@@ -45,9 +45,17 @@ type Scenario struct {
 }
 
 // Target is the service under test: the reference proxy, or a service of your own. Exactly
-// one of refproxy, image and exec is set; the other fields are for a service of your own.
+// one of refproxy, image, exec and deployment is set; the other fields are for a service of
+// your own.
 type Target struct {
 	Refproxy *Refproxy `yaml:"refproxy"`
+
+	// Deployment makes a Kubernetes Deployment the service. What it runs, its probes, its
+	// limits and how it is replaced are in its own YAML.
+	Deployment string     `yaml:"deployment"` // the name of a Deployment, in the manifests or in the cluster
+	Service    string     `yaml:"service"`    // with deployment: the name of the Service in front of it
+	Port       string     `yaml:"port"`       // with deployment: name or number of the Service's port; without it its first
+	Manifests  []Manifest `yaml:"manifests"`  // with deployment: files with the objects to apply; none when they exist already
 
 	Image string            `yaml:"image"` // a container image that the runtime has or can pull
 	Exec  string            `yaml:"exec"`  // the path of a program
@@ -60,6 +68,9 @@ type Target struct {
 
 // Own says whether the target is a service of the user's own.
 func (t *Target) Own() bool { return t.Refproxy == nil }
+
+// Deployed says whether the target is a Kubernetes Deployment that somebody else describes.
+func (t *Target) Deployed() bool { return t.Deployment != "" }
 
 // Ports are the numbers of the ports at which a service of your own listens. 0 means that
 // it is told where to listen, by ${listen.data} or ${listen.health} among its arguments.
@@ -165,11 +176,22 @@ type Design struct {
 	Name  string `yaml:"name"`  // 1 to 40 lower-case letters, digits and dashes
 	About string `yaml:"about"` // what is good or bad about it
 
+	// Manifests are applied instead of the target's, with a target that is a Deployment.
+	Manifests []Manifest `yaml:"manifests"`
+
 	Settings
 
 	// On is what is different on a driver, by its name: probes that cost more are asked
 	// less often, and a slower verdict needs a longer drain.
 	On map[string]Settings `yaml:"on"`
+}
+
+// ManifestsOf are what a design's target is made of: its own manifests, else the target's.
+func (s *Scenario) ManifestsOf(d Design) []Manifest {
+	if len(d.Manifests) > 0 {
+		return d.Manifests
+	}
+	return s.Target.Manifests
 }
 
 // For returns the design as it is on a driver.

@@ -82,6 +82,15 @@ func generate(t *testing.T) []byte {
 		{Type: "string", Description: "The name of a builtin design.", AnyOf: []*generator.Schema{{Enum: anys(builtinNames())}, {Pattern: variablePattern}}},
 		{Ref: "#/$defs/Design"},
 	}}
+	path := &generator.Schema{Type: "string", MinLength: ptr(uint64(1)), Description: "The path of a file, from the scenario's folder."}
+	defs["Manifest"].Required = []string{"file", "text"}
+	for _, def := range []string{"Target", "Design"} {
+		field(defs[def], "manifests").Items = &generator.Schema{AnyOf: []*generator.Schema{path, {Ref: "#/$defs/Manifest"}}}
+	}
+	field(defs["Design"], "manifests").MinItems = ptr(uint64(1))
+	port := field(defs["Target"], "port")
+	port.AnyOf, port.Type = []*generator.Schema{{Type: "string"}, {Type: "integer", Minimum: "1", Maximum: number64(maxPort)}}, ""
+	defs["Target"].DependentRequired = map[string][]string{"deployment": {"service"}, "service": {"deployment"}, "port": {"deployment"}, "manifests": {"deployment"}}
 	for _, name := range targetKinds {
 		defs["Target"].OneOf = append(defs["Target"].OneOf, &generator.Schema{Required: []string{name}})
 	}
@@ -115,7 +124,17 @@ func generate(t *testing.T) []byte {
 	words(defs["Balancer"], "policy", policies...)
 	design := defs["Design"]
 	design.Required = []string{"name"}
-	design.AnyOf = []*generator.Schema{{Required: []string{"from"}}, {Required: []string{"signal"}}}
+	// A design of a Deployment is its manifests; every other one needs a signal.
+	within := func(name string, of *generator.Schema) *generator.Schema {
+		out := &generator.Schema{Properties: generator.NewProperties()}
+		out.Properties.Set(name, of)
+		return out
+	}
+	s.If = within("target", &generator.Schema{Required: []string{"deployment"}})
+	s.Then = within("designs", &generator.Schema{Items: &generator.Schema{Type: "object", PropertyNames: &generator.Schema{Enum: anys([]string{"name", "about", "manifests"})}}})
+	s.Else = within("designs", &generator.Schema{Items: &generator.Schema{AnyOf: []*generator.Schema{
+		{Type: "string"}, {Required: []string{"from"}}, {Required: []string{"signal"}},
+	}}})
 	field(design, "on").PropertyNames = &generator.Schema{Enum: anys(driverNames)}
 	field(design, "name").Pattern = slugPattern
 	words(design, "health", healthModes...)

@@ -38,10 +38,18 @@ func testDeployRefuses(t testing.TB, h Harness) {
 			s.Subject.Signal.Port = "nowhere"
 		},
 		"no run ID": func(s *drivers.Stack) { s.RunID = "" },
+		"objects that are nowhere": func(s *drivers.Stack) {
+			s.Dependencies, s.Rolling, s.Subject = nil, drivers.Rolling{}, drivers.Service{Name: subject, Ports: []string{"data"}}
+			s.Objects = &drivers.Objects{Deployment: "rollout-lab-conformance-none", Service: "rollout-lab-conformance-none"}
+		},
 	} {
 		driver := h.Driver(t)
 		ctx, cancel := context.WithTimeout(context.Background(), h.timeout())
-		env, err := driver.Deploy(ctx, NewStack(mutate))
+		stack := NewStack(mutate)
+		env, err := driver.Deploy(ctx, stack)
+		if stack.Objects != nil && err != nil && !errors.Is(err, drivers.ErrUnsupported) {
+			t.Errorf("%s: got %v, want an error that wraps %v", what, err, drivers.ErrUnsupported)
+		}
 		if err == nil {
 			t.Errorf("%s: deployed", what)
 			if err := env.Close(ctx); err != nil {

@@ -67,6 +67,9 @@ func (d *Driver) path() (string, error) {
 
 // Deploy implements drivers.Driver.
 func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
+	if err := stack.RefuseObjects(d.Name()); err != nil {
+		return nil, err
+	}
 	if err := supported(stack); err != nil {
 		return nil, err
 	}

@@ -80,6 +80,9 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err := stack.Validate(); err != nil {
 		return nil, err
 	}
+	if err := stack.RefuseObjects(d.Name()); err != nil {
+		return nil, err
+	}
 	if err := supported(stack); err != nil {
 		return nil, err
 	}

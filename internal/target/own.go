@@ -34,10 +34,7 @@ func buildOwn(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 			fixed["health"] = t.Ports.Health
 		}
 	}
-	truth := load.Request{
-		Method: http.MethodGet, Path: t.Request.Path, Header: t.Request.Header,
-		Expect: record.Serve, Statuses: []int{t.Request.Status}, WantBody: t.Request.Body, AnyBody: t.Request.Body == "",
-	}
+	truth := ownTruth(t.Request)
 	streams, err := ownStreams(s.Load, truth)
 	if err != nil {
 		return Target{}, err
@@ -51,6 +48,36 @@ func buildOwn(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 		Streams: streams,
 		Truth:   truth,
 	}, nil
+}
+
+// buildDeployed is a Deployment that somebody else describes: how it is run is not the lab's
+// business, what is asked of it is.
+func buildDeployed(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
+	truth := ownTruth(s.Target.Request)
+	streams, err := ownStreams(s.Load, truth)
+	if err != nil {
+		return Target{}, err
+	}
+	objects := &drivers.Objects{Deployment: s.Target.Deployment, Service: s.Target.Service, Port: s.Target.Port}
+	for _, m := range s.ManifestsOf(d) {
+		objects.Manifests = append(objects.Manifests, drivers.Manifest{File: m.File, Text: m.Text})
+	}
+	return Target{
+		Stack: drivers.Stack{
+			Subject:  drivers.Service{Name: ownName, Ports: []string{"data"}, Serves: serves(truth)},
+			Replicas: s.Replicas, Revision: RevisionBefore, Objects: objects,
+		},
+		Streams: streams,
+		Truth:   truth,
+	}, nil
+}
+
+// ownTruth is the request of a service of the user's own.
+func ownTruth(r scenarios.Request) load.Request {
+	return load.Request{
+		Method: http.MethodGet, Path: r.Path, Header: r.Header,
+		Expect: record.Serve, Statuses: []int{r.Status}, WantBody: r.Body, AnyBody: r.Body == "",
+	}
 }
 
 // ownStreams ask the same request over and over, in the ways that differ in a rollout.

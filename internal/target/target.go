@@ -40,6 +40,8 @@ func Build(s *scenarios.Scenario, d scenarios.Design, driver string) (Target, er
 	switch {
 	case s.Target.Refproxy != nil:
 		t, err = buildRefproxy(s, d)
+	case s.Target.Deployed():
+		return buildDeployed(s, d)
 	case s.Target.Image != "", s.Target.Exec != "":
 		t, err = buildOwn(s, d)
 	default:

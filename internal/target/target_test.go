@@ -248,3 +248,58 @@ func TestAServiceOfYourOwn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+const deployedText = `name: web
+target:
+  deployment: web
+  service: front
+  port: 80
+  manifests:
+    - file: web.yaml
+      text: |
+        apiVersion: v1
+        kind: Service
+        metadata: {name: front}
+        spec: {selector: {app: web}, ports: [{port: 80}]}
+        ---
+        apiVersion: apps/v1
+        kind: Deployment
+        metadata: {name: web}
+        spec:
+          selector: {matchLabels: {app: web}}
+          template:
+            metadata: {labels: {app: web}}
+            spec: {containers: [{name: web, image: "web:1"}]}
+  request: {path: /hello, status: 204}
+replicas: 2
+load: {rate: 10}
+phases: {quiet: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
+action: {kind: rollout}
+designs:
+  - name: bare
+`
+
+func TestADeployment(t *testing.T) {
+	s, err := scenarios.Parse("web.yaml", []byte(deployedText), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Build(s, s.Designs[0], "kind")
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := got.Stack.Objects
+	if objects == nil || objects.Deployment != "web" || objects.Service != "front" || objects.Port != "80" || got.Stack.Replicas != 2 {
+		t.Fatalf("objects %+v with %d replicas", objects, got.Stack.Replicas)
+	}
+	if len(objects.Manifests) != 1 || objects.Manifests[0].File != "web.yaml" || !strings.HasPrefix(objects.Manifests[0].Text, "apiVersion: v1\n") {
+		t.Errorf("manifests %+v", objects.Manifests)
+	}
+	if serves := got.Stack.Subject.Serves; serves.Status != 204 || serves.Path != "/hello" || len(got.Streams) != 2 {
+		t.Errorf("serves %+v, streams %+v", serves, got.Streams)
+	}
+	got.Stack.RunID, got.Stack.Name = "run", "stack"
+	if err := got.Stack.Validate(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,204 @@
+package scenarios
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Manifest is a file with Kubernetes objects. In a scenario it is the path of the file, from
+// the scenario's own folder; Source holds the text itself, so that it needs no file.
+type Manifest struct {
+	File string `yaml:"file"` // its path, or what messages call it
+	Text string `yaml:"text"` // what is in it
+}
+
+// maxManifests bounds the texts of all manifests of a scenario, in bytes, so that Source
+// stays far below what a scenario's file may have.
+const maxManifests = maxFile / 4
+
+// object is a Kubernetes object as a manifest has it.
+type object struct {
+	src              *source
+	doc              *node
+	apiVersion, kind string
+	name             string
+}
+
+// at finds the node of a path of keys; nil when there is none.
+func (o *object) at(path ...string) *node {
+	n := o.doc
+	for _, key := range path {
+		if n = n.get(key); n == nil {
+			return nil
+		}
+	}
+	return n
+}
+
+// near is the node of a path, or of the nearest one around it.
+func (o *object) near(path ...string) *node {
+	for ; len(path) > 0; path = path[:len(path)-1] {
+		if n := o.at(path...); n != nil {
+			return n
+		}
+	}
+	return o.doc
+}
+
+// manifests reads a list of manifests.
+func (d *decoder) manifests(to *[]Manifest) read {
+	return func(n *node, path string) {
+		var out []Manifest
+		d.list(func(n *node, path string) {
+			var m Manifest
+			if n.kind == mapping {
+				d.mapping(n, path, required("file", d.text(&m.File)), required("text", d.text(&m.Text)))
+			} else if d.text(&m.File)(n, path); m.File != "" {
+				m.Text = d.readManifest(n, m.File)
+			}
+			switch {
+			case m.File == "" || m.Text == "":
+				if n.kind == mapping && len(n.fields) == 2 || n.kind == text && m.File == "" {
+					d.problem(n.line, n.column, path+" is empty", "the path of a file with Kubernetes objects")
+				}
+				return
+			case !printable(m.File):
+				d.problem(n.line, n.column, path+" holds a character that cannot be printed", "")
+				return
+			}
+			d.objectsIn(&m)
+			out = append(out, m)
+		})(n, path)
+		*to = out
+	}
+}
+
+// readManifest reads a manifest's file, which is named from the folder of the scenario's.
+func (d *decoder) readManifest(n *node, name string) string {
+	refuse := func(message, hint string) string {
+		d.problem(n.line, n.column, message, hint)
+		return ""
+	}
+	path := filepath.FromSlash(name)
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(d.file), path)
+	}
+	info, err := os.Stat(path)
+	switch {
+	case os.IsNotExist(err):
+		return refuse("there is no file "+quote(path), "manifests are named from the folder that the scenario is in")
+	case err != nil:
+		return refuse("manifest "+quote(name)+" cannot be read: "+quote(err.Error()), "")
+	case !info.Mode().IsRegular():
+		return refuse(quote(path)+" is not a file", "name each file of a folder")
+	}
+	data, err := readFile(path)
+	if err != nil {
+		return refuse("manifest "+quote(name)+" cannot be read: "+quote(err.Error()), "")
+	}
+	if len(data) > maxManifests {
+		return refuse(fmt.Sprintf("%s has more bytes than a manifest may have (%d)", quote(path), maxManifests), "is this the right file?")
+	}
+	if strings.TrimSpace(string(data)) == "" {
+		return refuse(quote(path)+" is empty", "it has to hold Kubernetes objects")
+	}
+	return string(data)
+}
+
+// objectsIn reads the objects of a manifest, brings its text into the form that Source can
+// hold, and keeps the objects for the checks.
+func (d *decoder) objectsIn(m *Manifest) {
+	src := &source{file: m.File}
+	if !filepath.IsAbs(m.File) {
+		src.file = filepath.ToSlash(filepath.Join(filepath.Dir(d.file), m.File))
+	}
+	var objects []*object
+	for _, doc := range src.trees([]byte(m.Text)) {
+		if o := src.object(doc); o != nil {
+			objects = append(objects, o)
+		}
+	}
+	m.Text = plainText(m.Text)
+	for i, line := range strings.Split(m.Text, "\n") {
+		if room := maxLine - 2*maxNesting; len(line)+strings.Count(line, "${") > room {
+			src.problem(i+1, 1, fmt.Sprintf("the line has more than %d bytes", room), "is this the right file?")
+		}
+	}
+	if len(objects) == 0 && len(src.problems) == 0 {
+		src.problem(1, 1, "there is no object in it", "is this the right file?")
+	}
+	if d.objects == nil {
+		d.objects = map[Manifest][]*object{}
+	}
+	if _, twice := d.objects[*m]; !twice { // else its problems are known
+		d.problems = append(d.problems, src.problems...)
+	}
+	if len(src.problems) > 0 {
+		objects = nil // what follows from a part of them would mislead
+	}
+	d.objects[*m] = objects
+}
+
+// plainText is a text as a YAML block can hold it and give it back.
+func plainText(s string) string {
+	s = strings.TrimPrefix(strings.ReplaceAll(s, "\r\n", "\n"), "\ufeff")
+	s = strings.TrimRight(s, " \t\n") + "\n"
+	for {
+		line, rest, found := strings.Cut(s, "\n")
+		if !found || strings.TrimSpace(line) != "" {
+			break
+		}
+		s = rest
+	}
+	if strings.HasPrefix(s, " ") {
+		s = "---\n" + s // its indentation would be taken for the block's
+	}
+	return s
+}
+
+// object takes a document for a Kubernetes object, or says why it is none.
+func (s *source) object(doc *node) *object {
+	if doc.kind != mapping {
+		s.problem(doc.line, doc.column, "a Kubernetes object is a mapping, this is "+doc.kind.String(), "it begins with apiVersion: and kind:")
+		return nil
+	}
+	o := &object{src: s, doc: doc}
+	for _, f := range []struct {
+		to   *string
+		path []string
+	}{{&o.apiVersion, []string{"apiVersion"}}, {&o.kind, []string{"kind"}}, {&o.name, []string{"metadata", "name"}}} {
+		n := o.at(f.path...)
+		if n == nil || n.kind != text || n.value == "" {
+			at := o.near(f.path...)
+			s.problem(at.line, at.column, strings.Join(f.path, ".")+" is missing", "every Kubernetes object has apiVersion, kind and metadata.name")
+			return nil
+		}
+		*f.to = n.value
+	}
+	kind := o.at("kind")
+	switch {
+	case strings.HasSuffix(o.kind, "List") && o.at("items") != nil:
+		s.problem(kind.line, kind.column, "a "+quote(o.kind)+" holds other objects", "write each as a document of its own, with --- between them")
+		return nil
+	case o.kind == "Namespace":
+		s.problem(kind.line, kind.column, "a Namespace: objects are put into one that the lab makes for each deployment", "remove it")
+		return nil
+	case slices.Contains(clusterScoped, o.kind):
+		s.problem(kind.line, kind.column, quote(o.kind)+" "+quote(o.name)+" belongs to the whole cluster, which the lab leaves alone", "create it yourself, and remove it here")
+		return nil
+	}
+	return o
+}
+
+// clusterScoped are kinds of objects that are in no namespace. Others, such as those of
+// definitions of one's own, are found by the driver, which can ask the cluster.
+var clusterScoped = []string{
+	"APIService", "CSIDriver", "CSINode", "CertificateSigningRequest", "ClusterRole", "ClusterRoleBinding", "ClusterTrustBundle",
+	"CustomResourceDefinition", "DeviceClass", "FlowSchema", "GatewayClass", "IPAddress", "IngressClass", "MutatingAdmissionPolicy",
+	"MutatingAdmissionPolicyBinding", "MutatingWebhookConfiguration", "Node", "PersistentVolume", "PriorityClass",
+	"PriorityLevelConfiguration", "ResourceSlice", "RuntimeClass", "ServiceCIDR", "StorageClass", "ValidatingAdmissionPolicy",
+	"ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration", "VolumeAttachment", "VolumeAttributesClass",
+}
