@@ -125,6 +125,13 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err := stack.Validate(); err != nil {
 		return nil, err
 	}
+	// Said before a cluster is made for nothing.
+	if o := stack.Objects; o != nil && len(o.Manifests) == 0 {
+		return nil, &drivers.HintError{
+			Err:  fmt.Errorf("kind: deployment %s without manifests: %w", o.Deployment, drivers.ErrUnsupported),
+			Hint: "give the target its manifests, or use --driver kubernetes with the --namespace that it is in",
+		}
+	}
 	inner, err := d.ready(ctx)
 	if err != nil {
 		return nil, err

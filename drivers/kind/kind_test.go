@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,6 +43,12 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
+	if imageBuilt {
+		if out, err := exec.Command("docker", "image", "rm", imageTag).CombinedOutput(); err != nil {
+			fmt.Fprintln(os.Stderr, err, string(out))
+			code = 1
+		}
+	}
 	if one.driver != nil {
 		if err := one.driver.Close(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)

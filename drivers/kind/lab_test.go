@@ -3,6 +3,7 @@ package kind_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
 	"github.com/rollout-lab/rollout-lab/drivers/kind"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes"
 )
 
 // labEnv makes this test binary a lab that makes a cluster, deploys into it and then
@@ -22,7 +24,35 @@ const labEnv = "ROLLOUT_LAB_KIND_TEST_LAB"
 // labReady is what it says when it has.
 const labReady = "deployed"
 
+// foreignEnv, beside labEnv, makes it one that borrows a target instead: the kubeconfig and
+// the namespace that it is in.
+const foreignEnv = "ROLLOUT_LAB_KIND_TEST_FOREIGN"
+
+// runForeignLab borrows a target, changes everything that can be changed, and is then to be
+// killed.
+func runForeignLab(kubeconfig, namespace string) error {
+	ctx := context.Background()
+	env, err := kubernetes.New(kubernetes.Config{Kubeconfig: kubeconfig, Namespace: namespace}).Deploy(ctx, foreignStack(""))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(env.Scale(ctx, 3), env.Rollout(ctx, "v2"), env.Restart(ctx)); err != nil {
+		return err
+	}
+	fmt.Println(labReady)
+	select {}
+}
+
+func startForeignLab(t *testing.T, config kubernetes.Config) *exec.Cmd {
+	t.Helper()
+	t.Setenv(foreignEnv, config.Kubeconfig+"\n"+config.Namespace)
+	return startLab(t, labReady)
+}
+
 func runLab() error {
+	if kubeconfig, namespace, foreign := strings.Cut(os.Getenv(foreignEnv), "\n"); foreign {
+		return runForeignLab(kubeconfig, namespace)
+	}
 	d := kind.New(kind.Config{Program: config().Program, Package: targetPackage, Progress: func(line string) { fmt.Println("kind:", line) }})
 	if _, err := d.Deploy(context.Background(), drivertest.NewStack()); err != nil {
 		return err

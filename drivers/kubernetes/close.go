@@ -78,6 +78,9 @@ func (e *environment) gracePeriod() time.Duration {
 }
 
 func (e *environment) remove(ctx context.Context) error {
+	if e.foreign != nil {
+		return e.removeForeign(ctx)
+	}
 	services := e.services()
 	r := removal{e.cluster, e.layout.namespace, labels.Set{labelDeployment: e.layout.labels[labelDeployment]}.String()}
 	for n := len(services) - 1; n >= 0; n-- {

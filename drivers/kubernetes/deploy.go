@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	applycore "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 )
@@ -37,6 +38,9 @@ func (e *environment) deploy(ctx context.Context) error {
 			return fmt.Errorf("create namespace %s: %w", e.layout.namespace, err)
 		}
 	}
+	if e.foreign != nil {
+		return e.deployForeign(ctx)
+	}
 	if err := e.follow(ctx); err != nil {
 		return err
 	}
@@ -45,7 +49,9 @@ func (e *environment) deploy(ctx context.Context) error {
 			return err
 		}
 	}
-	service, err := e.exposeSubject(ctx)
+	service, err := e.exposeSubject(ctx, func(nodePort int32) *applycore.ServiceApplyConfiguration {
+		return e.layout.service(e.stack.Subject, nodePort)
+	})
 	if err != nil {
 		return err
 	}
@@ -110,6 +116,9 @@ func (e *environment) ownNamespace() bool { return e.driver.config.Namespace == 
 // provide sees to it that the nodes have the images of all services.
 func (e *environment) provide(ctx context.Context) error {
 	config := e.driver.config
+	if e.foreign != nil {
+		return e.provideForeign(ctx)
+	}
 	for _, s := range e.services() {
 		image := s.Image
 		switch {
@@ -161,13 +170,13 @@ func (e *environment) deployDependency(ctx context.Context, s drivers.Service) e
 	return nil
 }
 
-// exposeSubject creates the subject's Service with a node port that is free.
-func (e *environment) exposeSubject(ctx context.Context) (*corev1.Service, error) {
+// exposeSubject creates a Service in front of the subject with a node port that is free.
+func (e *environment) exposeSubject(ctx context.Context, with func(nodePort int32) *applycore.ServiceApplyConfiguration) (*corev1.Service, error) {
 	api := e.cluster.client.CoreV1().Services(e.layout.namespace)
 	options := metav1.ApplyOptions{FieldManager: fieldManager, Force: true}
 	ports := slices.Sorted(maps.Keys(e.driver.config.NodePorts))
 	if len(ports) == 0 {
-		s, err := api.Apply(ctx, e.layout.service(e.stack.Subject, 0), options)
+		s, err := api.Apply(ctx, with(0), options)
 		if err != nil {
 			return nil, fmt.Errorf("create the service of %s: %w", e.stack.Subject.Name, err)
 		}
@@ -179,7 +188,7 @@ func (e *environment) exposeSubject(ctx context.Context) (*corev1.Service, error
 			taken = err
 			continue
 		}
-		s, err := api.Apply(ctx, e.layout.service(e.stack.Subject, port), options)
+		s, err := api.Apply(ctx, with(port), options)
 		if err == nil {
 			return s, nil
 		}
@@ -285,7 +294,7 @@ func (e *environment) awaitServing(ctx context.Context, s drivers.Service, f *fo
 		e.mu.Unlock()
 		err := errors.New("no container of it runs")
 		if p != nil {
-			if _, runs := running(p); runs {
+			if _, runs := running(p, e.ledger.container); runs {
 				err = askThrough(ctx, f, probe, portNumbers(s)[probe.Port])
 			}
 		}

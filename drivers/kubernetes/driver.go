@@ -36,6 +36,7 @@ type Driver struct {
 type cluster struct {
 	client kube.Interface
 	dial   dialer
+	any    resources // what the typed client has no words for
 }
 
 // New returns a driver for the cluster of the Config. It reads nothing and connects to
@@ -78,7 +79,11 @@ func (d *Driver) connect() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.cluster = &cluster{client, dial}
+	any, err := newResources(config)
+	if err != nil {
+		return nil, err
+	}
+	d.cluster = &cluster{client, dial, any}
 	return d.cluster, nil
 }
 
@@ -194,7 +199,9 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	} else {
 		suffix = "-" + id
 	}
-	if l.names, err = objectNames(stack, suffix); err != nil {
+	if stack.Objects != nil {
+		l.names = map[string]string{stack.Subject.Name: stack.Objects.Deployment}
+	} else if l.names, err = objectNames(stack, suffix); err != nil {
 		return nil, err
 	}
 	e := newEnvironment(d, c, stack, l)
@@ -248,7 +255,8 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 		}
 		errs = append(errs, err)
 	}
-	return removed, errors.Join(errs...)
+	restored, err := d.restoreBorrowed(ctx, c, runID)
+	return append(removed, restored...), errors.Join(append(errs, err)...)
 }
 
 func (d *Driver) envsOf(runID string) []*environment {

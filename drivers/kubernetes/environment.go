@@ -31,6 +31,8 @@ type environment struct {
 	images map[string]string            // by service; set by deploy
 	addrs  map[string]map[string]string // what ${addr...} stands for; set by deploy
 
+	foreign *foreign // what somebody else has described; nil for a subject of the lab's own
+
 	closing  chan struct{} // closed when Close begins
 	closed   chan struct{} // closed when Close is done
 	hurry    chan struct{} // closed when no instance gets any more grace
@@ -81,6 +83,9 @@ func (e *environment) services() []drivers.Service {
 // translate tries whether the stack can be said in Kubernetes' words, and keeps what of it
 // cannot.
 func (e *environment) translate() error {
+	if e.stack.Objects != nil {
+		return e.translateObjects()
+	}
 	addrs := map[string]map[string]string{}
 	for _, s := range e.services() {
 		if s.Socket {
@@ -172,6 +177,9 @@ func (e *environment) Scale(ctx context.Context, replicas int) error {
 	}
 	return e.change(ctx, what, func(ctx context.Context) (int64, error) {
 		w := e.wants()
+		if e.foreign != nil && !w.paused {
+			return e.scaleForeign(ctx, replicas)
+		}
 		if w.paused { // by a change that was cancelled; resume it with the number
 			w.replicas, w.paused = replicas, false
 			return e.apply(ctx, w)
@@ -222,6 +230,9 @@ func (e *environment) wants() wanted {
 
 // apply makes the subject's Deployment what is wanted and returns its generation.
 func (e *environment) apply(ctx context.Context, w wanted) (int64, error) {
+	if e.foreign != nil {
+		return e.changeForeign(ctx, w)
+	}
 	d, err := e.applyService(ctx, e.stack.Subject, w)
 	if err != nil {
 		return 0, err
@@ -357,7 +368,7 @@ const logLines = 100
 
 func (e *environment) logs(ctx context.Context, pod string, lines int64, previous bool) (string, error) {
 	text, err := e.cluster.client.CoreV1().Pods(e.layout.namespace).
-		GetLogs(pod, &corev1.PodLogOptions{Container: containerName, TailLines: &lines, Previous: previous}).DoRaw(ctx)
+		GetLogs(pod, &corev1.PodLogOptions{Container: e.ledger.container, TailLines: &lines, Previous: previous}).DoRaw(ctx)
 	if err != nil {
 		return "", fmt.Errorf("log of %s: %w", pod, err)
 	}
@@ -383,7 +394,7 @@ func (k killable) Kill(ctx context.Context, instanceID string) error {
 	if pod == nil {
 		return fmt.Errorf("kill %s: there is no such instance", instanceID)
 	}
-	id, ok := running(pod)
+	id, ok := running(pod, k.ledger.container)
 	if !ok {
 		return fmt.Errorf("kill %s: it does not run", instanceID)
 	}

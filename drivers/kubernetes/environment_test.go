@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/apimachinery/pkg/watch"
+	applycore "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -50,7 +51,7 @@ func newControl(t *testing.T) *control {
 	}
 	l := layout{namespace: testSpace, rolling: stack.Rolling, names: map[string]string{"proxy": "proxy"},
 		labels: map[string]string{labelRun: "run", labelDeployment: "id"}}
-	c := &control{t, client, newEnvironment(New(Config{Image: "image", Namespace: testSpace}), &cluster{client, refuse}, stack, l)}
+	c := &control{t, client, newEnvironment(New(Config{Image: "image", Namespace: testSpace}), &cluster{client: client, dial: refuse}, stack, l)}
 	if err := c.env.translate(); err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +322,9 @@ func TestDeadEntry(t *testing.T) {
 	}
 	dead.Close()
 	c.env.driver.config.NodePorts = map[int32]string{30080: dead.Addr().String(), 30081: alive.Addr().String()}
-	s, err := c.env.exposeSubject(t.Context())
+	s, err := c.env.exposeSubject(t.Context(), func(nodePort int32) *applycore.ServiceApplyConfiguration {
+		return c.env.layout.service(c.env.stack.Subject, nodePort)
+	})
 	if err != nil || s.Spec.Ports[0].NodePort != 30081 {
 		t.Fatalf("got %+v, %v, want the port that is alive, 30081", s, err)
 	}

@@ -17,10 +17,14 @@ import (
 // events. It is told of every change with the time of its arrival, in order, and knows no
 // clock, no lock and no network.
 type ledger struct {
-	first    string // name of the subject's first port
-	open     func(pod *corev1.Pod) map[string]string
-	emit     func(drivers.Event)
-	notes    []string // for the detail of the first event
+	first string // name of the subject's first port
+	open  func(pod *corev1.Pod) map[string]string
+	emit  func(drivers.Event)
+	notes []string // for the detail of the first event
+	// container is the name of the one that is the instance, in pods that have several;
+	// initial is the revision of pods that bear no mark of one.
+	container, initial string
+
 	pods     []*podRecord
 	slices   map[string]*discoveryv1.EndpointSlice
 	troubles map[string]string  // the last warning about each pod
@@ -30,6 +34,7 @@ type ledger struct {
 // podRecord is one pod of the subject.
 type podRecord struct {
 	pod         *corev1.Pod
+	initial     string            // its revision unless it bears the mark of one
 	ports       map[string]string // host:port by name
 	containers  []string          // IDs of those that are known to have run
 	kubelet     bool              // the kubelet calls it ready
@@ -40,10 +45,15 @@ type podRecord struct {
 }
 
 func newLedger(first string, open func(*corev1.Pod) map[string]string, emit func(drivers.Event)) *ledger {
-	return &ledger{first: first, open: open, emit: emit, slices: map[string]*discoveryv1.EndpointSlice{}, troubles: map[string]string{}, ended: map[types.UID]bool{}}
+	return &ledger{container: containerName, first: first, open: open, emit: emit, slices: map[string]*discoveryv1.EndpointSlice{}, troubles: map[string]string{}, ended: map[types.UID]bool{}}
 }
 
-func (r *podRecord) revision() string { return r.pod.Annotations[annotationRevision] }
+func (r *podRecord) revision() string {
+	if marked, ok := r.pod.Annotations[annotationRevision]; ok {
+		return marked
+	}
+	return r.initial
+}
 
 func (r *podRecord) started() bool { return len(r.containers) > 0 }
 
@@ -92,11 +102,11 @@ func (l *ledger) podSeen(at time.Time, pod *corev1.Pod) {
 	}
 	r := l.find(pod.UID)
 	if r == nil {
-		r = &podRecord{ports: l.open(pod)}
+		r = &podRecord{ports: l.open(pod), initial: l.initial}
 		l.pods = append(l.pods, r)
 	}
 	r.pod = pod
-	for _, c := range ran(pod) {
+	for _, c := range ran(pod, l.container) {
 		if !slices.Contains(r.containers, c.id) {
 			detail := c.detail
 			if len(r.containers) > 0 {
@@ -277,12 +287,12 @@ func over(pod *corev1.Pod) bool {
 // container is one that ran.
 type container struct{ id, detail string }
 
-// ran lists the containers of a pod that run or have run, oldest first, as far as its
+// ran lists the containers of that name in a pod that run or have run, oldest first, as far as its
 // status remembers them.
-func ran(pod *corev1.Pod) []container {
+func ran(pod *corev1.Pod, name string) []container {
 	var out []container
 	for _, s := range pod.Status.ContainerStatuses {
-		if s.Name != containerName && len(pod.Status.ContainerStatuses) > 1 {
+		if s.Name != name && len(pod.Status.ContainerStatuses) > 1 {
 			continue
 		}
 		if t := s.LastTerminationState.Terminated; t != nil && t.ContainerID != "" {
@@ -298,10 +308,10 @@ func ran(pod *corev1.Pod) []container {
 	return out
 }
 
-// running is the ID of the container that runs, without its scheme.
-func running(pod *corev1.Pod) (string, bool) {
+// running is the ID of the container of that name that runs, without its scheme.
+func running(pod *corev1.Pod, name string) (string, bool) {
 	for _, s := range pod.Status.ContainerStatuses {
-		if s.State.Running == nil || s.Name != containerName && len(pod.Status.ContainerStatuses) > 1 {
+		if s.State.Running == nil || s.Name != name && len(pod.Status.ContainerStatuses) > 1 {
 			continue
 		}
 		_, id, ok := strings.Cut(s.ContainerID, "://")

@@ -89,6 +89,11 @@ func (d *Driver) leftovers(ctx context.Context, c *cluster, runID string) ([]lef
 // remove removes a leftover without grace and waits until it is gone.
 func (l leftover) remove(ctx context.Context, c *cluster) error {
 	r := removal{c, l.namespace, labels.Set{labelDeployment: l.deployment}.String()}
+	if !l.own {
+		if err := r.described(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.workloads(ctx, r.selector); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -23,7 +24,11 @@ func (e *environment) follow(ctx context.Context) error {
 	e.stop = stop
 	core, name := e.cluster.client.CoreV1(), e.layout.names[e.stack.Subject.Name]
 	ours := labels.Set{labelDeployment: e.layout.labels[labelDeployment]}.String()
-	ofSubject := labels.Set(e.layout.selector(e.stack.Subject.Name)).String()
+	ofSubject := metav1.ListOptions{LabelSelector: labels.Set(e.layout.selector(e.stack.Subject.Name)).String()}
+	if f := e.foreign; f != nil {
+		name, ours = f.entry, f.pods.String()
+		ofSubject = metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, f.objects.Deployment).String()}
+	}
 	var firsts []chan struct{}
 	begin := func(follow func(context.Context, chan<- struct{})) {
 		first := make(chan struct{})
@@ -75,7 +80,7 @@ func (e *environment) follow(ctx context.Context) error {
 	begin(source[appsv1.Deployment, *appsv1.Deployment]{
 		what: "the deployment", lost: e.lost,
 		list: func(ctx context.Context, o metav1.ListOptions) ([]appsv1.Deployment, string, error) {
-			o.LabelSelector = ofSubject
+			o.LabelSelector, o.FieldSelector = ofSubject.LabelSelector, ofSubject.FieldSelector
 			l, err := deployments.List(ctx, o)
 			if err != nil {
 				return nil, "", err
@@ -83,7 +88,7 @@ func (e *environment) follow(ctx context.Context) error {
 			return l.Items, l.ResourceVersion, nil
 		},
 		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector = ofSubject
+			o.LabelSelector, o.FieldSelector = ofSubject.LabelSelector, ofSubject.FieldSelector
 			return deployments.Watch(ctx, o)
 		},
 		replaced: func(at time.Time, all []*appsv1.Deployment) {
@@ -175,6 +180,9 @@ func (e *environment) podGone(at time.Time, p *corev1.Pod) {
 }
 
 func (e *environment) isSubject(p *corev1.Pod) bool {
+	if e.foreign != nil {
+		return podOf(p, e.foreign.objects.Deployment)
+	}
 	return p.Labels[labelService] == e.layout.names[e.stack.Subject.Name]
 }
 
