@@ -326,17 +326,14 @@ func (e *environment) giveBack(ctx context.Context) error {
 	if err != nil || back == nil {
 		return err
 	}
-	e.mu.Lock()
-	e.want = wanted{
-		revision: e.stack.Revision, replicas: int(touchedOf(&f.before.Spec).Replicas),
-		restarted: f.before.Spec.Template.Annotations[annotationRestart],
-	}
-	e.mu.Unlock()
+	n := int(touchedOf(&back.Spec).Replicas)
 	for {
+		// The endpoints were those of the lab's own Service, which is gone.
 		e.mu.Lock()
-		missing, changed := e.missing(back.Generation), e.changed
+		changed, d := e.changed, e.deployment
+		missing := d == nil || !settled(d, back.Generation, n) || len(e.ledger.pods) != n
 		e.mu.Unlock()
-		if missing == "" {
+		if !missing {
 			return nil
 		}
 		select {
@@ -344,8 +341,8 @@ func (e *environment) giveBack(ctx context.Context) error {
 		case <-e.hurry:
 			return nil
 		case <-ctx.Done():
-			return fmt.Errorf("deployment %s has its old specification again, but waited in vain for %s: %w; %s",
-				f.objects.Deployment, missing, context.Cause(ctx), e.explain(ctx))
+			return fmt.Errorf("deployment %s has its old specification again, but not its %d instances: %w; %s",
+				f.objects.Deployment, n, context.Cause(ctx), e.explain(ctx))
 		}
 	}
 }

@@ -37,6 +37,15 @@
 // the pod's own network, past Service and kube-proxy, as kubectl port-forward's do. It
 // stays the same as long as the pod exists. A connection is accepted before it is known
 // whether the pod takes it, and is reset when the pod does not.
+//
+// # A subject that somebody else describes
+//
+// With Stack.Objects the subject is a Deployment and a Service of somebody else's: applied
+// from manifests and removed again, or borrowed where they exist. Restart is the same
+// annotation, Scale the same subresource, and Rollout an annotation on the template; by a
+// change of somebody else's in between an action fails. A borrowed Deployment bears an
+// annotation that says how it was, from before the first change until Close or Sweep has put
+// it back. Where the Service does not lead to the lab, one of type NodePort is made beside it.
 package kubernetes
 
 import (

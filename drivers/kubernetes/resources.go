@@ -75,6 +75,9 @@ func (r resources) labelled(ctx context.Context, namespace, selector string) ([]
 			return nil, err
 		}
 		for _, kind := range list.APIResources {
+			if strings.HasPrefix(kind.Name, "endpoint") {
+				continue // made from Services, with the labels of those, and gone with them
+			}
 			if !slices.Contains(kind.Verbs, "list") || !slices.Contains(kind.Verbs, "delete") || strings.Contains(kind.Name, "/") {
 				continue
 			}
