@@ -107,6 +107,13 @@ func fail(d *record.TrialData, from, to time.Duration) {
 	}
 }
 
+// unnamed makes nobody say who answers, as a foreign program behind a runtime's own balancer.
+func unnamed(d *record.TrialData) {
+	for i := range d.Samples {
+		d.Samples[i].Instance = ""
+	}
+}
+
 func at(d time.Duration) *time.Duration { return &d }
 
 func TestMeasureAValidTrial(t *testing.T) {
@@ -248,6 +255,16 @@ func TestValidity(t *testing.T) {
 				}
 			}
 		}, []string{"2 of 3 instances served in the quiet phase"}},
+		{"nobody names himself, and one is missing", func(d *record.TrialData) {
+			unnamed(d)
+			d.Trial.ReplicasBefore, d.Trial.ReplicasAfter = 4, 4
+		}, []string{"3 of 4 instances were ready and served in the quiet phase", "3 of 4 instances were ready in the last 2s"}},
+		{"nobody names himself, and nobody serves", func(d *record.TrialData) {
+			unnamed(d)
+			for i := range d.Probes {
+				d.Probes[i].OK = false
+			}
+		}, []string{"0 of 3 instances were ready and served in the quiet phase"}},
 		{"too few instances at the end", func(d *record.TrialData) { d.Trial.ReplicasAfter = 4 }, []string{"3 of 4 instances were sent requests in the last 2s"}},
 		{"action failed", func(d *record.TrialData) {
 			drop(record.ActionDone)(d)
@@ -301,6 +318,15 @@ func TestValidity(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A foreign program says nowhere who it is: that alone makes no trial invalid.
+func TestAnswersThatNameNobody(t *testing.T) {
+	d := rollout()
+	unnamed(d)
+	if got := Measure(d); !got.Valid {
+		t.Errorf("invalid: %q", got.InvalidReasons)
 	}
 }
 

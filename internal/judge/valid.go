@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/record"
@@ -159,12 +160,21 @@ func rigs(samples []record.Sample) (n uint64) {
 // became of them: an instance that is there and fails is the design's doing.
 func instanceReasons(d *record.TrialData, t *Trial, c *complaints) {
 	m := &d.Trial
-	if t.Quiet.Planned > 0 && t.Quiet.Instances < m.ReplicasBefore {
-		c.add("%d of %d instances served in the quiet phase", t.Quiet.Instances, m.ReplicasBefore)
-	}
 	last := timeline.Span{From: t.Window.To - settled, To: t.Window.To}
 	action, started := timeline.Action(d)
 	done := m.Action == none || (started && !action.Open && action.To <= last.From)
+	if len(d.Samples) > 0 && !anyNamed(d) {
+		if n := serving(t, quiet(m, t.Window)); t.Quiet.Planned > 0 && n < m.ReplicasBefore {
+			c.add("%d of %d instances were ready and served in the quiet phase; no answer says who gave it", n, m.ReplicasBefore)
+		}
+		if n := ready(t, last); done && n < m.ReplicasAfter {
+			c.ofTarget("%d of %d instances were ready in the last %v of the window, with the action complete; no answer says who gave it", n, m.ReplicasAfter, settled)
+		}
+		return
+	}
+	if t.Quiet.Planned > 0 && t.Quiet.Instances < m.ReplicasBefore {
+		c.add("%d of %d instances served in the quiet phase", t.Quiet.Instances, m.ReplicasBefore)
+	}
 	if !done || m.ReplicasAfter == 0 {
 		return
 	}
@@ -181,6 +191,35 @@ func instanceReasons(d *record.TrialData, t *Trial, c *complaints) {
 	if sent > 0 && len(reached) < m.ReplicasAfter {
 		c.ofTarget("%d of %d instances were sent requests in the last %v of the window, with the action complete", len(reached), m.ReplicasAfter, settled)
 	}
+}
+
+// anyNamed says whether any answer names the instance that gave it. A foreign program names
+// itself nowhere, and a runtime with a balancer of its own adds nothing to its answers; who
+// was there is then known from the runtime and the direct probes alone.
+func anyNamed(d *record.TrialData) bool {
+	return slices.ContainsFunc(d.Samples, func(s record.Sample) bool { return s.Instance != "" })
+}
+
+// ready is how many instances the runtime called ready within a span.
+func ready(t *Trial, span timeline.Span) (n int) {
+	for i := range t.Timeline.Lanes {
+		if total, _ := t.Timeline.Lanes[i].InState(timeline.Ready, span); total > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// serving is how many of them a direct probe has found serving meanwhile.
+func serving(t *Trial, span timeline.Span) (n int) {
+	for i := range t.Timeline.Lanes {
+		l := &t.Timeline.Lanes[i]
+		total, unknown := l.InState(timeline.Ready, span)
+		if total-unknown > timeline.Total(l.FalseReady, span) {
+			n++
+		}
+	}
+	return n
 }
 
 // probeReasons asks whether verdict and truth are known well enough to be held against
