@@ -205,8 +205,12 @@ func parseShare(n *node) (float64, bool) {
 	if n.kind == number == percent && !n.filled || n.kind != number && n.kind != text || !decimal.MatchString(digits) {
 		return 0, false
 	}
+	exact := percent && !strings.ContainsAny(digits, "eE")
+	if exact {
+		digits += "e-2" // dividing would round: 99.9 % is 0.999 and nothing beside it
+	}
 	v, err := strconv.ParseFloat(digits, 64)
-	if percent {
+	if percent && !exact {
 		v /= 100
 	}
 	return v, err == nil && !math.IsInf(v, 0)

@@ -44,6 +44,21 @@ func TestErrorsGolden(t *testing.T) {
 	}
 }
 
+func TestSharesAreExact(t *testing.T) {
+	for text, want := range map[string]float64{"99.9%": 0.999, "99.99%": 0.9999, "0.1%": 0.001, "5%": 0.05, "1e1%": 0.1, "100%": 1, "0.999": 0.999} {
+		s, err := Load("rollout", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.Replace(s.Source, "limit: 99.9%", "limit: "+text, 1)
+		if s, err = Parse("x.yaml", []byte(changed), nil); err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if got := s.Gates[0].Limit; got != want {
+			t.Errorf("%s is %v, want %v", text, got, want)
+		}
+	}
+}
+
 func TestParseRefusesWhatIsNoScenarioAtAll(t *testing.T) {
 	billion := "a: &a [x, x, x, x, x, x, x, x, x]\n"
 	for c := 'b'; c <= 'i'; c++ {
