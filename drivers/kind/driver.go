@@ -22,6 +22,7 @@ import (
 // one calls Close when no more is deployed.
 type Driver struct {
 	config Config
+	self   func() (owner.Owner, error) // who this process is
 
 	mu      sync.Mutex // held while a cluster is made or removed
 	cluster *instance
@@ -35,7 +36,7 @@ func New(config Config) *Driver {
 	if config.Progress == nil {
 		config.Progress = func(string) {}
 	}
-	return &Driver{config: config}
+	return &Driver{config: config, self: owner.Self}
 }
 
 // Name implements drivers.Driver.
@@ -187,15 +188,31 @@ func (c *instance) driver(config Config, image string) *kubernetes.Driver {
 func (d *Driver) clusterName() (string, error) {
 	switch {
 	case d.config.Cluster != "":
-		return d.config.Cluster, nil
+		return d.config.Cluster, d.mayUse(d.config.Cluster)
 	case d.config.Keep:
 		return defaultName, nil
 	}
-	lab, err := owner.Self()
+	lab, err := d.self()
 	if err != nil {
 		return "", err
 	}
 	return ownedPrefix + lab.String(), nil
+}
+
+// mayUse refuses a cluster that ends with the lab that made it: whoever finds that lab dead
+// removes the cluster, whoever else is in it.
+func (d *Driver) mayUse(name string) error {
+	text, owned := strings.CutPrefix(name, ownedPrefix)
+	if !owned {
+		return nil
+	}
+	if _, err := owner.Parse(text); err != nil {
+		return nil
+	}
+	return &drivers.HintError{
+		Err:  fmt.Errorf("cluster %s: %w: it ends with the lab that made it", name, drivers.ErrUnavailable),
+		Hint: "use another name, and keep that cluster for the next run",
+	}
 }
 
 // Close removes the cluster, unless it is to be kept or was there before, and whatever the
@@ -222,6 +239,9 @@ func (d *Driver) Close(ctx context.Context) error {
 // and from every other cluster of the lab what the run has deployed there. It makes no
 // cluster.
 func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
+	if _, err := d.self(); err != nil {
+		return nil, fmt.Errorf("tell the labs that have ended from those that live: %w", err)
+	}
 	// So that a cluster that is being made is not taken for one that was left.
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -63,6 +63,31 @@ func TestClusterName(t *testing.T) {
 	}
 }
 
+// TestClusterOfAnotherLab: a cluster that ends with the lab that made it is no place to
+// deploy to, as whoever finds that lab dead removes it.
+func TestClusterOfAnotherLab(t *testing.T) {
+	self, err := owner.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name, err := New(Config{Cluster: ownedPrefix + self.String()}).clusterName(); !errors.Is(err, drivers.ErrUnavailable) {
+		t.Errorf("got %q, %v, want it refused", name, err)
+	}
+	if _, err := New(Config{Cluster: ownedPrefix + "mine"}).clusterName(); err != nil {
+		t.Errorf("a name that is nobody's: %v", err)
+	}
+}
+
+// TestSweepByNobody: who does not know itself cannot tell the living from the dead, and
+// says so before it looks for anything.
+func TestSweepByNobody(t *testing.T) {
+	d, nobody := New(Config{}), errors.New("no proc file system")
+	d.self = func() (owner.Owner, error) { return owner.Owner{}, nobody }
+	if removed, err := d.Sweep(t.Context(), ""); !errors.Is(err, nobody) || len(removed) != 0 {
+		t.Errorf("removed %v, %v, want %v", removed, err, nobody)
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	c := describe(1, []int{40001, 40002})
 	var roles []v1alpha4.NodeRole

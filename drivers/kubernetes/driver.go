@@ -26,6 +26,7 @@ import (
 // Driver implements drivers.Driver. Its methods may be called concurrently.
 type Driver struct {
 	config Config
+	self   func() (owner.Owner, error) // who this process is
 
 	mu      sync.Mutex
 	cluster *cluster
@@ -43,7 +44,7 @@ type cluster struct {
 // nothing until it is used.
 func New(config Config) *Driver {
 	config.Args = slices.Clone(config.Args)
-	return &Driver{config: config, envs: map[*environment]struct{}{}}
+	return &Driver{config: config, self: owner.Self, envs: map[*environment]struct{}{}}
 }
 
 // Name implements drivers.Driver.
@@ -184,7 +185,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", drivers.ErrUnavailable, err)
 	}
-	lab, err := owner.Self()
+	lab, err := d.self()
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,8 @@ const noGrace = 1
 // leftover is what one deployment left in a cluster.
 type leftover struct {
 	deployment, run, namespace string
-	own                        bool // the namespace is of the deployment
+	owner                      string // as the label has it
+	own                        bool   // the namespace is of the deployment
 }
 
 func (l leftover) String() string {
@@ -36,7 +37,14 @@ func (l leftover) String() string {
 }
 
 // leftovers finds what the named run left, or every run whose lab has certainly ended.
+// Where nothing can be certain, as nobody knows who asks, that is an error: "nothing is
+// left" would be a guess.
 func (d *Driver) leftovers(ctx context.Context, c *cluster, runID string) ([]leftover, error) {
+	if runID == "" {
+		if _, err := d.self(); err != nil {
+			return nil, fmt.Errorf("tell the labs that have ended from those that live: %w", err)
+		}
+	}
 	options := metav1.ListOptions{LabelSelector: labelDeployment}
 	if runID != "" {
 		options.LabelSelector += "," + labels.Set{labelRun: runLabel(runID)}.String()
@@ -44,18 +52,18 @@ func (d *Driver) leftovers(ctx context.Context, c *cluster, runID string) ([]lef
 	var out []leftover
 	known := map[string]bool{}
 	add := func(o metav1.ObjectMeta, namespace string, own bool) {
-		l := leftover{o.Labels[labelDeployment], o.Annotations[annotationRun], namespace, own}
+		l := leftover{o.Labels[labelDeployment], o.Annotations[annotationRun], namespace, o.Labels[labelOwner], own}
 		if l.run == "" {
 			l.run = o.Labels[labelRun]
 		}
 		if runID == "" {
-			by, err := owner.Parse(o.Labels[labelOwner])
+			by, err := owner.Parse(l.owner)
 			if err != nil || !by.Dead() {
 				return // nothing is certain of an owner that cannot be read
 			}
 		}
-		if !known[l.deployment] {
-			known[l.deployment] = true
+		if !known[l.selector()] {
+			known[l.selector()] = true
 			out = append(out, l)
 		}
 	}
@@ -86,9 +94,18 @@ func (d *Driver) leftovers(ctx context.Context, c *cluster, runID string) ([]lef
 	return out, nil
 }
 
+// selector picks the objects of a leftover, and none that says that it is somebody else's.
+func (l leftover) selector() string {
+	which := labels.Set{labelDeployment: l.deployment}
+	if l.owner != "" {
+		which[labelOwner] = l.owner
+	}
+	return which.String()
+}
+
 // remove removes a leftover without grace and waits until it is gone.
 func (l leftover) remove(ctx context.Context, c *cluster) error {
-	r := removal{c, l.namespace, labels.Set{labelDeployment: l.deployment}.String()}
+	r := removal{c, l.namespace, l.selector()}
 	if !l.own {
 		if err := r.described(ctx); err != nil {
 			return err
