@@ -3,13 +3,15 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"testing"
 )
 
-// kindCluster is used by all of the tests of this file but those that look at what is left.
-const kindCluster = "rollout-lab-e2e"
+// kindCluster is used by all of the tests on kind but those that look at what is left. As
+// in the driver's own tests, ROLLOUT_LAB_KIND_CLUSTER names another one.
+var kindCluster = cmp.Or(os.Getenv("ROLLOUT_LAB_KIND_CLUSTER"), "rollout-lab-e2e")
 
 func TestE2EKindActions(t *testing.T) {
 	actions(t, "kind", "--kind-cluster", kindCluster, "--keep-cluster")
