@@ -58,6 +58,9 @@ func (e *environment) deploy(ctx context.Context) error {
 	if e.url, err = e.baseURL(ctx, service.Spec.Ports[0].NodePort); err != nil {
 		return err
 	}
+	if err := e.protect(ctx); err != nil {
+		return err
+	}
 	generation, err := e.apply(ctx, e.wants())
 	if err != nil {
 		return fmt.Errorf("create the deployment of %s: %w", e.stack.Subject.Name, err)

@@ -106,6 +106,7 @@ func (d *Driver) Check(ctx context.Context) error {
 	}
 	needed := []authorizationv1.ResourceAttributes{
 		{Verb: "create", Group: "apps", Resource: "deployments", Namespace: d.config.Namespace},
+		{Verb: "create", Group: "policy", Resource: "poddisruptionbudgets", Namespace: d.config.Namespace},
 		{Verb: "create", Resource: "pods", Subresource: "portforward", Namespace: d.config.Namespace},
 	}
 	if d.config.Namespace == "" {

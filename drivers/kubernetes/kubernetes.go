@@ -21,6 +21,11 @@
 // endpoint controller is told of every deletion, so Balancer.ToldOfStop changes nothing
 // either. An instance that was asked to stop no longer counts against Rolling.MaxSurge.
 //
+// The subject has a PodDisruptionBudget that lets as many instances be evicted at a time as
+// Rolling.MaxUnavailable, and one where that is 0. It changes nothing about scaling,
+// restarting and rolling, for which Kubernetes heeds no budget: it only makes the API
+// server refuse evictions, as those of a node that is drained.
+//
 // # What the events mean
 //
 // Started: a container of the pod runs, or ran and ended before anybody looked. Ready and

@@ -58,7 +58,7 @@ func TestObjects(t *testing.T) {
 	for name, object := range map[string]any{
 		"deployment": full, "plain": plain, "notes": notes,
 		"nodeport": l.service(proxy(), 30080), "anyport": l.service(proxy(), 0), "clusterip": l.service(proxy(), noNodePort),
-		"namespace": l.namespaceObject("run 1"),
+		"namespace": l.namespaceObject("run 1"), "budget": l.budget("Proxy"),
 	} {
 		got, err := yaml.Marshal(object)
 		if err != nil {
@@ -76,6 +76,14 @@ func TestObjects(t *testing.T) {
 		}
 		if diff := cmp.Diff(string(want), string(got)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", file, diff)
+		}
+	}
+}
+
+func TestEvictable(t *testing.T) {
+	for r, want := range map[drivers.Rolling]int32{{MaxSurge: 1}: 1, {MaxUnavailable: 1}: 1, {MaxSurge: 1, MaxUnavailable: 2}: 2} {
+		if got := evictable(r); got != want {
+			t.Errorf("%+v: %d may be evicted, want %d", r, got, want)
 		}
 	}
 }

@@ -188,7 +188,11 @@ func (r removal) pods(ctx context.Context, selector string, hurry <-chan struct{
 	}
 }
 
+// services deletes the Services, after what is found by them alone.
 func (r removal) services(ctx context.Context) error {
+	if err := r.budgets(ctx); err != nil {
+		return err
+	}
 	api := r.cluster.client.CoreV1().Services(r.namespace)
 	list, err := api.List(ctx, metav1.ListOptions{LabelSelector: r.selector})
 	if err != nil {
