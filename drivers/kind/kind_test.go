@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,10 +101,9 @@ func required() bool {
 	return slices.Contains(strings.Split(os.Getenv("ROLLOUT_LAB_REQUIRE"), ","), "kind")
 }
 
-// left finds namespaces by any of their labels, with nothing of the driver but the way to
-// the cluster.
-func left(ctx context.Context, runID string) ([]string, error) {
-	path, err := one.driver.Kubeconfig(ctx)
+// client is a way to the common cluster with nothing of the driver's but its address.
+func client(ctx context.Context, d *kind.Driver) (kube.Interface, error) {
+	path, err := d.Kubeconfig(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -111,23 +111,31 @@ func left(ctx context.Context, runID string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := kube.NewForConfig(config)
+	return kube.NewForConfig(config)
+}
+
+// left finds namespaces by any of their labels.
+func left(ctx context.Context, runID string) ([]string, error) {
+	c, err := client(ctx, one.driver)
 	if err != nil {
 		return nil, err
 	}
-	list, err := client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	list, err := c.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for _, n := range list.Items {
-		for _, v := range n.Labels {
-			if v == runID {
-				out = append(out, "namespace "+n.Name)
-			}
+		if labelled(n.Labels, runID) {
+			out = append(out, "namespace "+n.Name)
 		}
 	}
 	return out, nil
+}
+
+// labelled says whether any label has that value.
+func labelled(labels map[string]string, value string) bool {
+	return slices.Contains(slices.Collect(maps.Values(labels)), value)
 }
 
 func TestConformance(t *testing.T) {

@@ -232,13 +232,16 @@ func TestCloseEndsAChange(t *testing.T) {
 	if err := <-done; !errors.Is(err, drivers.ErrClosed) {
 		t.Errorf("a restart that was under way: got %v, want ErrClosed", err)
 	}
-	// The server in memory deletes no collections, so the request is what can be seen.
-	deleted := false
-	for _, a := range c.client.Actions() {
-		deleted = deleted || a.Matches("delete-collection", "deployments")
+	left := must[*appsv1.DeploymentList](t)(c.client.AppsV1().Deployments(testSpace).List(t.Context(), metav1.ListOptions{}))
+	if len(left.Items) > 0 {
+		t.Errorf("after Close there is still %s", left.Items[0].Name)
 	}
-	if !deleted {
-		t.Error("nobody asked for the deployment to be deleted")
+	for _, a := range c.client.Actions() {
+		if d, ok := a.(clienttesting.DeleteActionImpl); ok && a.Matches("delete", "deployments") {
+			if p := d.DeleteOptions.PropagationPolicy; p == nil || *p != metav1.DeletePropagationOrphan {
+				t.Errorf("the deployment takes its pods along, with their own grace: %v", p)
+			}
+		}
 	}
 }
 

@@ -132,18 +132,54 @@ type removal struct {
 	selector  string // of everything
 }
 
-// workloads deletes the Deployments and ReplicaSets, so that nothing starts pods again.
+// workloads deletes the Deployments and ReplicaSets, so that nothing starts pods again, and
+// waits until they are gone. Their pods are orphaned and left to the caller: the garbage
+// collector would delete them with their own grace, and a kubelet that has begun to end a
+// pod heeds no shorter one.
 func (r removal) workloads(ctx context.Context, selector string) error {
-	background := metav1.DeletePropagationBackground
+	orphan := metav1.DeletePropagationOrphan
 	apps := r.cluster.client.AppsV1()
-	which, how := metav1.ListOptions{LabelSelector: selector}, metav1.DeleteOptions{PropagationPolicy: &background}
-	if err := apps.Deployments(r.namespace).DeleteCollection(ctx, how, which); gone(err) != nil {
-		return fmt.Errorf("delete deployments: %w", err)
+	which, how := metav1.ListOptions{LabelSelector: selector}, metav1.DeleteOptions{PropagationPolicy: &orphan}
+	ticker := time.NewTicker(removalPoll)
+	defer ticker.Stop()
+	for {
+		deployments, err := apps.Deployments(r.namespace).List(ctx, which)
+		if err != nil {
+			return fmt.Errorf("list deployments that are to go: %w", err)
+		}
+		last := ""
+		for _, d := range deployments.Items {
+			last = "deployment " + d.Name
+			if d.DeletionTimestamp != nil {
+				continue
+			}
+			if err := apps.Deployments(r.namespace).Delete(ctx, d.Name, how); gone(err) != nil {
+				return fmt.Errorf("delete deployment %s: %w", d.Name, err)
+			}
+		}
+		// After the Deployments, which make them.
+		sets, err := apps.ReplicaSets(r.namespace).List(ctx, which)
+		if err != nil {
+			return fmt.Errorf("list replica sets that are to go: %w", err)
+		}
+		for _, s := range sets.Items {
+			last = "replica set " + s.Name
+			if s.DeletionTimestamp != nil {
+				continue
+			}
+			if err := apps.ReplicaSets(r.namespace).Delete(ctx, s.Name, how); gone(err) != nil {
+				return fmt.Errorf("delete replica set %s: %w", s.Name, err)
+			}
+		}
+		if last == "" {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not gone: %w", last, context.Cause(ctx))
+		}
 	}
-	if err := apps.ReplicaSets(r.namespace).DeleteCollection(ctx, how, which); gone(err) != nil {
-		return fmt.Errorf("delete replica sets: %w", err)
-	}
-	return nil
 }
 
 // pods deletes the pods, with their grace until hurry is closed and without it then, and
