@@ -113,6 +113,14 @@ type Logger interface {
 	Logs(ctx context.Context, instanceID string) (string, error)
 }
 
+// Noting is an optional capability of an Env: what was deployed differs from the stack that
+// was asked for, where the runtime has no words for it.
+type Noting interface {
+	// Notes lists the differences, each in one line for people that names the service:
+	// times that were rounded above all. It is the same for equal stacks.
+	Notes() []string
+}
+
 // Sparing is an optional capability of a Driver whose instances cannot be asked directly as
 // often as the lab likes to, because each question takes a detour that costs.
 type Sparing interface {

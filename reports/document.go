@@ -150,6 +150,7 @@ type Trial struct {
 	Partial        bool     `json:"partial"`
 	Valid          bool     `json:"valid"`
 	InvalidReasons []string `json:"invalid_reasons"`
+	Notes          []string `json:"notes"` // where the runtime deployed something else than was asked for
 
 	Planned         uint64        `json:"planned"`
 	Sent            uint64        `json:"sent"`

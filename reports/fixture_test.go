@@ -301,6 +301,7 @@ func hostileRun() *judge.Run {
 			t.Folder = hostile
 			t.Meta.Design, t.Meta.Scenario, t.Meta.Driver, t.Meta.Action = c.Design, hostile, hostile, hostile
 			t.InvalidReasons = []string{hostile}
+			t.Meta.Notes = []string{hostile, hostile}
 			for k := range t.Streams {
 				t.Streams[k].Name = hostile
 			}

@@ -103,6 +103,7 @@ func newCell(c *judge.Cell) Cell {
 func newTrial(t *judge.Trial) Trial {
 	out := Trial{
 		N: t.Meta.N, Repeats: t.Meta.Repeats, Partial: t.Partial, Valid: t.Valid, InvalidReasons: present(t.InvalidReasons),
+		Notes:   present(t.Meta.Notes),
 		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Failed: t.Failed,
 		LostTimeMS: Milliseconds(t.LostTime), Outages: t.Outages,
 		DisruptionLagMS: optional(t.DisruptionLag), RecoveryMS: optional(t.Recovery), ConvergenceMS: optional(t.Convergence),

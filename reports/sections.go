@@ -26,6 +26,7 @@ type pageGroup struct {
 	Instances         []instanceRow
 	MoreInstances     int
 	Unable            [][2]string // design, requests sent to instances that could not serve
+	Notes             [][2]string // design, where something else was deployed than was asked for
 	Latency           []latencyRow
 }
 
@@ -93,6 +94,9 @@ func newPageGroup(i int, g group, d detail) pageGroup {
 		out.VoidErrors = append(out.VoidErrors, voidRows(c)...)
 		out.Streams = append(out.Streams, streamRows(c)...)
 		out.Unable = append(out.Unable, [2]string{clean(c.Design), count(pool(c).ToUnable)})
+		for _, n := range notes(c) {
+			out.Notes = append(out.Notes, [2]string{clean(c.Design), n})
+		}
 		rows := instanceRows(c)
 		if len(rows) > d.instances {
 			out.MoreInstances += len(rows) - d.instances

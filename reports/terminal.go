@@ -3,6 +3,7 @@ package reports
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -244,7 +245,8 @@ func cellOf(run *judge.Run, key string) *judge.Cell {
 }
 
 // evidence writes what does not count and why: invalid trials, controls that did not
-// hold, cells that were not run.
+// hold, cells that were not run. It also writes where something else was deployed than was
+// asked for.
 func (t *terminal) evidence(run *judge.Run) {
 	var lines [][2]string
 	for i := range run.Cells {
@@ -262,6 +264,12 @@ func (t *terminal) evidence(run *judge.Run) {
 			lines = append(lines, [2]string{"control", clean(fmt.Sprintf("%s, %s control did not hold: %s", c.Cell, c.Kind, c.Why))})
 		}
 	}
+	for i := range run.Cells {
+		c := &run.Cells[i]
+		for _, n := range notes(c) {
+			lines = append(lines, [2]string{"note   ", clean(c.Key()) + ": " + n})
+		}
+	}
 	for _, s := range skipped(run) {
 		lines = append(lines, [2]string{"skipped", clean(fmt.Sprintf("%s/%s/%s: %s", s.Scenario, s.Driver, s.Design, s.Why))})
 	}
@@ -276,6 +284,19 @@ func (t *terminal) evidence(run *judge.Run) {
 		t.wrapped("  "+t.paint(yellow, l[0])+"    ", strings.Repeat(" ", 13), l[1])
 	}
 	t.line("")
+}
+
+// notes are those of all trials of a cell, each once.
+func notes(c *judge.Cell) []string {
+	var out []string
+	for i := range c.Trials {
+		for _, n := range c.Trials[i].Meta.Notes {
+			if n = clean(n); !slices.Contains(out, n) {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
 }
 
 func trialName(c *judge.Cell, t *judge.Trial) string {

@@ -28,6 +28,9 @@ func TestTerminalGolden(t *testing.T) {
 	golden(t, "terminal-missed.txt", []byte(terminalText(t, missedRun(), TerminalOptions{Width: 100})))
 }
 
+// roundedNote is what a runtime without fractions of a second says of a design.
+const roundedNote = "proxy: interval of signal is 1s, not 200ms: it counts in whole seconds"
+
 // missedRun missed a gate, and has three designs on two drivers, one of which was not there.
 func missedRun() *judge.Run {
 	run := fixtureRun()
@@ -35,6 +38,7 @@ func missedRun() *judge.Run {
 	for i := range pull.Trials {
 		pull.Trials[i].Recovery = nil
 		pull.Trials[i].LongestOutage.Open = true
+		pull.Trials[i].Meta.Notes = []string{roundedNote}
 	}
 	run.Cells = append(run.Cells, pull)
 	run.Cells[1] = fixtureCell("quickstart", "process", "rollout", "stack-aware", false)
@@ -48,6 +52,30 @@ func missedRun() *judge.Run {
 	run.Gates[0].Why = "the upper bound is below the limit"
 	run.End.Skipped = []record.Skipped{{Scenario: "quickstart", Driver: "docker", Design: "naive", Why: "no Docker daemon at /var/run/docker.sock"}}
 	return run
+}
+
+// TestNotes: where something else was deployed than was asked for is told once for a cell,
+// in the terminal and on the page, and for each trial in results.json.
+func TestNotes(t *testing.T) {
+	run := missedRun()
+	want := "quickstart/process/pull: " + roundedNote
+	if got := terminalText(t, run, TerminalOptions{Width: 400}); strings.Count(got, want) != 1 {
+		t.Errorf("the terminal must say %q once:\n%s", want, got)
+	}
+	var page bytes.Buffer
+	if err := WriteHTML(&page, run); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(page.String(), "<li>pull: "+roundedNote); got != 1 {
+		t.Errorf("the page says it %d times, want once", got)
+	}
+	for _, c := range Results(run).Cells {
+		for _, tr := range c.Trials {
+			if got, want := len(tr.Notes), map[bool]int{true: 1}[c.Design == "pull"]; got != want || tr.Notes == nil {
+				t.Errorf("%s trial %d has %d notes, want %d, and never null", c.Design, tr.N, got, want)
+			}
+		}
+	}
 }
 
 func loseThree(t *judge.Trial) {

@@ -59,6 +59,7 @@ type environment struct {
 var (
 	_ drivers.Logger = (*environment)(nil)
 	_ drivers.Killer = killable{}
+	_ drivers.Noting = killable{}
 )
 
 func newEnvironment(d *Driver, c *cluster, stack drivers.Stack, l layout) *environment {
@@ -111,8 +112,7 @@ func (e *environment) translate() error {
 	return nil
 }
 
-// Notes lists, for people, where the deployed stack differs from what was asked for
-// because Kubernetes has no words for it: rounded times above all.
+// Notes implements drivers.Noting.
 func (e *environment) Notes() []string { return slices.Clone(e.notes) }
 
 // URL implements drivers.Env.

@@ -56,6 +56,7 @@ type memoryDriver struct {
 	checkErr, deployErr, actionErr, closeErr error
 	// failQuiet makes this many of a deployment's first requests fail.
 	failFirst int64
+	notes     []string
 
 	deploys, closes atomic.Int64
 }
@@ -116,7 +117,8 @@ func (e *memoryEnv) say(kind drivers.EventKind, i int) {
 	e.changed = make(chan struct{})
 }
 
-func (e *memoryEnv) URL() string { return e.server.URL }
+func (e *memoryEnv) URL() string     { return e.server.URL }
+func (e *memoryEnv) Notes() []string { return e.driver.notes }
 func (e *memoryEnv) Endpoint(context.Context, string, string) (string, error) {
 	return e.server.URL, nil
 }
@@ -211,7 +213,8 @@ func TestDesignsTakeTurnsForwardsAndBackwards(t *testing.T) {
 func TestRunRecordsEveryRequestAndJudgesFromTheRecord(t *testing.T) {
 	t.Parallel()
 	s := short(t)
-	dir, err := runLab(t, t.Context(), &memoryDriver{}, s)
+	notes := []string{"proxy: interval of signal is 1s, not 200ms"}
+	dir, err := runLab(t, t.Context(), &memoryDriver{notes: notes}, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,6 +226,9 @@ func TestRunRecordsEveryRequestAndJudgesFromTheRecord(t *testing.T) {
 		last := c.Trials[len(c.Trials)-1]
 		for _, tr := range c.Trials {
 			t.Logf("%s trial %d: valid %v %v", c.Key(), tr.Meta.N, tr.Valid, tr.InvalidReasons)
+		}
+		if !slices.Equal(last.Meta.Notes, notes) {
+			t.Errorf("%s: notes %q, want those of the environment", c.Key(), last.Meta.Notes)
 		}
 		if last.Sent != 200 || last.OK != 200 {
 			t.Errorf("%s: sent %d, ok %d in the window, want 200 and 200; errors %v", c.Key(), last.Sent, last.OK, last.Errors)

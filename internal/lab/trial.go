@@ -106,6 +106,9 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	meta := t.describe()
 	meta.Streams = target.RecordStreams(tgt.Streams)
 	base := time.Now().Add(lead)
+	if n, ok := env.(drivers.Noting); ok {
+		meta.Notes = n.Notes()
+	}
 	meta.Began = base.UTC().Format(time.RFC3339Nano)
 	tw, err := w.Trial(meta)
 	if err != nil {

@@ -158,6 +158,9 @@ type Trial struct {
 
 	ProbeEvery time.Duration `json:"probe_every_ns"` // period of the direct probes of each instance
 	Began      string        `json:"began"`          // wall clock of the trial's base, RFC 3339, for people
+
+	// Notes say where the runtime deployed something else than was asked for.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Cost is what the trial cost the machine, for judging whether the evidence is sound.
