@@ -182,13 +182,18 @@ func TestAnyClusterWithNamespacesOfItsOwn(t *testing.T) {
 	if err := env.Rollout(ctx, revision); err != nil {
 		t.Errorf("rollout: %v", err)
 	}
-	resp, err := http.Get(env.URL() + "/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(body), revision) {
-		t.Errorf("after the rollout the answer is %q, %v", body, err)
+	// kube-proxy acts on it a little later than the endpoints say so.
+	for tick := time.NewTicker(50 * time.Millisecond); ; {
+		answer, err := get(ctx, env.URL()+"/")
+		if err == nil && strings.Contains(answer, revision) {
+			break
+		}
+		select {
+		case <-tick.C:
+			continue
+		case <-ctx.Done():
+		}
+		t.Fatalf("after the rollout the answer is %q, %v", answer, err)
 	}
 	if was, err := left(ctx, stack.RunID); err != nil || len(was) != 1 {
 		t.Errorf("while it lives there are %v, %v, want one namespace", was, err)
@@ -199,4 +204,18 @@ func TestAnyClusterWithNamespacesOfItsOwn(t *testing.T) {
 	if still, err := left(ctx, stack.RunID); err != nil || len(still) != 0 {
 		t.Errorf("after Close there are %v, %v", still, err)
 	}
+}
+
+func get(ctx context.Context, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return string(body), err
 }
