@@ -41,6 +41,7 @@ type driverFlags struct {
 
 	kindCluster, nodeImage         string
 	keepCluster                    bool
+	kindWorkers                    int
 	kubeconfig, context, namespace string
 	image                          string
 
@@ -55,6 +56,7 @@ func (f *driverFlags) register(fl *pflag.FlagSet, chosen []string, what string) 
 	fl.StringSliceVar(&f.systemdPackages, "systemd-package", nil, "systemd: Debian packages in an image that is built")
 	fl.StringVar(&f.kindCluster, "kind-cluster", "", "kind: cluster to use, or to make (default: one for this run)")
 	fl.BoolVar(&f.keepCluster, "keep-cluster", false, "kind: leave a cluster that was made for the next run")
+	fl.IntVar(&f.kindWorkers, "kind-workers", 0, "kind: nodes of a cluster that is made, beside the control plane, which then runs no instances")
 	fl.StringVar(&f.nodeImage, "node-image", "", "kind: image of the nodes (default: one of the lab's, kind's, or one that is built)")
 	fl.StringVar(&f.kubeconfig, "kubeconfig", "", "kubernetes: how the cluster is reached (default: as kubectl)")
 	fl.StringVar(&f.context, "context", "", "kubernetes: context in the kubeconfig (default: the current one)")
@@ -64,6 +66,9 @@ func (f *driverFlags) register(fl *pflag.FlagSet, chosen []string, what string) 
 
 // all lists the drivers, the default one first.
 func (f *driverFlags) all() ([]drivers.Driver, error) {
+	if f.kindWorkers < 0 {
+		return nil, &usageError{fmt.Errorf("--kind-workers %d: want at least 0", f.kindWorkers), ""}
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, &environmentError{fmt.Errorf("find own program file: %w", err), ""}
@@ -78,6 +83,7 @@ func (f *driverFlags) all() ([]drivers.Driver, error) {
 		kind.New(kind.Config{
 			Program: self, Args: []string{targetCommand}, Package: mainPackage, Progress: f.tell,
 			Cluster: f.kindCluster, Keep: f.keepCluster, NodeImage: f.nodeImage, BuildImage: f.buildNodeImage,
+			Workers: f.kindWorkers,
 		}),
 		kubernetes.New(kubernetes.Config{
 			Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace, Image: f.image, Args: []string{targetCommand},

@@ -54,6 +54,8 @@ func openCluster(ctx context.Context, config Config, name string, say func(strin
 			return nil, err
 		}
 		c.made = true
+	} else if err := c.hasWorkers(config.Workers); err != nil {
+		return nil, err
 	}
 	if err := c.use(ctx); err != nil {
 		if c.made {
@@ -62,6 +64,29 @@ func openCluster(ctx context.Context, config Config, name string, say func(strin
 		return nil, err
 	}
 	return c, nil
+}
+
+// hasWorkers refuses a cluster that is there and has another number of workers than was
+// asked for. 0 takes any: nobody asked.
+func (c *instance) hasWorkers(want int) error {
+	if want == 0 {
+		return nil
+	}
+	all, err := c.provider.ListInternalNodes(c.name)
+	if err != nil {
+		return fmt.Errorf("nodes of cluster %s: %w", c.name, err)
+	}
+	workers, err := nodeutils.SelectNodesByRole(all, string(v1alpha4.WorkerRole))
+	if err != nil {
+		return fmt.Errorf("nodes of cluster %s: %w", c.name, err)
+	}
+	if got := len(workers); got != want {
+		return &drivers.HintError{
+			Err:  fmt.Errorf("cluster %s has %d workers, not %d: %w", c.name, got, want, drivers.ErrUnavailable),
+			Hint: "name another cluster, which is then made, or remove this one",
+		}
+	}
+	return nil
 }
 
 func newProvider(say func(string)) *cluster.Provider {

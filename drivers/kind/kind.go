@@ -43,8 +43,9 @@ type Config struct {
 	// BuildImage builds a node image and returns its name. It is asked only when none is
 	// there and none could be pulled; nil means that nobody can.
 	BuildImage func(ctx context.Context) (image string, err error)
-	// Workers is how many nodes there are besides the control plane. With none the control
-	// plane runs everything.
+	// Workers is how many nodes a cluster that is made has besides the control plane; one
+	// that was there must have as many. With 0 the control plane of a cluster that is made
+	// runs everything, and any cluster that was there will do.
 	Workers int
 
 	// Program is the path of the lab's program and Args come before the arguments of each
