@@ -188,7 +188,7 @@ type Service struct {
 	// is started again. Kind none means that there is no such probe.
 	Startup, Liveness Probe
 	// PreStop is how long a runtime that knows such a hook waits, once an instance is to
-	// stop, before it asks it to.
+	// stop, before it asks it to. StopGrace begins after that.
 	PreStop time.Duration
 	// Serves is a real request that an instance answers only if it truly serves. It is
 	// asked directly, past the balancer, and never decides about routing.

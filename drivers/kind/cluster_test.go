@@ -270,3 +270,45 @@ func host(t *testing.T, url string) string {
 	}
 	return h
 }
+
+// TestOtherNumberOfWorkers: a cluster that is there is used as it is or not at all.
+func TestOtherNumberOfWorkers(t *testing.T) {
+	newDriver(t)
+	c := config()
+	if c.Cluster == "" {
+		t.Skip("the common cluster ends with its driver, so no other may use it: " + keepEnv + " names one that stays")
+	}
+	c.Workers = 3
+	d := kind.New(c)
+	defer d.Close(context.Background()) //nolint:errcheck // it has opened nothing
+	if _, err := d.Kubeconfig(t.Context()); !errors.Is(err, drivers.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "0 workers, not 3") {
+		t.Errorf("got %v, want a cluster of one node refused", err)
+	}
+}
+
+// TestPreStopIsBeforeTheGrace: an instance that ignores the request to stop has all of its
+// grace from that request on, however long the hook before it took.
+func TestPreStopIsBeforeTheGrace(t *testing.T) {
+	const wait, grace = 2 * time.Second, 2 * time.Second
+	d := deploy(t, newDriver(t), func(s *drivers.Stack) {
+		s.Replicas = 1
+		s.Subject.Args = append(s.Subject.Args, "-bad", "stubborn@")
+		s.Subject.PreStop, s.Subject.StopGrace = wait, grace
+	})
+	ctx, cancel := d.within()
+	defer cancel()
+	if err := d.env.Scale(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+	at := map[drivers.EventKind]time.Time{}
+	for events := d.env.Watch(); len(at) < 2; {
+		if e := <-events; e.Kind == drivers.Terminating || e.Kind == drivers.Gone {
+			at[e.Kind] = e.At
+		}
+	}
+	took := at[drivers.Gone].Sub(at[drivers.Terminating])
+	t.Logf("gone after %v", took)
+	if took < wait+grace {
+		t.Errorf("gone %v after it was to stop, want at least the hook's %v and the grace of %v", took, wait, grace)
+	}
+}

@@ -15,7 +15,8 @@
 // Kubernetes counts in whole seconds: the intervals and timeouts of probes, the wait
 // before a stop and the grace of one are rounded up, to at least one second. What was
 // rounded, or cannot be said in Kubernetes' words, is in Env.Notes and in the detail of
-// the first event.
+// the first event. terminationGracePeriodSeconds is Service.PreStop and Service.StopGrace
+// together: Kubernetes counts from before the hook, the contract from after it.
 //
 // A Deployment starts again whatever ends, so Service.RestartOnExit changes nothing. The
 // endpoint controller is told of every deletion, so Balancer.ToldOfStop changes nothing
