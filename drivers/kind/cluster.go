@@ -57,7 +57,11 @@ func openCluster(ctx context.Context, config Config, name string, say func(strin
 	} else if err := c.hasWorkers(config.Workers); err != nil {
 		return nil, err
 	}
-	if err := c.use(ctx); err != nil {
+	err = c.use(ctx)
+	if err == nil && c.made {
+		err = c.awaitNodes(ctx)
+	}
+	if err != nil {
 		if c.made {
 			err = errors.Join(err, c.remove(context.WithoutCancel(ctx)))
 		}

@@ -6,9 +6,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
 	"sigs.k8s.io/yaml"
 
@@ -110,6 +113,30 @@ func TestDescribe(t *testing.T) {
 		if err := yaml.UnmarshalStrict([]byte(p), &parsed); err != nil || parsed["kind"] == nil {
 			t.Errorf("patch %q: %v", p, err)
 		}
+	}
+}
+
+func TestNotReady(t *testing.T) {
+	node := func(name string, ready corev1.ConditionStatus) corev1.Node {
+		return corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{
+			{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse}, {Type: corev1.NodeReady, Status: ready},
+		}}}
+	}
+	got := notReady([]string{"a", "b", "c", "absent"}, []corev1.Node{
+		node("a", corev1.ConditionTrue), node("b", corev1.ConditionFalse), node("c", corev1.ConditionUnknown),
+	})
+	if diff := cmp.Diff([]string{"b", "c", "absent"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestLastErrors(t *testing.T) {
+	log := "I1122 all is well\nE1122 one\nE1122 two\nW1122 careful\nE1122 three\nI1122 on it goes"
+	if got, want := lastErrors(log, 2), "E1122 two | E1122 three"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := lastErrors("I1122 all is well", 2); strings.Contains(got, "well") {
+		t.Errorf("of a log without errors: %q", got)
 	}
 }
 
