@@ -53,7 +53,7 @@ func TestSharesAreExact(t *testing.T) {
 		changed := strings.Replace(s.Source, "limit: 99.9%", "limit: "+text, 1)
 		if s, err = Parse("x.yaml", []byte(changed), nil); err != nil {
 			t.Errorf("%s: %v", text, err)
-		} else if got := s.Gates[0].Limit; got != want {
+		} else if got := float64(s.Gates[0].Limit); got != want {
 			t.Errorf("%s is %v, want %v", text, got, want)
 		}
 	}

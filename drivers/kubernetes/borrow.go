@@ -418,7 +418,7 @@ func (d *Driver) restoreBorrowed(ctx context.Context, c *cluster, runID string) 
 		if by, err := owner.Parse(b.Owner); runID == "" && (err != nil || !by.Dead()) {
 			continue
 		}
-		r := removal{c, o.Namespace, labels.Set{labelDeployment: b.Deployment}.String()}
+		r := removal{c, o.Namespace, labels.Set{labelDeployment: b.Deployment}.String(), nil}
 		if err := r.services(ctx); err != nil {
 			errs = append(errs, err)
 			continue

@@ -82,7 +82,7 @@ func (e *environment) remove(ctx context.Context) error {
 		return e.removeForeign(ctx)
 	}
 	services := e.services()
-	r := removal{e.cluster, e.layout.namespace, labels.Set{labelDeployment: e.layout.labels[labelDeployment]}.String()}
+	r := removal{e.cluster, e.layout.namespace, labels.Set{labelDeployment: e.layout.labels[labelDeployment]}.String(), e.driver.config.Processes}
 	for n := len(services) - 1; n >= 0; n-- {
 		selector := labels.Set(e.layout.selector(services[n].Name)).String()
 		if err := r.workloads(ctx, selector); err != nil {

@@ -251,7 +251,7 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	}
 	var removed []string
 	for _, l := range found {
-		err := l.remove(ctx, c)
+		err := l.remove(ctx, c, d.config.Processes)
 		if err == nil {
 			removed = append(removed, l.String())
 		}

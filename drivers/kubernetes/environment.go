@@ -195,6 +195,7 @@ func (e *environment) Scale(ctx context.Context, replicas int) error {
 		}
 		e.mu.Lock()
 		e.want.replicas = replicas
+		e.wake()
 		e.mu.Unlock()
 		d, err := api.Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
@@ -239,6 +240,7 @@ func (e *environment) apply(ctx context.Context, w wanted) (int64, error) {
 	}
 	e.mu.Lock()
 	e.want = w
+	e.wake()
 	e.mu.Unlock()
 	return d.Generation, nil
 }

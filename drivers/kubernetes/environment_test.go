@@ -249,6 +249,8 @@ func TestCloseEndsAChange(t *testing.T) {
 func TestCloseInAHurry(t *testing.T) {
 	c := newControl(t)
 	c.makes("slow", "v1", runs("1"))
+	killed := make(kills, 10)
+	c.env.driver.config.Processes = killed
 	asked := make(chan int64, 10)
 	c.client.PrependReactor("delete", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		grace := int64(-1)
@@ -270,6 +272,22 @@ func TestCloseInAHurry(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("close: %v", err)
 	}
+	select {
+	case got := <-killed:
+		if got != "1" {
+			t.Errorf("container %s was killed, want 1", got)
+		}
+	default:
+		t.Error("the container that has begun its grace was not killed: its kubelet lets it have all of it")
+	}
+}
+
+// kills are the containers that were killed.
+type kills chan string
+
+func (k kills) Kill(_ context.Context, _, container string) error {
+	k <- container
+	return nil
 }
 
 func TestHopeless(t *testing.T) {

@@ -235,7 +235,7 @@ func entryService(s *corev1.Service, port *corev1.ServicePort, name string, node
 // removeForeign removes what was applied, or puts back what was borrowed.
 func (e *environment) removeForeign(ctx context.Context) error {
 	f := e.foreign
-	r := removal{e.cluster, e.layout.namespace, labels.Set{labelDeployment: e.layout.labels[labelDeployment]}.String()}
+	r := removal{e.cluster, e.layout.namespace, labels.Set{labelDeployment: e.layout.labels[labelDeployment]}.String(), e.driver.config.Processes}
 	if f.borrowed() {
 		if f.before == nil {
 			return nil // nothing was changed yet
@@ -305,6 +305,7 @@ func (r removal) endDeployment(ctx context.Context, name string, hurry <-chan st
 					if err := pods.Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &grace}); gone(err) != nil {
 						return fmt.Errorf("delete pod %s: %w", p.Name, err)
 					}
+					r.kill(ctx, &p) // its grace has begun
 				}
 			default:
 			}

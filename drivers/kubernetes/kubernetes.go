@@ -22,6 +22,10 @@
 // endpoint controller is told of every deletion, so Balancer.ToldOfStop changes nothing
 // either. An instance that was asked to stop no longer counts against Rolling.MaxSurge.
 //
+// A kubelet that has begun to stop an instance heeds no shorter grace than the one it began
+// with. Where the driver has no access to processes (Config.Processes), Close and Sweep
+// wait for such an instance until its grace is over, whatever they were given.
+//
 // The subject has a PodDisruptionBudget that lets as many instances be evicted at a time as
 // Rolling.MaxUnavailable, and one where that is 0. It changes nothing about scaling,
 // restarting and rolling, for which Kubernetes heeds no budget: it only makes the API

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -104,8 +105,8 @@ func (l leftover) selector() string {
 }
 
 // remove removes a leftover without grace and waits until it is gone.
-func (l leftover) remove(ctx context.Context, c *cluster) error {
-	r := removal{c, l.namespace, l.selector()}
+func (l leftover) remove(ctx context.Context, c *cluster, processes Processes) error {
+	r := removal{c, l.namespace, l.selector(), processes}
 	if !l.own {
 		if err := r.described(ctx); err != nil {
 			return err
@@ -130,6 +131,7 @@ type removal struct {
 	cluster   *cluster
 	namespace string
 	selector  string // of everything
+	processes Processes
 }
 
 // workloads deletes the Deployments and ReplicaSets, so that nothing starts pods again, and
@@ -190,7 +192,7 @@ func (r removal) pods(ctx context.Context, selector string, hurry <-chan struct{
 	var how metav1.DeleteOptions
 	ticker := time.NewTicker(removalPoll)
 	defer ticker.Stop()
-	asked := map[string]bool{}
+	asked, begun := map[string]bool{}, map[string]bool{}
 	for {
 		select {
 		case <-hurry:
@@ -214,12 +216,30 @@ func (r removal) pods(ctx context.Context, selector string, hurry <-chan struct{
 			if err := api.Delete(ctx, p.Name, how); gone(err) != nil {
 				return fmt.Errorf("delete pod %s: %w", p.Name, err)
 			}
-			asked[p.Name] = true
+			if asked[p.Name] = true; how.GracePeriodSeconds == nil {
+				begun[p.Name] = true
+			} else if begun[p.Name] || p.DeletionTimestamp != nil {
+				r.kill(ctx, &p)
+			}
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return fmt.Errorf("pod %s is not gone: %w", list.Items[0].Name, context.Cause(ctx))
+		}
+	}
+}
+
+// kill ends the containers of a pod that is being stopped with its own grace: a kubelet that
+// has begun to wait for that heeds no shorter one. What comes of it is seen by whether the
+// pod goes; without access to processes it goes when its grace is over.
+func (r removal) kill(ctx context.Context, pod *corev1.Pod) {
+	if r.processes == nil {
+		return
+	}
+	for _, s := range pod.Status.ContainerStatuses {
+		if _, id, ok := strings.Cut(s.ContainerID, "://"); ok && s.State.Running != nil {
+			_ = r.processes.Kill(ctx, pod.Spec.NodeName, id) // it may have ended by itself
 		}
 	}
 }
