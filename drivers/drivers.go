@@ -93,7 +93,8 @@ type Env interface {
 	Watch() <-chan Event
 
 	// Close stops and removes everything that the stack consists of, and waits for it.
-	// It is idempotent. Instances get their grace; when ctx ends they get none.
+	// It is idempotent. Instances get their grace; when ctx ends they get none, as far as
+	// the runtime lets a grace be taken back that has begun.
 	Close(ctx context.Context) error
 }
 

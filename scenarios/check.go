@@ -263,12 +263,9 @@ func (d *Design) check(path string, report func(path, message, hint string)) {
 }
 
 func (d *Settings) check(name, path string, report func(path, message, hint string)) {
-	if drain := d.PreStop + d.LameDuck + d.CloseFor; d.StopGrace <= drain {
-		what := "lame_duck + close_for"
-		if d.PreStop > 0 {
-			what = "pre_stop + " + what
-		}
-		report(join(path, "stop_grace"), fmt.Sprintf("design %s is killed in mid-drain: stop_grace %v, %s %v", quote(name), d.StopGrace, what, drain),
+	// The grace begins when the instance is asked to stop, which is after pre_stop.
+	if drain := d.LameDuck + d.CloseFor; d.StopGrace <= drain {
+		report(join(path, "stop_grace"), fmt.Sprintf("design %s is killed in mid-drain: stop_grace %v, lame_duck + close_for %v", quote(name), d.StopGrace, drain),
 			"stop_grace must be longer, such as "+(drain+2*time.Second).String())
 	}
 	if d.Watchdog > 0 && !d.Notify {

@@ -50,7 +50,7 @@ func TestSharesAreExact(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		changed := strings.Replace(s.Source, "limit: 99.9%", "limit: "+text, 1)
+		changed := strings.Replace(s.Source, "limit: 0.999", "limit: "+text, 1)
 		if s, err = Parse("x.yaml", []byte(changed), nil); err != nil {
 			t.Errorf("%s: %v", text, err)
 		} else if got := float64(s.Gates[0].Limit); got != want {
@@ -426,7 +426,7 @@ func TestParseRefusesBadTargets(t *testing.T) {
 		{"no command", "command: [/bin/check, \"--brief\"], ", "", "command is missing"},
 		{"interval of an image's check", "{kind: image}", "{kind: image, interval: 1s}", "means nothing with kind: image"},
 		{"health check of a program", "image: registry.example/web:1", "exec: /bin/web", "the health check of an image"},
-		{"too little grace", "    stop_grace: 10s", "    pre_stop: 5s", "pre_stop + lame_duck"},
+		{"too little grace", "    stop_grace: 10s", "    stop_grace: 0s", "killed in mid-drain"},
 		{"watchdog of one that is silent", "    stop_grace: 10s", "    watchdog: 5s", "needs notify: true"},
 		{"unknown driver", "    stop_grace: 10s", "    on: {doker: {}}", "unknown key doker"},
 		{"limits", "cpus: 0.5", "cpus: -1", "limits.cpus"},

@@ -53,14 +53,14 @@ func TestSweepTakesOnlyFromTheCertainlyDead(t *testing.T) {
 		{testSpace, "[deployment dead in namespace lab (run run)]"},
 	} {
 		d := New(Config{Namespace: c.namespace})
-		d.cluster = &cluster{client: client}
+		d.cluster = &cluster{client: client, any: resources{known: client.Discovery()}}
 		removed, err := d.Sweep(t.Context(), "")
 		if got := fmt.Sprint(removed); err != nil || got != c.want {
 			t.Errorf("sweep in namespace %q: removed %s, %v; want %s", c.namespace, got, err, c.want)
 		}
 		d = New(Config{Namespace: c.namespace})
 		d.self = func() (owner.Owner, error) { return owner.Owner{}, errors.New("no proc file system") }
-		d.cluster = &cluster{client: client}
+		d.cluster = &cluster{client: client, any: resources{known: client.Discovery()}}
 		if removed, err := d.Sweep(t.Context(), ""); err == nil || len(removed) != 0 {
 			t.Errorf("sweep by somebody unknown: removed %v, %v; want an error and nothing removed", removed, err)
 		}
