@@ -31,7 +31,7 @@ func (e *environment) Close(ctx context.Context) error {
 // shutdown removes everything: the subject, then the dependencies, the last one first.
 func (e *environment) shutdown(ctx context.Context) {
 	defer close(e.closed)
-	defer e.driver.forget(e)
+	defer e.driver.running.Remove(e)
 	ctx, cancel := context.WithTimeoutCause(ctx, e.gracePeriod()+closeLimit, fmt.Errorf("not gone %v after every grace", closeLimit))
 	defer cancel()
 	e.changing.Lock() // a change that was under way has seen e.closing

@@ -25,12 +25,12 @@ import (
 
 // Driver implements drivers.Driver. Its methods may be called concurrently.
 type Driver struct {
-	config Config
-	self   func() (owner.Owner, error) // who this process is
+	config  Config
+	self    func() (owner.Owner, error) // who this process is
+	running drivers.Running
 
 	mu      sync.Mutex
 	cluster *cluster
-	envs    map[*environment]struct{}
 }
 
 // cluster is how a cluster is reached.
@@ -44,7 +44,7 @@ type cluster struct {
 // nothing until it is used.
 func New(config Config) *Driver {
 	config.Args = slices.Clone(config.Args)
-	return &Driver{config: config, self: owner.Self, envs: map[*environment]struct{}{}}
+	return &Driver{config: config, self: owner.Self}
 }
 
 // Name implements drivers.Driver.
@@ -213,9 +213,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, deployLimit, fmt.Errorf("not deployed within %v", deployLimit))
 	defer cancel()
-	d.mu.Lock()
-	d.envs[e] = struct{}{}
-	d.mu.Unlock()
+	d.running.Add(e, stack.RunID)
 	if err := e.deploy(ctx); err != nil {
 		now, end := context.WithCancel(context.WithoutCancel(ctx))
 		end() // nothing that does not serve deserves a grace
@@ -243,11 +241,7 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	}
 	var errs []error
 	if runID != "" {
-		now, end := context.WithCancel(ctx)
-		end()
-		for _, e := range d.envsOf(runID) {
-			errs = append(errs, e.Close(now))
-		}
+		errs = append(errs, d.running.Close(ctx, runID))
 	}
 	var removed []string
 	for _, l := range found {
@@ -259,22 +253,4 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	}
 	restored, err := d.restoreBorrowed(ctx, c, runID)
 	return append(removed, restored...), errors.Join(append(errs, err)...)
-}
-
-func (d *Driver) envsOf(runID string) []*environment {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var out []*environment
-	for e := range d.envs {
-		if e.stack.RunID == runID {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-func (d *Driver) forget(e *environment) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.envs, e)
 }
