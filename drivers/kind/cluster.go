@@ -184,19 +184,23 @@ func removeCluster(ctx context.Context, provider *cluster.Provider, name, kubeco
 	}
 }
 
-// nodeImage finds an image for the nodes.
-func nodeImage(ctx context.Context, config Config, say func(string)) (string, error) {
+// imageHere is the image for the nodes that was named or that the engine has.
+func imageHere(ctx context.Context, config Config) (image string, here bool, err error) {
 	if config.NodeImage != "" {
-		return config.NodeImage, nil
+		return config.NodeImage, true, nil
 	}
 	for _, image := range append(slices.Clone(builtImages), defaults.Image) {
-		has, err := hasImage(ctx, image)
-		if err != nil {
-			return "", err
+		if has, err := hasImage(ctx, image); err != nil || has {
+			return image, has, err
 		}
-		if has {
-			return image, nil
-		}
+	}
+	return "", false, nil
+}
+
+// nodeImage finds an image for the nodes.
+func nodeImage(ctx context.Context, config Config, say func(string)) (string, error) {
+	if image, here, err := imageHere(ctx, config); err != nil || here {
+		return image, err
 	}
 	say("pulling " + defaults.Image)
 	pull, cancel := context.WithTimeoutCause(ctx, pullLimit, fmt.Errorf("not pulled within %v", pullLimit))

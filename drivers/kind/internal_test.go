@@ -188,3 +188,11 @@ func TestNoNodeImageToName(t *testing.T) {
 		t.Errorf("got %v, want ErrUnavailable with a hint", err)
 	}
 }
+
+func TestDescribeInotify(t *testing.T) {
+	for text, want := range map[string]int{"128\n": 1, "255": 1, "256\n": 0, "8192": 0, "many": 0, "": 0} {
+		if got := describeInotify(text); len(got) != want {
+			t.Errorf("%q: %q, want %d lines", text, got, want)
+		}
+	}
+}

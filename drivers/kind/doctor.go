@@ -1,0 +1,76 @@
+package kind
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/kind/pkg/apis/config/defaults"
+)
+
+const (
+	// inotifyLimit says how many inotify instances one user may have, on Linux.
+	inotifyLimit = "/proc/sys/fs/inotify/max_user_instances"
+	// A node and what runs on it takes about inotifyNode of them. One cluster should
+	// always fit beside others.
+	inotifyNode = 30
+	inotifyRoom = 256
+)
+
+// Details says, for people, what a cluster would be made of and which of the lab's there
+// are, a line for each. It changes nothing. A line about something that is wrong begins
+// with "no".
+func (d *Driver) Details(ctx context.Context) []string {
+	lines := []string{d.Version(ctx), d.describeImage(ctx)}
+	if text, err := os.ReadFile(inotifyLimit); err == nil { // elsewhere it is the engine's machine's matter
+		lines = append(lines, describeInotify(string(text))...)
+	}
+	return append(lines, d.describeClusters()...)
+}
+
+func (d *Driver) describeImage(ctx context.Context) string {
+	image, here, err := imageHere(ctx, d.config)
+	switch {
+	case err != nil:
+		return "no look for node images: " + err.Error()
+	case here:
+		return "nodes run " + image
+	case d.config.BuildImage != nil:
+		return "no node image here: the first run pulls " + defaults.Image + ", or else builds one, which takes about ten minutes (make kindnode)"
+	}
+	return "no node image here: the first run pulls " + defaults.Image
+}
+
+// describeInotify says when there is room for few nodes, given the limit as a file holds it.
+func describeInotify(text string) []string {
+	limit, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil || limit >= inotifyRoom {
+		return nil
+	}
+	return []string{fmt.Sprintf("no room for more than about %d nodes at a time: fs.inotify.max_user_instances is %d, and a node takes some %d",
+		limit/inotifyNode, limit, inotifyNode)}
+}
+
+// describeClusters lists the clusters that are the lab's, or may be.
+func (d *Driver) describeClusters() []string {
+	names, err := newProvider(func(string) {}).List()
+	if err != nil {
+		return []string{"no look for clusters: " + err.Error()}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var lines []string
+	for _, name := range names {
+		switch d.whose(name) {
+		case nobodys:
+			lines = append(lines, "cluster "+name+" was left by a lab that has ended: rollout-lab clean removes it")
+		case ours, shared:
+			lines = append(lines, "cluster "+name+" is there for this lab or another")
+		case foreign:
+			lines = append(lines, "cluster "+name+" is somebody else's")
+		}
+	}
+	return lines
+}

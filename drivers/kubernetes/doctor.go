@@ -1,0 +1,31 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+)
+
+// Details says, for people, which cluster it is and what labs that have ended have left in
+// it, a line for each. It changes nothing. A line about something that is wrong begins with
+// "no".
+func (d *Driver) Details(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("no answer within %v", checkLimit))
+	defer cancel()
+	c, err := d.connect()
+	if err != nil {
+		return []string{"no cluster: " + oneLine(err.Error())}
+	}
+	where := "a namespace for each deployment"
+	if d.config.Namespace != "" {
+		where = "namespace " + d.config.Namespace
+	}
+	lines := []string{fmt.Sprintf("Kubernetes %s, in %s", d.Version(ctx), where)}
+	if d.config.Image == "" && d.config.Pack == nil {
+		lines = append(lines, "no image of the lab's program (--image): only targets of your own can run")
+	}
+	left, err := d.leftovers(ctx, c, "")
+	if err != nil {
+		return append(lines, "no look for leftovers: "+oneLine(err.Error()))
+	}
+	return append(lines, fmt.Sprintf("%d leftovers of labs that have ended", len(left)))
+}
