@@ -21,7 +21,21 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == targetCommand {
 		os.Exit(refproxy.Main(context.Background(), os.Args[2:], os.Getenv, os.Stdout, os.Stderr))
 	}
-	testscript.Main(m, map[string]func(){"rollout-lab": main})
+	testscript.Main(testsThen{m}, map[string]func(){"rollout-lab": main})
+}
+
+// atEnd is called when every test has ended.
+var atEnd []func()
+
+type testsThen struct{ m *testing.M }
+
+func (t testsThen) Run() int {
+	defer func() {
+		for _, end := range atEnd {
+			end()
+		}
+	}()
+	return t.m.Run()
 }
 
 func TestARunWithoutItsRecordIsNoPass(t *testing.T) {

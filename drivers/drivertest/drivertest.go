@@ -7,6 +7,7 @@ package drivertest
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -100,9 +101,17 @@ var cases = []testCase{
 	{"Logs", testLogs},
 }
 
-// Run runs the suite.
-func Run(t *testing.T, h Harness) {
+// Run runs the suite, or only the cases of the given names: a driver that is tested twice
+// repeats what differs.
+func Run(t *testing.T, h Harness, only ...string) {
+	for _, name := range only {
+		if !slices.ContainsFunc(cases, func(c testCase) bool { return c.name == name }) {
+			t.Fatalf("the suite has no case %s", name)
+		}
+	}
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { c.run(t, h) })
+		if len(only) == 0 || slices.Contains(only, c.name) {
+			t.Run(c.name, func(t *testing.T) { c.run(t, h) })
+		}
 	}
 }

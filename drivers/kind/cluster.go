@@ -140,12 +140,16 @@ func (c *instance) create(ctx context.Context, config Config) error {
 			cluster.CreateWithNodeImage(image),
 			cluster.CreateWithKubeconfigPath(c.kubeconfig()),
 			cluster.CreateWithWaitForReady(readyLimit),
+			cluster.CreateWithRetain(true), // until it was seen what a node has said
 			cluster.CreateWithDisplayUsage(false),
 			cluster.CreateWithDisplaySalutation(false),
 		)
 	}()
 	select {
 	case err = <-made:
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%w; %s", withOutput(err), c.lastWords(ctx)), c.remove(context.WithoutCancel(ctx)))
+		}
 	case <-ctx.Done():
 		err = errors.Join(context.Cause(ctx), c.abandon(context.WithoutCancel(ctx), made))
 	}

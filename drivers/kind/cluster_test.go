@@ -1,6 +1,7 @@
 package kind_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -162,13 +163,14 @@ func TestGoneInstanceIsUnreachable(t *testing.T) {
 			driver := newDriver(t)
 			if workers > 0 {
 				c := config()
-				c.Cluster, c.Keep, c.Workers = "", false, workers
+				c.Cluster, c.Keep, c.Workers = "rollout-lab-test-workers", false, workers
 				driver = kind.New(c)
 				t.Cleanup(func() {
 					if err := driver.Close(context.Background()); err != nil {
 						t.Error(err)
 					}
 				})
+				defer refusesOtherNumbers(t, c) // once it is there
 			}
 			goneInstanceIsUnreachable(t, driver, workers+1)
 		})
@@ -271,18 +273,41 @@ func host(t *testing.T, url string) string {
 	return h
 }
 
-// TestOtherNumberOfWorkers: a cluster that is there is used as it is or not at all.
-func TestOtherNumberOfWorkers(t *testing.T) {
-	newDriver(t)
-	c := config()
-	if c.Cluster == "" {
-		t.Skip("the common cluster ends with its driver, so no other may use it: " + keepEnv + " names one that stays")
-	}
-	c.Workers = 3
-	d := kind.New(c)
+// refusesOtherNumbers: a cluster that is there is used as it is or not at all.
+func refusesOtherNumbers(t *testing.T, of kind.Config) {
+	of.Workers += 2
+	d := kind.New(of)
 	defer d.Close(context.Background()) //nolint:errcheck // it has opened nothing
-	if _, err := d.Kubeconfig(t.Context()); !errors.Is(err, drivers.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "0 workers, not 3") {
-		t.Errorf("got %v, want a cluster of one node refused", err)
+	want := fmt.Sprintf("%d workers, not %d", of.Workers-2, of.Workers)
+	if _, err := d.Kubeconfig(t.Context()); !errors.Is(err, drivers.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), want) {
+		t.Errorf("got %v, want the cluster refused: %s", err, want)
+	}
+}
+
+// TestClusterThatCannotBeMade: the error says how far a node came, and no node is left.
+func TestClusterThatCannotBeMade(t *testing.T) {
+	mayMakeCluster(t)
+	const image = "rollout-lab-test/broken-node:1"
+	imported := exec.Command("docker", "import", "--change", `ENTRYPOINT ["/nothing"]`, "-", image)
+	imported.Stdin = bytes.NewReader(make([]byte, 1024)) // an archive of nothing
+	if out, err := imported.CombinedOutput(); err != nil {
+		t.Fatalf("docker import: %v: %s", err, out)
+	}
+	t.Cleanup(func() { run(t, "docker", "rmi", image) })
+	c := config()
+	c.Cluster, c.Keep, c.NodeImage = "rollout-lab-test-broken", false, image
+	d := kind.New(c)
+	_, err := d.Kubeconfig(t.Context())
+	for _, want := range []string{"make cluster rollout-lab-test-broken", "node rollout-lab-test-broken-control-plane is created, exit code 127"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if err := d.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if slices.Contains(clusters(t), c.Cluster) {
+		t.Errorf("cluster %s is left", c.Cluster)
 	}
 }
 

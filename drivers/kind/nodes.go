@@ -62,6 +62,30 @@ func (c *instance) awaitNodes(ctx context.Context) error {
 	}
 }
 
+// lastWords is what the nodes of a cluster that could not be made have printed last.
+func (c *instance) lastWords(ctx context.Context) string {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), checkLimit, fmt.Errorf("no answer within %v", checkLimit))
+	defer cancel()
+	all, err := c.provider.ListInternalNodes(c.name)
+	if err != nil || len(all) == 0 {
+		return "no node of it is there"
+	}
+	var words []string
+	for _, n := range all {
+		name := n.String()
+		state, err := docker(ctx, "inspect", "--format", "{{.State.Status}}, exit code {{.State.ExitCode}}", name)
+		if err != nil {
+			state = err.Error()
+		}
+		text, err := docker(ctx, "logs", "--tail", "3", name)
+		if err != nil {
+			text = err.Error()
+		}
+		words = append(words, fmt.Sprintf("node %s is %s; its last output: %s", name, state, strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " | ")))
+	}
+	return strings.Join(words, "; ")
+}
+
 // kubeletTrouble is the last of what a node's kubelet has written about errors: the node is
 // removed before anybody can look. It asks on although ctx has ended, for a short time.
 func kubeletTrouble(ctx context.Context, node string) string {
