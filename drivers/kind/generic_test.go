@@ -127,7 +127,8 @@ func leftInCommon(ctx context.Context, runID string) ([]string, error) {
 
 // TestConformanceOfAnyCluster: the driver for any kubeconfig, in a namespace that was there
 // before and stays, reached at the address of a node. What a common namespace cannot change
-// is left to TestConformance: the rest of the suite passes here too, and takes five minutes.
+// is left to TestConformance; here it would take four minutes more. DeployRefuses does not
+// hold: a driver with a namespace borrows what is there.
 func TestConformanceOfAnyCluster(t *testing.T) {
 	mayMakeCluster(t)
 	drivertest.Run(t, drivertest.Harness{

@@ -142,7 +142,7 @@ func TestCancelledCreation(t *testing.T) {
 	before := clusters(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	d := kind.New(kind.Config{Program: config().Program, Package: targetPackage, Progress: func(line string) {
+	d := kind.New(kind.Config{Cluster: "rollout-lab-test-cancelled", Program: config().Program, Package: targetPackage, Progress: func(line string) {
 		if strings.HasPrefix(line, "Starting control-plane") {
 			cancel()
 		}
