@@ -173,11 +173,27 @@ func (e *environment) deployDependency(ctx context.Context, s drivers.Service) e
 	return nil
 }
 
+// nodePorts are the node ports to try, in that order: another one first for each deployment.
+// For two minutes after a connection has ended its node remembers to which pod it went, and
+// sends a new one from the same address and port to the same node port there. Were that of
+// the deployment before, the pod would be gone, and the request lost.
+func (d *Driver) nodePorts() []int32 {
+	ports := slices.Sorted(maps.Keys(d.config.NodePorts))
+	if len(ports) == 0 {
+		return nil
+	}
+	d.mu.Lock()
+	first := d.nextPort % len(ports)
+	d.nextPort = first + 1
+	d.mu.Unlock()
+	return slices.Concat(ports[first:], ports[:first])
+}
+
 // exposeSubject creates a Service in front of the subject with a node port that is free.
 func (e *environment) exposeSubject(ctx context.Context, with func(nodePort int32) *applycore.ServiceApplyConfiguration) (*corev1.Service, error) {
 	api := e.cluster.client.CoreV1().Services(e.layout.namespace)
 	options := metav1.ApplyOptions{FieldManager: fieldManager, Force: true}
-	ports := slices.Sorted(maps.Keys(e.driver.config.NodePorts))
+	ports := e.driver.nodePorts()
 	if len(ports) == 0 {
 		s, err := api.Apply(ctx, with(0), options)
 		if err != nil {

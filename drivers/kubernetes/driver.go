@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -29,8 +30,9 @@ type Driver struct {
 	self    func() (owner.Owner, error) // who this process is
 	running drivers.Running
 
-	mu      sync.Mutex
-	cluster *cluster
+	mu       sync.Mutex
+	cluster  *cluster
+	nextPort int // index of the node port to try first
 }
 
 // cluster is how a cluster is reached.
@@ -44,7 +46,8 @@ type cluster struct {
 // nothing until it is used.
 func New(config Config) *Driver {
 	config.Args = slices.Clone(config.Args)
-	return &Driver{config: config, self: owner.Self}
+	// Not the one at which the last lab to use the cluster began.
+	return &Driver{config: config, self: owner.Self, nextPort: mathrand.IntN(1 << 16)}
 }
 
 // Name implements drivers.Driver.
