@@ -11,6 +11,11 @@
 // sentinels where it applies; the lab classifies them once. Keep no state outside the
 // runtime: whatever a driver creates carries the run's ID (a label, a unit's name, an
 // environment variable), so that Sweep finds it after a crash.
+//
+// What drivers share can be imported as well: drivers/fleet is an Env for a runtime that
+// starts and stops instances and balances nothing, drivers/owner names the lab's process in
+// what is left of a run, drivers/ports hands out ports of this machine, and drivers/program
+// provides the lab's program where there is nothing to run it.
 package drivers
 
 import (

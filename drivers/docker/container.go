@@ -19,8 +19,8 @@ import (
 	testcontainers "github.com/testcontainers/testcontainers-go"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/fleet"
-	"github.com/rollout-lab/rollout-lab/internal/ports"
+	"github.com/rollout-lab/rollout-lab/drivers/fleet"
+	"github.com/rollout-lab/rollout-lab/drivers/ports"
 )
 
 const (

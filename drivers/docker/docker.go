@@ -1,6 +1,6 @@
 // Package docker is the driver that runs a stack as containers of a Docker engine: one
 // bridge network for each deployment, every port published on 127.0.0.1 under a number of
-// its own, and internal/fleet's balancer in front of the subject. It works with engines
+// its own, and drivers/fleet's balancer in front of the subject. It works with engines
 // from 20.10 (API 1.41) on, which share a machine with the lab: one that is reached over
 // the network publishes on a loopback interface that is not the lab's.
 //
@@ -70,7 +70,7 @@ import (
 	"sync"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/ports"
+	"github.com/rollout-lab/rollout-lab/drivers/ports"
 )
 
 // Config says what is put into the image of services that bring none.

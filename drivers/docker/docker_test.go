@@ -23,7 +23,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/docker"
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
-	"github.com/rollout-lab/rollout-lab/internal/program"
+	"github.com/rollout-lab/rollout-lab/drivers/program"
 )
 
 // probeMark makes the test binary a health probe, as Config.Probe.

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
 // Details says, for people, what the engine here can and cannot do, a line for each, and

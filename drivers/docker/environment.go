@@ -17,9 +17,9 @@ import (
 	"github.com/docker/docker/api/types/network"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/fleet"
-	"github.com/rollout-lab/rollout-lab/internal/owner"
-	"github.com/rollout-lab/rollout-lab/internal/ports"
+	"github.com/rollout-lab/rollout-lab/drivers/fleet"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/ports"
 )
 
 const (

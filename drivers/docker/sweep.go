@@ -12,7 +12,7 @@ import (
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/volume"
 
-	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
 // leftover is something in the engine that carries the driver's labels.

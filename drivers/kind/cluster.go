@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/ports"
+	"github.com/rollout-lab/rollout-lab/drivers/ports"
 )
 
 // instance is one cluster in use.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/kubernetes"
-	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
 // Driver implements drivers.Driver. Its methods may be called concurrently. Whoever has

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
 // folderPrefix begins the names of temporary folders; the owner and a random part follow.

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
-	"github.com/rollout-lab/rollout-lab/internal/program"
+	"github.com/rollout-lab/rollout-lab/drivers/program"
 )
 
 // inImage is where the program is in its image.

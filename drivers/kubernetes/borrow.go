@@ -18,7 +18,7 @@ import (
 	applied "k8s.io/client-go/kubernetes/typed/apps/v1"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
 type deploymentAPI = applied.DeploymentInterface

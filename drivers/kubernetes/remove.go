@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
 // removalPoll is how often it is looked whether something is gone yet.

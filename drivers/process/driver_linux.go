@@ -10,9 +10,9 @@ import (
 	"slices"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/fleet"
-	"github.com/rollout-lab/rollout-lab/internal/owner"
-	"github.com/rollout-lab/rollout-lab/internal/ports"
+	"github.com/rollout-lab/rollout-lab/drivers/fleet"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/ports"
 )
 
 // Driver implements drivers.Driver. Its methods may be called concurrently.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/fleet"
+	"github.com/rollout-lab/rollout-lab/drivers/fleet"
 )
 
 // environment implements drivers.Env and all of the optional capabilities.

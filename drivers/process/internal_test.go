@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/owner"
-	"github.com/rollout-lab/rollout-lab/internal/ports"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/ports"
 )
 
 func TestTailKeepsTheEnd(t *testing.T) {

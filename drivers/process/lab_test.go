@@ -22,8 +22,8 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
 	"github.com/rollout-lab/rollout-lab/drivers/process"
-	"github.com/rollout-lab/rollout-lab/internal/owner"
 )
 
 // labEnv makes the test binary a lab that deploys one stack and waits to be killed.

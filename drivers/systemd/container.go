@@ -17,7 +17,7 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 
-	"github.com/rollout-lab/rollout-lab/internal/program"
+	"github.com/rollout-lab/rollout-lab/drivers/program"
 )
 
 // The labels of a host container.

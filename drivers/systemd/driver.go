@@ -17,8 +17,8 @@ import (
 	"github.com/docker/docker/client"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/fleet"
-	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/fleet"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
 // Check implements drivers.Driver: it looks for a systemd that answers, or for an engine

@@ -6,7 +6,7 @@ import (
 	"syscall"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/fleet"
+	"github.com/rollout-lab/rollout-lab/drivers/fleet"
 )
 
 // logLines is how much of what an instance wrote Logs returns.

@@ -13,8 +13,8 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/owner"
-	"github.com/rollout-lab/rollout-lab/internal/program"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/program"
 )
 
 func TestServing(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/fleet"
-	"github.com/rollout-lab/rollout-lab/internal/owner"
-	"github.com/rollout-lab/rollout-lab/internal/ports"
+	"github.com/rollout-lab/rollout-lab/drivers/fleet"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/ports"
 )
 
 const (

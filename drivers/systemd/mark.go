@@ -3,7 +3,7 @@ package systemd
 import (
 	"fmt"
 
-	"github.com/rollout-lab/rollout-lab/internal/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
 // mark is what a unit's description says of where it belongs.

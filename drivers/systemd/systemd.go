@@ -40,7 +40,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/ports"
+	"github.com/rollout-lab/rollout-lab/drivers/ports"
 )
 
 // The hosts of Config.

@@ -12,7 +12,7 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
 
-	"github.com/rollout-lab/rollout-lab/internal/fleet"
+	"github.com/rollout-lab/rollout-lab/drivers/fleet"
 )
 
 const (

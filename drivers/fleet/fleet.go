@@ -344,9 +344,6 @@ func (e *Environment) drop(i *Instance) {
 // URL implements drivers.Env.
 func (e *Environment) URL() string { return e.balancer.URL() }
 
-// Counters is what became of the requests, by endpoint, as the balancer saw it.
-func (e *Environment) Counters() []edge.Counter { return e.balancer.Counters() }
-
 // Closing is closed when the environment begins to close.
 func (e *Environment) Closing() <-chan struct{} { return e.closing }
 
