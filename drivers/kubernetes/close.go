@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/portforward"
 )
 
 // Close implements drivers.Env.
@@ -40,7 +41,7 @@ func (e *environment) shutdown(ctx context.Context) {
 	err := e.remove(ctx)
 	e.stop()
 	e.mu.Lock()
-	forwards := make([]*forward, 0, len(e.forwards)+len(e.deps))
+	forwards := make([]*portforward.Forward, 0, len(e.forwards)+len(e.deps))
 	for _, f := range e.forwards {
 		forwards = append(forwards, f)
 	}
@@ -49,7 +50,7 @@ func (e *environment) shutdown(ctx context.Context) {
 	}
 	e.mu.Unlock()
 	for _, f := range forwards {
-		f.close()
+		f.Close()
 	}
 	e.following.Wait()
 	e.events.Close()

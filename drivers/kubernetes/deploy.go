@@ -17,6 +17,7 @@ import (
 	applycore "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/portforward"
 )
 
 const (
@@ -150,7 +151,7 @@ func (e *environment) deployDependency(ctx context.Context, s drivers.Service) e
 	if err != nil {
 		return fmt.Errorf("create the service of %s: %w", s.Name, err)
 	}
-	f, err := newForward(e.cluster.dial, e.layout.namespace, "", portNumbers(s))
+	f, err := portforward.Listen(e.cluster.dial, e.layout.namespace, "", portNumbers(s))
 	if err != nil {
 		return err
 	}
@@ -275,7 +276,7 @@ func (e *environment) awaitSubject(ctx context.Context) error {
 		}
 	}
 	for k := range n {
-		var f *forward
+		var f *portforward.Forward
 		// A pod may be replaced meanwhile, as one that was evicted.
 		pod := func() *corev1.Pod {
 			if k >= len(e.ledger.pods) {
@@ -297,7 +298,7 @@ func (e *environment) awaitSubject(ctx context.Context) error {
 
 // awaitServing waits until the pod behind a forward serves. pod is called with e.mu held
 // and returns nil while there is none.
-func (e *environment) awaitServing(ctx context.Context, s drivers.Service, f *forward, pod func() *corev1.Pod) error {
+func (e *environment) awaitServing(ctx context.Context, s drivers.Service, f *portforward.Forward, pod func() *corev1.Pod) error {
 	probe := s.Serves
 	if probe.Kind == "" || probe.Kind == drivers.ProbeNone {
 		probe = drivers.Probe{Kind: drivers.ProbeTCP, Port: s.Ports[0]}
@@ -341,13 +342,13 @@ func (e *environment) awaitServing(ctx context.Context, s drivers.Service, f *fo
 }
 
 // askThrough sends a probe through a forward.
-func askThrough(ctx context.Context, f *forward, probe drivers.Probe, number int32) error {
+func askThrough(ctx context.Context, f *portforward.Forward, probe drivers.Probe, number int32) error {
 	if probe.Kind == drivers.ProbeTCP {
 		ctx, cancel := context.WithTimeout(ctx, probe.WithDefaults().Timeout)
 		defer cancel()
-		return f.accepts(ctx, number, quiet)
+		return f.Accepts(ctx, number, quiet)
 	}
-	_, err := probe.Ask(ctx, f.addrs[probe.Port])
+	_, err := probe.Ask(ctx, f.Addrs()[probe.Port])
 	return err
 }
 

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/portforward"
 	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
@@ -38,7 +39,7 @@ type Driver struct {
 // cluster is how a cluster is reached.
 type cluster struct {
 	client kube.Interface
-	dial   dialer
+	dial   portforward.Dialer
 	any    resources // what the typed client has no words for
 }
 
@@ -79,7 +80,7 @@ func (d *Driver) connect() (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	dial, err := podDialer(config, client)
+	dial, err := portforward.NewDialer(config, client)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/portforward"
 )
 
 var errBusy = errors.New("another change is under way")
@@ -48,11 +49,11 @@ type environment struct {
 	mu         sync.Mutex
 	want       wanted
 	ledger     *ledger
-	deployment *appsv1.Deployment     // of the subject, as last seen
-	forwards   map[string]*forward    // to the subject's pods, by UID
-	deps       map[string]*forward    // to the dependencies, by service
-	depPods    map[string]*corev1.Pod // the newest pod of each dependency, by service
-	changed    chan struct{}          // closed and replaced at every change
+	deployment *appsv1.Deployment              // of the subject, as last seen
+	forwards   map[string]*portforward.Forward // to the subject's pods, by UID
+	deps       map[string]*portforward.Forward // to the dependencies, by service
+	depPods    map[string]*corev1.Pod          // the newest pod of each dependency, by service
+	changed    chan struct{}                   // closed and replaced at every change
 }
 
 // Assert the capabilities, which callers ask for by type.
@@ -69,7 +70,7 @@ func newEnvironment(d *Driver, c *cluster, stack drivers.Stack, l layout) *envir
 		closing: make(chan struct{}), closed: make(chan struct{}), hurry: make(chan struct{}),
 		stop:     func() {},
 		want:     wanted{revision: stack.Revision, replicas: stack.Replicas},
-		forwards: map[string]*forward{}, deps: map[string]*forward{}, depPods: map[string]*corev1.Pod{},
+		forwards: map[string]*portforward.Forward{}, deps: map[string]*portforward.Forward{}, depPods: map[string]*corev1.Pod{},
 		changed: make(chan struct{}),
 	}
 	e.ledger = newLedger(stack.Subject.Ports[0], e.openForward, e.events.Append)
@@ -132,7 +133,7 @@ func (e *environment) Endpoint(_ context.Context, service, port string) (string,
 	if !ok {
 		return "", fmt.Errorf("no dependency is named %q", service)
 	}
-	addr, ok := f.addrs[port]
+	addr, ok := f.Addrs()[port]
 	if !ok {
 		return "", fmt.Errorf("dependency %s has no port %q", service, port)
 	}

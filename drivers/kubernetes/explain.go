@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/portforward"
 )
 
 const (
@@ -133,12 +134,12 @@ func (e *environment) askReadiness(ctx context.Context, p *corev1.Pod, s drivers
 // proxied sends a GET to a port of a pod over a forward of its own: the pod's proxy of the
 // API server would answer for a pod that does not.
 func (e *environment) proxied(ctx context.Context, pod string, number int32, path string) (status int, body []byte, err error) {
-	f, err := newForward(e.cluster.dial, e.layout.namespace, pod, map[string]int32{"asked": number})
+	f, err := portforward.Listen(e.cluster.dial, e.layout.namespace, pod, map[string]int32{"asked": number})
 	if err != nil {
 		return 0, nil, err
 	}
-	defer f.close()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.addrs["asked"]+path, nil)
+	defer f.Close()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.Addrs()["asked"]+path, nil)
 	if err != nil {
 		return 0, nil, err
 	}

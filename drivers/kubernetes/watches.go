@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/portforward"
 )
 
 // follow begins to follow the namespace and returns once everything was listed.
@@ -189,13 +189,13 @@ func (e *environment) isSubject(p *corev1.Pod) bool {
 // openForward listens for the ports of a pod of the subject. Without a listener there is
 // no address, which whoever asks for the instance sees. e.mu is held.
 func (e *environment) openForward(pod *corev1.Pod) map[string]string {
-	f, err := newForward(e.cluster.dial, e.layout.namespace, pod.Name, portNumbers(e.stack.Subject))
+	f, err := portforward.Listen(e.cluster.dial, e.layout.namespace, pod.Name, portNumbers(e.stack.Subject))
 	if err != nil {
 		e.events.Append(drivers.Event{Kind: drivers.Lost, Detail: err.Error()})
 		return nil
 	}
 	e.forwards[string(pod.UID)] = f
-	return maps.Clone(f.addrs)
+	return f.Addrs()
 }
 
 // dropForwards ends the listeners of pods that are gone. e.mu is held.
@@ -203,7 +203,7 @@ func (e *environment) dropForwards() {
 	for uid, f := range e.forwards {
 		if !slices.ContainsFunc(e.ledger.pods, func(r *podRecord) bool { return string(r.pod.UID) == uid }) {
 			delete(e.forwards, uid)
-			e.following.Go(f.close)
+			e.following.Go(f.Close)
 		}
 	}
 }
@@ -219,7 +219,7 @@ func (e *environment) dependencySeen(pod *corev1.Pod) {
 		}
 		e.depPods[s.Name] = pod
 		if f := e.deps[s.Name]; f != nil {
-			f.retarget(pod.Name)
+			f.Retarget(pod.Name)
 		}
 	}
 }

@@ -1,31 +1,35 @@
-package kubernetes
+// Package portforward carries connections from this machine to the ports of one pod, through
+// the API server and past every Service. It knows nothing of what is asked over them, sends
+// nothing twice, and tells a pod that refuses a connection from one that answers.
+package portforward
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
+	kube "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
-
-	kube "k8s.io/client-go/kubernetes"
 )
 
-// dialer opens a connection to a pod over which any number of connections to its ports
-// are carried.
-type dialer func(namespace, pod string) (httpstream.Connection, error)
+// Dialer opens a connection to a pod over which any number of connections to its ports are
+// carried.
+type Dialer func(namespace, pod string) (httpstream.Connection, error)
 
-// podDialer dials through the API server: by WebSocket, and by SPDY where that is refused.
-func podDialer(config *rest.Config, client kube.Interface) (dialer, error) {
+// NewDialer dials through the API server: by WebSocket, and by SPDY where that is refused.
+func NewDialer(config *rest.Config, client kube.Interface) (Dialer, error) {
 	transport, upgrader, err := spdy.RoundTripperFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("forward to pods: %w", err)
@@ -44,12 +48,13 @@ func podDialer(config *rest.Config, client kube.Interface) (dialer, error) {
 	}, nil
 }
 
-// forward carries connections from listeners on the loopback interface to the ports of a
+// Forward carries connections from listeners on the loopback interface to the ports of a
 // pod. The listeners stay as they are while the pod behind them is restarted or, with
-// retarget, another one. The connection to the pod is made when it is first needed, and
-// again after it broke; nothing that was sent over it is sent twice.
-type forward struct {
-	dial      dialer
+// Retarget, another one. The connection to the pod is made when it is first needed, and
+// again after it broke; nothing that was sent over it is sent twice. Its methods may be
+// called concurrently.
+type Forward struct {
+	dial      Dialer
 	namespace string
 	addrs     map[string]string // host:port by name of the port
 	listeners []net.Listener
@@ -63,13 +68,14 @@ type forward struct {
 	open   map[net.Conn]struct{}
 }
 
-// newForward listens for every port.
-func newForward(dial dialer, namespace, pod string, numbers map[string]int32) (*forward, error) {
-	f := &forward{dial: dial, namespace: namespace, pod: pod, addrs: map[string]string{}, open: map[net.Conn]struct{}{}}
+// Listen listens for every one of the ports, which have names and the numbers that they have
+// in the pod. The caller must Close the Forward.
+func Listen(dial Dialer, namespace, pod string, numbers map[string]int32) (*Forward, error) {
+	f := &Forward{dial: dial, namespace: namespace, pod: pod, addrs: map[string]string{}, open: map[net.Conn]struct{}{}}
 	for port, number := range numbers {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			f.close()
+			f.Close()
 			return nil, fmt.Errorf("listen for port %s of pod %s: %w", port, pod, err)
 		}
 		f.listeners, f.addrs[port] = append(f.listeners, l), l.Addr().String()
@@ -79,7 +85,10 @@ func newForward(dial dialer, namespace, pod string, numbers map[string]int32) (*
 	return f, nil
 }
 
-func (f *forward) accept(l net.Listener, number int32) {
+// Addrs are the addresses of the listeners, host:port by the name of the port.
+func (f *Forward) Addrs() map[string]string { return maps.Clone(f.addrs) }
+
+func (f *Forward) accept(l net.Listener, number int32) {
 	defer f.work.Done()
 	for {
 		conn, err := l.Accept()
@@ -106,7 +115,7 @@ func (f *forward) accept(l net.Listener, number int32) {
 	}
 }
 
-func (f *forward) enter(conn net.Conn) bool {
+func (f *Forward) enter(conn net.Conn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -117,7 +126,7 @@ func (f *forward) enter(conn net.Conn) bool {
 	return true
 }
 
-func (f *forward) leave(conn net.Conn) {
+func (f *Forward) leave(conn net.Conn) {
 	conn.Close()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -127,13 +136,13 @@ func (f *forward) leave(conn net.Conn) {
 // tunnel is a connection to a pod that carries others.
 type tunnel struct {
 	httpstream.Connection
-	users   int  // connections that it carries; forward.mu is held
-	retired bool // it carries no new ones and is closed with the last; forward.mu is held
+	users   int  // connections that it carries; Forward.mu is held
+	retired bool // it carries no new ones and is closed with the last; Forward.mu is held
 }
 
 // enterTunnel returns the connection to the pod, made if there is none that works, and the
 // ID of the request that is to be sent over it. leaveTunnel must follow.
-func (f *forward) enterTunnel() (*tunnel, int, error) {
+func (f *Forward) enterTunnel() (*tunnel, int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -160,7 +169,7 @@ func (f *forward) enterTunnel() (*tunnel, int, error) {
 
 // leaveTunnel ends one use of a tunnel. After a failure it is used no more: one over which
 // the pod has refused a connection was seen to stall those that came later.
-func (f *forward) leaveTunnel(t *tunnel, failed bool) {
+func (f *Forward) leaveTunnel(t *tunnel, failed bool) {
 	f.mu.Lock()
 	t.users--
 	if failed || f.tunnel != t {
@@ -198,7 +207,7 @@ func (t *tunnel) streams(number int32, id int) (data, failure httpstream.Stream,
 
 // carry carries one connection until either side has ended, and returns an error if the
 // pod did not take it or it broke.
-func (f *forward) carry(local net.Conn, number int32) (err error) {
+func (f *Forward) carry(local net.Conn, number int32) (err error) {
 	t, id, err := f.enterTunnel()
 	if err != nil {
 		return err
@@ -242,19 +251,22 @@ func (f *forward) carry(local net.Conn, number int32) (err error) {
 	return errors.Join(ended, why)
 }
 
+// messageLimit bounds, in bytes, what is read of why a node refuses a connection.
+const messageLimit = 300
+
 // readFailure waits for what the node says about the connection; nothing is good news.
 func readFailure(s io.Reader) error {
-	message, err := io.ReadAll(io.LimitReader(s, 4<<10))
+	message, err := io.ReadAll(io.LimitReader(s, messageLimit))
 	if err == nil && len(message) > 0 {
-		err = errors.New(oneLine(string(message)))
+		err = errors.New(strings.Join(strings.Fields(strings.ToValidUTF8(string(message), "")), " "))
 	}
 	return err
 }
 
-// accepts asks whether a port of the pod takes a connection. A listener's own acceptance
+// Accepts asks whether a port of the pod takes a connection. A listener's own acceptance
 // says nothing about that, and the node tells only when it does not; so silence for as
 // long as quiet is taken for a yes.
-func (f *forward) accepts(ctx context.Context, number int32, quiet time.Duration) error {
+func (f *Forward) Accepts(ctx context.Context, number int32, quiet time.Duration) error {
 	t, id, err := f.enterTunnel()
 	if err != nil {
 		return err
@@ -282,8 +294,8 @@ func (f *forward) accepts(ctx context.Context, number int32, quiet time.Duration
 	}
 }
 
-// retarget makes the listeners lead to another pod. Connections that are open stay.
-func (f *forward) retarget(pod string) {
+// Retarget makes the listeners lead to another pod. Connections that are open stay.
+func (f *Forward) Retarget(pod string) {
 	f.mu.Lock()
 	var over *tunnel
 	if f.pod != pod {
@@ -298,8 +310,8 @@ func (f *forward) retarget(pod string) {
 	}
 }
 
-// close ends everything and waits for it.
-func (f *forward) close() {
+// Close ends everything and waits for it.
+func (f *Forward) Close() {
 	f.mu.Lock()
 	f.closed = true
 	for conn := range f.open {
