@@ -16,6 +16,18 @@
 // starts and stops instances and balances nothing, drivers/owner names the lab's process in
 // what is left of a run, drivers/ports hands out ports of this machine, and drivers/program
 // provides the lab's program where there is nothing to run it.
+//
+// # Optional abilities
+//
+// A driver, or an environment, that can do more says so by implementing one of these. The
+// lab asks for each by a type assertion, in this order, and does without where there is none.
+//
+//   - Describer, of a Driver: after Check, by rollout-lab doctor alone
+//   - Versioner, of a Driver: after Check, for the record
+//   - Capable and ProbeIntervaler, of a Driver: before Deploy, for the record of each trial
+//   - Noter, of an Env: once, after Deploy
+//   - Killer, Pauser and Logger, of an Env: at any time until Close
+//   - Closer, of a Driver: once, after the last environment was closed
 package drivers
 
 import (
@@ -31,6 +43,8 @@ var (
 	ErrUnavailable = errors.New("driver not available")
 	// ErrNotServing: an instance that had to serve did not in time.
 	ErrNotServing = errors.New("instance does not serve")
+	// ErrBusy: another change of the environment is under way.
+	ErrBusy = errors.New("another change is under way")
 	// ErrClosed: the environment was closed.
 	ErrClosed = errors.New("environment is closed")
 	// ErrUnsupported: the runtime has no way to do what the stack asks for.
@@ -69,7 +83,8 @@ type Driver interface {
 }
 
 // Env is one deployed stack. Its methods may be called concurrently, but there is at
-// most one of Scale, Restart and Rollout under way at a time.
+// most one of Scale, Restart and Rollout under way at a time: a second one is refused at
+// once with ErrBusy, and does not disturb the first.
 type Env interface {
 	// URL is the base URL that the load goes to: scheme and host, no path, no final
 	// slash. It does not change while the environment lives.
@@ -101,37 +116,6 @@ type Env interface {
 	// It is idempotent. Instances get their grace; when ctx ends they get none, as far as
 	// the runtime lets a grace be taken back that has begun.
 	Close(ctx context.Context) error
-}
-
-// Killer is an optional capability of an Env: end an instance without any warning.
-type Killer interface {
-	Kill(ctx context.Context, instanceID string) error
-}
-
-// Pauser is an optional capability of an Env: freeze an instance and thaw it again.
-type Pauser interface {
-	Pause(ctx context.Context, instanceID string) error
-	Resume(ctx context.Context, instanceID string) error
-}
-
-// Logger is an optional capability of an Env: the last lines that an instance wrote.
-type Logger interface {
-	Logs(ctx context.Context, instanceID string) (string, error)
-}
-
-// Noting is an optional capability of an Env: what was deployed differs from the stack that
-// was asked for, where the runtime has no words for it.
-type Noting interface {
-	// Notes lists the differences, each in one line for people that names the service:
-	// times that were rounded above all. It is the same for equal stacks.
-	Notes() []string
-}
-
-// Sparing is an optional capability of a Driver whose instances cannot be asked directly as
-// often as the lab likes to, because each question takes a detour that costs.
-type Sparing interface {
-	// DirectEvery is the time from one question to an instance to the next.
-	DirectEvery() time.Duration
 }
 
 // Stack is what is deployed: the subject, which is scaled, restarted and rolled, and the

@@ -28,7 +28,7 @@ var remarks = map[string]string{
 	"hidden_retries": "Each one may hide a failure: the transport asked again without being told to.",
 }
 
-// balancerDefinition is what the evidence on the process driver refers to.
+// balancerDefinition is what the evidence refers to where the balancer was the lab's own.
 const balancerDefinition = "balancer"
 
 // others are the numbers that are no metric of a gate, and what they depend on.
@@ -42,7 +42,7 @@ var others = []definition{
 	{"quiet", "quiet phase", "The stretch of each trial before the action. Nothing happens in it, so one failure in it makes the trial invalid.", judge.Count},
 	{"witness", "witness", "A second, independent client that measures the same service at the same time. It agrees when the 99.9 % interval of its success rate overlaps with that of the load.", judge.Count},
 	{"error_budget", "error budget", "Mean lost time of the valid trials as a share of the 43.2 minutes that 99.9 % over 30 days allow, and how many such actions they afford.", judge.Count},
-	{balancerDefinition, "how the balancer learns", "On the process driver the balancer is not told of an instance that stops. It asks each instance by the design's own signal: rise successes in a row bring it in, fall failures in a row take it out, and until then it is sent its share of the requests. There is no passive ejection and no retry, and the rule is the same for every design; what differs is the signal that a design gives, and whether it gives it before it stops. A design that stops at once therefore loses what it is sent in up to fall checks, which is all that a naive one loses where nothing starts, as on scale-in. Two settings of a design change that: with told_of_stop the balancer is told of each stop that is asked for, and without a signal it learns of the end of a process at once.", judge.Count},
+	{balancerDefinition, "how the balancer learns", "Where a runtime brings no balancer, the lab's own stands before the instances. It routes on what the runtime learns of each by the design's own signal and on nothing else, so it is not told of an instance that stops: until the runtime has noticed, the instance is sent its share of the requests. Where the signal is asked for, rise successes in a row bring an instance in and fall failures in a row take it out. There is no passive ejection and no retry, and the rule is the same for every design; what differs is the signal that a design gives, and whether it gives it before it stops. A design that stops at once therefore loses what it is sent until then, which is all that a naive one loses where nothing starts, as on scale-in. One setting of a design changes that: with told_of_stop the balancer is told of each stop that is asked for.", judge.Count},
 	{"trials", "trials", "One trial is one deployment, one load and at most one action. Invalid trials count neither for nor against a design; they are repeated, and every one is shown, with what it lost.", judge.Count},
 }
 

@@ -149,7 +149,8 @@ func fixtureTrial(scenario, driver, action, design string, naive bool, n int) ju
 	tl, t := fixtureTimeline(naive, rate, noise(n*31+len(design)))
 	t.Meta = record.Trial{Scenario: scenario, Driver: driver, Action: action, Design: design, N: n, Rate: rate,
 		Planned: 35000, LoadTo: fixtureLen, QuietTo: quietAhead, WindowFrom: quietAhead, WindowTo: fixtureLen,
-		ReplicasBefore: 3, ReplicasAfter: 3, Revisions: record.Revisions{Before: "r1", After: "r2"}, ProbeEvery: 50 * time.Millisecond}
+		ReplicasBefore: 3, ReplicasAfter: 3, Revisions: record.Revisions{Before: "r1", After: "r2"}, ProbeEvery: 50 * time.Millisecond,
+		LabBalancer: true, Routing: "The balancer learns of one that stopped when its checks have failed."}
 	t.Folder = fmt.Sprintf("trials/%s-%s-%s-%d", driver, action, design, n)
 	t.Valid = true
 	t.Timeline = tl
@@ -301,7 +302,7 @@ func hostileRun() *judge.Run {
 			t.Folder = hostile
 			t.Meta.Design, t.Meta.Scenario, t.Meta.Driver, t.Meta.Action = c.Design, hostile, hostile, hostile
 			t.InvalidReasons = []string{hostile}
-			t.Meta.Notes = []string{hostile, hostile}
+			t.Meta.Notes, t.Meta.Routing = []string{hostile, hostile}, hostile
 			for k := range t.Streams {
 				t.Streams[k].Name = hostile
 			}

@@ -173,7 +173,7 @@ type page struct {
 	Scenarios                              []Scenario
 	Sources                                []string
 	Definitions                            []definition
-	Balancer                               string // ID of the definition, where the lab's own balancer was used
+	Routings                               []routing
 }
 
 type gateRow struct {
@@ -220,10 +220,8 @@ func newPage(run *judge.Run, d detail) (*page, error) {
 	}
 	for i, g := range groups(run) {
 		p.Groups = append(p.Groups, newPageGroup(i, g, d))
-		if g.Driver == "process" {
-			p.Balancer = balancerDefinition
-		}
 	}
+	p.Routings = routings(run)
 	for _, g := range run.Gates {
 		p.Gates = append(p.Gates, gateRow{Cell: clean(g.Cell), Limit: gateLimit(g.Gate), Observed: observed(g), Why: clean(g.Why),
 			Word: gateWord(g.Verdict), Def: definitionOf(g.Gate.Metric), Verdict: verdictClass(g.Verdict)})

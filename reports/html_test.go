@@ -443,17 +443,26 @@ func TestValidTrials(t *testing.T) {
 	}
 }
 
-// What a design loses on scale-in depends on how the lab's own balancer finds out.
+// What a design loses on scale-in depends on how the balancer finds out. The record says
+// how, whatever the driver is called.
 func TestThePageSaysHowTheBalancerLearns(t *testing.T) {
-	const said = `<a href="#def-balancer">learns</a>`
-	run := fixtureRun()
-	if page := htmlText(t, run); bytes.Count(page, []byte(said)) != 1 || !bytes.Contains(page, []byte(`<dt id="def-balancer">`)) {
-		t.Error("the page of a run on the process driver does not say once how its balancer learns")
-	}
-	for i := range run.Cells {
-		run.Cells[i].Driver = "docker"
-	}
-	if bytes.Contains(htmlText(t, run), []byte(said)) {
-		t.Error("the page says it of a driver that it is not true of")
+	const own, learns = `<a href="#def-balancer">balancer</a> is the lab's own`, `learns of one that stopped`
+	for _, name := range []string{"process", "docker", "a driver of somebody else's"} {
+		run := fixtureRun()
+		for i := range run.Cells {
+			run.Cells[i].Driver = name
+		}
+		page := htmlText(t, run)
+		if bytes.Count(page, []byte(own)) != 1 || bytes.Count(page, []byte(learns)) != 1 || !bytes.Contains(page, []byte(`<dt id="def-balancer">`)) {
+			t.Errorf("the page of a run on driver %q does not say once how its balancer learns", name)
+		}
+		for i := range run.Cells {
+			for k := range run.Cells[i].Trials {
+				run.Cells[i].Trials[k].Meta.LabBalancer = false
+			}
+		}
+		if page := htmlText(t, run); bytes.Contains(page, []byte(own)) || bytes.Count(page, []byte(learns)) != 1 {
+			t.Errorf("driver %q: the page calls a balancer the lab's own that was not, or does not say how it learns", name)
+		}
 	}
 }

@@ -47,6 +47,30 @@ type matrixCell struct {
 // bar is a share out of 100, drawn; a loss is never thinner than one.
 type bar struct{ Part, Hole string }
 
+// routing is how requests found instances on a driver, as its trials have recorded it.
+type routing struct {
+	Driver, Text string
+	Def          string // ID of the definition, where the balancer was the lab's own
+}
+
+func routings(run *judge.Run) []routing {
+	var out []routing
+	for i := range run.Cells {
+		c := &run.Cells[i]
+		for k := range c.Trials {
+			meta := &c.Trials[k].Meta
+			r := routing{Driver: clean(c.Driver), Text: clean(meta.Routing)}
+			if meta.LabBalancer {
+				r.Def = balancerDefinition
+			}
+			if (r.Text != "" || r.Def != "") && !slices.Contains(out, r) {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
 func newPageGroup(i int, g group, d detail) pageGroup {
 	out := pageGroup{ID: fmt.Sprintf("g%d", i+1), Title: clean(g.Scenario + " on " + g.Driver), Action: clean(actionName(g.Action))}
 	best, worst := ranks(g)

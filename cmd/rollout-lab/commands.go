@@ -130,12 +130,6 @@ func schemaCommand(std streams) *cobra.Command {
 	}
 }
 
-// detailer is an optional capability of a driver: what it can and cannot do here, a line
-// for each, for people.
-type detailer interface {
-	Details(ctx context.Context) []string
-}
-
 func doctorCommand(std streams) *cobra.Command {
 	var f driverFlags
 	cmd := &cobra.Command{
@@ -160,8 +154,8 @@ func doctorCommand(std streams) *cobra.Command {
 					continue
 				}
 				fmt.Fprintf(std.out, "driver %-8s  ok\n", d.Name())
-				if d, ok := d.(detailer); ok {
-					for _, line := range d.Details(cmd.Context()) {
+				if d, ok := d.(drivers.Describer); ok {
+					for _, line := range d.Describe(cmd.Context()) {
 						fmt.Fprintf(std.out, "  %s\n", line)
 					}
 				}

@@ -127,19 +127,13 @@ func (f *driverFlags) buildNodeImage(ctx context.Context) (string, error) {
 	return name, nil
 }
 
-// closer is an optional capability of a driver: it has something of its own to take down
-// when nothing more is deployed.
-type closer interface {
-	Close(ctx context.Context) error
-}
-
 // closeDrivers takes down what drivers have made for themselves, also after Ctrl-C.
 func closeDrivers(ctx context.Context, ds []drivers.Driver) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
 	defer cancel()
 	var errs error
 	for _, d := range ds {
-		c, ok := d.(closer)
+		c, ok := d.(drivers.Closer)
 		if !ok {
 			continue
 		}

@@ -115,6 +115,14 @@ func New(config Config) *Driver {
 // Name implements drivers.Driver.
 func (d *Driver) Name() string { return "docker" }
 
+// Capabilities implements drivers.Capable.
+func (d *Driver) Capabilities() drivers.Capabilities {
+	return drivers.Capabilities{
+		LabBalancer: true,
+		Routing:     "The balancer follows the engine's events: an instance is in once its container's health check succeeds, and out when the engine calls it unhealthy, after fall failures in a row, or says that it has ended, whichever comes first.",
+	}
+}
+
 // Check implements drivers.Driver. It asks the engine for its version, and looks at the
 // program without building it.
 func (d *Driver) Check(ctx context.Context) error {
@@ -125,7 +133,7 @@ func (d *Driver) Check(ctx context.Context) error {
 	return d.source().Check(e.arch)
 }
 
-// Version names the engine and the version of its API that is spoken, "" when none can be
+// Version implements drivers.Versioner: it names the engine and the version of its API that is spoken, "" when none can be
 // reached.
 func (d *Driver) Version(ctx context.Context) string {
 	e, err := d.connect(ctx)

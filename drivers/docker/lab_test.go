@@ -352,7 +352,7 @@ func TestNoEngine(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrUnavailable with a hint", what, err)
 		}
 	}
-	if got := d.Details(t.Context()); len(got) != 1 || !strings.HasPrefix(got[0], "no engine: ") {
+	if got := d.Describe(t.Context()); len(got) != 1 || !strings.HasPrefix(got[0], "no engine: ") {
 		t.Errorf("details are %q", got)
 	}
 }
@@ -360,7 +360,7 @@ func TestNoEngine(t *testing.T) {
 // TestDetails: the engine, what it can do and what was left behind.
 func TestDetails(t *testing.T) {
 	d := newDriver(t)
-	got := strings.Join(d.Details(t.Context()), "\n")
+	got := strings.Join(d.Describe(t.Context()), "\n")
 	for _, want := range []string{d.Version(t.Context()), "start interval", "cgroup v", "the program is static", "127.0.0.1", "leftovers"} {
 		if want == "" || !strings.Contains(got, want) {
 			t.Errorf("the details lack %q:\n%s", want, got)

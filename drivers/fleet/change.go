@@ -47,7 +47,7 @@ func (e *Environment) change(ctx context.Context, what string, set func(*rolling
 	default:
 	}
 	if !e.changing.TryLock() {
-		return fmt.Errorf("%s: %w", what, errBusy)
+		return fmt.Errorf("%s: %w", what, drivers.ErrBusy)
 	}
 	defer e.changing.Unlock()
 	e.mu.Lock()

@@ -31,11 +31,8 @@ const (
 	cleanGrace = 30 * time.Second
 )
 
-var (
-	errBusy = errors.New("another change is under way")
-	// ErrNoInstance: there is no such instance of the subject, or none any more.
-	ErrNoInstance = errors.New("no such instance")
-)
+// ErrNoInstance: there is no such instance of the subject, or none any more.
+var ErrNoInstance = errors.New("no such instance")
 
 // Runtime starts and stops instances and reports what becomes of them through their
 // methods, from any goroutine. It must not call those while holding a lock that it takes

@@ -316,8 +316,8 @@ func TestOneChangeAtATime(t *testing.T) {
 	change := make(chan error, 1)
 	go func() { change <- e.Scale(context.Background(), 3) }()
 	<-creating
-	if err := e.Restart(t.Context()); !errors.Is(err, errBusy) {
-		t.Errorf("a second change: got %v, want %v", err, errBusy)
+	if err := e.Restart(t.Context()); !errors.Is(err, drivers.ErrBusy) {
+		t.Errorf("a second change: got %v, want %v", err, drivers.ErrBusy)
 	}
 	close(goOn)
 	if err := <-change; err != nil {

@@ -19,10 +19,10 @@ const (
 	inotifyRoom = 256
 )
 
-// Details says, for people, what a cluster would be made of and which of the lab's there
+// Describe implements drivers.Describer: it says, for people, what a cluster would be made of and which of the lab's there
 // are, a line for each. It changes nothing. A line about something that is wrong begins
 // with "no".
-func (d *Driver) Details(ctx context.Context) []string {
+func (d *Driver) Describe(ctx context.Context) []string {
 	lines := []string{d.Version(ctx), d.describeImage(ctx)}
 	if text, err := os.ReadFile(inotifyLimit); err == nil { // elsewhere it is the engine's machine's matter
 		lines = append(lines, describeInotify(string(text))...)

@@ -42,8 +42,11 @@ func New(config Config) *Driver {
 // Name implements drivers.Driver.
 func (d *Driver) Name() string { return "kind" }
 
-// DirectEvery implements drivers.Sparing, as the driver of Kubernetes does.
-func (d *Driver) DirectEvery() time.Duration { return new(kubernetes.Driver).DirectEvery() }
+// ProbeInterval implements drivers.ProbeIntervaler, as the driver of Kubernetes does.
+func (d *Driver) ProbeInterval() time.Duration { return new(kubernetes.Driver).ProbeInterval() }
+
+// Capabilities implements drivers.Capable, as the driver of Kubernetes does.
+func (d *Driver) Capabilities() drivers.Capabilities { return new(kubernetes.Driver).Capabilities() }
 
 // Check implements drivers.Driver: it asks the Docker engine for its version and looks
 // for a way to get a node image. It does not try to pull one, which takes long.

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// Details says, for people, which cluster it is and what labs that have ended have left in
+// Describe implements drivers.Describer: it says, for people, which cluster it is and what labs that have ended have left in
 // it, a line for each. It changes nothing. A line about something that is wrong begins with
 // "no".
-func (d *Driver) Details(ctx context.Context) []string {
+func (d *Driver) Describe(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("no answer within %v", checkLimit))
 	defer cancel()
 	c, err := d.connect()

@@ -92,9 +92,16 @@ func (d *Driver) connect() (*cluster, error) {
 	return d.cluster, nil
 }
 
-// DirectEvery implements drivers.Sparing: a direct question goes through the API server
+// Capabilities implements drivers.Capable.
+func (d *Driver) Capabilities() drivers.Capabilities {
+	return drivers.Capabilities{
+		Routing: "Requests enter through a NodePort and kube-proxy, which routes to the ready endpoints of the Service: a pod is one while the kubelet's readiness probe says so, and no more from the moment that it is being deleted.",
+	}
+}
+
+// ProbeInterval implements drivers.ProbeIntervaler: a direct question goes through the API server
 // and a kubelet and takes about 4 ms of processor time, most of it theirs.
-func (d *Driver) DirectEvery() time.Duration { return 200 * time.Millisecond }
+func (d *Driver) ProbeInterval() time.Duration { return 200 * time.Millisecond }
 
 // Check implements drivers.Driver: it asks the API server for its version, and whether
 // the user of the kubeconfig may create what is needed.

@@ -17,8 +17,6 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/portforward"
 )
 
-var errBusy = errors.New("another change is under way")
-
 // environment implements drivers.Env and drivers.Logger.
 type environment struct {
 	driver  *Driver
@@ -56,11 +54,11 @@ type environment struct {
 	changed    chan struct{}                   // closed and replaced at every change
 }
 
-// Assert the capabilities, which callers ask for by type.
+// Assert the abilities, which callers ask for by type.
 var (
 	_ drivers.Logger = (*environment)(nil)
 	_ drivers.Killer = killable{}
-	_ drivers.Noting = killable{}
+	_ drivers.Noter  = killable{}
 )
 
 func newEnvironment(d *Driver, c *cluster, stack drivers.Stack, l layout) *environment {
@@ -113,7 +111,7 @@ func (e *environment) translate() error {
 	return nil
 }
 
-// Notes implements drivers.Noting.
+// Notes implements drivers.Noter.
 func (e *environment) Notes() []string { return slices.Clone(e.notes) }
 
 // URL implements drivers.Env.
@@ -265,7 +263,7 @@ func (e *environment) change(ctx context.Context, what string, do func(context.C
 		return drivers.ErrClosed
 	}
 	if !e.changing.TryLock() {
-		return errBusy
+		return drivers.ErrBusy
 	}
 	defer e.changing.Unlock()
 	if ctx.Err() != nil {

@@ -213,8 +213,8 @@ func TestOneChangeAtATime(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := c.begin(ctx, c.env.Restart)
 	c.applied(func(d *appsv1.Deployment) bool { return d.Spec.Template.Annotations[annotationRestart] != "" })
-	if err := c.env.Scale(t.Context(), 2); !errors.Is(err, errBusy) {
-		t.Errorf("scale while a restart is under way: got %v, want %v", err, errBusy)
+	if err := c.env.Scale(t.Context(), 2); !errors.Is(err, drivers.ErrBusy) {
+		t.Errorf("scale while a restart is under way: got %v, want %v", err, drivers.ErrBusy)
 	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {

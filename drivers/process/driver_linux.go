@@ -33,6 +33,14 @@ func New(config Config) *Driver {
 // Name implements drivers.Driver.
 func (d *Driver) Name() string { return "process" }
 
+// Capabilities implements drivers.Capable.
+func (d *Driver) Capabilities() drivers.Capabilities {
+	return drivers.Capabilities{
+		LabBalancer: true,
+		Routing:     "The balancer asks each instance by the design's own signal and learns of one that stopped only when that has failed fall times in a row; without a signal it learns of the end of a process at once.",
+	}
+}
+
 // Check implements drivers.Driver: it looks for the program, the process file system and
 // a loopback interface that can be listened on.
 func (d *Driver) Check(context.Context) error {

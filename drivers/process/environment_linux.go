@@ -8,13 +8,13 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/fleet"
 )
 
-// environment implements drivers.Env and all of the optional capabilities.
+// environment implements drivers.Env and all of the optional abilities.
 type environment struct {
 	*fleet.Environment
 	supervisor *supervisor
 }
 
-// Assert the capabilities, which callers ask for by type.
+// Assert the abilities, which callers ask for by type.
 var (
 	_ drivers.Killer = (*environment)(nil)
 	_ drivers.Pauser = (*environment)(nil)

@@ -48,8 +48,8 @@ func (d *Driver) Prepare(ctx context.Context) error {
 	return err
 }
 
-// Details says, for people, what the driver would use and what lies about.
-func (d *Driver) Details(ctx context.Context) []string {
+// Describe implements drivers.Describer: it says, for people, what the driver would use and what lies about.
+func (d *Driver) Describe(ctx context.Context) []string {
 	c, err := d.choose(ctx)
 	if err != nil {
 		return []string{err.Error()}

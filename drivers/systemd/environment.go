@@ -12,13 +12,13 @@ import (
 // logLines is how much of what an instance wrote Logs returns.
 const logLines = 1000
 
-// environment implements drivers.Env and all of the optional capabilities.
+// environment implements drivers.Env and all of the optional abilities.
 type environment struct {
 	*fleet.Environment
 	manager *manager
 }
 
-// Assert the capabilities, which callers ask for by type.
+// Assert the abilities, which callers ask for by type.
 var (
 	_ drivers.Killer = (*environment)(nil)
 	_ drivers.Pauser = (*environment)(nil)

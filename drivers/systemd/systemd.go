@@ -107,7 +107,15 @@ var _ drivers.Driver = (*Driver)(nil)
 // Name implements drivers.Driver.
 func (d *Driver) Name() string { return "systemd" }
 
-// Version says which systemd answers, "" when none does. It changes nothing, so of a
+// Capabilities implements drivers.Capable.
+func (d *Driver) Capabilities() drivers.Capabilities {
+	return drivers.Capabilities{
+		LabBalancer: true,
+		Routing:     "The balancer follows systemd over D-Bus and asks nobody: an instance is in while its unit is active and its own status text does not decline, and out as soon as either changes, as when the unit begins to stop.",
+	}
+}
+
+// Version implements drivers.Versioner: it says which systemd answers, "" when none does. It changes nothing, so of a
 // container that would have to be started first it knows the image alone.
 func (d *Driver) Version(ctx context.Context) string {
 	c, err := d.choose(ctx)

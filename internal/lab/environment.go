@@ -14,12 +14,6 @@ import (
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
 
-// Versioner is an optional capability of a driver: the version of its runtime, for the
-// record. A driver without one has the version of the lab itself.
-type Versioner interface {
-	Version(ctx context.Context) string
-}
-
 // describeEnvironment says where the run runs. Two runs are comparable when their
 // fingerprints are equal.
 func describeEnvironment(ctx context.Context, ds []drivers.Driver) record.Environment {
@@ -29,7 +23,7 @@ func describeEnvironment(ctx context.Context, ds []drivers.Driver) record.Enviro
 	}
 	for _, d := range ds {
 		e.Runtimes[d.Name()] = "embedded"
-		if v, ok := d.(Versioner); ok {
+		if v, ok := d.(drivers.Versioner); ok {
 			e.Runtimes[d.Name()] = v.Version(ctx)
 		}
 	}

@@ -437,16 +437,19 @@ func TestTheRecordNamesWhatTheScenarioAsked(t *testing.T) {
 	}
 }
 
-// sparing is a driver whose instances are far away.
+// sparing is a driver whose instances are far away, behind the lab's balancer.
 type sparing struct {
 	drivers.Driver
 	every time.Duration
 }
 
-func (sparing) Name() string                 { return "far" }
-func (s sparing) DirectEvery() time.Duration { return s.every }
+func (sparing) Name() string { return "far" }
+func (sparing) Capabilities() drivers.Capabilities {
+	return drivers.Capabilities{LabBalancer: true, Routing: "by smoke signals"}
+}
+func (s sparing) ProbeInterval() time.Duration { return s.every }
 
-func TestADriverSaysHowOftenItsInstancesAreAsked(t *testing.T) {
+func TestTheRecordHoldsWhatADriverSaysOfItself(t *testing.T) {
 	s, err := scenarios.Load("quickstart", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -458,6 +461,9 @@ func TestADriverSaysHowOftenItsInstancesAreAsked(t *testing.T) {
 		p := plannedTrial{scenario: s, driver: sparing{every: every}, design: s.Designs[0], n: 1}
 		if got := p.describe().ProbeEvery; got != want {
 			t.Errorf("with %v: asked every %v, want %v", every, got, want)
+		}
+		if got := p.describe(); !got.LabBalancer || got.Routing != "by smoke signals" {
+			t.Errorf("the record does not hold the driver's capabilities: %+v", got)
 		}
 	}
 }

@@ -48,6 +48,7 @@ type trial struct {
 
 func (p plannedTrial) describe() record.Trial {
 	s := p.scenario
+	capable := drivers.CapabilitiesOf(p.driver)
 	meta := record.Trial{
 		Scenario: s.Name, Driver: p.driver.Name(), Action: s.ActionName(), Design: p.design.Name,
 		N: p.n, Repeats: p.repeats,
@@ -57,7 +58,7 @@ func (p plannedTrial) describe() record.Trial {
 		WindowFrom: s.Phases.Window.From, WindowTo: s.Phases.Window.To,
 		ReplicasBefore: s.Replicas, ReplicasAfter: s.Replicas,
 		Revisions:  record.Revisions{Before: target.RevisionBefore, After: target.RevisionBefore},
-		ProbeEvery: probeEvery(p.driver),
+		ProbeEvery: probeEvery(p.driver), LabBalancer: capable.LabBalancer, Routing: capable.Routing,
 		MayOutlast: s.Action.MayOutlastWindow,
 	}
 	switch s.Action.Kind {
@@ -71,8 +72,8 @@ func (p plannedTrial) describe() record.Trial {
 
 // probeEvery is how often each instance is asked directly.
 func probeEvery(d drivers.Driver) time.Duration {
-	if s, ok := d.(drivers.Sparing); ok {
-		return max(probePeriod, s.DirectEvery())
+	if s, ok := d.(drivers.ProbeIntervaler); ok {
+		return max(probePeriod, s.ProbeInterval())
 	}
 	return probePeriod
 }
@@ -106,7 +107,7 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	meta := t.describe()
 	meta.Streams = target.RecordStreams(tgt.Streams)
 	base := time.Now().Add(lead)
-	if n, ok := env.(drivers.Noting); ok {
+	if n, ok := env.(drivers.Noter); ok {
 		meta.Notes = n.Notes()
 	}
 	meta.Began = base.UTC().Format(time.RFC3339Nano)

@@ -157,7 +157,12 @@ type Trial struct {
 	MayOutlast bool `json:"may_outlast"`
 
 	ProbeEvery time.Duration `json:"probe_every_ns"` // period of the direct probes of each instance
-	Began      string        `json:"began"`          // wall clock of the trial's base, RFC 3339, for people
+	// LabBalancer: requests went through the lab's own balancer, not through the runtime's.
+	LabBalancer bool `json:"lab_balancer"`
+	// Routing says how the balancer learned of ready and stopping instances, for people.
+	Routing string `json:"routing,omitempty"`
+
+	Began string `json:"began"` // wall clock of the trial's base, RFC 3339, for people
 
 	// Notes say where the runtime deployed something else than was asked for.
 	Notes []string `json:"notes,omitempty"`

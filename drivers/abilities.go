@@ -1,0 +1,84 @@
+package drivers
+
+import (
+	"context"
+	"time"
+)
+
+// Versioner is an optional ability of a Driver: it knows the version of its runtime. One
+// without it has the version of the lab itself.
+type Versioner interface {
+	// Version names the runtime and its version in one line, for the record. Two runs on
+	// equal runtimes have equal ones.
+	Version(ctx context.Context) string
+}
+
+// Describer is an optional ability of a Driver: it says what it can and cannot do here.
+type Describer interface {
+	// Describe returns lines for people, each one a fact. It changes nothing, and has
+	// something to say also when Check fails.
+	Describe(ctx context.Context) []string
+}
+
+// Capable is an optional ability of a Driver whose reader has to know something of it to
+// understand what was measured.
+type Capable interface {
+	Capabilities() Capabilities
+}
+
+// Capabilities are what is true of a driver wherever it runs. A run's record holds them, so
+// that its reports need no driver's name to explain a figure.
+type Capabilities struct {
+	// LabBalancer: the runtime brings no balancer, and requests go through the lab's own.
+	LabBalancer bool
+	// Routing says in one sentence, for people, how the balancer learns that an instance is
+	// ready and that it stops.
+	Routing string
+}
+
+// CapabilitiesOf are a driver's, or none where it says nothing.
+func CapabilitiesOf(d Driver) Capabilities {
+	if c, ok := d.(Capable); ok {
+		return c.Capabilities()
+	}
+	return Capabilities{}
+}
+
+// ProbeIntervaler is an optional ability of a Driver whose instances cannot be asked
+// directly as often as the lab likes to, because each question takes a detour that costs.
+type ProbeIntervaler interface {
+	// ProbeInterval is the time from one question to an instance to the next.
+	ProbeInterval() time.Duration
+}
+
+// Closer is an optional ability of a Driver: it has something of its own, beside what it
+// deploys, that must be taken down.
+type Closer interface {
+	// Close is called once nothing more is deployed. It is idempotent, and removes at once
+	// what can be removed when ctx ends.
+	Close(ctx context.Context) error
+}
+
+// Noter is an optional ability of an Env: what was deployed differs from the stack that was
+// asked for, where the runtime has no words for it.
+type Noter interface {
+	// Notes lists the differences, each in one line for people that names the service:
+	// times that were rounded above all. It is the same for equal stacks.
+	Notes() []string
+}
+
+// Killer is an optional ability of an Env: end an instance without any warning.
+type Killer interface {
+	Kill(ctx context.Context, instanceID string) error
+}
+
+// Pauser is an optional ability of an Env: freeze an instance and thaw it again.
+type Pauser interface {
+	Pause(ctx context.Context, instanceID string) error
+	Resume(ctx context.Context, instanceID string) error
+}
+
+// Logger is an optional ability of an Env: the last lines that an instance wrote.
+type Logger interface {
+	Logs(ctx context.Context, instanceID string) (string, error)
+}
