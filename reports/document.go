@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 // Milliseconds is a duration that JSON has as a number of milliseconds, to the nanosecond.
@@ -37,7 +38,7 @@ func appendMillis(d time.Duration) []byte {
 	if d < 0 {
 		sign, whole, rest = "-", -whole, -rest
 	}
-	return []byte(trimZeros(fmt.Sprintf("%s%d.%06d", sign, whole, rest)))
+	return []byte(format.TrimZeros(fmt.Sprintf("%s%d.%06d", sign, whole, rest)))
 }
 
 // Document is results.json, schema SchemaName. Durations are milliseconds, rates 0..1,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 type errorRow struct{ Design, Trials, Class, Reason, Count, Share string }
@@ -49,7 +50,7 @@ func errorRows(c *judge.Cell) []errorRow {
 	})
 	var rows []errorRow
 	for _, t := range all {
-		rows = append(rows, errorRow{clean(c.Design), validTrials(c), clean(string(t.class)), shorten(clean(t.reason), 160), count(t.n), share(t.n, sum)})
+		rows = append(rows, errorRow{format.Clean(c.Design), validTrials(c), format.Clean(string(t.class)), format.Shorten(format.Clean(t.reason), 160), format.Count(t.n), format.Share(t.n, sum)})
 	}
 	return rows
 }
@@ -88,12 +89,12 @@ func voidRows(c *judge.Cell) []voidRow {
 		if t.Valid {
 			continue
 		}
-		row := voidRow{Design: clean(c.Design), Trial: fmt.Sprint(t.Meta.N), Class: "–", Count: "–", Lost: lost(t.Failed, t.Planned)}
+		row := voidRow{Design: format.Clean(c.Design), Trial: fmt.Sprint(t.Meta.N), Class: "–", Count: "–", Lost: format.Lost(t.Failed, t.Planned)}
 		if len(t.Errors) == 0 {
 			rows = append(rows, row)
 		}
 		for _, e := range t.Errors {
-			row.Class, row.Reason, row.Count = clean(string(e.Class)), shorten(clean(e.Reason), 160), count(e.Count)
+			row.Class, row.Reason, row.Count = format.Clean(string(e.Class)), format.Shorten(format.Clean(e.Reason), 160), format.Count(e.Count)
 			rows = append(rows, row)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 const hostile = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\x00\x1b[31m\u202e]]>&amp;{{.}}\n\xff"
@@ -220,7 +221,7 @@ func estimate(c *judge.Cell) {
 	for i := range c.Trials {
 		if t := &c.Trials[i]; t.Valid {
 			n++
-			losts, rates = append(losts, millis(t.LostTime)), append(rates, t.SuccessRate)
+			losts, rates = append(losts, format.InMillis(t.LostTime)), append(rates, t.SuccessRate)
 			ok, planned = ok+t.OK, planned+t.Planned
 		}
 	}

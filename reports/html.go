@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/reports/format"
+	"github.com/rollout-lab/rollout-lab/reports/picture"
 )
 
 //go:embed page
@@ -28,8 +30,8 @@ func pageSource(name string) string {
 }
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"css": func() template.CSS { return template.CSS(pageSource("picture.css")) },
-	"def": func(id string) string { return "#def-" + id },
+	"def":      func(id string) string { return "#def-" + id },
+	"patterns": func() template.HTML { return template.HTML(picture.Patterns) },
 }).ParseFS(pageFiles, "page/*.tmpl"))
 
 // pageLimit is what the page must stay below, however long the run was.
@@ -89,64 +91,14 @@ func WriteTimelineSVG(w io.Writer, run *judge.Run, keys ...string) error {
 	if gs := groups(run); len(keys) == 0 && len(gs) > 0 {
 		cells = gs[0].Cells
 	}
-	shots := firstShots(cells)
-	if len(shots) == 0 {
+	chosen := firstTrials(cells)
+	if len(chosen) == 0 {
 		return fmt.Errorf("write timeline: no trial to draw in %d cells", len(cells))
 	}
-	l := wide(600)
-	l.Headed = true
-	l.Left += 16
-	l.Right += 8
-	p := timelinePicture("timeline", pictureTitle(shots[0].Trial), shots, l, false)
-	var b bytes.Buffer
-	if err := templates.ExecuteTemplate(&b, "standalone", struct {
-		picture
-		CardWidth, CardHeight string
-	}{p, num(l.Width - 1), trimCard(p.Height)}); err != nil {
-		return fmt.Errorf("write timeline: %w", err)
-	}
-	if _, err := w.Write(b.Bytes()); err != nil {
+	if _, err := io.WriteString(w, draw(chosen, picture.Alone(600), false).String()); err != nil {
 		return fmt.Errorf("write timeline: %w", err)
 	}
 	return nil
-}
-
-func trimCard(height string) string {
-	var h float64
-	if _, err := fmt.Sscan(height, &h); err != nil {
-		return height
-	}
-	return num(h - 1)
-}
-
-func pictureTitle(t *judge.Trial) string {
-	m := t.Meta
-	return clean(fmt.Sprintf("%s on %s: %s under %s requests a second", m.Scenario, m.Driver, actionName(m.Action), trimZeros(fmt.Sprintf("%.1f", m.Rate))))
-}
-
-func actionName(a string) string {
-	if a == "none" || a == "" {
-		return "no action"
-	}
-	return a
-}
-
-// firstShots are the first valid trial of each cell, or its first one when none is valid.
-func firstShots(cells []*judge.Cell) []shot {
-	var shots []shot
-	for _, c := range cells {
-		if i := firstTrial(c); i >= 0 {
-			shots = append(shots, shot{c.Design, c.Action, &c.Trials[i]})
-		}
-	}
-	return shots
-}
-
-func firstTrial(c *judge.Cell) int {
-	if i := slices.IndexFunc(c.Trials, func(t judge.Trial) bool { return t.Valid }); i >= 0 {
-		return i
-	}
-	return min(0, len(c.Trials)-1)
 }
 
 // page is everything that the report's template shows, as text that is ready to be shown.
@@ -200,22 +152,22 @@ func newPage(run *judge.Run, d detail) (*page, error) {
 	if raw = escapeOverrides(raw); d.apart {
 		raw = []byte("null")
 	}
-	style, script := pageSource("picture.css")+pageSource("page.css"), pageSource("page.js")
+	style, script := picture.Style+pageSource("page.css"), pageSource("page.js")
 	r := &run.Record
 	p := &page{
-		Title: clean("rollout-lab: " + r.ID), Apart: d.apart,
+		Title: format.Clean("rollout-lab: " + r.ID), Apart: d.apart,
 		CSP:   "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) + "; base-uri 'none'; form-action 'none'",
 		Style: template.CSS(style), Script: template.JS(script), JSON: template.JS(raw),
-		ID: clean(r.ID), Started: clean(r.Started), Version: clean(r.Tool.Version), Commit: clean(r.Tool.Commit),
-		Verdict: verdictClass(run.Verdict), Word: verdictWord(run.Verdict), Headline: clean(run.Headline), Command: clean(r.Command), Partial: run.Partial,
+		ID: format.Clean(r.ID), Started: format.Clean(r.Started), Version: format.Clean(r.Tool.Version), Commit: format.Clean(r.Tool.Commit),
+		Verdict: verdictClass(run.Verdict), Word: verdictWord(run.Verdict), Headline: format.Clean(run.Headline), Command: format.Clean(r.Command), Partial: run.Partial,
 		Definitions: definitions, Scenarios: doc.Scenarios,
 	}
 	if run.End != nil {
-		p.Duration = span(run.End.Duration)
+		p.Duration = format.Span(run.End.Duration)
 	}
 	for _, reason := range run.Reasons {
-		if clean(reason) != p.Headline {
-			p.Reasons = append(p.Reasons, clean(reason))
+		if format.Clean(reason) != p.Headline {
+			p.Reasons = append(p.Reasons, format.Clean(reason))
 		}
 	}
 	for i, g := range groups(run) {
@@ -223,30 +175,30 @@ func newPage(run *judge.Run, d detail) (*page, error) {
 	}
 	p.Routings = routings(run)
 	for _, g := range run.Gates {
-		p.Gates = append(p.Gates, gateRow{Cell: clean(g.Cell), Limit: gateLimit(g.Gate), Observed: observed(g), Why: clean(g.Why),
+		p.Gates = append(p.Gates, gateRow{Cell: format.Clean(g.Cell), Limit: gateLimit(g.Gate), Observed: observed(g), Why: format.Clean(g.Why),
 			Word: gateWord(g.Verdict), Def: definitionOf(g.Gate.Metric), Verdict: verdictClass(g.Verdict)})
 	}
 	for _, c := range run.Comparisons {
-		p.Comparisons = append(p.Comparisons, comparisonRow{Where: clean(c.Scenario + " on " + c.Driver), What: clean(c.B + " against " + c.A + ", " + c.Metric),
+		p.Comparisons = append(p.Comparisons, comparisonRow{Where: format.Clean(c.Scenario + " on " + c.Driver), What: format.Clean(c.B + " against " + c.A + ", " + c.Metric),
 			Shift: measured(c.Metric, c.Shift), Range: measuredRange(c.Metric, c.Lo, c.Hi),
-			P: trimZeros(fmt.Sprintf("%.4f", c.P)), Why: clean(c.Why), Word: gateWord(c.Verdict), Def: definitionOf(c.Metric), Verdict: verdictClass(c.Verdict)})
+			P: format.TrimZeros(fmt.Sprintf("%.4f", c.P)), Why: format.Clean(c.Why), Word: gateWord(c.Verdict), Def: definitionOf(c.Metric), Verdict: verdictClass(c.Verdict)})
 	}
 	for _, c := range doc.Controls {
-		p.Controls = append(p.Controls, Control{clean(c.Cell), clean(c.Kind), c.Held, clean(c.Why)})
+		p.Controls = append(p.Controls, Control{format.Clean(c.Cell), format.Clean(c.Kind), c.Held, format.Clean(c.Why)})
 	}
 	for _, s := range doc.Skipped {
-		p.Skipped = append(p.Skipped, SkippedDesign{clean(s.Scenario), clean(s.Driver), clean(s.Design), clean(s.Why)})
+		p.Skipped = append(p.Skipped, SkippedDesign{format.Clean(s.Scenario), format.Clean(s.Driver), format.Clean(s.Design), format.Clean(s.Why)})
 	}
 	for i := range p.Scenarios {
 		p.Scenarios[i] = cleanScenario(p.Scenarios[i])
 		p.Sources = append(p.Sources, cleanLines(r.Scenarios[i].Source))
 	}
 	e := r.Environment
-	p.Environment = [][2]string{{"system", clean(e.OS + "/" + e.Arch)}, {"processors", fmt.Sprint(e.CPUs)}, {"kernel", clean(e.Kernel)}, {"Go", clean(e.Go)}}
+	p.Environment = [][2]string{{"system", format.Clean(e.OS + "/" + e.Arch)}, {"processors", fmt.Sprint(e.CPUs)}, {"kernel", format.Clean(e.Kernel)}, {"Go", format.Clean(e.Go)}}
 	for _, name := range sortedKeys(e.Runtimes) {
-		p.Environment = append(p.Environment, [2]string{clean(name), clean(e.Runtimes[name])})
+		p.Environment = append(p.Environment, [2]string{format.Clean(name), format.Clean(e.Runtimes[name])})
 	}
-	p.Environment = append(p.Environment, [2]string{"fingerprint", clean(e.Fingerprint)})
+	p.Environment = append(p.Environment, [2]string{"fingerprint", format.Clean(e.Fingerprint)})
 	return p, nil
 }
 
@@ -260,7 +212,7 @@ func escapeOverrides(raw []byte) []byte {
 }
 
 func cleanScenario(s Scenario) Scenario {
-	s.Name, s.About, s.SHA256, s.Action = clean(s.Name), clean(s.About), clean(s.SHA256), clean(s.Action)
+	s.Name, s.About, s.SHA256, s.Action = format.Clean(s.Name), format.Clean(s.About), format.Clean(s.SHA256), format.Clean(s.Action)
 	return s
 }
 
@@ -268,7 +220,7 @@ func cleanScenario(s Scenario) Scenario {
 func cleanLines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, l := range lines {
-		lines[i] = clean(l)
+		lines[i] = format.Clean(l)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
+	"github.com/rollout-lab/rollout-lab/reports/picture"
 )
 
 func htmlText(t *testing.T, run *judge.Run) []byte {
@@ -319,7 +320,7 @@ func TestThePageLoadsNothing(t *testing.T) {
 			}
 		case "style":
 			// A hash is of the element's text, so that text must come through unchanged.
-			if want := pageSource("picture.css") + pageSource("page.css"); n.FirstChild.Data != want {
+			if want := picture.Style + pageSource("page.css"); n.FirstChild.Data != want {
 				t.Error("the style was changed on its way into the page, its hash does not match")
 			}
 		case "script":

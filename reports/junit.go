@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 type junitSuites struct {
@@ -53,33 +54,33 @@ type junitOutcome struct {
 // not hold and runs that were cut short are errors in a suite named evidence. A run that
 // is not a pass never comes out all green.
 func WriteJUnit(w io.Writer, run *judge.Run) error {
-	doc := junitSuites{Name: "rollout-lab " + clean(run.Record.ID)}
+	doc := junitSuites{Name: "rollout-lab " + format.Clean(run.Record.ID)}
 	if run.End != nil {
 		doc.Time = junitSeconds(run.End.Duration)
 	}
 	suite := func(name string) *junitSuite {
-		name = clean(name)
+		name = format.Clean(name)
 		at := slices.IndexFunc(doc.Suites, func(s junitSuite) bool { return s.Name == name })
 		if at < 0 {
-			doc.Suites = append(doc.Suites, junitSuite{Name: name, Started: clean(run.Record.Started)})
+			doc.Suites = append(doc.Suites, junitSuite{Name: name, Started: format.Clean(run.Record.Started)})
 			at = len(doc.Suites) - 1
 		}
 		return &doc.Suites[at]
 	}
 	for _, g := range run.Gates {
-		class, design := clean(g.Cell), clean(g.Gate.Design)
+		class, design := format.Clean(g.Cell), format.Clean(g.Gate.Design)
 		suiteName := class
 		c := cellOf(run, g.Cell)
 		if c != nil {
-			suiteName, design = c.Scenario+" "+c.Driver, clean(c.Design)
-			class = clean(c.Scenario + "." + c.Driver)
+			suiteName, design = c.Scenario+" "+c.Driver, format.Clean(c.Design)
+			class = format.Clean(c.Scenario + "." + c.Driver)
 		}
 		s := suite(suiteName)
 		s.Cases = append(s.Cases, gateCase(class, design, g, c))
 	}
 	for _, sk := range skipped(run) {
 		s := suite(sk.Scenario + " " + sk.Driver)
-		class := clean(sk.Scenario + "." + sk.Driver)
+		class := format.Clean(sk.Scenario + "." + sk.Driver)
 		names := []string{}
 		for _, sc := range run.Record.Scenarios {
 			if sc.Name != sk.Scenario {
@@ -87,15 +88,15 @@ func WriteJUnit(w io.Writer, run *judge.Run) error {
 			}
 			for _, g := range sc.Gates {
 				if g.Design == sk.Design {
-					names = append(names, clean(sk.Design)+": "+gateLimit(g))
+					names = append(names, format.Clean(sk.Design)+": "+gateLimit(g))
 				}
 			}
 		}
 		if len(names) == 0 {
-			names = []string{clean(sk.Design)}
+			names = []string{format.Clean(sk.Design)}
 		}
 		for _, name := range names {
-			s.Cases = append(s.Cases, junitCase{Name: name, Class: class, Skipped: &junitOutcome{Message: clean(sk.Why)}})
+			s.Cases = append(s.Cases, junitCase{Name: name, Class: class, Skipped: &junitOutcome{Message: format.Clean(sk.Why)}})
 		}
 	}
 	doc.Suites = append(doc.Suites, evidenceSuite(run, &doc)...)
@@ -155,7 +156,7 @@ func listTrials(c *judge.Cell, listed func(*judge.Trial) bool) string {
 		if !listed(t) {
 			continue
 		}
-		fmt.Fprintf(&b, "\ntrial %d: %s, lost time %s", t.Meta.N, lost(t.Failed, t.Planned), span(t.LostTime))
+		fmt.Fprintf(&b, "\ntrial %d: %s, lost time %s", t.Meta.N, format.Lost(t.Failed, t.Planned), format.Span(t.LostTime))
 		if !t.Valid {
 			fmt.Fprintf(&b, "; does not count: %s", invalidity(c, t))
 		}
@@ -165,11 +166,11 @@ func listTrials(c *judge.Cell, listed func(*judge.Trial) bool) string {
 
 // evidenceSuite holds what no gate stands for and still forbids a pass.
 func evidenceSuite(run *judge.Run, doc *junitSuites) []junitSuite {
-	s := junitSuite{Name: "evidence", Started: clean(run.Record.Started)}
+	s := junitSuite{Name: "evidence", Started: format.Clean(run.Record.Started)}
 	for _, c := range run.Controls {
-		k := junitCase{Name: clean(c.Kind + " control: " + c.Cell), Class: "evidence"}
+		k := junitCase{Name: format.Clean(c.Kind + " control: " + c.Cell), Class: "evidence"}
 		if !c.Held {
-			k.Error = &junitOutcome{Message: clean(c.Why), Type: "control"}
+			k.Error = &junitOutcome{Message: format.Clean(c.Why), Type: "control"}
 		}
 		s.Cases = append(s.Cases, k)
 	}
@@ -185,7 +186,7 @@ func evidenceSuite(run *judge.Run, doc *junitSuites) []junitSuite {
 	}
 	if run.Verdict != judge.Pass && red == 0 {
 		k := junitCase{Name: "verdict", Class: "evidence"}
-		o := &junitOutcome{Message: clean(run.Headline), Type: clean(string(run.Verdict)), Text: clean(strings.Join(run.Reasons, "; "))}
+		o := &junitOutcome{Message: format.Clean(run.Headline), Type: format.Clean(string(run.Verdict)), Text: format.Clean(strings.Join(run.Reasons, "; "))}
 		if run.Verdict == judge.Fail {
 			k.Failure = o
 		} else {

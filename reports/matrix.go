@@ -6,6 +6,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 // entry is one number of the matrix with what qualifies it.
@@ -33,18 +34,18 @@ type matrixRow struct {
 func matrixRows(c *judge.Cell) []matrixRow {
 	p := pool(c)
 	rows := []matrixRow{
-		{"success rate", "success_rate", entry{Value: share(p.OK, p.Planned), Bad: p.Failed > 0}},
+		{"success rate", "success_rate", entry{Value: format.Share(p.OK, p.Planned), Bad: p.Failed > 0}},
 		{"  95 % bounds, each", "success_rate", entry{Value: "no data"}},
-		{"requests lost", "lost_requests", entry{Value: lost(p.Failed, p.Planned), Bad: p.Failed > 0}},
+		{"requests lost", "lost_requests", entry{Value: format.Lost(p.Failed, p.Planned), Bad: p.Failed > 0}},
 		{"lost time", "lost_time", times(c.LostTime, p, "none")},
 		{"longest outage", "longest_outage", times(c.LongestOutage, p, "none")},
 		{"recovery", "recovery", recovery(c, p)},
-		{"breaches", "breaches", entry{Value: count(p.Breaches), Note: "of " + count(p.Denials), Bad: p.Breaches > 0}},
-		{"trials", "trials", entry{Value: plural(p.Valid, "trial", "trials")}},
+		{"breaches", "breaches", entry{Value: format.Count(p.Breaches), Note: "of " + format.Count(p.Denials), Bad: p.Breaches > 0}},
+		{"trials", "trials", entry{Value: format.Plural(p.Valid, "trial", "trials")}},
 		{"  not counted", "trials", notCounted(p)},
 	}
 	if c.SuccessRate.N > 0 && p.Planned > 0 {
-		rows[1].Value = rates(c.SuccessRate.Lo, c.SuccessRate.Hi)
+		rows[1].Value = format.Rates(c.SuccessRate.Lo, c.SuccessRate.Hi)
 	}
 	if p.Valid == 0 {
 		rows[6].entry = entry{Value: "no data"}
@@ -61,9 +62,9 @@ func notCounted(p pooled) entry {
 	case p.Invalid == 0:
 		return entry{Value: "none"}
 	case p.VoidPlanned == 0:
-		return entry{Value: plural(p.Invalid, "trial", "trials"), Note: "no data"}
+		return entry{Value: format.Plural(p.Invalid, "trial", "trials"), Note: "no data"}
 	}
-	return entry{Value: plural(p.Invalid, "trial", "trials"), Note: "lost " + count(p.VoidFailed)}
+	return entry{Value: format.Plural(p.Invalid, "trial", "trials"), Note: "lost " + format.Count(p.VoidFailed)}
 }
 
 // times prints an estimate of a time: the median and the range of the trials. It says
@@ -75,9 +76,9 @@ func times(e judge.Estimate, p pooled, none string) entry {
 	case p.Failed == 0 && e.Hi == 0:
 		return entry{Value: none}
 	}
-	out := entry{Value: spanMillis(e.Median), Bad: p.Failed > 0}
-	if lo, hi := spanMillis(e.Lo), spanMillis(e.Hi); lo != hi {
-		out.Note = between(lo, hi)
+	out := entry{Value: format.Millis(e.Median), Bad: p.Failed > 0}
+	if lo, hi := format.Millis(e.Lo), format.Millis(e.Hi); lo != hi {
+		out.Note = format.Between(lo, hi)
 	}
 	return out
 }
@@ -94,7 +95,7 @@ func recovery(c *judge.Cell, p pooled) entry {
 	out := times(c.Recovery, p, "at once")
 	if p.Failed == 0 && c.Recovery.Hi > 0 {
 		// Nothing failed, so nothing recovered: what took its time was the response time.
-		out = entry{Value: "nothing failed", Note: "p99 calm after " + spanMillis(c.Recovery.Hi)}
+		out = entry{Value: "nothing failed", Note: "p99 calm after " + format.Millis(c.Recovery.Hi)}
 	}
 	if p.Unrecovered > 0 {
 		out.Note = fmt.Sprintf("not seen in %d of %d trials", p.Unrecovered, p.Valid)

@@ -6,38 +6,11 @@ package reports
 
 import (
 	"slices"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
-
-// clean makes text from outside fit to be printed: control characters (a terminal would
-// obey them, XML forbids them), bidirectional overrides and invalid UTF-8 become U+FFFD,
-// line breaks and tabs a space.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r' || r == '\t':
-			return ' '
-		case r == utf8.RuneError, unicode.IsControl(r), r == 0xFFFE, r == 0xFFFF,
-			r >= 0x202A && r <= 0x202E, r >= 0x2066 && r <= 0x2069,
-			r == 0x200E, r == 0x200F, r == 0x2028, r == 0x2029:
-			return utf8.RuneError
-		}
-		return r
-	}, s)
-}
-
-// shorten cuts text to at most n characters, and shows that it was cut.
-func shorten(s string, n int) string {
-	if utf8.RuneCountInString(s) <= n {
-		return s
-	}
-	return string([]rune(s)[:n-1]) + "…"
-}
 
 // group is what the matrix shows as one row: the designs of a scenario on a driver.
 type group struct {
@@ -110,7 +83,7 @@ func pool(c *judge.Cell) pooled {
 }
 
 // meanLost is the mean lost time of the valid trials, in milliseconds.
-func (p pooled) meanLost() float64 { return millis(p.LostTime) / float64(max(p.Valid, 1)) }
+func (p pooled) meanLost() float64 { return format.InMillis(p.LostTime) / float64(max(p.Valid, 1)) }
 
 // ranks names the designs of a group with the least and the most time lost, by the
 // mean over the valid trials; both are empty when there is nothing to tell apart.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 var update = flag.Bool("update", false, "write the goldens and the schema anew")
@@ -36,7 +37,7 @@ func golden(t *testing.T, name string, got []byte) {
 		t.Fatalf("%v (run with -update to write it)", err)
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs (-want +got), run with -update if that is meant:\n%s", file, shorten(diff, 4000))
+		t.Errorf("%s differs (-want +got), run with -update if that is meant:\n%s", file, format.Shorten(diff, 4000))
 	}
 }
 

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"html/template"
 	"math"
 	"slices"
 	"strings"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
+	"github.com/rollout-lab/rollout-lab/reports/format"
+	"github.com/rollout-lab/rollout-lab/reports/picture"
+	"github.com/rollout-lab/rollout-lab/reports/svg"
 )
 
 // pageGroup is what every section of the page shows of one scenario on one driver.
@@ -18,7 +22,7 @@ type pageGroup struct {
 	Rows              []matrixLine
 	Main              *pictured
 	Others            []pictured
-	Dots              *dots
+	Dots              template.HTML
 	Trials            []trialRow
 	Errors            []errorRow
 	VoidErrors        []voidRow
@@ -59,7 +63,7 @@ func routings(run *judge.Run) []routing {
 		c := &run.Cells[i]
 		for k := range c.Trials {
 			meta := &c.Trials[k].Meta
-			r := routing{Driver: clean(c.Driver), Text: clean(meta.Routing)}
+			r := routing{Driver: format.Clean(c.Driver), Text: format.Clean(meta.Routing)}
 			if meta.LabBalancer {
 				r.Def = balancerDefinition
 			}
@@ -72,10 +76,10 @@ func routings(run *judge.Run) []routing {
 }
 
 func newPageGroup(i int, g group, d detail) pageGroup {
-	out := pageGroup{ID: fmt.Sprintf("g%d", i+1), Title: clean(g.Scenario + " on " + g.Driver), Action: clean(actionName(g.Action))}
+	out := pageGroup{ID: fmt.Sprintf("g%d", i+1), Title: format.Clean(g.Scenario + " on " + g.Driver), Action: format.Clean(actionName(g.Action))}
 	best, worst := ranks(g)
 	for k, c := range g.Cells {
-		head := designHead{Name: clean(c.Design)}
+		head := designHead{Name: format.Clean(c.Design)}
 		switch c.Design {
 		case best:
 			head.Tag = "▾ least lost"
@@ -97,8 +101,8 @@ func newPageGroup(i int, g group, d detail) pageGroup {
 		if b := budget(pool(c)); b != nil {
 			budgetRow.Value = "nothing spent"
 			if b.Affords != nil {
-				budgetRow.Value = fmt.Sprintf("%s %%", num(math.Ceil(b.Share*1000)/10))
-				budgetRow.Note = "affords " + count(*b.Affords) + " in 30 days"
+				budgetRow.Value = fmt.Sprintf("%s %%", svg.Number(math.Ceil(b.Share*1000)/10))
+				budgetRow.Note = "affords " + format.Count(*b.Affords) + " in 30 days"
 			}
 		}
 		if k == 0 {
@@ -108,7 +112,7 @@ func newPageGroup(i int, g group, d detail) pageGroup {
 		last.Cells = append(last.Cells, budgetRow)
 	}
 	out.pictures(g, d)
-	out.Dots = newDots(g)
+	out.Dots = dots(g)
 	for _, c := range g.Cells {
 		for j := range c.Trials {
 			out.Trials = append(out.Trials, newTrialRow(c, &c.Trials[j]))
@@ -117,9 +121,9 @@ func newPageGroup(i int, g group, d detail) pageGroup {
 		out.Errors = append(out.Errors, errorRows(c)...)
 		out.VoidErrors = append(out.VoidErrors, voidRows(c)...)
 		out.Streams = append(out.Streams, streamRows(c)...)
-		out.Unable = append(out.Unable, [2]string{clean(c.Design), count(pool(c).ToUnable)})
+		out.Unable = append(out.Unable, [2]string{format.Clean(c.Design), format.Count(pool(c).ToUnable)})
 		for _, n := range notes(c) {
-			out.Notes = append(out.Notes, [2]string{clean(c.Design), n})
+			out.Notes = append(out.Notes, [2]string{format.Clean(c.Design), n})
 		}
 		rows := instanceRows(c)
 		if len(rows) > d.instances {
@@ -144,13 +148,13 @@ func newBar(p pooled) *bar {
 	if p.Failed > 0 {
 		hole = math.Max(hole, 1)
 	}
-	return &bar{Part: num(100 - hole), Hole: num(hole)}
+	return &bar{Part: svg.Number(100 - hole), Hole: svg.Number(hole)}
 }
 
 // pictured is a picture in both layouts, with its tables.
 type pictured struct {
 	Label        string
-	Wide, Narrow picture
+	Wide, Narrow template.HTML
 	Tables       []pictureTable
 }
 
@@ -168,11 +172,11 @@ type laneRow struct{ Instance, Revision, Sync, FalseReady, FalseUnready, Verdict
 
 // pictures draws the first valid trial of every design, and the others one by one.
 func (out *pageGroup) pictures(g group, d detail) {
-	shots := firstShots(g.Cells)
-	if len(shots) == 0 {
+	first := firstTrials(g.Cells)
+	if len(first) == 0 {
 		return
 	}
-	out.Main = newPictured(out.ID, shots, d.main, d, true)
+	out.Main = newPictured(first, d.main, d, true)
 	if d.other == 0 {
 		return
 	}
@@ -181,66 +185,65 @@ func (out *pageGroup) pictures(g group, d detail) {
 		most = max(most, len(c.Trials))
 	}
 	for n := range most {
-		var shots []shot
+		var others []chosen
 		for _, c := range g.Cells {
 			if n < len(c.Trials) && n != firstTrial(c) {
-				shots = append(shots, shot{c.Design, c.Action, &c.Trials[n]})
+				others = append(others, chosen{c, &c.Trials[n]})
 			}
 		}
-		if len(shots) > 0 {
-			out.Others = append(out.Others, *newPictured(fmt.Sprintf("%s-%d", out.ID, n+1), shots, d.other, d, false))
+		if len(others) > 0 {
+			out.Others = append(out.Others, *newPictured(others, d.other, d, false))
 		}
 	}
 }
 
-func newPictured(id string, shots []shot, columns int, d detail, data bool) *pictured {
-	title := pictureTitle(shots[0].Trial)
+func newPictured(trials []chosen, columns int, d detail, data bool) *pictured {
 	p := &pictured{
-		Wide:   timelinePicture(id, title, shots, wide(columns), data),
-		Narrow: timelinePicture(id, title, shots, narrow(columns), false),
+		Wide:   template.HTML(draw(trials, picture.Wide(columns), data).String()),
+		Narrow: template.HTML(draw(trials, picture.Narrow(columns), false).String()),
 	}
 	var labels []string
-	for _, s := range shots {
-		label := fmt.Sprintf("%s trial %d", clean(s.Design), s.Trial.Meta.N)
-		if !s.Trial.Valid {
+	for _, c := range trials {
+		label := fmt.Sprintf("%s trial %d", format.Clean(c.cell.Design), c.trial.Meta.N)
+		if !c.trial.Valid {
 			label += " (invalid)"
 		}
 		labels = append(labels, label)
-		p.Tables = append(p.Tables, newPictureTable(s, d))
+		p.Tables = append(p.Tables, newPictureTable(c, d))
 	}
 	p.Label = strings.Join(labels, ", ")
 	return p
 }
 
-func newPictureTable(s shot, d detail) pictureTable {
-	out := pictureTable{Design: clean(s.Design)}
-	cols, _ := columns(&s.Trial.Timeline, 600)
-	rows := stretches(cols)
+func newPictureTable(c chosen, d detail) pictureTable {
+	out := pictureTable{Design: format.Clean(c.cell.Design)}
+	cols, _ := picture.Columns(&c.trial.Timeline, 600)
+	rows := picture.Stretches(cols)
 	for limit := 600; len(rows) > d.table && limit > 1; limit /= 2 {
-		cols, _ = columns(&s.Trial.Timeline, limit)
-		rows = stretches(cols)
+		cols, _ = picture.Columns(&c.trial.Timeline, limit)
+		rows = picture.Stretches(cols)
 	}
-	number := func(n int) string { return count(uint64(max(n, 0))) }
+	number := func(n int) string { return format.Count(uint64(max(n, 0))) }
 	for _, r := range rows {
-		row := stretchRow{From: offset(r.From - s.zero()), To: offset(r.To - s.zero()), Planned: number(r.Planned), OK: number(r.OK),
-			Failed: number(r.Failed), Denied: number(r.Denied), Worst: share(uint64(max(r.Worst.OK, 0)), uint64(max(r.Worst.Planned, 0))), P50: "–", P99: "–"}
+		row := stretchRow{From: format.Offset(r.From - c.zero()), To: format.Offset(r.To - c.zero()), Planned: number(r.Planned), OK: number(r.OK),
+			Failed: number(r.Failed), Denied: number(r.Denied), Worst: format.Share(uint64(max(r.Worst.OK, 0)), uint64(max(r.Worst.Planned, 0))), P50: "–", P99: "–"}
 		if r.Planned == 0 {
 			row.Worst = "–"
 		}
 		if r.P50 > 0 {
-			row.P50, row.P99 = span(r.P50), span(r.P99)
+			row.P50, row.P99 = format.Span(r.P50), format.Span(r.P99)
 		}
 		out.Rows = append(out.Rows, row)
 	}
-	for _, l := range drawnLanes(s.Trial.Timeline.Lanes, max(d.instances, 8)) {
-		row := laneRow{Instance: shorten(clean(l.Instance), 60), Revision: shorten(clean(l.Revision), 40), Sync: "unknown", FalseReady: span(total(l.FalseReady)),
-			FalseUnready: span(total(l.FalseUnready)), Verdict: course(l.Verdict, s.zero()), Truth: course(l.Truth, s.zero())}
+	for _, l := range picture.Lanes(c.trial.Timeline.Lanes, max(d.instances, 8)) {
+		row := laneRow{Instance: format.Shorten(format.Clean(l.Instance), 60), Revision: format.Shorten(format.Clean(l.Revision), 40), Sync: "unknown", FalseReady: format.Span(picture.Total(l.FalseReady)),
+			FalseUnready: format.Span(picture.Total(l.FalseUnready)), Verdict: course(l.Verdict, c.zero()), Truth: course(l.Truth, c.zero())}
 		if l.Sync >= 0 {
-			row.Sync = span(l.Sync)
+			row.Sync = format.Span(l.Sync)
 		}
 		out.Lanes = append(out.Lanes, row)
 	}
-	out.More = len(s.Trial.Timeline.Lanes) - len(out.Lanes)
+	out.More = len(c.trial.Timeline.Lanes) - len(out.Lanes)
 	return out
 }
 
@@ -253,7 +256,7 @@ func course(spans []timeline.StateSpan, zero time.Duration) string {
 			parts = append(parts, fmt.Sprintf("and %d more changes", len(spans)-most))
 			break
 		}
-		parts = append(parts, fmt.Sprintf("%s from %s", clean(string(s.State)), offset((s.From-zero).Round(time.Millisecond))))
+		parts = append(parts, fmt.Sprintf("%s from %s", format.Clean(string(s.State)), format.Offset((s.From-zero).Round(time.Millisecond))))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -270,35 +273,35 @@ type trialRow struct {
 }
 
 func newTrialRow(c *judge.Cell, t *judge.Trial) trialRow {
-	r := trialRow{Design: clean(c.Design), N: fmt.Sprint(t.Meta.N), Valid: "✓ valid", Success: share(t.OK, t.Planned), Lost: lost(t.Failed, t.Planned),
-		LostTime: span(t.LostTime), Outage: outageText(t), Down: byBin(t.Down), Degraded: byBin(t.Degraded), Lag: maybe(t.DisruptionLag), Recovery: trialRecovery(t),
-		Convergence: maybe(t.Convergence), Sync: maybe(t.Sync), False: span(t.FalseReady), Unready: span(t.FalseUnready),
-		Breaches: count(t.Breaches) + " of " + count(t.Denials), Retries: count(t.HiddenRetries),
-		Sent: count(t.Sent) + " of " + count(t.Planned), LagP50: "no data", LagP99: "no data", LagMax: "no data",
+	r := trialRow{Design: format.Clean(c.Design), N: fmt.Sprint(t.Meta.N), Valid: "✓ valid", Success: format.Share(t.OK, t.Planned), Lost: format.Lost(t.Failed, t.Planned),
+		LostTime: format.Span(t.LostTime), Outage: outageText(t), Down: byBin(t.Down), Degraded: byBin(t.Degraded), Lag: maybe(t.DisruptionLag), Recovery: trialRecovery(t),
+		Convergence: maybe(t.Convergence), Sync: maybe(t.Sync), False: format.Span(t.FalseReady), Unready: format.Span(t.FalseUnready),
+		Breaches: format.Count(t.Breaches) + " of " + format.Count(t.Denials), Retries: format.Count(t.HiddenRetries),
+		Sent: format.Count(t.Sent) + " of " + format.Count(t.Planned), LagP50: "no data", LagP99: "no data", LagMax: "no data",
 		Quiet: "no data", QuietServers: fmt.Sprint(t.Quiet.Instances), Witness: "no data",
-		CPU: span(t.Cost.CPU), RSS: fmt.Sprintf("%s MiB", num(float64(t.Cost.MaxRSS)/(1<<20))), Files: clean(t.Folder), Partial: t.Partial}
+		CPU: format.Span(t.Cost.CPU), RSS: fmt.Sprintf("%s MiB", svg.Number(float64(t.Cost.MaxRSS)/(1<<20))), Files: format.Clean(t.Folder), Partial: t.Partial}
 	if o := t.LongestOutage; o.Failures > 0 {
 		last := "none before"
 		if o.LastOK >= 0 {
-			last = offset(o.LastOK-t.Window.From) + " s"
+			last = format.Offset(o.LastOK-t.Window.From) + " s"
 		}
-		r.Outage += fmt.Sprintf(" (last ok %s, from %s to %s s)", last, offset(o.From-t.Window.From), offset(o.To-t.Window.From))
+		r.Outage += fmt.Sprintf(" (last ok %s, from %s to %s s)", last, format.Offset(o.From-t.Window.From), format.Offset(o.To-t.Window.From))
 	}
 	if !t.Valid {
 		r.Void, r.Valid, r.Why = true, "✗ does not count", invalidity(c, t)
 	}
 	if t.ScheduleLag.N > 0 {
-		r.LagP50, r.LagP99, r.LagMax = span(t.ScheduleLag.P50), span(t.ScheduleLag.P99), span(t.ScheduleLag.Max)
+		r.LagP50, r.LagP99, r.LagMax = format.Span(t.ScheduleLag.P50), format.Span(t.ScheduleLag.P99), format.Span(t.ScheduleLag.Max)
 	}
 	if t.Quiet.Planned > 0 {
-		r.Quiet = lost(t.Quiet.Failed, t.Quiet.Planned)
+		r.Quiet = format.Lost(t.Quiet.Failed, t.Quiet.Planned)
 	}
 	if w := t.Witness; w.Planned > 0 {
 		word := "agrees"
 		if !w.Agrees {
 			word = "disagrees"
 		}
-		r.Witness = fmt.Sprintf("%s: %s (%s)", word, share(w.OK, w.Planned), rates(w.Lo, w.Hi))
+		r.Witness = fmt.Sprintf("%s: %s (%s)", word, format.Share(w.OK, w.Planned), format.Rates(w.Lo, w.Hi))
 	}
 	return r
 }
@@ -311,7 +314,7 @@ func byBin(m map[time.Duration]time.Duration) string {
 	var parts []string
 	for _, width := range []time.Duration{10 * time.Millisecond, 100 * time.Millisecond, time.Second} {
 		if d, ok := m[width]; ok {
-			parts = append(parts, span(d))
+			parts = append(parts, format.Span(d))
 		}
 	}
 	return strings.Join(parts, " / ")
@@ -325,14 +328,14 @@ func trialRecovery(t *judge.Trial) string {
 	case *t.Recovery == 0 && t.Failed == 0:
 		return "at once"
 	}
-	return span(*t.Recovery)
+	return format.Span(*t.Recovery)
 }
 
 func maybe(d *time.Duration) string {
 	if d == nil {
 		return "–"
 	}
-	return span(*d)
+	return format.Span(*d)
 }
 
 type streamRow struct{ Design, Name, Lost, Success string }
@@ -355,7 +358,7 @@ func streamRows(c *judge.Cell) []streamRow {
 	}
 	var rows []streamRow
 	for _, s := range all {
-		rows = append(rows, streamRow{clean(c.Design), clean(s.Name), lost(s.Planned-min(s.OK, s.Planned), s.Planned), share(s.OK, s.Planned)})
+		rows = append(rows, streamRow{format.Clean(c.Design), format.Clean(s.Name), format.Lost(s.Planned-min(s.OK, s.Planned), s.Planned), format.Share(s.OK, s.Planned)})
 	}
 	return rows
 }
@@ -371,11 +374,11 @@ func instanceRows(c *judge.Cell) []instanceRow {
 	}
 	var rows []instanceRow
 	for _, in := range c.Trials[i].Instances {
-		id := shorten(clean(in.ID), 60)
+		id := format.Shorten(format.Clean(in.ID), 60)
 		if id == "" {
 			id = "nobody answered"
 		}
-		rows = append(rows, instanceRow{clean(c.Design), fmt.Sprint(c.Trials[i].Meta.N), id, shorten(clean(in.Revision), 40), count(in.OK), count(in.Failed)})
+		rows = append(rows, instanceRow{format.Clean(c.Design), fmt.Sprint(c.Trials[i].Meta.N), id, format.Shorten(format.Clean(in.Revision), 40), format.Count(in.OK), format.Count(in.Failed)})
 	}
 	return rows
 }
@@ -387,61 +390,34 @@ func latencyRows(c *judge.Cell, t *judge.Trial) []latencyRow {
 		return nil
 	}
 	row := func(kind string, p judge.Percentiles) latencyRow {
-		r := latencyRow{Design: clean(c.Design), Trial: fmt.Sprint(t.Meta.N), Kind: kind, N: count(p.N), P50: "–", P90: "–", P99: "–", P999: "–", Max: "–"}
+		r := latencyRow{Design: format.Clean(c.Design), Trial: fmt.Sprint(t.Meta.N), Kind: kind, N: format.Count(p.N), P50: "–", P90: "–", P99: "–", P999: "–", Max: "–"}
 		if p.N > 0 {
-			r.P50, r.P90, r.P99, r.P999, r.Max = span(p.P50), span(p.P90), span(p.P99), span(p.P999), span(p.Max)
+			r.P50, r.P90, r.P99, r.P999, r.Max = format.Span(p.P50), format.Span(p.P90), format.Span(p.P99), format.Span(p.P999), format.Span(p.Max)
 		}
 		return r
 	}
 	return []latencyRow{row("from intended time", t.Latency), row("uncorrected", t.LatencyUncorrected)}
 }
 
-// dots is the lost time of every trial on one scale.
-type dots struct {
-	Height string
-	About  string
-	Marks  []mark
-	Points []point2
-}
-
-type point2 struct{ X, Y, Class, Title string }
-
-func newDots(g group) *dots {
-	const left, width, row = 120.0, 330.0, 40.0
-	most := 0.0
+// dots draws the lost time of every trial on one scale; there is nothing to draw where
+// nothing was lost.
+func dots(g group) template.HTML {
+	var rows []picture.Row
 	for _, c := range g.Cells {
+		row := picture.Row{Name: format.Clean(c.Design), Median: c.LostTime.Median, Lo: c.LostTime.Lo, Hi: c.LostTime.Hi, Ranged: c.LostTime.N > 0}
 		for i := range c.Trials {
-			most = math.Max(most, millis(c.Trials[i].LostTime))
-		}
-	}
-	if most == 0 {
-		return nil
-	}
-	step := float64(tickStep(time.Duration(most*1.05*1e6), 5)) / 1e6
-	end := math.Ceil(most*1.02/step) * step
-	x := func(ms float64) float64 { return left + math.Min(ms/end, 1)*width }
-	d := &dots{About: "lost time of each trial, by design"}
-	bottom := 8 + row*float64(len(g.Cells))
-	for ms := 0.0; ms <= end+step/2; ms += step {
-		d.Marks = append(d.Marks, mark{Class: "grid", D: fmt.Sprintf("M%s 4V%s", num(x(ms)), num(bottom))},
-			text("t-note", "middle", x(ms), bottom+16, spanMillis(ms)))
-	}
-	for i, c := range g.Cells {
-		y := 8 + row*(float64(i)+0.5)
-		d.Marks = append(d.Marks, text("t-name", "start", 0, y+4, shorten(clean(c.Design), 18)))
-		if e := c.LostTime; e.N > 0 {
-			d.Marks = append(d.Marks, mark{Class: "range", D: fmt.Sprintf("M%s %sV%sM%s %sH%sM%s %sV%sM%s %sV%s",
-				num(x(e.Lo)), num(y+8), num(y+14), num(x(e.Lo)), num(y+11), num(x(e.Hi)), num(x(e.Hi)), num(y+8), num(y+14), num(x(e.Median)), num(y-12), num(y+14))})
-		}
-		for j := range c.Trials {
-			t := &c.Trials[j]
-			p := point2{X: num(x(millis(t.LostTime))), Y: num(y - 8 + float64(j%3)*6), Class: "dot", Title: fmt.Sprintf("trial %d: %s", t.Meta.N, span(t.LostTime))}
-			if !t.Valid {
-				p.Class, p.Title = "void", p.Title+", does not count"
+			t := &c.Trials[i]
+			dot := picture.Dot{At: t.LostTime, Invalid: !t.Valid, Title: fmt.Sprintf("trial %d: %s", t.Meta.N, format.Span(t.LostTime))}
+			if dot.Invalid {
+				dot.Title += ", invalid"
 			}
-			d.Points = append(d.Points, p)
+			row.Dots = append(row.Dots, dot)
 		}
+		rows = append(rows, row)
 	}
-	d.Height = num(bottom + 24)
-	return d
+	im, ok := picture.Dots("lost time of each trial, by design", rows)
+	if !ok {
+		return ""
+	}
+	return template.HTML(im.String())
 }

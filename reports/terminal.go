@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 // TerminalOptions says how the terminal's text is laid out.
@@ -62,29 +63,12 @@ func (t *terminal) paint(s style, text string) string {
 
 // wrapped writes text behind a first indent, and folds it at the terminal's width.
 func (t *terminal) wrapped(first, indent, text string) {
-	for i, l := range fold(text, max(t.width-utf8.RuneCountInString(indent), 20)) {
+	for i, l := range format.Fold(text, max(t.width-utf8.RuneCountInString(indent), 20)) {
 		if i > 0 {
 			first = indent
 		}
 		t.line("%s%s", first, l)
 	}
-}
-
-// fold breaks text at spaces so that no line is longer than width, unless one word is.
-func fold(text string, width int) []string {
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(text) {
-		switch {
-		case line == "":
-			line = word
-		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
-			line += " " + word
-		default:
-			lines, line = append(lines, line), word
-		}
-	}
-	return append(lines, line)
 }
 
 // WriteTerminal writes the matrix, what was missed and what does not count, and the
@@ -104,11 +88,11 @@ func WriteTerminal(w io.Writer, run *judge.Run, o TerminalOptions) error {
 	t.verdict(run)
 	if o.Folder != "" {
 		t.line("")
-		t.line("report   %s", clean(joinPath(o.Folder, "report.html")))
-		t.line("data     %s", clean(joinPath(o.Folder, "results.json")))
+		t.line("report   %s", format.Clean(joinPath(o.Folder, "report.html")))
+		t.line("data     %s", format.Clean(joinPath(o.Folder, "results.json")))
 	}
 	if run.Record.Command != "" {
-		t.line("again    %s", clean(run.Record.Command))
+		t.line("again    %s", format.Clean(run.Record.Command))
 	}
 	if t.err != nil {
 		return fmt.Errorf("write results: %w", t.err)
@@ -123,14 +107,14 @@ const labelWidth = 19
 // matrix writes one group: a line per metric, a column per design, as many columns side
 // by side as fit.
 func (t *terminal) matrix(g group) {
-	t.line("%s", t.paint(bold, clean(fmt.Sprintf("%s on %s, action: %s", g.Scenario, g.Driver, g.Action))))
+	t.line("%s", t.paint(bold, format.Clean(fmt.Sprintf("%s on %s, action: %s", g.Scenario, g.Driver, g.Action))))
 	best, worst := ranks(g)
 	var columns [][]entry
 	var labels []string
 	for _, c := range g.Cells {
 		rows := matrixRows(c)
 		labels = labels[:0]
-		title := entry{Value: clean(c.Design)}
+		title := entry{Value: format.Clean(c.Design)}
 		switch c.Design {
 		case best:
 			title.Note = "least lost"
@@ -204,7 +188,7 @@ func (t *terminal) gates(run *judge.Run) {
 		if g.Verdict != judge.Fail {
 			word = "undecided"
 		}
-		t.line("  %s  %s", t.paint(verdictStyle(g.Verdict), pad(word, 9)), clean(g.Cell))
+		t.line("  %s  %s", t.paint(verdictStyle(g.Verdict), pad(word, 9)), format.Clean(g.Cell))
 		t.wrapped("             ", "             ", gateText(g))
 	}
 	t.line("")
@@ -214,13 +198,13 @@ func (t *terminal) gates(run *judge.Run) {
 func gateText(g judge.GateResult) string {
 	s := fmt.Sprintf("%s: observed %s", gateLimit(g.Gate), observed(g))
 	if g.Why != "" {
-		s += "; " + clean(g.Why)
+		s += "; " + format.Clean(g.Why)
 	}
 	return s
 }
 
 func gateLimit(g record.Gate) string {
-	return clean(fmt.Sprintf("%s %s %s", g.Metric, g.Op, limit(g.Metric, g.Limit)))
+	return format.Clean(fmt.Sprintf("%s %s %s", g.Metric, g.Op, limit(g.Metric, g.Limit)))
 }
 
 // observed prints what a gate was held against.
@@ -261,17 +245,17 @@ func (t *terminal) evidence(run *judge.Run) {
 	}
 	for _, c := range run.Controls {
 		if !c.Held {
-			lines = append(lines, [2]string{"control", clean(fmt.Sprintf("%s, %s control did not hold: %s", c.Cell, c.Kind, c.Why))})
+			lines = append(lines, [2]string{"control", format.Clean(fmt.Sprintf("%s, %s control did not hold: %s", c.Cell, c.Kind, c.Why))})
 		}
 	}
 	for i := range run.Cells {
 		c := &run.Cells[i]
 		for _, n := range notes(c) {
-			lines = append(lines, [2]string{"note   ", clean(c.Key()) + ": " + n})
+			lines = append(lines, [2]string{"note   ", format.Clean(c.Key()) + ": " + n})
 		}
 	}
 	for _, s := range skipped(run) {
-		lines = append(lines, [2]string{"skipped", clean(fmt.Sprintf("%s/%s/%s: %s", s.Scenario, s.Driver, s.Design, s.Why))})
+		lines = append(lines, [2]string{"skipped", format.Clean(fmt.Sprintf("%s/%s/%s: %s", s.Scenario, s.Driver, s.Design, s.Why))})
 	}
 	if run.Partial {
 		lines = append(lines, [2]string{"partial", "the run is not complete; what is shown rests on the trials that there are"})
@@ -291,7 +275,7 @@ func notes(c *judge.Cell) []string {
 	var out []string
 	for i := range c.Trials {
 		for _, n := range c.Trials[i].Meta.Notes {
-			if n = clean(n); !slices.Contains(out, n) {
+			if n = format.Clean(n); !slices.Contains(out, n) {
 				out = append(out, n)
 			}
 		}
@@ -300,12 +284,12 @@ func notes(c *judge.Cell) []string {
 }
 
 func trialName(c *judge.Cell, t *judge.Trial) string {
-	return clean(fmt.Sprintf("%s trial %d", c.Key(), t.Meta.N))
+	return format.Clean(fmt.Sprintf("%s trial %d", c.Key(), t.Meta.N))
 }
 
 // invalidity is why a trial does not count, and which one took its place.
 func invalidity(c *judge.Cell, t *judge.Trial) string {
-	why := clean(strings.Join(t.InvalidReasons, "; "))
+	why := format.Clean(strings.Join(t.InvalidReasons, "; "))
 	if why == "" {
 		why = "no reason given"
 	}
@@ -319,10 +303,10 @@ func invalidity(c *judge.Cell, t *judge.Trial) string {
 
 func (t *terminal) verdict(run *judge.Run) {
 	word := verdictWord(run.Verdict)
-	t.wrapped(t.paint(verdictStyle(run.Verdict), word)+"  ", strings.Repeat(" ", len(word)+2), clean(run.Headline))
+	t.wrapped(t.paint(verdictStyle(run.Verdict), word)+"  ", strings.Repeat(" ", len(word)+2), format.Clean(run.Headline))
 	for _, r := range run.Reasons {
 		if r != run.Headline && !told(run, r) {
-			t.wrapped("  - ", "    ", clean(r))
+			t.wrapped("  - ", "    ", format.Clean(r))
 		}
 	}
 }

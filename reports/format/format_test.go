@@ -1,4 +1,4 @@
-package reports
+package format
 
 import (
 	"math"
@@ -25,8 +25,8 @@ func TestShare(t *testing.T) {
 		{29997, 30000, "99.990 %"},
 	}
 	for _, tt := range tests {
-		if got := share(tt.ok, tt.planned); got != tt.want {
-			t.Errorf("share(%d, %d): got %s, want %s", tt.ok, tt.planned, got, tt.want)
+		if got := Share(tt.ok, tt.planned); got != tt.want {
+			t.Errorf("Share(%d, %d): got %s, want %s", tt.ok, tt.planned, got, tt.want)
 		}
 	}
 }
@@ -45,8 +45,8 @@ func TestRate(t *testing.T) {
 		{1e-12, "0.00 %"},
 	}
 	for _, tt := range tests {
-		if got := rate(tt.f); got != tt.want {
-			t.Errorf("rate(%v): got %s, want %s", tt.f, got, tt.want)
+		if got := Rate(tt.f); got != tt.want {
+			t.Errorf("Rate(%v): got %s, want %s", tt.f, got, tt.want)
 		}
 	}
 }
@@ -70,32 +70,8 @@ func TestRatesContainTheInterval(t *testing.T) {
 		{math.NaN(), math.NaN(), "no data"},
 	}
 	for _, tt := range tests {
-		if got := rates(tt.lo, tt.hi); got != tt.want {
-			t.Errorf("rates(%v, %v): got %s, want %s", tt.lo, tt.hi, got, tt.want)
-		}
-	}
-}
-
-func TestMeasuredRangeRoundsOutward(t *testing.T) {
-	tests := []struct {
-		metric string
-		lo, hi float64
-		want   string
-	}{
-		{"lost_time", 2991, 2991, "2.99 to 3.00 s"},
-		{"lost_time", 250, 260, "250 to 260 ms"},
-		{"lost_time", 250.4, 250.4, "250 to 251 ms"},
-		{"lost_time", -2991, -2969, "-3.00 to -2.96 s"},
-		{"lost_time", -0.001, 0.001, "-0.01 to 0.01 ms"},
-		{"lost_time", -3, -0.001, "-3 to 0 ms"},
-		{"lost_time", 0.3, 0.1 + 0.2, "0.3 to 0.3 ms"},
-		{"lost_time", 59999, 60001, "59.99 s to 1 min 1 s"},
-		{"success_rate", 0.999, 0.99999871, "99.90 to 99.9999 %"},
-		{"breaches", 1, 2, "1 to 2"},
-	}
-	for _, tt := range tests {
-		if got := measuredRange(tt.metric, tt.lo, tt.hi); got != tt.want {
-			t.Errorf("measuredRange(%s, %v, %v): got %s, want %s", tt.metric, tt.lo, tt.hi, got, tt.want)
+		if got := Rates(tt.lo, tt.hi); got != tt.want {
+			t.Errorf("Rates(%v, %v): got %s, want %s", tt.lo, tt.hi, got, tt.want)
 		}
 	}
 }
@@ -124,45 +100,16 @@ func TestSpanRoundsUp(t *testing.T) {
 		{-3 * time.Second, "-3.00 s"},
 	}
 	for _, tt := range tests {
-		if got := span(tt.d); got != tt.want {
-			t.Errorf("span(%v): got %s, want %s", tt.d, got, tt.want)
+		if got := Span(tt.d); got != tt.want {
+			t.Errorf("Span(%v): got %s, want %s", tt.d, got, tt.want)
 		}
-	}
-}
-
-func TestMeasuredAndLimit(t *testing.T) {
-	tests := []struct {
-		metric          string
-		f               float64
-		measured, limit string
-	}{
-		{"success_rate", 0.9999, "99.990 %", "99.99 %"},
-		{"success_rate", 0.999, "99.90 %", "99.9 %"},
-		{"lost_time", 3000.1, "3.01 s", "3000.1 ms"},
-		{"lost_time", 250, "250 ms", "250 ms"},
-		{"lost_time", -2990, "-2.99 s", "-2990 ms"},
-		{"lost_time", 0.1 + 0.2, "0.3 ms", "0.3 ms"},
-		{"breaches", 12000, "12,000", "12000"},
-		{"breaches", -1, "-1", "-1"},
-		{"unheard of", 1.25, "1.25", "1.25"},
-	}
-	for _, tt := range tests {
-		if got := measured(tt.metric, tt.f); got != tt.measured {
-			t.Errorf("measured(%s, %v): got %s, want %s", tt.metric, tt.f, got, tt.measured)
-		}
-		if got := limit(tt.metric, tt.f); got != tt.limit {
-			t.Errorf("limit(%s, %v): got %s, want %s", tt.metric, tt.f, got, tt.limit)
-		}
-	}
-	if got := measured("lost_time", math.NaN()); got != "no data" {
-		t.Errorf("measured of not a number: got %s", got)
 	}
 }
 
 func TestCount(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 60000: "60,000", 1234567: "1,234,567"} {
-		if got := count(n); got != want {
-			t.Errorf("count(%d): got %s, want %s", n, got, want)
+		if got := Count(n); got != want {
+			t.Errorf("Count(%d): got %s, want %s", n, got, want)
 		}
 	}
 }

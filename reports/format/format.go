@@ -1,4 +1,10 @@
-package reports
+// Package format writes numbers for people, and makes text from outside fit to be shown.
+// It is the only formatter of the reports: a number has one form, wherever it stands.
+//
+// The rule of every format: rounding never flatters. Rates are cut off, times are rounded
+// up, what is not zero never prints as zero, and an interval never looks narrower than it
+// is.
+package format
 
 import (
 	"math"
@@ -6,20 +12,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/rollout-lab/rollout-lab/internal/judge"
 )
-
-// The rule of every format here: rounding never flatters. Rates are cut off, times are
-// rounded up, what is not zero never prints as zero, and an interval never looks narrower
-// than it is.
 
 // maxDecimals is how far a rate is spelled out to show that it is not 100 %.
 const maxDecimals = 8
 
-// share prints ok of planned as a percentage, cut off and not rounded, with as many
+// Share prints ok of planned as a percentage, cut off and not rounded, with as many
 // nines as it takes to show that something failed.
-func share(ok, planned uint64) string {
+func Share(ok, planned uint64) string {
 	if planned == 0 {
 		return "no data"
 	}
@@ -50,8 +50,8 @@ func point(s string, d int) string {
 // allNines reports whether a percentage is too coarse to say more than "not quite 100".
 func allNines(s string) bool { return strings.HasPrefix(s, "99.") && strings.Trim(s, "9.") == "" }
 
-// rate prints a rate 0..1 as a percentage, cut off and not rounded.
-func rate(f float64) string {
+// Rate prints a rate 0..1 as a percentage, cut off and not rounded.
+func Rate(f float64) string {
 	return percentage(f, func(digits string, _ bool) (string, bool) { return digits, allNines(digits) })
 }
 
@@ -104,56 +104,18 @@ func percentage(f float64, cut func(digits string, rest bool) (out string, coars
 	return out + " %"
 }
 
-// rates prints an interval of rates, the lower end cut off and the upper one rounded up.
-func rates(lo, hi float64) string {
+// Rates prints an interval of rates, the lower end cut off and the upper one rounded up.
+func Rates(lo, hi float64) string {
 	if math.IsNaN(lo) || math.IsNaN(hi) {
 		return "no data"
 	}
-	return between(rate(lo), rateUp(hi))
+	return Between(Rate(lo), rateUp(hi))
 }
 
-// limit prints the limit of a gate: as it was written, not cut off.
-func limit(metric string, f float64) string {
-	switch unitOf(metric) {
-	case judge.Share:
-		// Ten decimals of a percentage are beyond any limit that a person writes.
-		return trimZeros(strconv.FormatFloat(f*100, 'f', 10, 64)) + " %"
-	case judge.Duration:
-		return trimZeros(strconv.FormatFloat(f, 'f', 3, 64)) + " ms"
-	}
-	return trimZeros(strconv.FormatFloat(f, 'f', 3, 64))
-}
-
-// measured prints an observed value of a metric in its unit.
-func measured(metric string, f float64) string {
-	switch {
-	case math.IsNaN(f) || math.IsInf(f, 0):
-		return "no data"
-	case unitOf(metric) == judge.Share:
-		return rate(f)
-	case unitOf(metric) == judge.Duration:
-		return spanMillis(f)
-	case f == math.Trunc(f) && math.Abs(f) < 1<<53:
-		return signed(f, func(f float64) string { return count(uint64(f)) })
-	}
-	return trimZeros(strconv.FormatFloat(f, 'f', 3, 64))
-}
-
-// measuredRange prints an interval of a metric: never a narrower one than it is.
-func measuredRange(metric string, lo, hi float64) string {
-	switch unit := unitOf(metric); {
-	case unit == judge.Share && lo >= 0:
-		return rates(lo, hi)
-	case unit == judge.Duration:
-		return between(spanOutward(lo, lo < 0), spanOutward(hi, hi > 0))
-	}
-	return between(measured(metric, lo), measured(metric, hi))
-}
-
-// spanOutward is an end of an interval of milliseconds, its amount rounded up or down.
-func spanOutward(ms float64, up bool) string {
+// MillisOutward is an end of an interval of milliseconds, its amount rounded up or down.
+func MillisOutward(ms float64, up bool) string {
 	if up || math.IsNaN(ms) || math.Abs(ms) > mostMillis {
-		return spanMillis(ms)
+		return Millis(ms)
 	}
 	text := spanTo(time.Duration(math.Floor(math.Abs(ms)*1e6+1e-3)), false)
 	if ms < 0 && text != "0 ms" {
@@ -162,24 +124,26 @@ func spanOutward(ms float64, up bool) string {
 	return text
 }
 
-func signed(f float64, format func(float64) string) string {
+// Signed prints a number by its amount, with its sign in front.
+func Signed(f float64, format func(float64) string) string {
 	if f < 0 {
 		return "-" + format(-f)
 	}
 	return format(f)
 }
 
-func trimZeros(s string) string {
+// TrimZeros cuts off the zeros that end a decimal fraction.
+func TrimZeros(s string) string {
 	if !strings.Contains(s, ".") {
 		return s
 	}
 	return strings.TrimRight(strings.TrimRight(s, "0"), ".")
 }
 
-// span prints a duration for people, rounded up.
-func span(d time.Duration) string { return spanTo(d, true) }
+// Span prints a duration for people, rounded up.
+func Span(d time.Duration) string { return spanTo(d, true) }
 
-// spanTo is span, rounded up or down; it rounds a negative duration's amount.
+// spanTo is Span, rounded up or down; it rounds a negative duration's amount.
 func spanTo(d time.Duration, up bool) string {
 	ceil := func(unit time.Duration) int64 {
 		if !up {
@@ -193,7 +157,7 @@ func spanTo(d time.Duration, up bool) string {
 	case d == 0:
 		return "0 ms"
 	case d <= 10*time.Microsecond*999: // below 9.99 ms: two decimals
-		return trimZeros(point(strconv.FormatInt(ceil(10*time.Microsecond), 10), 2)) + " ms"
+		return TrimZeros(point(strconv.FormatInt(ceil(10*time.Microsecond), 10), 2)) + " ms"
 	case d <= 999*time.Millisecond:
 		return strconv.FormatInt(ceil(time.Millisecond), 10) + " ms"
 	case d <= 59*time.Second+990*time.Millisecond, !up && d < time.Minute:
@@ -210,20 +174,20 @@ func spanTo(d time.Duration, up bool) string {
 // mostMillis is what a Duration surely holds, in milliseconds.
 const mostMillis = float64(math.MaxInt64) / 1e7
 
-// spanMillis is span for milliseconds as a number.
-func spanMillis(ms float64) string {
+// Millis is Span for milliseconds as a number.
+func Millis(ms float64) string {
 	if math.IsNaN(ms) || math.Abs(ms) > mostMillis {
 		return "no data"
 	}
-	return signed(ms, func(ms float64) string {
+	return Signed(ms, func(ms float64) string {
 		// Sums of milliseconds carry float dust: a thousandth of a microsecond is not a
 		// reason to round up.
-		return span(time.Duration(math.Ceil(ms*1e6 - 1e-3)))
+		return Span(time.Duration(math.Ceil(ms*1e6 - 1e-3)))
 	})
 }
 
-// between prints a range, with the unit once where both ends have the same.
-func between(lo, hi string) string {
+// Between prints a range, with the unit once where both ends have the same.
+func Between(lo, hi string) string {
 	l, unit, ok := strings.Cut(lo, " ")
 	if h, other, _ := strings.Cut(hi, " "); ok && unit == other && !strings.Contains(unit, " ") {
 		return l + " to " + h + " " + unit
@@ -231,8 +195,8 @@ func between(lo, hi string) string {
 	return lo + " to " + hi
 }
 
-// count prints a whole number with commas between thousands.
-func count(n uint64) string {
+// Count prints a whole number with commas between thousands.
+func Count(n uint64) string {
 	s := strconv.FormatUint(n, 10)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]
@@ -240,19 +204,29 @@ func count(n uint64) string {
 	return s
 }
 
-// lost prints how many of the planned requests failed.
-func lost(failed, planned uint64) string {
+// Lost prints how many of the planned requests failed.
+func Lost(failed, planned uint64) string {
 	if planned == 0 {
 		return "no data"
 	}
-	return count(failed) + " of " + count(planned) + " lost"
+	return Count(failed) + " of " + Count(planned) + " lost"
 }
 
-func plural(n int, one, many string) string {
+// Plural prints how many of a thing there are.
+func Plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return count(uint64(n)) + " " + many
+	return Count(uint64(n)) + " " + many
 }
 
-func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+// Seconds prints seconds as a bare number, to the millisecond.
+func Seconds(d time.Duration) string {
+	return TrimZeros(strconv.FormatFloat(d.Seconds(), 'f', 3, 64))
+}
+
+// Offset is Seconds for people: the minus sign is a minus.
+func Offset(d time.Duration) string { return strings.Replace(Seconds(d), "-", "−", 1) }
+
+// InMillis is a duration as a number of milliseconds.
+func InMillis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,13 +1,14 @@
-package reports
+package picture
 
 import (
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
+	"github.com/rollout-lab/rollout-lab/reports/svg"
 )
 
 func binsOf(n int, width time.Duration) timeline.Timeline {
@@ -23,7 +24,7 @@ func TestMergingNeverHidesAnOutage(t *testing.T) {
 	const out = 7002 // 7003 is in the same column: 17 bins make one, and 17 * 412 is 7004
 	tl.Bins[out] = timeline.Bin{From: tl.Bins[out].From, Planned: 100, OK: 0, Failed: 100, Denied: 40}
 	tl.Bins[out+1].P99 = time.Second
-	cols, each := columns(&tl, 600)
+	cols, each := Columns(&tl, 600)
 	if len(cols) > 600 || each != 17 {
 		t.Fatalf("got %d columns of %d bins, want at most 600 of 17", len(cols), each)
 	}
@@ -50,12 +51,12 @@ func TestMergingNeverHidesAnOutage(t *testing.T) {
 
 func TestColumnsOfOddInput(t *testing.T) {
 	empty := timeline.Timeline{}
-	if cols, each := columns(&empty, 600); cols != nil || each != 0 {
+	if cols, each := Columns(&empty, 600); cols != nil || each != 0 {
 		t.Errorf("no bins: got %v, %d", cols, each)
 	}
 	idle := binsOf(4, time.Second)
 	idle.Bins[1] = timeline.Bin{From: time.Second}
-	cols, _ := columns(&idle, 2)
+	cols, _ := Columns(&idle, 2)
 	if len(cols) != 2 || cols[0].Worst.Failed != 0 || cols[0].Planned != 100 {
 		t.Errorf("a bin without planned requests: got %+v", cols)
 	}
@@ -64,27 +65,18 @@ func TestColumnsOfOddInput(t *testing.T) {
 func TestAFailureIsNeverTooLowToSee(t *testing.T) {
 	tl := binsOf(300, 100*time.Millisecond)
 	tl.Bins[100].OK, tl.Bins[100].Failed = 99, 1
-	cols, _ := columns(&tl, 600)
-	run := fixtureRun()
-	trial := &run.Cells[1].Trials[0]
-	c := &canvas{layout: wide(600), to: tl.To}
-	var d designPicture
-	trial.Window.From = 0
-	c.bands(&d, shot{"x", "rollout", trial}, cols, 0)
-	for _, m := range d.Marks {
-		if m.Class == "failed" {
-			// Failed is drawn from the base over the full height; ok covers all but 3 pixels.
-			if !strings.Contains(m.D, "V0H") {
-				t.Errorf("the failure is drawn as %s, want it up to the top", m.D)
-			}
-			continue
-		}
-		if m.Class == "ok" && !strings.Contains(m.D, "V3H") {
-			t.Errorf("ok leaves no 3 pixels for the failure: %s", m.D)
-		}
+	cols, _ := Columns(&tl, 600)
+	shapes := bands(cols, axis{to: tl.To, width: 900}, 0)
+	if len(shapes) != 2 {
+		t.Fatalf("got %d shapes, want the failed requests and, over them, the ok ones", len(shapes))
 	}
-	if d.Marks[0].Class != "failed" {
-		t.Errorf("got marks %v, want the failed ones first", d.Marks)
+	failed, ok := shapes[0].(svg.Path), shapes[1].(svg.Path)
+	// Failed is drawn from the base over the full height; ok covers all but 3 pixels.
+	if failed.Class != "failed" || !slices.Contains(failed.Steps, svg.Down(0)) {
+		t.Errorf("the failure is drawn as %+v, want it up to the top", failed)
+	}
+	if ok.Class != "ok" || !slices.Contains(ok.Steps, svg.Down(3)) {
+		t.Errorf("ok leaves no 3 pixels for the failure: %+v", ok)
 	}
 }
 
@@ -94,9 +86,9 @@ func TestStretches(t *testing.T) {
 		tl.Bins[i].OK, tl.Bins[i].Failed = 0, 100
 	}
 	tl.Bins[6].OK, tl.Bins[6].Failed = 50, 50
-	cols, _ := columns(&tl, 600)
+	cols, _ := Columns(&tl, 600)
 	var got [][3]int
-	for _, s := range stretches(cols) {
+	for _, s := range Stretches(cols) {
 		got = append(got, [3]int{s.Columns, s.OK, s.Failed})
 	}
 	want := [][3]int{{3, 300, 0}, {3, 0, 300}, {1, 50, 50}, {3, 300, 0}}
@@ -131,7 +123,7 @@ func TestCoarseLanesShowTheWorst(t *testing.T) {
 func TestDrawnLanesKeepsTheLiars(t *testing.T) {
 	lanes := make([]timeline.Lane, 40)
 	lanes[33].FalseReady = []timeline.Span{{From: 0, To: time.Second}}
-	got := drawnLanes(lanes, 16)
+	got := Lanes(lanes, 16)
 	if len(got) != 16 || got[15] != &lanes[33] {
 		t.Errorf("got %d lanes, and the one that was falsely ready is among them: %t", len(got), len(got) > 0 && got[len(got)-1] == &lanes[33])
 	}

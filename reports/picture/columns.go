@@ -1,16 +1,19 @@
-package reports
+package picture
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
-// column is what is drawn at one place of the time axis: one bin of the timeline, or
+// Column is what is drawn at one place of the time axis: one bin of the timeline, or
 // several that were merged because there are more bins than places. A merged column
 // looks like the worst bin in it, so that merging never hides an outage; its sums stay
 // exact.
-type column struct {
+type Column struct {
 	From, To                    time.Duration
 	Planned, OK, Failed, Denied int           // sums
 	Worst                       timeline.Bin  // the one with the largest share of failures
@@ -18,7 +21,7 @@ type column struct {
 }
 
 // shares are the worst bin's shares of failed and, of these, wrongly denied requests.
-func (c *column) shares() (failed, denied float64) {
+func (c *Column) shares() (failed, denied float64) {
 	if c.Worst.Planned == 0 {
 		return 0, 0
 	}
@@ -34,18 +37,18 @@ func worse(a, b timeline.Bin) bool {
 	return a.Failed*b.Planned > b.Failed*a.Planned
 }
 
-// columns merges bins into at most limit columns of the same number of bins, and says
+// Columns merges bins into at most limit columns of the same number of bins, and says
 // how many bins make one. Bins without planned requests take no part.
-func columns(tl *timeline.Timeline, limit int) ([]column, int) {
+func Columns(tl *timeline.Timeline, limit int) ([]Column, int) {
 	bins := tl.Bins
 	if len(bins) == 0 || limit <= 0 {
 		return nil, 0
 	}
 	each := (len(bins) + limit - 1) / limit
-	cols := make([]column, 0, (len(bins)+each-1)/each)
+	cols := make([]Column, 0, (len(bins)+each-1)/each)
 	for len(bins) > 0 {
 		n := min(each, len(bins))
-		c := column{From: bins[0].From, To: min(bins[n-1].From+tl.BinWidth, max(tl.To, bins[n-1].From))}
+		c := Column{From: bins[0].From, To: min(bins[n-1].From+tl.BinWidth, max(tl.To, bins[n-1].From))}
 		for _, b := range bins[:n] {
 			c.Planned += b.Planned
 			c.OK += b.OK
@@ -62,16 +65,39 @@ func columns(tl *timeline.Timeline, limit int) ([]column, int) {
 	return cols, each
 }
 
-// stretch is a run of columns that the table says in one line: all ok, all failed, or a
+// columnData is the columns for a page's script: the first one's place and the width of one
+// in seconds, then planned,ok,denied,p50,p99 (microseconds) of each, the same n times as
+// "n*column".
+func columnData(cols []Column, zero time.Duration) string {
+	fields := []string{format.Seconds(cols[0].From - zero), format.Seconds(cols[0].To - cols[0].From)}
+	for i := 0; i < len(cols); {
+		this, times := cols[i].data(), 1
+		for i+times < len(cols) && cols[i+times].data() == this {
+			times++
+		}
+		i += times
+		if times > 1 {
+			this = fmt.Sprintf("%d*%s", times, this)
+		}
+		fields = append(fields, this)
+	}
+	return strings.Join(fields, " ")
+}
+
+func (c *Column) data() string {
+	return fmt.Sprintf("%d,%d,%d,%d,%d", c.Planned, c.OK, c.Denied, c.P50.Microseconds(), c.P99.Microseconds())
+}
+
+// Stretch is a run of columns that the table says in one line: all ok, all failed, or a
 // single column in between.
-type stretch struct {
-	column
+type Stretch struct {
+	Column
 	Columns int
 }
 
-// stretches folds columns for the table.
-func stretches(cols []column) []stretch {
-	kind := func(c column) int {
+// Stretches folds columns for the table.
+func Stretches(cols []Column) []Stretch {
+	kind := func(c Column) int {
 		switch {
 		case c.Planned == 0:
 			return 0
@@ -82,9 +108,9 @@ func stretches(cols []column) []stretch {
 		}
 		return 3
 	}
-	var out []stretch
+	var out []Stretch
 	for _, c := range cols {
-		if n := len(out); n > 0 && kind(c) != 3 && kind(out[n-1].column) == kind(c) {
+		if n := len(out); n > 0 && kind(c) != 3 && kind(out[n-1].Column) == kind(c) {
 			s := &out[n-1]
 			s.To = c.To
 			s.Planned += c.Planned
@@ -98,7 +124,7 @@ func stretches(cols []column) []stretch {
 			s.Columns++
 			continue
 		}
-		out = append(out, stretch{c, 1})
+		out = append(out, Stretch{c, 1})
 	}
 	return out
 }

@@ -1,0 +1,49 @@
+package format
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Clean makes text from outside fit to be printed: control characters (a terminal would
+// obey them, XML forbids them), bidirectional overrides and invalid UTF-8 become U+FFFD,
+// line breaks and tabs a space.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t':
+			return ' '
+		case r == utf8.RuneError, unicode.IsControl(r), r == 0xFFFE, r == 0xFFFF,
+			r >= 0x202A && r <= 0x202E, r >= 0x2066 && r <= 0x2069,
+			r == 0x200E, r == 0x200F, r == 0x2028, r == 0x2029:
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+}
+
+// Shorten cuts text to at most n characters, and shows that it was cut.
+func Shorten(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}
+
+// Fold breaks text at spaces so that no line is longer than width, unless one word is.
+func Fold(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
+			line += " " + word
+		default:
+			lines, line = append(lines, line), word
+		}
+	}
+	return append(lines, line)
+}
