@@ -244,9 +244,9 @@ const (
 // their own.
 type Balancer struct {
 	Policy Policy // "" means RoundRobin
-	// ToldOfStop: the balancer stops routing to an instance at the moment that its stop
+	// DeregisterFirst: the balancer stops routing to an instance at the moment that its stop
 	// is asked for. False means that it learns of it from Signal alone.
-	ToldOfStop bool
+	DeregisterFirst bool
 }
 
 // Rolling is how instances are replaced in a restart or a rollout.

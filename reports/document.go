@@ -108,7 +108,7 @@ type Cell struct {
 type Summary struct {
 	SuccessRate     Estimate     `json:"success_rate"`
 	Pooled          Pooled       `json:"pooled"`
-	LostTimeMS      Estimate     `json:"lost_time_ms"`
+	DowntimeMS      Estimate     `json:"downtime_ms"`
 	LongestOutageMS Estimate     `json:"longest_outage_ms"`
 	RecoveryMS      Estimate     `json:"recovery_ms"`
 	Planned         uint64       `json:"planned"`
@@ -138,7 +138,7 @@ type Estimate struct {
 	N      int      `json:"n"`
 }
 
-// ErrorBudget holds the mean lost time against 99.9 % over 30 days.
+// ErrorBudget holds the mean downtime against 99.9 % over 30 days.
 type ErrorBudget struct {
 	Share   float64 `json:"share"`   // of the budget, that one action takes
 	Affords *uint64 `json:"affords"` // such actions in 30 days; null: no limit, nothing was lost
@@ -158,13 +158,13 @@ type Trial struct {
 	OK              uint64        `json:"ok"`
 	Failed          uint64        `json:"failed"`
 	SuccessRate     *float64      `json:"success_rate"` // null: nothing was planned in the window
-	LostTimeMS      Milliseconds  `json:"lost_time_ms"`
+	DowntimeMS      Milliseconds  `json:"downtime_ms"`
 	LongestOutageMS *Milliseconds `json:"longest_outage_ms"`
 	LongestOutage   *Outage       `json:"longest_outage"`
 	Outages         int           `json:"outages"`
-	DownMS          *Milliseconds `json:"down_ms"`
-	DegradedMS      *Milliseconds `json:"degraded_ms"`
-	DownByBin       []DownByBin   `json:"down_by_bin"`
+	BinsDownMS      *Milliseconds `json:"bins_down_ms"`
+	BinsDegradedMS  *Milliseconds `json:"bins_degraded_ms"`
+	Bins            []BinTimes    `json:"bins"`
 	DisruptionLagMS *Milliseconds `json:"disruption_lag_ms"`
 	RecoveryMS      *Milliseconds `json:"recovery_ms"`
 	ConvergenceMS   *Milliseconds `json:"convergence_ms"`
@@ -174,7 +174,7 @@ type Trial struct {
 	Breaches        uint64        `json:"breaches"`
 	Denials         uint64        `json:"denials"`
 	HiddenRetries   uint64        `json:"hidden_retries"`
-	ToUnable        uint64        `json:"to_unable"`
+	SentToUnready   uint64        `json:"sent_to_unready"`
 
 	ScheduleLagP99MS     *Milliseconds `json:"schedule_lag_p99_ms"`
 	ScheduleLagMS        *Percentiles  `json:"schedule_lag_ms"`
@@ -184,8 +184,8 @@ type Trial struct {
 	Streams   []Stream   `json:"streams"`
 	Errors    []Failure  `json:"errors"`
 	Instances []Instance `json:"instances"`
-	Quiet     Quiet      `json:"quiet"`
-	Witness   *Witness   `json:"witness"` // null: it sent nothing
+	Baseline  Baseline   `json:"baseline"`
+	Reference *Reference `json:"reference"` // null: it sent nothing
 	Cost      Cost       `json:"cost"`
 	Files     string     `json:"files"`
 }
@@ -200,8 +200,8 @@ type Outage struct {
 	ResolutionMS *float64      `json:"resolution_ms"` // 1/rate
 }
 
-// DownByBin is down and degraded time at one width of the bins.
-type DownByBin struct {
+// BinTimes is down and degraded time at one width of the bins.
+type BinTimes struct {
 	BinMS      Milliseconds `json:"bin_ms"`
 	DownMS     Milliseconds `json:"down_ms"`
 	DegradedMS Milliseconds `json:"degraded_ms"`
@@ -240,16 +240,16 @@ type Instance struct {
 	Failed   uint64 `json:"failed"`
 }
 
-// Quiet is the stretch of the trial in which nothing happened.
-type Quiet struct {
+// Baseline is the stretch of the trial in which nothing happened.
+type Baseline struct {
 	Planned   uint64       `json:"planned"`
 	Failed    uint64       `json:"failed"`
 	Instances int          `json:"instances"`
 	P99MS     Milliseconds `json:"p99_ms"`
 }
 
-// Witness is the independent client's view of the window.
-type Witness struct {
+// Reference is the independent client's view of the window.
+type Reference struct {
 	Planned uint64   `json:"planned"`
 	OK      uint64   `json:"ok"`
 	Lo      *float64 `json:"lo"`

@@ -15,10 +15,10 @@ import (
 const hostile = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\x00\x1b[31m\u202e]]>&amp;{{.}}\n\xff"
 
 const (
-	quietAhead = 5 * time.Second        // load before the action
-	fixtureLen = 35 * time.Second       // length of the load
-	syncTime   = 3 * time.Second        // of a new instance
-	binWidth   = 100 * time.Millisecond // of the timeline
+	baselineLen = 5 * time.Second        // load before the action
+	fixtureLen  = 35 * time.Second       // length of the load
+	syncTime    = 3 * time.Second        // of a new instance
+	binWidth    = 100 * time.Millisecond // of the timeline
 )
 
 // instanceCourse is what happened to one instance, from the trial's base.
@@ -35,7 +35,7 @@ type instanceCourse struct {
 // are ready long before they can serve.
 func courses(naive bool, jitter time.Duration) ([]instanceCourse, time.Duration) {
 	var cs []instanceCourse
-	at := quietAhead
+	at := baselineLen
 	for i := range 3 {
 		cs = append(cs, instanceCourse{id: fmt.Sprintf("proxy-r1-%d", i+1), rev: "r1", oldOne: true, hasGone: true})
 	}
@@ -72,9 +72,9 @@ func (n *noise) next() float64 {
 
 func fixtureTimeline(naive bool, rate int, seed noise) (timeline.Timeline, judge.Trial) {
 	cs, done := courses(naive, time.Duration(seed%7)*10*time.Millisecond)
-	tl := timeline.Timeline{To: fixtureLen, BinWidth: binWidth, Action: timeline.Span{From: quietAhead, To: done}}
+	tl := timeline.Timeline{To: fixtureLen, BinWidth: binWidth, Action: timeline.Span{From: baselineLen, To: done}}
 	var t judge.Trial
-	t.Window = timeline.Span{From: quietAhead, To: fixtureLen}
+	t.Window = timeline.Span{From: baselineLen, To: fixtureLen}
 	for from := time.Duration(0); from < fixtureLen; from += binWidth {
 		routed, able, denying := 0, 0, 0
 		mid := from + binWidth/2
@@ -106,7 +106,7 @@ func fixtureTimeline(naive bool, rate int, seed noise) (timeline.Timeline, judge
 			b.P99 = time.Duration(busy * (1.8 + 1.5*seed.next()*seed.next()) * float64(time.Millisecond))
 		}
 		tl.Bins = append(tl.Bins, b)
-		if from >= quietAhead {
+		if from >= baselineLen {
 			t.Planned += uint64(b.Planned)
 			t.OK += uint64(b.OK)
 			t.Failed += uint64(b.Failed)
@@ -149,7 +149,7 @@ func fixtureTrial(scenario, driver, action, design string, naive bool, n int) ju
 	const rate = 1000
 	tl, t := fixtureTimeline(naive, rate, noise(n*31+len(design)))
 	t.Meta = record.Trial{Scenario: scenario, Driver: driver, Action: action, Design: design, N: n, Rate: rate,
-		Planned: 35000, LoadTo: fixtureLen, QuietTo: quietAhead, WindowFrom: quietAhead, WindowTo: fixtureLen,
+		Planned: 35000, LoadTo: fixtureLen, BaselineTo: baselineLen, WindowFrom: baselineLen, WindowTo: fixtureLen,
 		ReplicasBefore: 3, ReplicasAfter: 3, Revisions: record.Revisions{Before: "r1", After: "r2"}, ProbeEvery: 50 * time.Millisecond,
 		LabBalancer: true, Routing: "The balancer learns of one that stopped when its checks have failed."}
 	t.Folder = fmt.Sprintf("trials/%s-%s-%s-%d", driver, action, design, n)
@@ -157,7 +157,7 @@ func fixtureTrial(scenario, driver, action, design string, naive bool, n int) ju
 	t.Timeline = tl
 	t.Sent = t.Planned
 	t.SuccessRate = float64(t.OK) / float64(t.Planned)
-	t.LostTime = time.Duration(t.Failed) * time.Second / rate
+	t.Downtime = time.Duration(t.Failed) * time.Second / rate
 	t.Convergence = new(tl.Action.To - tl.Action.From)
 	t.Sync = new(syncTime + time.Duration(n)*7*time.Millisecond)
 	t.Recovery = new(time.Duration(0))
@@ -168,8 +168,8 @@ func fixtureTrial(scenario, driver, action, design string, naive bool, n int) ju
 	t.ScheduleLag = judge.Percentiles{N: 35000, P50: ms(0.134), P90: ms(0.2), P99: ms(0.31), P999: ms(1.9), Max: ms(4.2)}
 	t.Latency = judge.Percentiles{N: t.OK, P50: ms(0.61), P90: ms(1.02), P99: ms(3.4), P999: ms(9.8), Max: ms(41.3)}
 	t.LatencyUncorrected = judge.Percentiles{N: t.OK, P50: ms(0.48), P90: ms(0.9), P99: ms(3.1), P999: ms(9.1), Max: ms(40.7)}
-	t.Quiet = judge.QuietPhase{Planned: 5000, Instances: 3, P99: ms(2.9)}
-	t.Witness = judge.Witness{Planned: 600, OK: 600 * t.OK / t.Planned, Lo: t.SuccessRate - 0.03, Hi: math.Min(1, t.SuccessRate+0.03), Agrees: true}
+	t.Baseline = judge.BaselinePhase{Planned: 5000, Instances: 3, P99: ms(2.9)}
+	t.Reference = judge.Reference{Planned: 600, OK: 600 * t.OK / t.Planned, Lo: t.SuccessRate - 0.03, Hi: math.Min(1, t.SuccessRate+0.03), Agrees: true}
 	t.Cost = record.Cost{CPU: 7200 * time.Millisecond, Children: 21 * time.Second, MaxRSS: 61 << 20}
 	for i, s := range []string{"keepalive-get", "keepalive-post", "newconn-get"} {
 		part := []uint64{40, 40, 20}[i]
@@ -182,10 +182,10 @@ func fixtureTrial(scenario, driver, action, design string, naive bool, n int) ju
 		t.Recovery = new(3300 * time.Millisecond)
 		t.DisruptionLag = new(121 * time.Millisecond)
 		t.Outages = 2
-		t.LongestOutage = timeline.Outage{From: quietAhead + 121*time.Millisecond, To: quietAhead + 3131*time.Millisecond, LastOK: quietAhead + 120*time.Millisecond, Failures: int(t.Failed)}
+		t.LongestOutage = timeline.Outage{From: baselineLen + 121*time.Millisecond, To: baselineLen + 3131*time.Millisecond, LastOK: baselineLen + 120*time.Millisecond, Failures: int(t.Failed)}
 		t.Down[100*time.Millisecond] = 2700 * time.Millisecond
 		t.Degraded[100*time.Millisecond] = 3300 * time.Millisecond
-		t.ToUnable = t.Failed
+		t.SentToUnready = t.Failed
 		t.Breaches = 12
 		t.Errors = []judge.ErrorCount{
 			{Class: record.HTTPStatus(403), Reason: "session not synced", Count: t.Failed * 9 / 10},
@@ -221,7 +221,7 @@ func estimate(c *judge.Cell) {
 	for i := range c.Trials {
 		if t := &c.Trials[i]; t.Valid {
 			n++
-			losts, rates = append(losts, format.InMillis(t.LostTime)), append(rates, t.SuccessRate)
+			losts, rates = append(losts, format.InMillis(t.Downtime)), append(rates, t.SuccessRate)
 			ok, planned = ok+t.OK, planned+t.Planned
 		}
 	}
@@ -238,7 +238,7 @@ func estimate(c *judge.Cell) {
 	for _, l := range losts {
 		lo, hi = min(lo, l), max(hi, l)
 	}
-	c.LostTime = judge.Estimate{Median: losts[0], Lo: lo, Hi: hi, N: n}
+	c.Downtime = judge.Estimate{Median: losts[0], Lo: lo, Hi: hi, N: n}
 	c.LongestOutage = judge.Estimate{N: n}
 	c.Recovery = judge.Estimate{N: n}
 	if hi > 0 {
@@ -271,7 +271,7 @@ func fixtureRun() *judge.Run {
 		},
 		Controls: []judge.Control{{Cell: "quickstart/process/naive", Kind: "positive", Held: true, Why: "it lost requests in 3 of 3 trials"}},
 		Comparisons: []judge.Comparison{{Scenario: "quickstart", Driver: "process", Action: "rollout", A: "naive", B: "stack-aware",
-			Metric: "lost_time", Shift: -2990, Lo: -3020, Hi: -2960, P: 0.1, Verdict: judge.Inconclusive, Why: "3 trials an arm cannot reach p < 0.05"}},
+			Metric: "downtime", Shift: -2990, Lo: -3020, Hi: -2960, P: 0.1, Verdict: judge.Inconclusive, Why: "3 trials an arm cannot reach p < 0.05"}},
 	}
 	for _, g := range gates {
 		r := judge.GateResult{Cell: run.Cells[1].Key(), Gate: g, Observed: 1, Lo: 0.99996671, Hi: 1, HasInterval: true, Verdict: judge.Pass, Why: "the lower bound is at or above the limit"}

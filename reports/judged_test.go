@@ -20,7 +20,7 @@ func recordedTrial(design string, n int, bad bool) *record.TrialData {
 	d := &record.TrialData{
 		Trial: record.Trial{Scenario: "s", Driver: "process", Action: "rollout", Design: design, N: n, Rate: rate, Planned: 2000, Timeout: time.Second,
 			Streams: []record.Stream{{Name: "keepalive-get", Share: 1, Method: "GET", Reuse: true}},
-			LoadTo:  load, QuietTo: 4 * time.Second, WindowFrom: 5 * time.Second, WindowTo: 15 * time.Second,
+			LoadTo:  load, BaselineTo: 4 * time.Second, WindowFrom: 5 * time.Second, WindowTo: 15 * time.Second,
 			ReplicasBefore: 1, ReplicasAfter: 1, Revisions: record.Revisions{Before: "r1", After: "r2"}, ProbeEvery: 50 * time.Millisecond},
 		Folder: fmt.Sprintf("trials/process-rollout-%s-%d", design, n),
 		End:    &record.End{At: load, Sent: 2000},
@@ -55,7 +55,7 @@ func recordedTrial(design string, n int, bad bool) *record.TrialData {
 		}
 		d.Samples = append(d.Samples, s)
 		if k%10 == 0 {
-			d.Witness = append(d.Witness, s)
+			d.Reference = append(d.Reference, s)
 		}
 	}
 	for at := time.Duration(0); at < load; at += 50 * time.Millisecond {
@@ -77,7 +77,7 @@ func TestReportsOfAJudgedRecord(t *testing.T) {
 	}
 	desc := record.Run{Schema: record.RunSchema, ID: "r", Command: "rollout-lab run s", Scenarios: []record.Scenario{{Name: "s", Rate: 100, Window: 10 * time.Second, Action: "rollout", Replicas: 1,
 		Designs: []string{"naive", "aware"}, Positive: []string{"naive"},
-		Gates: []record.Gate{{Design: "aware", Metric: "success_rate", Op: ">=", Limit: 0.99}, {Design: "naive", Metric: "lost_time", Op: "<=", Limit: 100}}}}}
+		Gates: []record.Gate{{Design: "aware", Metric: "success_rate", Op: ">=", Limit: 0.99}, {Design: "naive", Metric: "downtime", Op: "<=", Limit: 100}}}}}
 	run := judge.Judge(desc, &record.RunEnd{Duration: time.Minute}, nil, trials)
 	for i := range run.Cells {
 		for _, tr := range run.Cells[i].Trials {
@@ -91,7 +91,7 @@ func TestReportsOfAJudgedRecord(t *testing.T) {
 	}
 
 	text := terminalText(t, &run, TerminalOptions{})
-	for _, want := range []string{"0 of 3,000 lost", "570 of 3,000 lost", "81.00 %", "lost_time <= 100 ms", "1 passed, 1 missed", "FAIL"} {
+	for _, want := range []string{"0 of 3,000 lost", "570 of 3,000 lost", "81.00 %", "downtime <= 100 ms", "1 passed, 1 missed", "FAIL"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the terminal does not say %q:\n%s", want, text)
 		}

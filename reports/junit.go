@@ -141,7 +141,7 @@ func trialLines(c *judge.Cell) string {
 	return listTrials(c, func(*judge.Trial) bool { return true }) + "\n"
 }
 
-// discardedLines lists those that do not count: a gate was passed without them.
+// discardedLines lists discarded trials: a gate was passed without them.
 func discardedLines(c *judge.Cell) string {
 	return listTrials(c, func(t *judge.Trial) bool { return !t.Valid })
 }
@@ -156,9 +156,9 @@ func listTrials(c *judge.Cell, listed func(*judge.Trial) bool) string {
 		if !listed(t) {
 			continue
 		}
-		fmt.Fprintf(&b, "\ntrial %d: %s, lost time %s", t.Meta.N, format.Lost(t.Failed, t.Planned), format.Span(t.LostTime))
+		fmt.Fprintf(&b, "\ntrial %d: %s, downtime %s", t.Meta.N, format.Lost(t.Failed, t.Planned), format.Span(t.Downtime))
 		if !t.Valid {
-			fmt.Fprintf(&b, "; does not count: %s", invalidity(c, t))
+			fmt.Fprintf(&b, "; invalid: %s", invalidity(c, t))
 		}
 	}
 	return b.String()

@@ -37,12 +37,12 @@ func matrixRows(c *judge.Cell) []matrixRow {
 		{"success rate", "success_rate", entry{Value: format.Share(p.OK, p.Planned), Bad: p.Failed > 0}},
 		{"  95 % bounds, each", "success_rate", entry{Value: "no data"}},
 		{"requests lost", "lost_requests", entry{Value: format.Lost(p.Failed, p.Planned), Bad: p.Failed > 0}},
-		{"lost time", "lost_time", times(c.LostTime, p, "none")},
+		{"downtime", "downtime", times(c.Downtime, p, "none")},
 		{"longest outage", "longest_outage", times(c.LongestOutage, p, "none")},
 		{"recovery", "recovery", recovery(c, p)},
 		{"breaches", "breaches", entry{Value: format.Count(p.Breaches), Note: "of " + format.Count(p.Denials), Bad: p.Breaches > 0}},
 		{"trials", "trials", entry{Value: format.Plural(p.Valid, "trial", "trials")}},
-		{"  not counted", "trials", notCounted(p)},
+		{"  discarded", "trials", notCounted(p)},
 	}
 	if c.SuccessRate.N > 0 && p.Planned > 0 {
 		rows[1].Value = format.Rates(c.SuccessRate.Lo, c.SuccessRate.Hi)

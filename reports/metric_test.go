@@ -11,14 +11,14 @@ func TestMeasuredRangeRoundsOutward(t *testing.T) {
 		lo, hi float64
 		want   string
 	}{
-		{"lost_time", 2991, 2991, "2.99 to 3.00 s"},
-		{"lost_time", 250, 260, "250 to 260 ms"},
-		{"lost_time", 250.4, 250.4, "250 to 251 ms"},
-		{"lost_time", -2991, -2969, "-3.00 to -2.96 s"},
-		{"lost_time", -0.001, 0.001, "-0.01 to 0.01 ms"},
-		{"lost_time", -3, -0.001, "-3 to 0 ms"},
-		{"lost_time", 0.3, 0.1 + 0.2, "0.3 to 0.3 ms"},
-		{"lost_time", 59999, 60001, "59.99 s to 1 min 1 s"},
+		{"downtime", 2991, 2991, "2.99 to 3.00 s"},
+		{"downtime", 250, 260, "250 to 260 ms"},
+		{"downtime", 250.4, 250.4, "250 to 251 ms"},
+		{"downtime", -2991, -2969, "-3.00 to -2.96 s"},
+		{"downtime", -0.001, 0.001, "-0.01 to 0.01 ms"},
+		{"downtime", -3, -0.001, "-3 to 0 ms"},
+		{"downtime", 0.3, 0.1 + 0.2, "0.3 to 0.3 ms"},
+		{"downtime", 59999, 60001, "59.99 s to 1 min 1 s"},
 		{"success_rate", 0.999, 0.99999871, "99.90 to 99.9999 %"},
 		{"breaches", 1, 2, "1 to 2"},
 	}
@@ -37,10 +37,10 @@ func TestMeasuredAndLimit(t *testing.T) {
 	}{
 		{"success_rate", 0.9999, "99.990 %", "99.99 %"},
 		{"success_rate", 0.999, "99.90 %", "99.9 %"},
-		{"lost_time", 3000.1, "3.01 s", "3000.1 ms"},
-		{"lost_time", 250, "250 ms", "250 ms"},
-		{"lost_time", -2990, "-2.99 s", "-2990 ms"},
-		{"lost_time", 0.1 + 0.2, "0.3 ms", "0.3 ms"},
+		{"downtime", 3000.1, "3.01 s", "3000.1 ms"},
+		{"downtime", 250, "250 ms", "250 ms"},
+		{"downtime", -2990, "-2.99 s", "-2990 ms"},
+		{"downtime", 0.1 + 0.2, "0.3 ms", "0.3 ms"},
 		{"breaches", 12000, "12,000", "12000"},
 		{"breaches", -1, "-1", "-1"},
 		{"unheard of", 1.25, "1.25", "1.25"},
@@ -53,7 +53,7 @@ func TestMeasuredAndLimit(t *testing.T) {
 			t.Errorf("limit(%s, %v): got %s, want %s", tt.metric, tt.f, got, tt.limit)
 		}
 	}
-	if got := measured("lost_time", math.NaN()); got != "no data" {
+	if got := measured("downtime", math.NaN()); got != "no data" {
 		t.Errorf("measured of not a number: got %s", got)
 	}
 }

@@ -38,15 +38,15 @@ func groups(run *judge.Run) []group {
 // pooled adds up what the valid trials of a cell planned and lost, and apart from it what
 // the others did.
 type pooled struct {
-	Valid, Invalid              int
-	VoidPlanned, VoidFailed     uint64 // of the invalid trials
-	Planned, OK, Failed         uint64
-	Breaches, Denials, ToUnable uint64
-	LostTime                    time.Duration // sum
-	Outages                     int           // valid trials with an outage
-	OpenOutages                 int           // of them, those whose longest outage had not ended with the record
-	Recovered                   int           // valid trials with a recovery
-	Unrecovered                 int           // valid trials without one in their record
+	Valid, Invalid                   int
+	VoidPlanned, VoidFailed          uint64 // of the invalid trials
+	Planned, OK, Failed              uint64
+	Breaches, Denials, SentToUnready uint64
+	Downtime                         time.Duration // sum
+	Outages                          int           // valid trials with an outage
+	OpenOutages                      int           // of them, those whose longest outage had not ended with the record
+	Recovered                        int           // valid trials with a recovery
+	Unrecovered                      int           // valid trials without one in their record
 }
 
 func pool(c *judge.Cell) pooled {
@@ -65,8 +65,8 @@ func pool(c *judge.Cell) pooled {
 		p.Failed += t.Failed
 		p.Breaches += t.Breaches
 		p.Denials += t.Denials
-		p.LostTime += t.LostTime
-		p.ToUnable += t.ToUnable
+		p.Downtime += t.Downtime
+		p.SentToUnready += t.SentToUnready
 		if t.LongestOutage.Failures > 0 {
 			p.Outages++
 			if t.LongestOutage.Open {
@@ -82,8 +82,8 @@ func pool(c *judge.Cell) pooled {
 	return p
 }
 
-// meanLost is the mean lost time of the valid trials, in milliseconds.
-func (p pooled) meanLost() float64 { return format.InMillis(p.LostTime) / float64(max(p.Valid, 1)) }
+// meanLost is the mean downtime of the valid trials, in milliseconds.
+func (p pooled) meanLost() float64 { return format.InMillis(p.Downtime) / float64(max(p.Valid, 1)) }
 
 // ranks names the designs of a group with the least and the most time lost, by the
 // mean over the valid trials; both are empty when there is nothing to tell apart.

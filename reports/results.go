@@ -90,7 +90,7 @@ func Results(run *judge.Run) Document {
 func newCell(c *judge.Cell) Cell {
 	p := pool(c)
 	out := Cell{Scenario: c.Scenario, Driver: c.Driver, Action: c.Action, Design: c.Design, Trials: []Trial{},
-		Summary: Summary{SuccessRate: overTrials(c), Pooled: newPooled(c, p), LostTimeMS: newEstimate(c.LostTime),
+		Summary: Summary{SuccessRate: overTrials(c), Pooled: newPooled(c, p), DowntimeMS: newEstimate(c.Downtime),
 			LongestOutageMS: newEstimate(c.LongestOutage), RecoveryMS: newEstimate(c.Recovery),
 			Planned: p.Planned, Failed: p.Failed, Breaches: p.Breaches,
 			ValidTrials: p.Valid, InvalidTrials: p.Invalid, ErrorBudget: budget(p)}}
@@ -105,15 +105,15 @@ func newTrial(t *judge.Trial) Trial {
 		N: t.Meta.N, Repeats: t.Meta.Repeats, Partial: t.Partial, Valid: t.Valid, InvalidReasons: present(t.InvalidReasons),
 		Notes:   present(t.Meta.Notes),
 		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Failed: t.Failed,
-		LostTimeMS: Milliseconds(t.LostTime), Outages: t.Outages,
+		DowntimeMS: Milliseconds(t.Downtime), Outages: t.Outages,
 		DisruptionLagMS: optional(t.DisruptionLag), RecoveryMS: optional(t.Recovery), ConvergenceMS: optional(t.Convergence),
 		FalseReadyMS: Milliseconds(t.FalseReady), FalseUnreadyMS: Milliseconds(t.FalseUnready), SyncMS: optional(t.Sync),
-		Breaches: t.Breaches, Denials: t.Denials, HiddenRetries: t.HiddenRetries, ToUnable: t.ToUnable,
+		Breaches: t.Breaches, Denials: t.Denials, HiddenRetries: t.HiddenRetries, SentToUnready: t.SentToUnready,
 		ScheduleLagMS: newPercentiles(t.ScheduleLag), LatencyMS: newPercentiles(t.Latency), LatencyUncorrectedMS: newPercentiles(t.LatencyUncorrected),
-		DownByBin: []DownByBin{}, Streams: []Stream{}, Errors: []Failure{}, Instances: []Instance{},
-		Quiet: Quiet{Planned: t.Quiet.Planned, Failed: t.Quiet.Failed, Instances: t.Quiet.Instances, P99MS: Milliseconds(t.Quiet.P99)},
-		Cost:  Cost{CPUMS: Milliseconds(t.Cost.CPU), ChildrenMS: Milliseconds(t.Cost.Children), MaxRSSBytes: t.Cost.MaxRSS},
-		Files: t.Folder,
+		Bins: []BinTimes{}, Streams: []Stream{}, Errors: []Failure{}, Instances: []Instance{},
+		Baseline: Baseline{Planned: t.Baseline.Planned, Failed: t.Baseline.Failed, Instances: t.Baseline.Instances, P99MS: Milliseconds(t.Baseline.P99)},
+		Cost:     Cost{CPUMS: Milliseconds(t.Cost.CPU), ChildrenMS: Milliseconds(t.Cost.Children), MaxRSSBytes: t.Cost.MaxRSS},
+		Files:    t.Folder,
 	}
 	if t.Planned > 0 {
 		out.SuccessRate = finite(t.SuccessRate)
@@ -132,13 +132,13 @@ func newTrial(t *judge.Trial) Trial {
 		}
 	}
 	if d, ok := t.Down[100*time.Millisecond]; ok {
-		out.DownMS = new(Milliseconds(d))
+		out.BinsDownMS = new(Milliseconds(d))
 	}
 	if d, ok := t.Degraded[100*time.Millisecond]; ok {
-		out.DegradedMS = new(Milliseconds(d))
+		out.BinsDegradedMS = new(Milliseconds(d))
 	}
 	for _, width := range slices.Sorted(maps.Keys(t.Down)) {
-		out.DownByBin = append(out.DownByBin, DownByBin{Milliseconds(width), Milliseconds(t.Down[width]), Milliseconds(t.Degraded[width])})
+		out.Bins = append(out.Bins, BinTimes{Milliseconds(width), Milliseconds(t.Down[width]), Milliseconds(t.Degraded[width])})
 	}
 	for _, s := range t.Streams {
 		out.Streams = append(out.Streams, Stream(s))
@@ -149,8 +149,8 @@ func newTrial(t *judge.Trial) Trial {
 	for _, in := range t.Instances {
 		out.Instances = append(out.Instances, Instance(in))
 	}
-	if w := t.Witness; w.Planned > 0 {
-		out.Witness = &Witness{Planned: w.Planned, OK: w.OK, Lo: finite(w.Lo), Hi: finite(w.Hi), Agrees: w.Agrees}
+	if w := t.Reference; w.Planned > 0 {
+		out.Reference = &Reference{Planned: w.Planned, OK: w.OK, Lo: finite(w.Lo), Hi: finite(w.Hi), Agrees: w.Agrees}
 	}
 	return out
 }

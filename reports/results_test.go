@@ -167,7 +167,7 @@ func partialRun() *judge.Run {
 	c := &run.Cells[1]
 	c.Trials = c.Trials[:1]
 	c.Trials[0] = judge.Trial{Meta: c.Trials[0].Meta, Folder: c.Trials[0].Folder, Partial: true, InvalidReasons: []string{"the trial was cut short"}}
-	c.SuccessRate, c.LostTime, c.LongestOutage, c.Recovery = judge.Estimate{}, judge.Estimate{}, judge.Estimate{}, judge.Estimate{}
+	c.SuccessRate, c.Downtime, c.LongestOutage, c.Recovery = judge.Estimate{}, judge.Estimate{}, judge.Estimate{}, judge.Estimate{}
 	for i := range run.Gates {
 		run.Gates[i] = judge.GateResult{Cell: run.Gates[i].Cell, Gate: run.Gates[i].Gate, NoValue: true, Verdict: judge.Inconclusive, Why: "no valid trial"}
 	}
@@ -186,21 +186,21 @@ func TestResultsContract(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		"":                           "schema tool run_id started duration_ms environment scenario verdict reasons cells gates comparisons",
-		"tool":                       "version commit",
-		"environment":                "os arch cpus kernel go runtimes fingerprint",
-		"scenario":                   "name sha256 rate window_ms action replicas",
-		"cells":                      "scenario driver action design trials summary",
-		"cells.trials":               "n valid invalid_reasons planned sent ok failed success_rate lost_time_ms longest_outage_ms down_ms degraded_ms disruption_lag_ms recovery_ms convergence_ms false_ready_ms false_unready_ms breaches hidden_retries schedule_lag_p99_ms latency_ms streams errors instances files",
-		"cells.trials.latency_ms":    "p50 p90 p99 p999 max",
-		"cells.trials.streams":       "name planned ok",
-		"cells.trials.errors":        "class count",
-		"cells.trials.instances":     "id revision ok failed",
-		"cells.summary":              "success_rate lost_time_ms pooled",
-		"cells.summary.pooled":       "ok planned rate lo hi",
-		"cells.summary.lost_time_ms": "median lo hi",
-		"gates":                      "cell metric op limit observed lo hi verdict",
-		"comparisons":                "driver action a b metric shift lo hi p verdict",
+		"":                          "schema tool run_id started duration_ms environment scenario verdict reasons cells gates comparisons",
+		"tool":                      "version commit",
+		"environment":               "os arch cpus kernel go runtimes fingerprint",
+		"scenario":                  "name sha256 rate window_ms action replicas",
+		"cells":                     "scenario driver action design trials summary",
+		"cells.trials":              "n valid invalid_reasons planned sent ok failed success_rate downtime_ms longest_outage_ms bins_down_ms bins_degraded_ms disruption_lag_ms recovery_ms convergence_ms false_ready_ms false_unready_ms breaches hidden_retries schedule_lag_p99_ms latency_ms streams errors instances files",
+		"cells.trials.latency_ms":   "p50 p90 p99 p999 max",
+		"cells.trials.streams":      "name planned ok",
+		"cells.trials.errors":       "class count",
+		"cells.trials.instances":    "id revision ok failed",
+		"cells.summary":             "success_rate downtime_ms pooled",
+		"cells.summary.pooled":      "ok planned rate lo hi",
+		"cells.summary.downtime_ms": "median lo hi",
+		"gates":                     "cell metric op limit observed lo hi verdict",
+		"comparisons":               "driver action a b metric shift lo hi p verdict",
 	} {
 		at := doc
 		for key := range strings.SplitSeq(path, ".") {

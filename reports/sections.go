@@ -29,7 +29,7 @@ type pageGroup struct {
 	Streams           []streamRow
 	Instances         []instanceRow
 	MoreInstances     int
-	Unable            [][2]string // design, requests sent to instances that could not serve
+	SentToUnready     [][2]string // design, requests sent to instances that could not serve
 	Notes             [][2]string // design, where something else was deployed than was asked for
 	Latency           []latencyRow
 }
@@ -121,7 +121,7 @@ func newPageGroup(i int, g group, d detail) pageGroup {
 		out.Errors = append(out.Errors, errorRows(c)...)
 		out.VoidErrors = append(out.VoidErrors, voidRows(c)...)
 		out.Streams = append(out.Streams, streamRows(c)...)
-		out.Unable = append(out.Unable, [2]string{format.Clean(c.Design), format.Count(pool(c).ToUnable)})
+		out.SentToUnready = append(out.SentToUnready, [2]string{format.Clean(c.Design), format.Count(pool(c).SentToUnready)})
 		for _, n := range notes(c) {
 			out.Notes = append(out.Notes, [2]string{format.Clean(c.Design), n})
 		}
@@ -261,24 +261,24 @@ func course(spans []timeline.StateSpan, zero time.Duration) string {
 	return strings.Join(parts, ", ")
 }
 
-// trialRow is a trial in the tables of trials and of the rig's health.
+// trialRow is a trial in the tables of trials and of the harness's health.
 type trialRow struct {
-	Design, N, Valid, Why                             string
-	Void, Partial                                     bool
-	Success, Lost, LostTime, Outage, Down, Degraded   string
-	Lag, Recovery, Convergence, Sync, False, Unready  string
-	Breaches, Retries                                 string
-	Sent, LagP50, LagP99, LagMax, Quiet, QuietServers string
-	Witness, CPU, RSS, Files                          string
+	Design, N, Valid, Why                                   string
+	Void, Partial                                           bool
+	Success, Lost, Downtime, Outage, Down, Degraded         string
+	Lag, Recovery, Convergence, Sync, False, Unready        string
+	Breaches, Retries                                       string
+	Sent, LagP50, LagP99, LagMax, Baseline, BaselineServers string
+	Reference, CPU, RSS, Files                              string
 }
 
 func newTrialRow(c *judge.Cell, t *judge.Trial) trialRow {
 	r := trialRow{Design: format.Clean(c.Design), N: fmt.Sprint(t.Meta.N), Valid: "✓ valid", Success: format.Share(t.OK, t.Planned), Lost: format.Lost(t.Failed, t.Planned),
-		LostTime: format.Span(t.LostTime), Outage: outageText(t), Down: byBin(t.Down), Degraded: byBin(t.Degraded), Lag: maybe(t.DisruptionLag), Recovery: trialRecovery(t),
+		Downtime: format.Span(t.Downtime), Outage: outageText(t), Down: byBin(t.Down), Degraded: byBin(t.Degraded), Lag: maybe(t.DisruptionLag), Recovery: trialRecovery(t),
 		Convergence: maybe(t.Convergence), Sync: maybe(t.Sync), False: format.Span(t.FalseReady), Unready: format.Span(t.FalseUnready),
 		Breaches: format.Count(t.Breaches) + " of " + format.Count(t.Denials), Retries: format.Count(t.HiddenRetries),
 		Sent: format.Count(t.Sent) + " of " + format.Count(t.Planned), LagP50: "no data", LagP99: "no data", LagMax: "no data",
-		Quiet: "no data", QuietServers: fmt.Sprint(t.Quiet.Instances), Witness: "no data",
+		Baseline: "no data", BaselineServers: fmt.Sprint(t.Baseline.Instances), Reference: "no data",
 		CPU: format.Span(t.Cost.CPU), RSS: fmt.Sprintf("%s MiB", svg.Number(float64(t.Cost.MaxRSS)/(1<<20))), Files: format.Clean(t.Folder), Partial: t.Partial}
 	if o := t.LongestOutage; o.Failures > 0 {
 		last := "none before"
@@ -288,20 +288,20 @@ func newTrialRow(c *judge.Cell, t *judge.Trial) trialRow {
 		r.Outage += fmt.Sprintf(" (last ok %s, from %s to %s s)", last, format.Offset(o.From-t.Window.From), format.Offset(o.To-t.Window.From))
 	}
 	if !t.Valid {
-		r.Void, r.Valid, r.Why = true, "✗ does not count", invalidity(c, t)
+		r.Void, r.Valid, r.Why = true, "✗ invalid", invalidity(c, t)
 	}
 	if t.ScheduleLag.N > 0 {
 		r.LagP50, r.LagP99, r.LagMax = format.Span(t.ScheduleLag.P50), format.Span(t.ScheduleLag.P99), format.Span(t.ScheduleLag.Max)
 	}
-	if t.Quiet.Planned > 0 {
-		r.Quiet = format.Lost(t.Quiet.Failed, t.Quiet.Planned)
+	if t.Baseline.Planned > 0 {
+		r.Baseline = format.Lost(t.Baseline.Failed, t.Baseline.Planned)
 	}
-	if w := t.Witness; w.Planned > 0 {
+	if w := t.Reference; w.Planned > 0 {
 		word := "agrees"
 		if !w.Agrees {
 			word = "disagrees"
 		}
-		r.Witness = fmt.Sprintf("%s: %s (%s)", word, format.Share(w.OK, w.Planned), format.Rates(w.Lo, w.Hi))
+		r.Reference = fmt.Sprintf("%s: %s (%s)", word, format.Share(w.OK, w.Planned), format.Rates(w.Lo, w.Hi))
 	}
 	return r
 }
@@ -399,15 +399,15 @@ func latencyRows(c *judge.Cell, t *judge.Trial) []latencyRow {
 	return []latencyRow{row("from intended time", t.Latency), row("uncorrected", t.LatencyUncorrected)}
 }
 
-// dots draws the lost time of every trial on one scale; there is nothing to draw where
+// dots draws the downtime of every trial on one scale; there is nothing to draw where
 // nothing was lost.
 func dots(g group) template.HTML {
 	var rows []picture.Row
 	for _, c := range g.Cells {
-		row := picture.Row{Name: format.Clean(c.Design), Median: c.LostTime.Median, Lo: c.LostTime.Lo, Hi: c.LostTime.Hi, Ranged: c.LostTime.N > 0}
+		row := picture.Row{Name: format.Clean(c.Design), Median: c.Downtime.Median, Lo: c.Downtime.Lo, Hi: c.Downtime.Hi, Ranged: c.Downtime.N > 0}
 		for i := range c.Trials {
 			t := &c.Trials[i]
-			dot := picture.Dot{At: t.LostTime, Invalid: !t.Valid, Title: fmt.Sprintf("trial %d: %s", t.Meta.N, format.Span(t.LostTime))}
+			dot := picture.Dot{At: t.Downtime, Invalid: !t.Valid, Title: fmt.Sprintf("trial %d: %s", t.Meta.N, format.Span(t.Downtime))}
 			if dot.Invalid {
 				dot.Title += ", invalid"
 			}
@@ -415,7 +415,7 @@ func dots(g group) template.HTML {
 		}
 		rows = append(rows, row)
 	}
-	im, ok := picture.Dots("lost time of each trial, by design", rows)
+	im, ok := picture.Dots("downtime of each trial, by design", rows)
 	if !ok {
 		return ""
 	}

@@ -71,7 +71,7 @@ func (t *terminal) wrapped(first, indent, text string) {
 	}
 }
 
-// WriteTerminal writes the matrix, what was missed and what does not count, and the
+// WriteTerminal writes the matrix, what was missed and what is invalid, and the
 // verdict. It is the result of a run and belongs on standard output. Text from outside
 // is stripped of control characters.
 func WriteTerminal(w io.Writer, run *judge.Run, o TerminalOptions) error {
@@ -228,7 +228,7 @@ func cellOf(run *judge.Run, key string) *judge.Cell {
 	return nil
 }
 
-// evidence writes what does not count and why: invalid trials, controls that did not
+// evidence writes what is invalid and why: invalid trials, controls that did not
 // hold, cells that were not run. It also writes where something else was deployed than was
 // asked for.
 func (t *terminal) evidence(run *judge.Run) {
@@ -287,7 +287,7 @@ func trialName(c *judge.Cell, t *judge.Trial) string {
 	return format.Clean(fmt.Sprintf("%s trial %d", c.Key(), t.Meta.N))
 }
 
-// invalidity is why a trial does not count, and which one took its place.
+// invalidity is why a trial is invalid, and which one took its place.
 func invalidity(c *judge.Cell, t *judge.Trial) string {
 	why := format.Clean(strings.Join(t.InvalidReasons, "; "))
 	if why == "" {

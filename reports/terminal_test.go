@@ -80,7 +80,7 @@ func TestNotes(t *testing.T) {
 
 func loseThree(t *judge.Trial) {
 	t.OK, t.Failed = t.Planned-3, 3
-	t.LostTime, t.SuccessRate = 3*time.Millisecond, float64(t.Planned-3)/float64(t.Planned)
+	t.Downtime, t.SuccessRate = 3*time.Millisecond, float64(t.Planned-3)/float64(t.Planned)
 	t.LongestOutage = timeline.Outage{From: t.Window.From + time.Second, To: t.Window.From + 1003*time.Millisecond, Failures: 3}
 }
 

@@ -29,7 +29,7 @@ load:
     newconn-get: 20
   deny: 2%
 phases:
-  quiet: {from: 1s, to: 4s}
+  baseline: {from: 1s, to: 4s}
   window: {from: 4s, to: 24s}
 action:
   kind: rollout
@@ -88,7 +88,7 @@ var badScenarios = []struct {
 	{"missing key", "replicas: 3\n", "", "replicas is missing", "", true},
 	{"missing nested key", "    sessions: 30000\n    sync_rate", "    «sync_rate", "target.refproxy.sessions is missing", "", true},
 	{"key without value", "replicas: 3", "«replicas:", "replicas has no value", "give it one, or remove the key", true},
-	{"scalar for a mapping", "phases:\n  quiet: {from: 1s, to: 4s}\n  window: {from: 4s, to: 24s}", "phases: «24s", "phases must be a mapping, not 24s (text)", "indented", true},
+	{"scalar for a mapping", "phases:\n  baseline: {from: 1s, to: 4s}\n  window: {from: 4s, to: 24s}", "phases: «24s", "phases must be a mapping, not 24s (text)", "indented", true},
 	{"mapping for a list", "positive_controls: [naive]", "positive_controls: «{naive: true}", "positive_controls must be a list, not a mapping", "after a dash", true},
 	{"list for a scalar", "replicas: 3", "replicas: «[3]", "replicas must be a whole number, not a list", "", true},
 	{"tab", "  timeout: 1s", "«\ttimeout: 1s", "a tab in the indentation", "indent with spaces", false},
@@ -127,18 +127,18 @@ var badScenarios = []struct {
 	{"rate 0", "rate: ${rate}", "rate: «0", "load.rate must be more than 0, not 0", "requests a second", true},
 	{"rate with a unit", "rate: ${rate}", "rate: «1000rps", "load.rate must be a finite decimal number", "write the number alone", true},
 	{"rate too high", "rate: ${rate}", "rate: «100001", "load.rate must be at most 100000", "", true},
-	{"too many requests", "rate: ${rate}\n  timeout: 1s\n  streams:\n    keepalive-get: 40\n    keepalive-post: 40\n    newconn-get: 20\n  deny: 2%\nphases:\n  quiet: {from: 1s, to: 4s}\n  window: {from: 4s, to: 24s}",
-		"rate: «50000\nphases:\n  quiet: {from: 1s, to: 4s}\n  window: {from: 4s, to: 2h}", "more than 100000000", "lower the rate or shorten the window", false},
+	{"too many requests", "rate: ${rate}\n  timeout: 1s\n  streams:\n    keepalive-get: 40\n    keepalive-post: 40\n    newconn-get: 20\n  deny: 2%\nphases:\n  baseline: {from: 1s, to: 4s}\n  window: {from: 4s, to: 24s}",
+		"rate: «50000\nphases:\n  baseline: {from: 1s, to: 4s}\n  window: {from: 4s, to: 2h}", "more than 100000000", "lower the rate or shorten the window", false},
 	{"unknown stream", "    newconn-get: 20", "    «newconn-post: 20", "unknown key newconn-post in load.streams", "did you mean newconn-get?", true},
 	{"negative weight", "    newconn-get: 20", "    newconn-get: «-1", "load.streams.newconn-get must be 0..10000, not -1", "", true},
 	{"no weight", "  streams:\n    keepalive-get: 40\n    keepalive-post: 40\n    newconn-get: 20", "  streams:\n    «keepalive-get: 0", "no stream with a weight above 0", "such as keepalive-get: 40", false},
 
 	// Phases.
-	{"overlapping phases", "window: {from: 4s, to: 24s}", "window: «{from: 3s, to: 24s}", "phases overlap: quiet lasts until 4s, window starts at 3s", "start the window at 4s or later", false},
-	{"quiet after the window", "quiet: {from: 1s, to: 4s}", "quiet: «{from: 30s, to: 34s}", "phases.quiet comes after phases.window", "nothing fails before the action", false},
-	{"no quiet phase", "  quiet: {from: 1s, to: 4s}\n  window", "  «window", "phases.quiet is missing", "", true},
+	{"overlapping phases", "window: {from: 4s, to: 24s}", "window: «{from: 3s, to: 24s}", "phases overlap: baseline lasts until 4s, window starts at 3s", "start the window at 4s or later", false},
+	{"baseline after the window", "baseline: {from: 1s, to: 4s}", "baseline: «{from: 30s, to: 34s}", "phases.baseline comes after phases.window", "nothing fails before the action", false},
+	{"no baseline phase", "  baseline: {from: 1s, to: 4s}\n  window", "  «window", "phases.baseline is missing", "", true},
 	{"window backwards", "window: {from: 4s, to: 24s}", "window: «{from: 24s, to: 4s}", "phases.window ends at 4s, not after its start at 24s", "to: later than from:", false},
-	{"empty quiet", "quiet: {from: 1s, to: 4s}", "quiet: «{from: 1s, to: 1s}", "phases.quiet ends at 1s", "", false},
+	{"empty baseline", "baseline: {from: 1s, to: 4s}", "baseline: «{from: 1s, to: 1s}", "phases.baseline ends at 1s", "", false},
 	{"window too short for a request", "window: {from: 4s, to: 24s}", "window: «{from: 4000100us, to: 4000200us}", "no request in it", "make it longer", false},
 
 	// Target, action, rolling.
@@ -165,7 +165,7 @@ var badScenarios = []struct {
 	{"hostile name of a scenario", "name: base", "name: «<b>base</b>", `bad name of a scenario: "<b>base</b>"`, "lower-case letters", true},
 	{"empty name", "name: base", "name: «\"\"", `bad name of a scenario: ""`, "1 to 40", true},
 	{"long name", "name: base", "name: «" + strings.Repeat("a", 41), "bad name of a scenario", "1 to 40", true},
-	{"killed in mid-drain", "    lame_duck: 2s", "    lame_duck: 4600ms\n    stop_grace: «5s", "killed in mid-drain: stop_grace 5s, lame_duck + close_for 5s", "such as 7s", false},
+	{"killed while draining", "    lame_duck: 2s", "    lame_duck: 4600ms\n    stop_grace: «5s", "killed while draining: stop_grace 5s, lame_duck + close_wait 5s", "such as 7s", false},
 	{"unknown health", "    lame_duck: 2s", "    health: «aware", "designs[1].health must be one of none, naive, pull, stack-aware, not aware", "", true},
 	{"signal none with an interval", "      interval: 500ms", "      kind: none\n      «interval: 500ms", "interval means nothing with kind: none", "remove it", false},
 	{"hostile names in a hint", "  - naive\n  - name: own", "  - naive\n  - name: «\"o\\ewn\"", `bad name of a design: "o\x1bwn"`, "lower-case letters", false},
@@ -181,7 +181,7 @@ var badScenarios = []struct {
 	{"unknown op", `op: ">="`, `op: «">"`, `gates[0].op must be one of >=, <=, not ">"`, "", true},
 	{"rate above 100 %", "limit: 99.9%", "limit: «99.9", "99.9 is more than 100 %", "say 99.9%", false},
 	{"duration for a rate", "limit: 99.9%", "limit: «250ms", "must be a share, as success_rate is, not 250ms", "", false},
-	{"number for a duration", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: lost_time\n    op: \"<=\"\n    limit: «250", "must be a duration, as lost_time is, not 250", "say 250ms or 250s", false},
+	{"number for a duration", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: downtime\n    op: \"<=\"\n    limit: «250", "must be a duration, as downtime is, not 250", "say 250ms or 250s", false},
 	{"percentage for a count", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: breaches\n    op: \"<=\"\n    limit: «1%", "must be a whole number, as breaches is a count", "", false},
 	{"negative limit", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: failed\n    op: \"<=\"\n    limit: «-1", "limit must not be negative", "", true},
 	{"gate twice", "positive_controls", "  - «{design: own, metric: success_rate, op: \">=\", limit: 99%}\npositive_controls", "a second limit on success_rate >= of design own", "remove one of them", false},

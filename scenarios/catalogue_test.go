@@ -48,7 +48,7 @@ func TestCatalogueIsSound(t *testing.T) {
 func stackAwareTakes(s *Scenario) time.Duration {
 	d, _ := BuiltinDesign("stack-aware")
 	in := s.Target.Refproxy.SyncTime() + 300*time.Millisecond // the process starts, the probe sees it
-	out := d.LameDuck + d.CloseFor
+	out := d.LameDuck + d.CloseWait
 	switch s.ActionName() {
 	case "none":
 		return 0

@@ -89,7 +89,7 @@ func (s *Scenario) checkOwn(report func(path, message, hint string), within func
 		report("target.request.path", "target.request.path must begin with / and hold no spaces: "+quote(t.Request.Path), "such as /")
 	}
 	if s.Load.Deny > 0 {
-		report("load.deny", "load.deny is for refproxy: of a service of your own nobody knows what it must deny", "remove it")
+		report("load.deny", "load.deny is for refproxy: of a custom target nobody knows what it must deny", "remove it")
 	}
 }
 
@@ -100,12 +100,12 @@ func (s *Scenario) checkTarget(d *Settings, path string, report func(path, messa
 			report(path, join(path, "health")+" is missing", "one of "+strings.Join(healthModes, ", "))
 		}
 		if len(d.Args) > 0 || len(d.Env) > 0 {
-			report(path, path+": args and env are for a service of your own", "remove them")
+			report(path, path+": args and env are for a custom target", "remove them")
 		}
 		return
 	}
-	if d.LameDuck > 0 || d.CloseFor > 0 {
-		report(path, path+": lame_duck and close_for are refproxy's: a service of your own drains in its own way", "describe a design with args or env that make it drain, or leave them out")
+	if d.LameDuck > 0 || d.CloseWait > 0 {
+		report(path, path+": lame_duck and close_wait are refproxy's: a custom target drains in its own way", "describe a design with args or env that make it drain, or leave them out")
 	}
 	for _, g := range []struct {
 		name   string
@@ -161,7 +161,7 @@ func (s *Scenario) checkLoad(report func(path, message, hint string)) {
 }
 
 func (s *Scenario) checkPhases(report func(path, message, hint string)) {
-	q, w := s.Phases.Quiet, s.Phases.Window
+	q, w := s.Phases.Baseline, s.Phases.Window
 	fine := true
 	empty := func(path string, p Phase) {
 		if p.To <= p.From {
@@ -169,24 +169,24 @@ func (s *Scenario) checkPhases(report func(path, message, hint string)) {
 			fine = false
 		}
 	}
-	empty("phases.quiet", q)
+	empty("phases.baseline", q)
 	empty("phases.window", w)
 	if !fine {
 		return
 	}
 	if q.To > w.From {
 		if q.From >= w.To {
-			report("phases.quiet", "phases.quiet comes after phases.window; it must come before", "it shows that nothing fails before the action")
+			report("phases.baseline", "phases.baseline comes after phases.window; it must come before", "it shows that nothing fails before the action")
 			return
 		}
-		report("phases.window", fmt.Sprintf("phases overlap: quiet lasts until %v, window starts at %v", q.To, w.From), "start the window at "+q.To.String()+" or later")
+		report("phases.window", fmt.Sprintf("phases overlap: baseline lasts until %v, window starts at %v", q.To, w.From), "start the window at "+q.To.String()+" or later")
 		return
 	}
 	if s.Load.Rate > 0 && s.Load.Rate <= maxRate {
 		for _, p := range []struct {
 			path string
 			Phase
-		}{{"phases.quiet", q}, {"phases.window", w}} {
+		}{{"phases.baseline", q}, {"phases.window", w}} {
 			if hits(s.Load.Rate, p.To) <= hits(s.Load.Rate, p.From) {
 				report(p.path, fmt.Sprintf("%s has no request in it at %v a second", p.path, s.Load.Rate), "make it longer, or raise load.rate")
 			}
@@ -264,8 +264,8 @@ func (d *Design) check(path string, report func(path, message, hint string)) {
 
 func (d *Settings) check(name, path string, report func(path, message, hint string)) {
 	// The grace begins when the instance is asked to stop, which is after pre_stop.
-	if drain := d.LameDuck + d.CloseFor; d.StopGrace <= drain {
-		report(join(path, "stop_grace"), fmt.Sprintf("design %s is killed in mid-drain: stop_grace %v, lame_duck + close_for %v", quote(name), d.StopGrace, drain),
+	if drain := d.LameDuck + d.CloseWait; d.StopGrace <= drain {
+		report(join(path, "stop_grace"), fmt.Sprintf("design %s is killed while draining: stop_grace %v, lame_duck + close_wait %v", quote(name), d.StopGrace, drain),
 			"stop_grace must be longer, such as "+(drain+2*time.Second).String())
 	}
 	if d.Watchdog > 0 && !d.Notify {

@@ -20,7 +20,7 @@ target:
   request: {path: /hello, status: 204}
 replicas: 3
 load: {rate: 100}
-phases: {quiet: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
+phases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
 action: {kind: rollout}
 designs:
   - name: bare
@@ -201,8 +201,8 @@ func TestLoadRefusesBadDeployments(t *testing.T) {
 		{"limits", scenario, "replicas: 3", "limits: «{cpus: 1}\nreplicas: 3", scenario, "limits means nothing", "resources"},
 		{"denials", scenario, "rate: 100", "rate: 100, deny: «2%", scenario, "load.deny is for refproxy", ""},
 		{"manifests of only one design", scenario, "  manifests: [web.yaml, deploy/config.yaml]\n", "", scenario, "design bare has no manifests, and another one has", ""},
-		{"two designs of one that exists", scenario, "  manifests: [web.yaml, deploy/config.yaml]\n  request: {path: /hello, status: 204}\nreplicas: 3\nload: {rate: 100}\nphases: {quiet: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}\naction: {kind: rollout}\ndesigns:\n  - name: bare\n  - name: drained\n    about: With a probe and a wait.\n    manifests: [drained.yaml]\n",
-			"replicas: 3\nload: {rate: 100}\nphases: {quiet: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}\naction: {kind: rollout}\ndesigns:\n  - name: bare\n  - «name: again\n", scenario, "two designs of a Deployment that exists already", "its manifests"},
+		{"two designs of one that exists", scenario, "  manifests: [web.yaml, deploy/config.yaml]\n  request: {path: /hello, status: 204}\nreplicas: 3\nload: {rate: 100}\nphases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}\naction: {kind: rollout}\ndesigns:\n  - name: bare\n  - name: drained\n    about: With a probe and a wait.\n    manifests: [drained.yaml]\n",
+			"replicas: 3\nload: {rate: 100}\nphases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}\naction: {kind: rollout}\ndesigns:\n  - name: bare\n  - «name: again\n", scenario, "two designs of a Deployment that exists already", "its manifests"},
 		{"a bad name", scenario, "deployment: web", "deployment: «Web", scenario, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

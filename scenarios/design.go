@@ -77,10 +77,10 @@ func (d *decoder) settings(to *Settings) []key {
 		optional("notify", d.boolean(&to.Notify)),
 		optional("watchdog", d.duration(&to.Watchdog)),
 		optional("socket", d.boolean(&to.Socket)),
-		optional("told_of_stop", d.boolean(&to.ToldOfStop)),
+		optional("deregister_first", d.boolean(&to.DeregisterFirst)),
 		optional("pre_stop", d.duration(&to.PreStop)),
 		optional("lame_duck", d.duration(&to.LameDuck)),
-		optional("close_for", d.duration(&to.CloseFor)),
+		optional("close_wait", d.duration(&to.CloseWait)),
 		optional("stop_grace", d.duration(&to.StopGrace)),
 	}
 }
@@ -277,7 +277,7 @@ func (d *decoder) target(n *node, path string, s *Scenario) {
 	for _, f := range n.fields {
 		switch {
 		case !own && f.key != named[0]:
-			d.problem(f.line, f.column, join(path, f.key)+" is for a service of your own, not for refproxy", "remove it")
+			d.problem(f.line, f.column, join(path, f.key)+" is for a custom target, not for refproxy", "remove it")
 		case own && !d.deployed && slices.Contains([]string{"service", "port", "manifests"}, f.key):
 			d.problem(f.line, f.column, join(path, f.key)+" is for a target that is a deployment, not for "+named[0], "remove it")
 		case d.deployed && slices.Contains([]string{"args", "env", "ports"}, f.key):

@@ -49,7 +49,7 @@ func (d *decoder) scenario(root *node, s *Scenario) {
 				optional("deny", d.share(&s.Load.Deny)))
 		}),
 		required("phases", func(n *node, path string) {
-			d.mapping(n, path, required("quiet", d.phase(&s.Phases.Quiet)), required("window", d.phase(&s.Phases.Window)))
+			d.mapping(n, path, required("baseline", d.phase(&s.Phases.Baseline)), required("window", d.phase(&s.Phases.Window)))
 		}),
 		required("action", func(n *node, path string) { d.action(n, path, &s.Action) }),
 		optional("rolling", func(n *node, path string) {
@@ -111,7 +111,7 @@ func (d *decoder) action(n *node, path string, a *Action) {
 		required("kind", d.word(&kind, actionKinds...)),
 		optional("to", d.integer(&a.To)),
 		optional("timeout", d.duration(&a.Timeout)),
-		optional("may_outlast_window", d.boolean(&a.MayOutlastWindow)))
+		optional("allow_unfinished", d.boolean(&a.AllowUnfinished)))
 	a.Kind = ActionKind(kind)
 	to := n.get("to")
 	switch {

@@ -280,7 +280,7 @@ func TestBuiltinDesigns(t *testing.T) {
 	}
 	aware, _ := BuiltinDesign("stack-aware")
 	want.Name, want.About, want.Health = "stack-aware", aware.About, "stack-aware"
-	want.LameDuck, want.CloseFor, want.Notify, want.Watchdog = time.Second, 400*time.Millisecond, true, 10*time.Second
+	want.LameDuck, want.CloseWait, want.Notify, want.Watchdog = time.Second, 400*time.Millisecond, true, 10*time.Second
 	want.Startup = Signal{Kind: "http", Port: "health", Path: "/startupz", Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 60}
 	if diff := cmp.Diff(want, aware.For("process")); diff != "" {
 		t.Errorf("stack-aware (-want +got):\n%s", diff)
@@ -368,7 +368,7 @@ target:
 limits: {cpus: 0.5, memory: 256}
 replicas: 2
 load: {rate: 100}
-phases: {quiet: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
+phases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
 action: {kind: rollout}
 designs:
   - name: asked
@@ -422,11 +422,11 @@ func TestParseRefusesBadTargets(t *testing.T) {
 		{"bad path", "path: /hello?x=1", "path: hello", "target.request.path must begin with /"},
 		{"denials", "load: {rate: 100}", "load: {rate: 100, deny: 2%}", "load.deny is for refproxy"},
 		{"no health port", ", health: 8081", "", "asks port health"},
-		{"refproxy's drain", "    stop_grace: 10s", "    lame_duck: 2s", "lame_duck and close_for are refproxy's"},
+		{"refproxy's drain", "    stop_grace: 10s", "    lame_duck: 2s", "lame_duck and close_wait are refproxy's"},
 		{"no command", "command: [/bin/check, \"--brief\"], ", "", "command is missing"},
 		{"interval of an image's check", "{kind: image}", "{kind: image, interval: 1s}", "means nothing with kind: image"},
 		{"health check of a program", "image: registry.example/web:1", "exec: /bin/web", "the health check of an image"},
-		{"too little grace", "    stop_grace: 10s", "    stop_grace: 0s", "killed in mid-drain"},
+		{"too little grace", "    stop_grace: 10s", "    stop_grace: 0s", "killed while draining"},
 		{"watchdog of one that is silent", "    stop_grace: 10s", "    watchdog: 5s", "needs notify: true"},
 		{"unknown driver", "    stop_grace: 10s", "    on: {doker: {}}", "unknown key doker"},
 		{"limits", "cpus: 0.5", "cpus: -1", "limits.cpus"},

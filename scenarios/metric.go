@@ -31,10 +31,10 @@ func Metrics() []Metric { return slices.Clone(metrics) }
 var metrics = []Metric{
 	{"success_rate", Share},
 	{"failed", Count},
-	{"lost_time", Duration},
+	{"downtime", Duration},
 	{"longest_outage", Duration},
-	{"down", Duration},
-	{"degraded", Duration},
+	{"bins_down", Duration},
+	{"bins_degraded", Duration},
 	{"disruption_lag", Duration},
 	{"recovery", Duration},
 	{"convergence", Duration},

@@ -46,9 +46,9 @@ func render(s *Scenario) string {
 	}
 	w.line(1, "deny", decimalText(s.Load.Deny))
 	w.line(0, "phases", "")
-	w.line(1, "quiet", "")
-	w.line(2, "from", s.Phases.Quiet.From.String())
-	w.line(2, "to", s.Phases.Quiet.To.String())
+	w.line(1, "baseline", "")
+	w.line(2, "from", s.Phases.Baseline.From.String())
+	w.line(2, "to", s.Phases.Baseline.To.String())
 	w.line(1, "window", "")
 	w.line(2, "from", s.Phases.Window.From.String())
 	w.line(2, "to", s.Phases.Window.To.String())
@@ -58,7 +58,7 @@ func render(s *Scenario) string {
 		w.line(1, "to", strconv.Itoa(s.Action.To))
 	}
 	w.line(1, "timeout", s.Action.Timeout.String())
-	w.line(1, "may_outlast_window", strconv.FormatBool(s.Action.MayOutlastWindow))
+	w.line(1, "allow_unfinished", strconv.FormatBool(s.Action.AllowUnfinished))
 	if !s.Target.Deployed() {
 		w.line(0, "rolling", "")
 		w.line(1, "max_surge", strconv.Itoa(s.Rolling.MaxSurge))
@@ -215,12 +215,12 @@ func (w *writer) settings(depth int, d *Settings, all bool) {
 	if all || d.Socket {
 		w.line(depth, "socket", strconv.FormatBool(d.Socket))
 	}
-	w.line(depth, "told_of_stop", strconv.FormatBool(d.ToldOfStop))
+	w.line(depth, "deregister_first", strconv.FormatBool(d.DeregisterFirst))
 	if all || d.PreStop > 0 {
 		w.line(depth, "pre_stop", d.PreStop.String())
 	}
 	w.line(depth, "lame_duck", d.LameDuck.String())
-	w.line(depth, "close_for", d.CloseFor.String())
+	w.line(depth, "close_wait", d.CloseWait.String())
 	w.line(depth, "stop_grace", d.StopGrace.String())
 }
 

@@ -44,7 +44,7 @@ type Scenario struct {
 	File   string `yaml:"-"` // where it came from, for messages
 }
 
-// Target is the service under test: the reference proxy, or a service of your own. Exactly
+// Target is the service under test: the reference proxy, or a custom target. Exactly
 // one of refproxy, image, exec and deployment is set; the other fields are for a service of
 // your own.
 type Target struct {
@@ -72,7 +72,7 @@ func (t *Target) Own() bool { return t.Refproxy == nil }
 // Deployed says whether the target is a Kubernetes Deployment that somebody else describes.
 func (t *Target) Deployed() bool { return t.Deployment != "" }
 
-// Ports are the numbers of the ports at which a service of your own listens. 0 means that
+// Ports are the numbers of the ports at which a custom target listens. 0 means that
 // it is told where to listen, by ${listen.data} or ${listen.health} among its arguments.
 type Ports struct {
 	Data   int  `yaml:"data"`   // where it serves requests
@@ -80,7 +80,7 @@ type Ports struct {
 	Two    bool `yaml:"-"`      // there is a port for health
 }
 
-// Request is what the load asks of a service of your own.
+// Request is what the load asks of a custom target.
 type Request struct {
 	Path   string            `yaml:"path"`   // from the root, with its query
 	Header map[string]string `yaml:"header"` // sent with it
@@ -117,8 +117,8 @@ type Traffic struct {
 
 // Phases are stretches of the load, from its start.
 type Phases struct {
-	Quiet  Phase `yaml:"quiet"`  // nothing happens, nothing may fail
-	Window Phase `yaml:"window"` // measured; the action starts with it
+	Baseline Phase `yaml:"baseline"` // nothing happens, nothing may fail
+	Window   Phase `yaml:"window"`   // measured; the action starts with it
 }
 
 // Phase is a stretch of time.
@@ -143,9 +143,9 @@ type Action struct {
 	Kind    ActionKind    `yaml:"kind"`    // none, rollout, restart, scale
 	To      int           `yaml:"to"`      // scale: wanted replicas
 	Timeout time.Duration `yaml:"timeout"` // for the action to complete
-	// MayOutlastWindow says that the action need not be complete when the window ends.
+	// AllowUnfinished says that the action need not be complete when the window ends.
 	// What it costs later is then in no number, so without this such a trial is invalid.
-	MayOutlastWindow bool `yaml:"may_outlast_window"`
+	AllowUnfinished bool `yaml:"allow_unfinished"`
 }
 
 // ActionName is what results call the action: none, rollout, restart, scale-out, scale-in.
@@ -207,8 +207,8 @@ func (d Design) For(driver string) Design {
 type Settings struct {
 	Health   string            `yaml:"health"`    // refproxy --health: none, naive, pull, stack-aware
 	FailOpen bool              `yaml:"fail_open"` // refproxy --fail-open: serve what cannot be decided yet
-	Args     []string          `yaml:"args"`      // more arguments of a service of your own
-	Env      map[string]string `yaml:"env"`       // more environment variables of a service of your own
+	Args     []string          `yaml:"args"`      // more arguments of a custom target
+	Env      map[string]string `yaml:"env"`       // more environment variables of a custom target
 
 	Signal   Signal `yaml:"signal"`   // what the runtime routes by
 	Startup  Signal `yaml:"startup"`  // asked first, by runtimes that know such a probe
@@ -218,11 +218,11 @@ type Settings struct {
 	Watchdog time.Duration `yaml:"watchdog"` // silence after which such a supervisor kills it; 0s means never
 	Socket   bool          `yaml:"socket"`   // the runtime holds the listener and hands it over
 
-	ToldOfStop bool          `yaml:"told_of_stop"` // the balancer is told before the instance is stopped
-	PreStop    time.Duration `yaml:"pre_stop"`     // the runtime waits, before it asks the instance to stop, where it knows such a hook
-	LameDuck   time.Duration `yaml:"lame_duck"`    // unready but serving, after SIGTERM
-	CloseFor   time.Duration `yaml:"close_for"`    // then answering with Connection: close
-	StopGrace  time.Duration `yaml:"stop_grace"`   // until SIGKILL
+	DeregisterFirst bool          `yaml:"deregister_first"` // the balancer is told before the instance is stopped
+	PreStop         time.Duration `yaml:"pre_stop"`         // the runtime waits, before it asks the instance to stop, where it knows such a hook
+	LameDuck        time.Duration `yaml:"lame_duck"`        // unready but serving, after SIGTERM
+	CloseWait       time.Duration `yaml:"close_wait"`       // then answering with Connection: close
+	StopGrace       time.Duration `yaml:"stop_grace"`       // until SIGKILL
 }
 
 // Signal is what the runtime asks an instance.

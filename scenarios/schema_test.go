@@ -113,7 +113,7 @@ func generate(t *testing.T) []byte {
 	deny := field(load, "deny")
 	deny.AnyOf = []*generator.Schema{{Type: "number", Minimum: "0", Maximum: "0.5"}, {Type: "string", Pattern: percentPattern}}
 	deny.Type = ""
-	defs["Phases"].Required = []string{"quiet", "window"}
+	defs["Phases"].Required = []string{"baseline", "window"}
 	defs["Phase"].Required = []string{"from", "to"}
 	defs["Action"].Required = []string{"kind"}
 	words(defs["Action"], "kind", actionKinds...)

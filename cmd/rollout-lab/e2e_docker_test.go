@@ -152,7 +152,7 @@ vars: {image: none}
 replicas: 3
 load: {rate: 1000}
 phases:
-  quiet: {from: 1s, to: 4s}
+  baseline: {from: 1s, to: 4s}
   window: {from: 4s, to: 24s}
 action: {kind: rollout, timeout: 60s}
 trials: 1
@@ -165,7 +165,7 @@ designs:
     about: The balancer is told before the instance is stopped.
     signal: {kind: http, port: data, path: /status/200, interval: 400ms, timeout: 1s, rise: 1, fall: 2}
     stop_grace: 5s
-    told_of_stop: true
+    deregister_first: true
 gates:
   - {design: told, metric: success_rate, op: ">=", limit: 99.9%}
 `
@@ -263,7 +263,7 @@ func TestE2EDockerEngineRestart(t *testing.T) {
 	err = cmd.Wait()
 	t.Logf("exit code %d (%v)", cmd.ProcessState.ExitCode(), err)
 	doc := readResults(t, dir)
-	// The trial does not count and says why; it is repeated, as any invalid one is.
+	// The trial is invalid and says why; it is repeated, as any invalid one is.
 	for _, c := range doc.Cells {
 		for _, tr := range c.Trials {
 			t.Logf("%s trial %d, valid %v: %v", c.Design, tr.N, tr.Valid, tr.InvalidReasons)

@@ -29,7 +29,7 @@ target: {refproxy: {sessions: 25000, sync_rate: 1000, routes: 10, upstream_laten
 replicas: 3
 load: {rate: 500, timeout: 2s, deny: 2%}
 phases:
-  quiet: {from: 1s, to: 4s}
+  baseline: {from: 1s, to: 4s}
   window: {from: 4s, to: 24s}
 action: {kind: rollout, timeout: 15s}
 rolling: {max_surge: 1, max_unavailable: 0}
@@ -183,7 +183,7 @@ target: {refproxy: {sessions: 2000, sync_rate: 10000, routes: 10, upstream_laten
 replicas: 3
 load: {rate: 400, timeout: 2s, deny: 2%}
 phases:
-  quiet: {from: 1s, to: 4s}
+  baseline: {from: 1s, to: 4s}
   window: {from: 4s, to: 24s}
 action: {kind: rollout, timeout: 15s}
 rolling: {max_surge: 1, max_unavailable: 0}

@@ -54,7 +54,7 @@ replicas: 3
 # Kept connections hide what new ones meet: 13 of 7,500 failed with the usual streams.
 load: {rate: 300, streams: {keepalive-get: 1, newconn-get: 2}}
 phases:
-  quiet: {from: 1s, to: 4s}
+  baseline: {from: 1s, to: 4s}
   window: {from: 4s, to: 29s}
 action: {kind: rollout, timeout: 60s}
 trials: 1

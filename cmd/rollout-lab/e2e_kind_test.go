@@ -63,12 +63,12 @@ target: {refproxy: {sessions: 20000, sync_rate: 10000, routes: 10, upstream_late
 replicas: 3
 load: {rate: 1000, timeout: 2s, deny: 2%}
 phases:
-  quiet: {from: 1s, to: 4s}
+  baseline: {from: 1s, to: 4s}
   window: {from: 4s, to: 24s}
 action: {kind: restart, timeout: 60s}
 trials: 1
 designs:
-  - {name: no-drain, from: stack-aware, lame_duck: 0s, close_for: 0s}
+  - {name: no-drain, from: stack-aware, lame_duck: 0s, close_wait: 0s}
   - stack-aware
 gates:
   - {design: stack-aware, metric: failed, op: <=, limit: 0}

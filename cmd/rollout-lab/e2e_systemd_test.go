@@ -24,7 +24,7 @@ target: {refproxy: {sessions: 200, sync_rate: 10000, routes: 10}}
 replicas: 1
 load: {rate: 1000, timeout: 2s, deny: 0%, streams: {newconn-get: 1}}
 phases:
-  quiet: {from: 1s, to: 3s}
+  baseline: {from: 1s, to: 3s}
   window: {from: 3s, to: 13s}
 action: {kind: restart, timeout: 30s}
 rolling: {max_surge: 0, max_unavailable: 1}
@@ -78,12 +78,12 @@ target:
 replicas: 3
 load: {rate: 1000}
 phases:
-  quiet: {from: 1s, to: 4s}
+  baseline: {from: 1s, to: 4s}
   window: {from: 4s, to: 24s}
 action: {kind: rollout, timeout: 60s}
 designs:
   - {name: not-told, about: systemd says that a unit stops when it does., signal: {kind: none}, stop_grace: 5s}
-  - {name: told, about: The balancer is told before., signal: {kind: none}, stop_grace: 5s, told_of_stop: true}
+  - {name: told, about: The balancer is told before., signal: {kind: none}, stop_grace: 5s, deregister_first: true}
 `
 
 func TestE2ESystemdThirdPartyServer(t *testing.T) {

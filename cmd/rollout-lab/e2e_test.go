@@ -108,8 +108,8 @@ func validTrials(t *testing.T, c reports.Cell, want int) []reports.Trial {
 		if tr.Sent != tr.Planned {
 			t.Errorf("%s %s trial %d counts although %d of %d were sent", c.Scenario, c.Design, tr.N, tr.Sent, tr.Planned)
 		}
-		if tr.Witness == nil || !tr.Witness.Agrees {
-			t.Errorf("%s %s trial %d counts although the witness does not agree: %+v", c.Scenario, c.Design, tr.N, tr.Witness)
+		if tr.Reference == nil || !tr.Reference.Agrees {
+			t.Errorf("%s %s trial %d counts although the reference client does not agree: %+v", c.Scenario, c.Design, tr.N, tr.Reference)
 		}
 		if tr.HiddenRetries != 0 {
 			t.Errorf("%s %s trial %d: %d hidden retries", c.Scenario, c.Design, tr.N, tr.HiddenRetries)
@@ -145,7 +145,7 @@ func TestE2EQuickstart(t *testing.T) {
 				if tr.SyncMS == nil {
 					t.Fatal("naive: no sync time was measured")
 				}
-				lost, sync := ms(tr.LostTimeMS), ms(*tr.SyncMS)
+				lost, sync := ms(tr.DowntimeMS), ms(*tr.SyncMS)
 				t.Logf("naive lost %v, an instance takes %v to sync", lost, sync)
 				if math.Abs(lost.Seconds()-sync.Seconds()) > 0.25*sync.Seconds() {
 					t.Errorf("naive lost %v, which is not within 25 %% of the sync time %v", lost, sync)
@@ -256,7 +256,7 @@ func TestE2ETooMuchLoadIsCleanOrInvalid(t *testing.T) {
 	for _, c := range doc.Cells {
 		for _, tr := range c.Trials {
 			switch {
-			case tr.Valid && (tr.Sent != tr.Planned || ms(*tr.ScheduleLagP99MS) > 50*time.Millisecond || tr.Quiet.Failed != 0):
+			case tr.Valid && (tr.Sent != tr.Planned || ms(*tr.ScheduleLagP99MS) > 50*time.Millisecond || tr.Baseline.Failed != 0):
 				t.Errorf("%s trial %d counts and must not: %+v", c.Design, tr.N, tr)
 			case !tr.Valid && len(tr.InvalidReasons) == 0:
 				t.Errorf("%s trial %d is invalid without a reason", c.Design, tr.N)
@@ -434,7 +434,7 @@ func writeLongRun(t *testing.T, dir string, hits uint64) {
 		Scenario: "long", Driver: "process", Action: "rollout", Design: "naive", N: 1,
 		Rate: rate, Planned: hits, Timeout: time.Second,
 		Streams: []record.Stream{{Name: "keepalive-get", Share: 1, Method: "GET", Reuse: true}},
-		LoadTo:  length, QuietFrom: time.Second, QuietTo: 4 * time.Second, WindowFrom: 4 * time.Second, WindowTo: length,
+		LoadTo:  length, BaselineFrom: time.Second, BaselineTo: 4 * time.Second, WindowFrom: 4 * time.Second, WindowTo: length,
 		ReplicasBefore: 3, ReplicasAfter: 3, ProbeEvery: 50 * time.Millisecond, Began: "2026-01-01T00:00:00Z",
 	}
 	w, err := record.CreateRun(dir, record.Run{
@@ -471,7 +471,7 @@ func writeLongRun(t *testing.T, dir string, hits uint64) {
 		}
 		tw.Sample(s)
 		if k%40 == 0 {
-			tw.Witness(s)
+			tw.Reference(s)
 		}
 	}
 	tw.Event(record.Event{At: length, Kind: record.LoadEnded})

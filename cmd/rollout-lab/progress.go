@@ -93,9 +93,9 @@ func (p *progress) line(u lab.Update) string {
 // outcome is a measured trial in one line.
 func outcome(m *judge.Trial) string {
 	if !m.Valid {
-		return "does not count: " + strings.Join(m.InvalidReasons, "; ")
+		return "invalid: " + strings.Join(m.InvalidReasons, "; ")
 	}
-	return fmt.Sprintf("%d of %d failed, lost time %v", m.Failed, m.Planned, m.LostTime.Round(time.Millisecond))
+	return fmt.Sprintf("%d of %d failed, downtime %v", m.Failed, m.Planned, m.Downtime.Round(time.Millisecond))
 }
 
 // terminalOptions fits the result to where it is printed.

@@ -10,7 +10,7 @@
 // else: health_status, start, die, pause, unpause and destroy. A design without a health
 // check is routed to from start to die. The engine knows no endpoint that terminates, so
 // after a stop was asked for an instance is routed to until its health check fails or it
-// dies, unless Balancer.ToldOfStop says that the balancer is told.
+// dies, unless Balancer.DeregisterFirst says that the balancer is told.
 //
 // Service.Signal becomes the container's HEALTHCHECK. The engine has no word for Rise, so
 // more than one success is refused. It waits Interval from the end of a check to the start

@@ -362,7 +362,7 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 		{"starts first where it must stop first", changeStack(func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxSurge: 1} }), "StopFirst", "exist"},
 		{"gives no grace", changeStack(func(s *drivers.Stack) { s.Subject.StopGrace = 0 }), "Drain", ""},
 		{"kills before the grace is over", changeStack(func(s *drivers.Stack) { s.Subject.StopGrace /= 100 }), "StopGrace", "want its grace"},
-		{"does not tell the balancer", changeStack(func(s *drivers.Stack) { s.Balancer.ToldOfStop = false }), "ToldOfStop", "let go"},
+		{"does not tell the balancer", changeStack(func(s *drivers.Stack) { s.Balancer.DeregisterFirst = false }), "DeregisterFirst", "let go"},
 		{"moves its URL", func() *brokenDriver {
 			return with(func(good drivers.Env, e *brokenEnv) {
 				n := 0

@@ -119,12 +119,12 @@ func testStopGrace(t testing.TB, h Harness) {
 	}
 }
 
-// testToldOfStop: a balancer that is told of stops lets go at once, though the instance's
+// testDeregisterFirst: a balancer that is told of stops lets go at once, though the instance's
 // signal still says ready.
-func testToldOfStop(t testing.TB, h Harness) {
+func testDeregisterFirst(t testing.TB, h Harness) {
 	b := deploy(t, h, replicas(1), bad(badStubborn, ""), func(s *drivers.Stack) {
 		s.Subject.StopGrace = time.Second
-		s.Balancer.ToldOfStop = true
+		s.Balancer.DeregisterFirst = true
 	})
 	i := b.instances()[0]
 	change := b.background(func(ctx context.Context) error { return b.env.Scale(ctx, 0) })

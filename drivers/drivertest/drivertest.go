@@ -90,7 +90,7 @@ var cases = []testCase{
 	{"DeployRefuses", testDeployRefuses},
 	{"Drain", testDrain},
 	{"StopGrace", testStopGrace},
-	{"ToldOfStop", testToldOfStop},
+	{"DeregisterFirst", testDeregisterFirst},
 	{"Close", testClose},
 	{"CloseWithoutGrace", testCloseWithoutGrace},
 	{"Sweep", testSweep},

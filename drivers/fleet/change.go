@@ -103,7 +103,7 @@ func (e *Environment) restartInPlace(ctx context.Context, r Restarter, goal roll
 }
 
 func (e *Environment) restartOne(ctx context.Context, r Restarter, i *Instance) error {
-	if e.stack.Balancer.ToldOfStop && !i.Service.Socket {
+	if e.stack.Balancer.DeregisterFirst && !i.Service.Socket {
 		i.Verdict(false, "the balancer was told of the restart")
 	}
 	if err := r.Restart(ctx, i); err != nil {

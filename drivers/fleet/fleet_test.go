@@ -193,7 +193,7 @@ func TestARestartInPlaceKeepsTheBounds(t *testing.T) {
 
 func TestARestartThatTheBalancerIsToldOf(t *testing.T) {
 	e := deploy(t, restarting{newServers()}, func(s *drivers.Stack) {
-		s.Replicas, s.Balancer.ToldOfStop, s.Rolling = 1, true, drivers.Rolling{MaxUnavailable: 1}
+		s.Replicas, s.Balancer.DeregisterFirst, s.Rolling = 1, true, drivers.Rolling{MaxUnavailable: 1}
 	})
 	if err := e.Restart(t.Context()); err != nil {
 		t.Fatal(err)

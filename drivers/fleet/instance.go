@@ -243,7 +243,7 @@ func (e *Environment) stop(ctx context.Context, i *Instance) error {
 		case e.isClosing:
 			i.barred = true
 			i.unroute("the environment is closed")
-		case e.stack.Balancer.ToldOfStop:
+		case e.stack.Balancer.DeregisterFirst:
 			i.barred = true
 			i.unroute("the balancer was told of the stop")
 		}

@@ -19,7 +19,7 @@
 // together: Kubernetes counts from before the hook, the contract from after it.
 //
 // A Deployment starts again whatever ends, so Service.RestartOnExit changes nothing. The
-// endpoint controller is told of every deletion, so Balancer.ToldOfStop changes nothing
+// endpoint controller is told of every deletion, so Balancer.DeregisterFirst changes nothing
 // either. An instance that was asked to stop no longer counts against Rolling.MaxSurge.
 //
 // A kubelet that has begun to stop an instance heeds no shorter grace than the one it began

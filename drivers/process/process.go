@@ -9,7 +9,7 @@
 // addresses, and what the one knows the other must be told or find out. The balancer
 // finds out by active checks as Service.Signal describes them: a new connection for each
 // check, nothing repeated, the first check at the start of the instance, Rise successes
-// in a row to route to it and Fall failures in a row to stop. With Balancer.ToldOfStop it
+// in a row to route to it and Fall failures in a row to stop. With Balancer.DeregisterFirst it
 // is told, in addition, of every stop that is asked for, before the process is.
 //
 // A process that ends is therefore still routed to until Fall checks have failed, as with

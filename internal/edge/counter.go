@@ -5,7 +5,7 @@ package edge
 //	Requests = InFlight + the sum of Answers + the sum of the failures before an answer
 //
 // where the failures are ConnectFailures, Resets, EOFs, Timeouts, SecondConns, Canceled,
-// Rigs and Others.
+// Harness and Others.
 type Counter struct {
 	Endpoint Endpoint
 	Routed   bool // still gets new requests
@@ -23,7 +23,7 @@ type Counter struct {
 	Timeouts        uint64 // no answer within Config.ResponseTimeout
 	SecondConns     uint64 // the transport took a second connection: stopped before it was used
 	Canceled        uint64 // the client went away or broke off its request, or Close cut it off, before the answer began
-	Rigs            uint64 // the balancer had nothing left to connect with: not the endpoint's failure
+	Harness         uint64 // the balancer had nothing left to connect with: not the endpoint's failure
 	Others          uint64 // no valid HTTP answer, or none of the above
 
 	Truncated uint64 // of Answers: the body broke off and the client's connection was aborted
@@ -68,8 +68,8 @@ func (c *Counter) record(a *attempt) {
 		c.Aborted++
 	case faultRefused, faultConnectTimeout, faultConnect:
 		c.ConnectFailures++
-	case faultRig:
-		c.Rigs++
+	case faultHarness:
+		c.Harness++
 	case faultReset:
 		c.Resets++
 	case faultEOF:

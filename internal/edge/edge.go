@@ -7,7 +7,7 @@
 //
 // It gives answers of its own with their reason in the header Rollout-Lab-Reason: 503 when
 // nothing is routed to, 502 when the endpoint failed before the head of its answer was
-// there (or, said with ReasonRig, when the balancer could not even try), and 501 to CONNECT. Where the answer's body breaks off later, the client's connection is
+// there (or, said with ReasonHarness, when the balancer could not even try), and 501 to CONNECT. Where the answer's body breaks off later, the client's connection is
 // aborted.
 package edge
 
@@ -34,10 +34,10 @@ const (
 // ReasonNoEndpoint is the reason of a 503.
 const ReasonNoEndpoint = "no ready endpoint"
 
-// ReasonRig begins the reason of a 502 that is no endpoint's fault: the balancer's machine
+// ReasonHarness begins the reason of a 502 that is no endpoint's fault: the balancer's machine
 // had no descriptor, port or buffer left to connect with. It says nothing about the
 // endpoint, so it must not be held against one.
-const ReasonRig = "rig: "
+const ReasonHarness = "harness: "
 
 const reasonConnect = "no tunnels"
 

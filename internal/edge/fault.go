@@ -19,7 +19,7 @@ const (
 	faultRefused        fault = "connect refused"
 	faultConnectTimeout fault = "connect timeout"
 	faultConnect        fault = "connect failed"
-	faultRig            fault = ReasonRig + "no descriptor, port or buffer left to connect with"
+	faultHarness        fault = ReasonHarness + "no descriptor, port or buffer left to connect with"
 	faultReset          fault = "reset"
 	faultEOF            fault = "eof"
 	faultTimeout        fault = "timeout"
@@ -50,8 +50,8 @@ func classify(err error, a *attempt) fault {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
 		switch {
-		case isRig(err):
-			return faultRig
+		case isHarness(err):
+			return faultHarness
 		case op.Timeout():
 			return faultConnectTimeout
 		case isRefused(err):
@@ -86,14 +86,14 @@ func classify(err error, a *attempt) fault {
 	return faultOther
 }
 
-// isRig reports whether this machine could not even try: it says nothing about the endpoint.
-func isRig(err error) bool {
+// isHarness reports whether this machine could not even try: it says nothing about the endpoint.
+func isHarness(err error) bool {
 	for _, own := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, own) {
 			return true
 		}
 	}
-	return isOSRig(err)
+	return isOSHarness(err)
 }
 
 func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) || isOSRefused(err) }

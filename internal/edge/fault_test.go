@@ -36,7 +36,7 @@ func counterOf(t testing.TB, b *Balancer, id string) Counter {
 // checkSum holds a counter against its invariant.
 func checkSum(t testing.TB, c Counter) {
 	t.Helper()
-	sum := uint64(c.InFlight) + c.ConnectFailures + c.Resets + c.EOFs + c.Timeouts + c.SecondConns + c.Canceled + c.Rigs + c.Others
+	sum := uint64(c.InFlight) + c.ConnectFailures + c.Resets + c.EOFs + c.Timeouts + c.SecondConns + c.Canceled + c.Harness + c.Others
 	for _, n := range c.Answers {
 		sum += n
 	}
@@ -100,12 +100,12 @@ func TestFailureBeforeAnswer(t *testing.T) {
 
 // What the balancer itself has run out of is not held against the endpoint.
 func TestOwnTroubleIsTheRigs(t *testing.T) {
-	const rig = "rig: no descriptor, port or buffer left to connect with"
+	const harness = "harness: no descriptor, port or buffer left to connect with"
 	tests := []struct {
 		err    error
 		reason string
 	}{
-		{syscall.EMFILE, rig}, {syscall.ENFILE, rig}, {syscall.EADDRNOTAVAIL, rig}, {syscall.ENOBUFS, rig}, {syscall.ENOMEM, rig},
+		{syscall.EMFILE, harness}, {syscall.ENFILE, harness}, {syscall.EADDRNOTAVAIL, harness}, {syscall.ENOBUFS, harness}, {syscall.ENOMEM, harness},
 		{syscall.ECONNREFUSED, "connect refused"}, {syscall.ETIMEDOUT, "connect timeout"}, {syscall.EHOSTUNREACH, "connect failed"},
 	}
 	for _, tt := range tests {
@@ -120,11 +120,11 @@ func TestOwnTroubleIsTheRigs(t *testing.T) {
 				t.Errorf("got %d %q, want 502 %q", res.StatusCode, got, tt.reason)
 			}
 			want := Counter{Requests: 1, ConnectFailures: 1}
-			if tt.reason == rig {
-				want = Counter{Requests: 1, Rigs: 1}
+			if tt.reason == harness {
+				want = Counter{Requests: 1, Harness: 1}
 			}
-			if c := counterOf(t, b, "a"); c.Rigs != want.Rigs || c.ConnectFailures != want.ConnectFailures {
-				t.Errorf("got %d of the rig and %d failures to connect, want %d and %d", c.Rigs, c.ConnectFailures, want.Rigs, want.ConnectFailures)
+			if c := counterOf(t, b, "a"); c.Harness != want.Harness || c.ConnectFailures != want.ConnectFailures {
+				t.Errorf("got %d of the harness and %d failures to connect, want %d and %d", c.Harness, c.ConnectFailures, want.Harness, want.ConnectFailures)
 			}
 		})
 	}

@@ -54,7 +54,7 @@ func writeMillion(b *testing.B) string {
 	dir := filepath.Join(b.TempDir(), "run")
 	meta := record.Trial{
 		Scenario: "bench", Driver: "process", Action: "rollout", Design: "good", N: 1, Rate: 1000, Planned: n,
-		LoadTo: n * time.Millisecond, QuietFrom: s, QuietTo: 50 * s, WindowFrom: 100 * s, WindowTo: 1000 * s,
+		LoadTo: n * time.Millisecond, BaselineFrom: s, BaselineTo: 50 * s, WindowFrom: 100 * s, WindowTo: 1000 * s,
 		ReplicasBefore: replicas, ReplicasAfter: replicas, ProbeEvery: 50 * ms,
 	}
 	w, err := record.CreateRun(dir, record.Run{Trials: []string{record.Folder(meta)}})
@@ -89,7 +89,7 @@ func writeMillion(b *testing.B) string {
 		tw.Sample(smp)
 		if k%40 == 0 {
 			smp.Seq = k / 40
-			tw.Witness(smp)
+			tw.Reference(smp)
 		}
 	}
 	for at := time.Duration(0); at < 1000*s; at += 50 * ms {

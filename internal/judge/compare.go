@@ -15,7 +15,7 @@ const (
 	marginShare = 0.20
 )
 
-// comparisons holds the designs of a scenario against each other on lost_time, on each
+// comparisons holds the designs of a scenario against each other on downtime, on each
 // driver: its positive control, or else its first design, against every other one.
 func comparisons(s record.Scenario, all []Cell) []Comparison {
 	var out []Comparison
@@ -54,10 +54,10 @@ func comparisons(s record.Scenario, all []Cell) []Comparison {
 // trials are too few to say, however far apart they lie: with three trials an arm no p is
 // below 0.1.
 func compare(a, b *Cell) Comparison {
-	r := Comparison{Scenario: a.Scenario, Driver: a.Driver, Action: a.Action, A: a.Design, B: b.Design, Metric: "lost_time", P: 1, Verdict: Inconclusive}
+	r := Comparison{Scenario: a.Scenario, Driver: a.Driver, Action: a.Action, A: a.Design, B: b.Design, Metric: "downtime", P: 1, Verdict: Inconclusive}
 	lost := func(c *Cell) (values []float64) {
 		for _, t := range c.valid() {
-			values = append(values, milliseconds(t.LostTime))
+			values = append(values, milliseconds(t.Downtime))
 		}
 		return values
 	}

@@ -131,14 +131,14 @@ func worstGate(r *GateResult, m Metric, c *Cell, valid []*Trial) {
 	r.Why = fmt.Sprintf("%s in trial %d%s", inUnit(worst, m.Unit), valid[at].Meta.N, of)
 }
 
-// breached misses a limit on breaches for those of a trial that does not count: load that
-// ran late or a witness that disagrees are no excuse for letting somebody in.
+// breached misses a limit on breaches for those of an invalid trial: load that
+// ran late or a reference client that disagrees are no excuse for letting somebody in.
 func breached(r *GateResult, c *Cell) {
 	for i := range c.Trials {
 		t := &c.Trials[i]
 		if n := float64(t.Breaches); !t.Valid && n > r.Gate.Limit && (r.NoValue || n > r.Observed) {
 			r.Verdict, r.NoValue, r.Observed = Fail, false, n
-			r.Why = fmt.Sprintf("%s in trial %d, which does not count otherwise", inUnit(n, Count), t.Meta.N)
+			r.Why = fmt.Sprintf("%s in trial %d, which is invalid otherwise", inUnit(n, Count), t.Meta.N)
 		}
 	}
 }

@@ -39,7 +39,7 @@ type Cell struct {
 	Scenario, Driver, Action, Design string
 	Trials                           []Trial  // every one that was run, invalid ones too, in order
 	SuccessRate                      Estimate // over the valid trials, 0..1
-	LostTime                         Estimate // over the valid trials, in milliseconds
+	Downtime                         Estimate // over the valid trials, in milliseconds
 	LongestOutage, Recovery          Estimate // the same
 }
 
@@ -66,7 +66,7 @@ type Trial struct {
 	// Stands: it is invalid for something that the target did or did not do, so a valid
 	// repeat does not make up for it.
 	Stands bool
-	// Sound: the rig did its part. The load was the one planned, all of it is on record,
+	// Sound: the harness did its part. The load was the one planned, all of it is on record,
 	// and nothing of the lab itself failed, so what failed was the target.
 	Sound bool
 
@@ -74,9 +74,9 @@ type Trial struct {
 
 	Planned, Sent, OK, Failed uint64 // in the window
 	SuccessRate               float64
-	LostTime                  time.Duration
+	Downtime                  time.Duration
 	LongestOutage             timeline.Outage // the zero Outage when there was none
-	Early                     uint64          // failures before the window and outside the quiet phase
+	Early                     uint64          // failures before the window and outside the baseline phase
 	Outages                   int
 	Down, Degraded            map[time.Duration]time.Duration // by bin width: 10 ms, 100 ms, 1 s
 	DisruptionLag             *time.Duration
@@ -89,8 +89,8 @@ type Trial struct {
 	Breaches      uint64
 	HiddenRetries uint64
 	Denials       uint64 // requests that had to be denied, in the window
-	// ToUnable counts requests that an instance was sent while its direct probe failed.
-	ToUnable uint64
+	// SentToUnready counts requests that an instance was sent while its direct probe failed.
+	SentToUnready uint64
 
 	ScheduleLag        Percentiles // Sent - Intended, over the whole load
 	Latency            Percentiles // Done - Intended, requests that were ok in the window
@@ -100,9 +100,9 @@ type Trial struct {
 	Errors    []ErrorCount
 	Instances []InstanceCount
 
-	Quiet   QuietPhase
-	Witness Witness
-	Cost    record.Cost
+	Baseline  BaselinePhase
+	Reference Reference
+	Cost      record.Cost
 
 	Timeline timeline.Timeline
 }
@@ -133,18 +133,18 @@ type InstanceCount struct {
 	OK, Failed   uint64
 }
 
-// QuietPhase is the negative control inside every trial: nothing happens, so nothing may fail.
-type QuietPhase struct {
+// BaselinePhase is the negative control inside every trial: nothing happens, so nothing may fail.
+type BaselinePhase struct {
 	Planned, Failed uint64
 	Instances       int // distinct instances that served
 	P99             time.Duration
 }
 
-// Witness is the independent client's view of the window.
-type Witness struct {
+// Reference is the independent client's view of the window.
+type Reference struct {
 	Planned, OK uint64
 	Lo, Hi      float64 // two-sided 99.9 % Clopper-Pearson interval of its success rate
-	Agrees      bool    // the intervals of witness and load overlap
+	Agrees      bool    // the intervals of reference and load overlap
 }
 
 // GateResult is a gate held against the cells that it names.

@@ -33,11 +33,11 @@ func Measure(d *record.TrialData) Trial {
 		t.SuccessRate = float64(t.OK) / float64(t.Planned)
 	}
 	if d.Trial.Rate > 0 {
-		t.LostTime = time.Duration(float64(t.Failed) / d.Trial.Rate * float64(time.Second))
+		t.Downtime = time.Duration(float64(t.Failed) / d.Trial.Rate * float64(time.Second))
 	}
 	outages(d, &t)
 	t.Down, t.Degraded = down(d, t.Window)
-	if r, ok := timeline.Recovery(d, actionStart(d, t.Window), t.Quiet.P99); ok {
+	if r, ok := timeline.Recovery(d, actionStart(d, t.Window), t.Baseline.P99); ok {
 		t.Recovery = &r
 	}
 	if action, ok := timeline.Action(d); ok && !action.Open {
@@ -45,17 +45,17 @@ func Measure(d *record.TrialData) Trial {
 		t.Convergence = &c
 	}
 	drift(&t)
-	t.Witness = witness(d, &t)
+	t.Reference = reference(d, &t)
 
 	c := invalid(d, &t)
 	t.InvalidReasons = c.reasons
-	t.Valid, t.Stands, t.Sound = len(c.reasons) == 0, c.target, !c.rig
+	t.Valid, t.Stands, t.Sound = len(c.reasons) == 0, c.target, !c.harness
 	return t
 }
 
 // window is the stretch of intended times that is judged. It is as long as planned and
 // begins with the action, or with the oldest failed request that was still under way when
-// the action began: that failure is the action's, and not one of the quiet phase before.
+// the action began: that failure is the action's, and not one of the baseline phase before.
 func window(d *record.TrialData) timeline.Span {
 	m := &d.Trial
 	w := timeline.Span{From: m.WindowFrom, To: m.WindowTo}
@@ -82,9 +82,9 @@ func actionStart(d *record.TrialData, window timeline.Span) time.Duration {
 	return window.From
 }
 
-// quiet is the phase in which nothing may fail. It ends where the window begins.
-func quiet(m *record.Trial, window timeline.Span) timeline.Span {
-	return timeline.Span{From: m.QuietFrom, To: min(m.QuietTo, window.From)}
+// baselineOf is the phase in which nothing may fail. It ends where the window begins.
+func baselineOf(m *record.Trial, window timeline.Span) timeline.Span {
+	return timeline.Span{From: m.BaselineFrom, To: min(m.BaselineTo, window.From)}
 }
 
 // count fills in everything that is counted request by request.
@@ -116,19 +116,19 @@ func count(d *record.TrialData, t *Trial) {
 			f.reasons[reason]++
 		}
 	}
-	begun, quietPhase := actionStart(d, t.Window), quiet(&d.Trial, t.Window)
+	begun, baselinePhase := actionStart(d, t.Window), baselineOf(&d.Trial, t.Window)
 	served := make(map[string]bool)
 	for h := range timeline.Hits(d) {
-		if quietPhase.Holds(h.Intended) {
-			t.Quiet.Planned++
+		if baselinePhase.Holds(h.Intended) {
+			t.Baseline.Planned++
 			if !h.OK() {
-				t.Quiet.Failed++
+				t.Baseline.Failed++
 			} else if h.Sample.Instance != "" {
 				served[h.Sample.Instance] = true
 			}
 		}
 		if !t.Window.Holds(h.Intended) {
-			if h.Intended < t.Window.From && !quietPhase.Holds(h.Intended) && h.Sample != nil && !h.OK() {
+			if h.Intended < t.Window.From && !baselinePhase.Holds(h.Intended) && h.Sample != nil && !h.OK() {
 				t.Early++
 			}
 			continue
@@ -183,10 +183,10 @@ func count(d *record.TrialData, t *Trial) {
 			t.Instances[j].Failed++
 		}
 		if l := lanes[s.Instance]; l != nil && l.TruthAt(s.Sent) == timeline.NotServing {
-			t.ToUnable++
+			t.SentToUnready++
 		}
 	}
-	t.Quiet.Instances = len(served)
+	t.Baseline.Instances = len(served)
 	t.Instances = joinUnnamed(t.Instances)
 	// Those that nobody answered go last.
 	slices.SortStableFunc(t.Instances, func(a, b InstanceCount) int { return cmp.Compare(unknown(a.ID), unknown(b.ID)) })
@@ -262,8 +262,8 @@ func spread(d *record.TrialData, t *Trial) {
 	t.ScheduleLag = gather(nil, func(s *record.Sample) time.Duration { return s.Sent - s.Intended })
 	t.Latency = gather(&t.Window, (*record.Sample).Latency)
 	t.LatencyUncorrected = gather(&t.Window, func(s *record.Sample) time.Duration { return s.Done - s.Sent })
-	q := quiet(&d.Trial, t.Window)
-	t.Quiet.P99 = gather(&q, (*record.Sample).Latency).P99
+	q := baselineOf(&d.Trial, t.Window)
+	t.Baseline.P99 = gather(&q, (*record.Sample).Latency).P99
 }
 
 func percentiles(sorted []time.Duration) Percentiles {
@@ -317,14 +317,14 @@ func drift(t *Trial) {
 	}
 }
 
-// witnessAlpha makes the intervals that load and witness are compared by two-sided ones
+// referenceAlpha makes the intervals that load and reference are compared by two-sided ones
 // of 99.9 %.
-const witnessAlpha = 0.0005
+const referenceAlpha = 0.0005
 
-func witness(d *record.TrialData, t *Trial) Witness {
-	var w Witness
-	for i := range d.Witness {
-		s := &d.Witness[i]
+func reference(d *record.TrialData, t *Trial) Reference {
+	var w Reference
+	for i := range d.Reference {
+		s := &d.Reference[i]
 		if !t.Window.Holds(s.Intended) {
 			continue
 		}
@@ -333,8 +333,8 @@ func witness(d *record.TrialData, t *Trial) Witness {
 			w.OK++
 		}
 	}
-	w.Lo, w.Hi = lowerBound(w.OK, w.Planned, witnessAlpha), upperBound(w.OK, w.Planned, witnessAlpha)
-	lo, hi := lowerBound(t.OK, t.Planned, witnessAlpha), upperBound(t.OK, t.Planned, witnessAlpha)
+	w.Lo, w.Hi = lowerBound(w.OK, w.Planned, referenceAlpha), upperBound(w.OK, w.Planned, referenceAlpha)
+	lo, hi := lowerBound(t.OK, t.Planned, referenceAlpha), upperBound(t.OK, t.Planned, referenceAlpha)
 	w.Agrees = w.Lo <= hi && lo <= w.Hi
 	return w
 }

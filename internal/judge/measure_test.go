@@ -20,13 +20,13 @@ const (
 )
 
 // rollout is a valid trial of a rollout without a failure: 20 s at 1,000 hits a second,
-// quiet from 1 s to 4 s, a window of 10 s from 4 s on, three instances that are replaced.
+// baseline from 1 s to 4 s, a window of 10 s from 4 s on, three instances that are replaced.
 func rollout() *record.TrialData {
 	d := &record.TrialData{
 		Folder: "trials/rollout-process-rollout-good-1",
 		Trial: record.Trial{
 			Scenario: "rollout", Driver: "process", Action: "rollout", Design: "good", N: 1,
-			Rate: 1000, Planned: 20_000, LoadTo: 20 * s, QuietFrom: s, QuietTo: 4 * s, WindowFrom: 4 * s, WindowTo: 14 * s,
+			Rate: 1000, Planned: 20_000, LoadTo: 20 * s, BaselineFrom: s, BaselineTo: 4 * s, WindowFrom: 4 * s, WindowTo: 14 * s,
 			Streams:        []record.Stream{{Name: "get", Share: 0.5}, {Name: "post", Share: 0.5}},
 			ReplicasBefore: 3, ReplicasAfter: 3, ProbeEvery: 50 * ms,
 		},
@@ -54,8 +54,8 @@ func rollout() *record.TrialData {
 		d.Samples = append(d.Samples, smp)
 		if k%50 == 0 {
 			w := smp
-			w.Seq, w.Stream = k/50, "witness"
-			d.Witness = append(d.Witness, w)
+			w.Seq, w.Stream = k/50, "reference"
+			d.Reference = append(d.Reference, w)
 		}
 	}
 	event := func(at time.Duration, kind record.EventKind, id, revision string) {
@@ -100,8 +100,8 @@ func fail(d *record.TrialData, from, to time.Duration) {
 			smp.Class, smp.Status, smp.Instance, smp.Revision, smp.Reason = record.Refused, 0, "", "", "connect refused"
 		}
 	}
-	for i := range d.Witness {
-		if smp := &d.Witness[i]; smp.Intended >= from && smp.Intended < to {
+	for i := range d.Reference {
+		if smp := &d.Reference[i]; smp.Intended >= from && smp.Intended < to {
 			smp.Class = record.Other
 		}
 	}
@@ -128,7 +128,7 @@ func TestMeasureAValidTrial(t *testing.T) {
 		FalseUnready: 300 * ms, // three instances that served from 5.9 s and were called ready at 6 s
 		Denials:      200,
 		Streams:      []StreamCount{{"get", 5000, 5000}, {"post", 5000, 5000}},
-		Quiet:        QuietPhase{Planned: 3000, Instances: 3, P99: 2 * ms},
+		Baseline:     BaselinePhase{Planned: 3000, Instances: 3, P99: 2 * ms},
 	}
 	compare := func(name string, got, want any) {
 		t.Helper()
@@ -137,7 +137,7 @@ func TestMeasureAValidTrial(t *testing.T) {
 		}
 	}
 	compare("window", got.Window, want.Window)
-	compare("counts", []uint64{got.Planned, got.Sent, got.OK, got.Failed, got.Denials, got.Breaches, got.HiddenRetries, got.ToUnable},
+	compare("counts", []uint64{got.Planned, got.Sent, got.OK, got.Failed, got.Denials, got.Breaches, got.HiddenRetries, got.SentToUnready},
 		[]uint64{10_000, 10_000, 10_000, 0, 200, 0, 0, 0})
 	compare("disruption lag", got.DisruptionLag, want.DisruptionLag)
 	compare("recovery", got.Recovery, want.Recovery)
@@ -145,16 +145,16 @@ func TestMeasureAValidTrial(t *testing.T) {
 	compare("sync", got.Sync, want.Sync)
 	compare("drift", []time.Duration{got.FalseReady, got.FalseUnready}, []time.Duration{0, want.FalseUnready})
 	compare("streams", got.Streams, want.Streams)
-	compare("quiet phase", got.Quiet, want.Quiet)
+	compare("baseline phase", got.Baseline, want.Baseline)
 	compare("instances", len(got.Instances), 6)
 	compare("errors", got.Errors, []ErrorCount(nil))
 	compare("latency", got.Latency, Percentiles{N: 10_000, P50: 2 * ms, P90: 2 * ms, P99: 2 * ms, P999: 2 * ms, Max: 2 * ms})
 	compare("uncorrected", got.LatencyUncorrected.P50, 1900*time.Microsecond)
 	compare("lag", got.ScheduleLag, Percentiles{N: 20_000, P50: 100_000, P90: 100_000, P99: 100_000, P999: 100_000, Max: 100_000})
-	if want := math.Pow(0.0005, 1.0/200); math.Abs(got.Witness.Lo-want) > 1e-9 || got.Witness.Hi != 1 {
-		t.Errorf("witness's interval is [%v, %v], want [%v, 1]", got.Witness.Lo, got.Witness.Hi, want)
+	if want := math.Pow(0.0005, 1.0/200); math.Abs(got.Reference.Lo-want) > 1e-9 || got.Reference.Hi != 1 {
+		t.Errorf("the reference interval is [%v, %v], want [%v, 1]", got.Reference.Lo, got.Reference.Hi, want)
 	}
-	compare("witness", []uint64{got.Witness.Planned, got.Witness.OK}, []uint64{200, 200})
+	compare("reference", []uint64{got.Reference.Planned, got.Reference.OK}, []uint64{200, 200})
 }
 
 func TestMeasureAnOutage(t *testing.T) {
@@ -169,7 +169,7 @@ func TestMeasureAnOutage(t *testing.T) {
 	for name, pair := range map[string][2]any{
 		"failed":         {got.Failed, uint64(1501)},
 		"success":        {got.SuccessRate, 0.8499},
-		"lost time":      {got.LostTime, 1501 * ms},
+		"downtime":       {got.Downtime, 1501 * ms},
 		"longest outage": {got.LongestOutage, timeline.Outage{From: 5 * s, To: 6500 * ms, LastOK: 4999 * ms, Failures: 1500}},
 		"outages":        {got.Outages, 2},
 		"down 10 ms":     {got.Down[10*ms], 1500 * ms},
@@ -189,7 +189,7 @@ func TestMeasureAnOutage(t *testing.T) {
 	}
 }
 
-func TestRequestsToUnableInstances(t *testing.T) {
+func TestRequestsSentToUnreadyInstances(t *testing.T) {
 	d := rollout()
 	for i := range d.Probes {
 		if p := &d.Probes[i]; p.Instance == "new-1" && p.At >= 8*s && p.At < 8500*ms {
@@ -200,12 +200,12 @@ func TestRequestsToUnableInstances(t *testing.T) {
 	if got.FalseReady != 500*ms {
 		t.Errorf("false ready for %v, want 500ms", got.FalseReady)
 	}
-	if got.ToUnable < 166 || got.ToUnable > 167 { // a third of 500
-		t.Errorf("%d requests to an unable instance, want a third of 500", got.ToUnable)
+	if got.SentToUnready < 166 || got.SentToUnready > 167 { // a third of 500
+		t.Errorf("%d requests to an instance that was not ready, want a third of 500", got.SentToUnready)
 	}
 }
 
-// TestValidity: each way in which a trial does not count, and its reason.
+// TestValidity: each way in which a trial is invalid, and its reason.
 func TestValidity(t *testing.T) {
 	drop := func(kind record.EventKind) func(*record.TrialData) {
 		return func(d *record.TrialData) {
@@ -232,39 +232,39 @@ func TestValidity(t *testing.T) {
 			d.Samples = d.Samples[:10_000]
 			d.End.Sent = 10_000
 			d.Trial.Planned = 10_000
-			d.Witness = d.Witness[:200]
+			d.Reference = d.Reference[:200]
 		}, []string{"covers only 6.0 s of the window of 10.0 s"}},
 		{"load began late", func(d *record.TrialData) {
 			for i := range d.Samples {
 				smp := &d.Samples[i]
 				smp.Intended, smp.Sent, smp.Done = smp.Intended+2*s, smp.Sent+2*s, smp.Done+2*s
 			}
-		}, []string{"covers only 2.0 s of the quiet phase of 3.0 s"}},
+		}, []string{"covers only 2.0 s of the baseline phase of 3.0 s"}},
 		{"late schedule", func(d *record.TrialData) {
 			for i := range 201 {
 				d.Samples[i*3].Sent += 60 * ms
 			}
 		}, []string{"p99 of the schedule's lag is 60.1ms, more than 50ms"}},
-		{"trouble of the rig", func(d *record.TrialData) { d.Samples[17_000].Class = record.Rig }, []string{"requests failed by trouble of the rig itself: 1"}},
-		{"trouble of the witness", func(d *record.TrialData) { d.Witness[1].Class = record.Rig }, []string{"requests failed by trouble of the rig itself: 1"}},
-		{"failure in the quiet phase", func(d *record.TrialData) { fail(d, 2*s, 2002*ms) }, []string{"2 of 3,000 requests failed in the quiet phase"}},
-		{"too few instances in the quiet phase", func(d *record.TrialData) {
+		{"trouble of the harness", func(d *record.TrialData) { d.Samples[17_000].Class = record.Harness }, []string{"requests failed by trouble of the harness itself: 1"}},
+		{"trouble of the reference client", func(d *record.TrialData) { d.Reference[1].Class = record.Harness }, []string{"requests failed by trouble of the harness itself: 1"}},
+		{"failure in the baseline phase", func(d *record.TrialData) { fail(d, 2*s, 2002*ms) }, []string{"2 of 3,000 requests failed in the baseline phase"}},
+		{"too few instances in the baseline phase", func(d *record.TrialData) {
 			for i := range d.Samples {
 				if d.Samples[i].Instance == "old-2" {
 					d.Samples[i].Instance = "old-1"
 				}
 			}
-		}, []string{"2 of 3 instances served in the quiet phase"}},
+		}, []string{"2 of 3 instances served in the baseline phase"}},
 		{"nobody names himself, and one is missing", func(d *record.TrialData) {
 			unnamed(d)
 			d.Trial.ReplicasBefore, d.Trial.ReplicasAfter = 4, 4
-		}, []string{"3 of 4 instances were ready and served in the quiet phase", "3 of 4 instances were ready in the last 2s"}},
+		}, []string{"3 of 4 instances were ready and served in the baseline phase", "3 of 4 instances were ready in the last 2s"}},
 		{"nobody names himself, and nobody serves", func(d *record.TrialData) {
 			unnamed(d)
 			for i := range d.Probes {
 				d.Probes[i].OK = false
 			}
-		}, []string{"0 of 3 instances were ready and served in the quiet phase"}},
+		}, []string{"0 of 3 instances were ready and served in the baseline phase"}},
 		{"too few instances at the end", func(d *record.TrialData) { d.Trial.ReplicasAfter = 4 }, []string{"3 of 4 instances were sent requests in the last 2s"}},
 		{"action failed", func(d *record.TrialData) {
 			drop(record.ActionDone)(d)
@@ -279,28 +279,28 @@ func TestValidity(t *testing.T) {
 			d.Probes = slices.DeleteFunc(d.Probes, func(p record.ProbeResult) bool { return p.Instance == "new-1" && p.At > 8*s })
 		}, []string{"probes of new-1 are too sparse: of 8.0 s that the runtime called it ready, what was true is unknown for 5.8 s"}},
 		{"no verdict", drop(record.Ready), []string{"called no instance ready"}},
-		{"no witness", func(d *record.TrialData) { d.Witness = nil }, []string{"witness sent nothing"}},
-		{"witness disagrees", func(d *record.TrialData) {
-			for i := range d.Witness {
+		{"no reference client", func(d *record.TrialData) { d.Reference = nil }, []string{"reference client sent nothing"}},
+		{"reference client disagrees", func(d *record.TrialData) {
+			for i := range d.Reference {
 				if i%10 == 0 {
-					d.Witness[i].Class = record.Other
+					d.Reference[i].Class = record.Other
 				}
 			}
-		}, []string{"witness disagrees: 180 of its 200"}},
+		}, []string{"reference client disagrees: 180 of its 200"}},
 		{"load invents failures", func(d *record.TrialData) {
 			for i := 8000; i < 10_000; i += 2 {
 				d.Samples[i].Class = record.Reset
 			}
-		}, []string{"witness disagrees: 200 of its 200 requests were ok (96.2708 % to 100 %), 9,000 of the load's 10,000"}},
+		}, []string{"reference client disagrees: 200 of its 200 requests were ok (96.2708 % to 100 %), 9,000 of the load's 10,000"}},
 		{"load hides an outage", func(d *record.TrialData) {
-			for i := range d.Witness {
-				if w := &d.Witness[i]; w.Intended > 8*s && w.Intended < 10*s {
+			for i := range d.Reference {
+				if w := &d.Reference[i]; w.Intended > 8*s && w.Intended < 10*s {
 					w.Class = record.Other
 				}
 			}
-		}, []string{"witness disagrees"}},
-		{"nothing at all", func(d *record.TrialData) { *d = record.TrialData{} }, []string{"cut short", "never started", "no load was planned", "witness sent nothing"}},
-		{"no request", func(d *record.TrialData) { d.Samples, d.Witness = nil, nil }, []string{"holds no request", "fired 20,000 requests, the record holds 0", "3,000 of 3,000 requests failed in the quiet", "0 of 3 instances served", "witness sent nothing"}},
+		}, []string{"reference client disagrees"}},
+		{"nothing at all", func(d *record.TrialData) { *d = record.TrialData{} }, []string{"cut short", "never started", "no load was planned", "reference client sent nothing"}},
+		{"no request", func(d *record.TrialData) { d.Samples, d.Reference = nil, nil }, []string{"holds no request", "fired 20,000 requests, the record holds 0", "3,000 of 3,000 requests failed in the baseline", "0 of 3 instances served", "reference client sent nothing"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := rollout()
@@ -331,7 +331,7 @@ func TestAnswersThatNameNobody(t *testing.T) {
 }
 
 // A naive shutdown kills what is under way at that moment: requests that were sent before
-// the action began, and that no quiet phase is to blame for.
+// the action began, and that no baseline phase is to blame for.
 func TestARequestUnderWayWhenTheActionBeginsBelongsToIt(t *testing.T) {
 	d := rollout()
 	fail := func(intended, done time.Duration) {
@@ -346,8 +346,8 @@ func TestARequestUnderWayWhenTheActionBeginsBelongsToIt(t *testing.T) {
 	before := Measure(d)
 	fail(3997*ms, 4003*ms)
 	got := Measure(d)
-	if !got.Valid || got.Quiet.Failed != 0 {
-		t.Errorf("valid %v, %d failed in the quiet phase: %v", got.Valid, got.Quiet.Failed, got.InvalidReasons)
+	if !got.Valid || got.Baseline.Failed != 0 {
+		t.Errorf("valid %v, %d failed in the baseline phase: %v", got.Valid, got.Baseline.Failed, got.InvalidReasons)
 	}
 	if got.Failed != before.Failed+1 || got.Planned != before.Planned {
 		t.Errorf("failed %d of %d, want %d of %d", got.Failed, got.Planned, before.Failed+1, before.Planned)
@@ -355,14 +355,14 @@ func TestARequestUnderWayWhenTheActionBeginsBelongsToIt(t *testing.T) {
 	if got.DisruptionLag == nil || *got.DisruptionLag != 0 {
 		t.Errorf("disruption lag %v, want 0", got.DisruptionLag)
 	}
-	// One whose fate was sealed before the action is the quiet phase's.
+	// One whose fate was sealed before the action is the baseline phase's.
 	fail(3990*ms, 3999*ms)
-	if got := Measure(d); got.Valid || got.Quiet.Failed != 1 {
-		t.Errorf("valid %v, %d failed in the quiet phase, want invalid with 1", got.Valid, got.Quiet.Failed)
+	if got := Measure(d); got.Valid || got.Baseline.Failed != 1 {
+		t.Errorf("valid %v, %d failed in the baseline phase, want invalid with 1", got.Valid, got.Baseline.Failed)
 	}
 }
 
-func TestFailuresBeforeTheQuietPhaseAreNotForgotten(t *testing.T) {
+func TestFailuresBeforeTheBaselinePhaseAreNotForgotten(t *testing.T) {
 	d := rollout()
 	fail(d, 200*ms, 300*ms)
 	got := Measure(d)
@@ -381,23 +381,23 @@ func TestAWindowThatEndsBeforeTheActionDoesShowsNotAllOfIt(t *testing.T) {
 	if got := Measure(d); got.Valid || !got.Stands {
 		t.Errorf("valid %v, stands %v: %q", got.Valid, got.Stands, got.InvalidReasons)
 	}
-	d.Trial.MayOutlast = true
+	d.Trial.AllowUnfinished = true
 	if got := Measure(d); !got.Valid {
 		t.Errorf("invalid although the scenario allows it: %q", got.InvalidReasons)
 	}
 }
 
-func TestAWitnessThatSeesFailuresRefutesAZero(t *testing.T) {
+func TestAReferenceClientThatSeesFailuresRefutesAZero(t *testing.T) {
 	d := rollout()
-	for i := range d.Witness {
-		if d.Witness[i].Intended > 8*s {
-			d.Witness[i].Class = record.Timeout
+	for i := range d.Reference {
+		if d.Reference[i].Intended > 8*s {
+			d.Reference[i].Class = record.Timeout
 			break
 		}
 	}
 	got := Measure(d)
 	if got.Failed != 0 || got.Valid {
-		t.Errorf("failed %d, valid %v: one failure seen by the witness and none by the load", got.Failed, got.Valid)
+		t.Errorf("failed %d, valid %v: one failure seen by the reference client and none by the load", got.Failed, got.Valid)
 	}
 }
 
@@ -452,8 +452,8 @@ func TestAnInstanceThatIsThereAndFailsIsTheDesignsDoing(t *testing.T) {
 			smp.Class, smp.Status, smp.Revision, smp.Reason = record.HTTPStatus(502), 502, "", "connect refused"
 		}
 	}
-	for i := range d.Witness {
-		if w := &d.Witness[i]; w.Intended >= 11*s && i%3 == 0 {
+	for i := range d.Reference {
+		if w := &d.Reference[i]; w.Intended >= 11*s && i%3 == 0 {
 			w.Class = record.Other
 		}
 	}
@@ -481,9 +481,9 @@ func TestRefusingInstancesAreThere(t *testing.T) {
 			smp.Class, smp.Status = record.HTTPStatus(503), 503
 		}
 	}
-	for i := range d.Witness {
-		if d.Witness[i].Intended >= 6*s {
-			d.Witness[i].Class = record.HTTPStatus(503)
+	for i := range d.Reference {
+		if d.Reference[i].Intended >= 6*s {
+			d.Reference[i].Class = record.HTTPStatus(503)
 		}
 	}
 	got := Measure(d)
@@ -515,7 +515,7 @@ func TestMetricsCoverTheTrial(t *testing.T) {
 		}
 		seen[metric.Name] = true
 	}
-	for name, want := range map[string]float64{"success_rate": 0.99, "failed": 100, "lost_time": 100, "longest_outage": 100, "down": 100, "disruption_lag": 1000, "recovery": 1100, "convergence": 3000, "latency_p99": 2} {
+	for name, want := range map[string]float64{"success_rate": 0.99, "failed": 100, "downtime": 100, "longest_outage": 100, "bins_down": 100, "disruption_lag": 1000, "recovery": 1100, "convergence": 3000, "latency_p99": 2} {
 		metric, _ := metricByName(name)
 		if got, _ := metric.value(&m); got != want {
 			t.Errorf("%s = %v, want %v", name, got, want)

@@ -30,7 +30,7 @@ type Metric struct {
 // Metrics lists the metrics, in the order in which reports show them.
 func Metrics() []Metric { return slices.Clone(metrics) }
 
-// downWidth is the width of the bins that the metrics down and degraded count.
+// downWidth is the width of the bins that the metrics bins_down and bins_degraded count.
 const downWidth = 100 * time.Millisecond
 
 var metrics = []Metric{
@@ -38,17 +38,17 @@ var metrics = []Metric{
 		func(t *Trial) (float64, bool) { return t.SuccessRate, t.Planned > 0 }, "no request was planned"},
 	{"failed", Count, "requests planned in the window that were not ok, unsent ones among them",
 		func(t *Trial) (float64, bool) { return float64(t.Failed), t.Planned > 0 }, "no request was planned"},
-	{"lost_time", Duration, "failed requests divided by the rate",
-		func(t *Trial) (float64, bool) { return milliseconds(t.LostTime), t.Planned > 0 }, "no request was planned"},
+	{"downtime", Duration, "failed requests divided by the rate",
+		func(t *Trial) (float64, bool) { return milliseconds(t.Downtime), t.Planned > 0 }, "no request was planned"},
 	{"longest_outage", Duration, "the longest time from a failure to the first of 10 successes in a row",
 		func(t *Trial) (float64, bool) { return milliseconds(t.LongestOutage.Len()), t.Planned > 0 }, "no request was planned"},
-	{"down", Duration, "total of the bins of 100 ms with less than 50 % ok",
+	{"bins_down", Duration, "total of the bins of 100 ms with less than 50 % ok",
 		func(t *Trial) (float64, bool) { return milliseconds(t.Down[downWidth]), t.Planned > 0 }, "no request was planned"},
-	{"degraded", Duration, "total of the bins of 100 ms with less than 99 % ok, the ones that are down among them",
+	{"bins_degraded", Duration, "total of the bins of 100 ms with less than 99 % ok, the ones that are down among them",
 		func(t *Trial) (float64, bool) { return milliseconds(t.Degraded[downWidth]), t.Planned > 0 }, "no request was planned"},
 	{"disruption_lag", Duration, "from the start of the action to the first failure",
 		func(t *Trial) (float64, bool) { return optional(t.DisruptionLag) }, "nothing failed"},
-	{"recovery", Duration, "from the start of the action to the first instant after which, for 5 s, every second has at least 99.9 % ok and a p99 of at most 1.5 times the quiet phase's",
+	{"recovery", Duration, "from the start of the action to the first instant after which, for 5 s, every second has at least 99.9 % ok and a p99 of at most 1.5 times the baseline phase's",
 		func(t *Trial) (float64, bool) { return optional(t.Recovery) }, "the record shows no recovery"},
 	{"convergence", Duration, "from the start of the action to the moment that the runtime calls it complete",
 		func(t *Trial) (float64, bool) { return optional(t.Convergence) }, "the runtime never called the action complete"},

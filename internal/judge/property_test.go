@@ -26,8 +26,8 @@ func TestProperties(t *testing.T) {
 			if got.OK+got.Failed != got.Planned {
 				t.Fatalf("%d ok and %d failed are not %d", got.OK, got.Failed, got.Planned)
 			}
-			if want := time.Duration(float64(got.Failed) / 1000 * float64(s)); got.LostTime != want {
-				t.Errorf("lost time %v of %d failures, want %v", got.LostTime, got.Failed, want)
+			if want := time.Duration(float64(got.Failed) / 1000 * float64(s)); got.Downtime != want {
+				t.Errorf("downtime %v of %d failures, want %v", got.Downtime, got.Failed, want)
 			}
 			var inBins, errors, streams, instances uint64
 			for _, b := range got.Timeline.Bins {
@@ -45,8 +45,8 @@ func TestProperties(t *testing.T) {
 			if inBins != d.Trial.Planned || errors != got.Failed || streams != got.Planned || instances != got.Planned {
 				t.Errorf("bins %d, errors %d, streams %d, instances %d do not add up to %d planned, %d failed", inBins, errors, streams, instances, got.Planned, got.Failed)
 			}
-			if got.SuccessRate > before.SuccessRate || got.LostTime < before.LostTime || got.LongestOutage.Len() < before.LongestOutage.Len() {
-				t.Errorf("a failure more made it better: %v, %v, %v, then %v, %v, %v", before.SuccessRate, before.LostTime, before.LongestOutage, got.SuccessRate, got.LostTime, got.LongestOutage)
+			if got.SuccessRate > before.SuccessRate || got.Downtime < before.Downtime || got.LongestOutage.Len() < before.LongestOutage.Len() {
+				t.Errorf("a failure more made it better: %v, %v, %v, then %v, %v, %v", before.SuccessRate, before.Downtime, before.LongestOutage, got.SuccessRate, got.Downtime, got.LongestOutage)
 			}
 			for _, width := range timeline.Widths {
 				if got.Down[width] < before.Down[width] || got.Degraded[width] < before.Degraded[width] || got.Down[width] > got.Degraded[width] {
@@ -59,7 +59,7 @@ func TestProperties(t *testing.T) {
 }
 
 // TestAnyRecordIsMeasured: whatever a record holds, measuring it ends, adds up, and calls
-// nothing valid that has a failure in its quiet phase or a gap.
+// nothing valid that has a failure in its baseline phase or a gap.
 func TestAnyRecordIsMeasured(t *testing.T) {
 	rng := rand.New(rand.NewPCG(21, 22))
 	somewhen := func() time.Duration { return time.Duration(rng.Int64N(int64(9*s))) - 3*s }
@@ -68,7 +68,7 @@ func TestAnyRecordIsMeasured(t *testing.T) {
 	for range 500 {
 		d := &record.TrialData{Trial: record.Trial{
 			Action: pick([]string{"none", "rollout"}), Rate: []float64{0, 0.1, 30, 1000}[rng.IntN(4)], Planned: uint64(rng.IntN(200)),
-			LoadTo: time.Duration(rng.Int64N(int64(3 * s))), WindowTo: time.Duration(rng.Int64N(int64(3 * s))), QuietTo: time.Duration(rng.Int64N(int64(s))),
+			LoadTo: time.Duration(rng.Int64N(int64(3 * s))), WindowTo: time.Duration(rng.Int64N(int64(3 * s))), BaselineTo: time.Duration(rng.Int64N(int64(s))),
 			ProbeEvery: time.Duration(rng.IntN(2)) * 50 * ms, ReplicasBefore: rng.IntN(3), ReplicasAfter: rng.IntN(3),
 		}}
 		for k := range d.Trial.Planned {
@@ -77,7 +77,7 @@ func TestAnyRecordIsMeasured(t *testing.T) {
 			}
 			d.Samples = append(d.Samples, record.Sample{
 				Seq: k, Stream: pick(ids), Expect: record.Expectation(pick([]string{"serve", "deny"})), Intended: somewhen(), Sent: somewhen(), Done: somewhen(),
-				Class: record.Class(pick([]string{"ok", "ok", "reset", "http_403", "rig"})), Status: []int{0, 200, 403}[rng.IntN(3)], Attempts: rng.IntN(3), Instance: pick(ids), Revision: pick(ids), Reason: pick(ids),
+				Class: record.Class(pick([]string{"ok", "ok", "reset", "http_403", "harness"})), Status: []int{0, 200, 403}[rng.IntN(3)], Attempts: rng.IntN(3), Instance: pick(ids), Revision: pick(ids), Reason: pick(ids),
 			})
 		}
 		for range rng.IntN(30) {

@@ -94,7 +94,7 @@ func estimate(c *Cell) {
 	var rates, lost, longest, recovery []float64
 	for _, t := range c.valid() {
 		rates = append(rates, t.SuccessRate)
-		lost = append(lost, milliseconds(t.LostTime))
+		lost = append(lost, milliseconds(t.Downtime))
 		longest = append(longest, milliseconds(t.LongestOutage.Len()))
 		if v, ok := optional(t.Recovery); ok {
 			recovery = append(recovery, v)
@@ -104,7 +104,7 @@ func estimate(c *Cell) {
 		ok, planned := c.pooled()
 		c.SuccessRate.Lo, c.SuccessRate.Hi = lowerBound(ok, planned, alpha), upperBound(ok, planned, alpha)
 	}
-	c.LostTime, c.LongestOutage, c.Recovery = rangeOf(lost), rangeOf(longest), rangeOf(recovery)
+	c.Downtime, c.LongestOutage, c.Recovery = rangeOf(lost), rangeOf(longest), rangeOf(recovery)
 }
 
 // unrepaired are the invalid trials that no valid one makes up for. A repeat stands for
@@ -213,7 +213,7 @@ func some(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
 }
 
-// leastOutage is the lost time that a design known to fail must show at least.
+// leastOutage is the downtime that a design known to fail must show at least.
 const leastOutage = 50 * time.Millisecond
 
 // controls are the checks of a scenario that it can tell good from bad. Where nothing is
@@ -228,11 +228,11 @@ func controls(s record.Scenario, all []Cell) []Control {
 		control := Control{Cell: c.Key(), Kind: "negative"}
 		_, planned := c.pooled()
 		// Failures make such a trial invalid, so those of invalid ones count as well, but
-		// for trials in which the rig did not do its part.
+		// for trials in which the harness did not do its part.
 		var failed uint64
 		for j := range c.Trials {
 			if t := &c.Trials[j]; t.Valid || t.Sound {
-				failed += t.Failed + t.Quiet.Failed + t.Early
+				failed += t.Failed + t.Baseline.Failed + t.Early
 			}
 		}
 		switch {
@@ -263,8 +263,8 @@ func controls(s record.Scenario, all []Cell) []Control {
 				control.Why = "no valid trial"
 			case ok == planned:
 				control.Why = fmt.Sprintf("0 of %s requests failed, so this experiment cannot tell good from bad", grouped(planned))
-			case c.LostTime.Median < milliseconds(leastOutage):
-				control.Why = fmt.Sprintf("it lost %s of %s requests, a median of %s a trial: less than %v is what a machine's own hiccup can cost", grouped(planned-ok), grouped(planned), inUnit(c.LostTime.Median, Duration), leastOutage)
+			case c.Downtime.Median < milliseconds(leastOutage):
+				control.Why = fmt.Sprintf("it lost %s of %s requests, a median of %s a trial: less than %v is what a machine's own hiccup can cost", grouped(planned-ok), grouped(planned), inUnit(c.Downtime.Median, Duration), leastOutage)
 			default:
 				control.Held, control.Why = true, fmt.Sprintf("%s of %s requests failed", grouped(planned-ok), grouped(planned))
 			}
@@ -301,8 +301,8 @@ func losses(r *Run) string {
 	type sum struct {
 		design        string
 		lost, planned uint64
-		lostTime      time.Duration
-		discarded     uint64 // lost in trials that do not count
+		downtime      time.Duration
+		discarded     uint64 // lost in discarded trials
 		outlasted     time.Duration
 	}
 	var sums []sum
@@ -327,7 +327,7 @@ func losses(r *Run) string {
 		sums[j].lost += planned - ok
 		sums[j].planned += planned
 		for _, t := range c.valid() {
-			sums[j].lostTime += t.LostTime
+			sums[j].downtime += t.Downtime
 			if a := t.Timeline.Action; !a.Open && a.To > t.Window.To {
 				sums[j].outlasted = max(sums[j].outlasted, a.To-t.Window.To)
 			}
@@ -354,13 +354,13 @@ func losses(r *Run) string {
 			text += " requests in " + listed(scenarios, "scenarios") + " on " + listed(drivers, "drivers")
 		}
 		if s.lost > 0 {
-			text += fmt.Sprintf(" (lost time %s)", seconds(s.lostTime))
+			text += fmt.Sprintf(" (downtime %s)", seconds(s.downtime))
 		}
 		if s.outlasted > 0 {
 			text += fmt.Sprintf(", with its action complete only %s after the window", seconds(s.outlasted))
 		}
 		if s.discarded > 0 {
-			text += fmt.Sprintf(" and %s more in trials that do not count", grouped(s.discarded))
+			text += fmt.Sprintf(" and %s more in discarded trials", grouped(s.discarded))
 		}
 		parts = append(parts, text)
 	}

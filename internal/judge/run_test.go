@@ -19,7 +19,7 @@ func result(design string, n int, failed uint64) Trial {
 	return Trial{
 		Meta:  record.Trial{Scenario: "rollout", Driver: "process", Action: "rollout", Design: design, N: n, Rate: 1000},
 		Valid: true, Planned: 20_000, Sent: 20_000, OK: 20_000 - failed, Failed: failed,
-		SuccessRate: 1 - float64(failed)/20_000, LostTime: time.Duration(failed) * ms,
+		SuccessRate: 1 - float64(failed)/20_000, Downtime: time.Duration(failed) * ms,
 		Recovery: at(time.Duration(failed) * ms), Convergence: at(9 * s),
 		Down:    map[time.Duration]time.Duration{downWidth: time.Duration(failed) * ms},
 		Latency: Percentiles{N: 20_000 - failed, P50: ms, P90: 2 * ms, P99: 3 * ms, P999: 4 * ms, Max: 5 * ms},
@@ -127,7 +127,7 @@ func TestVerdict(t *testing.T) {
 		},
 		{
 			"a breach counts wherever it was seen", described(noBreaches), ended, nil, append(good(), breached, repeat(result("good", 5, 0), 4)), Fail, false,
-			[]string{"breaches <= 0: 3 in trial 4, which does not count otherwise"},
+			[]string{"breaches <= 0: 3 in trial 4, which is invalid otherwise"},
 		},
 		{"a positive control that was not run", described(rateGate999), ended, nil, []Trial{result("good", 1, 0)}, Inconclusive, false, []string{"rollout/bad: the positive control did not hold: it was not run"}},
 		{
@@ -171,7 +171,7 @@ func TestNegativeControl(t *testing.T) {
 func TestANegativeControlForgetsNoFailure(t *testing.T) {
 	run := record.Run{Scenarios: []record.Scenario{{Name: "control", Action: none, Designs: []string{"good"}, Gates: []record.Gate{{Design: "good", Metric: "failed", Op: "<=", Limit: 0}}}}}
 	noisy := in(broken("good", 1, 0), "control", "process", none)
-	noisy.Quiet.Failed = 3
+	noisy.Baseline.Failed = 3
 	clean := in(repeat(result("good", 2, 0), 1), "control", "process", none)
 	for _, tc := range []struct {
 		sound bool
@@ -179,7 +179,7 @@ func TestANegativeControlForgetsNoFailure(t *testing.T) {
 	}{{true, Inconclusive}, {false, Pass}} {
 		noisy.Sound = tc.sound
 		if got := Judge(run, ended, nil, []Trial{noisy, clean}); got.Verdict != tc.want {
-			t.Errorf("rig sound %v: verdict %s, want %s: %q", tc.sound, got.Verdict, tc.want, got.Reasons)
+			t.Errorf("harness sound %v: verdict %s, want %s: %q", tc.sound, got.Verdict, tc.want, got.Reasons)
 		}
 	}
 }
@@ -205,9 +205,9 @@ func TestGates(t *testing.T) {
 		{"an upper limit on a rate missed", "success_rate", "<=", 0.05, []Trial{result("good", 1, 10_000)}, Fail, 0.5, false, "at least 49"},
 		{"the worst trial counts", "failed", "<=", 5, []Trial{result("good", 1, 1), result("good", 2, 6), result("good", 3, 0)}, Fail, 6, false, "6 in trial 2, the worst of 3 trials"},
 		{"at the limit", "failed", "<=", 6, []Trial{result("good", 1, 1), result("good", 2, 6)}, Pass, 6, false, "6 in trial 2"},
-		{"a lower limit takes the least", "lost_time", ">=", 1000, []Trial{result("good", 1, 3000), result("good", 2, 999)}, Fail, 999, false, "999 ms in trial 2"},
-		{"a lower limit met", "lost_time", ">=", 1000, []Trial{result("good", 1, 3000), result("good", 2, 1000)}, Pass, 1000, false, "1000 ms"},
-		{"down", "down", "<=", 10, []Trial{result("good", 1, 11)}, Fail, 11, false, "11 ms in trial 1"},
+		{"a lower limit takes the least", "downtime", ">=", 1000, []Trial{result("good", 1, 3000), result("good", 2, 999)}, Fail, 999, false, "999 ms in trial 2"},
+		{"a lower limit met", "downtime", ">=", 1000, []Trial{result("good", 1, 3000), result("good", 2, 1000)}, Pass, 1000, false, "1000 ms"},
+		{"bins down", "bins_down", "<=", 10, []Trial{result("good", 1, 11)}, Fail, 11, false, "11 ms in trial 1"},
 		{"latency", "latency_p99", "<=", 3, []Trial{result("good", 1, 0)}, Pass, 3, false, "3 ms"},
 		{"never recovered", "recovery", "<=", 1e9, []Trial{result("good", 1, 0), never}, Fail, 0, true, "the record shows no recovery in trial 2"},
 		{"never converged", "convergence", "<=", 1e9, []Trial{never}, Fail, 0, true, "never called the action complete in trial 2"},
@@ -260,8 +260,8 @@ func TestEstimates(t *testing.T) {
 		t.Fatalf("cells %+v, want one with all four trials", got)
 	}
 	want := Estimate{Median: 20, Lo: 10, Hi: 30, N: 3}
-	if got[0].LostTime != want {
-		t.Errorf("lost time %+v, want %+v", got[0].LostTime, want)
+	if got[0].Downtime != want {
+		t.Errorf("downtime %+v, want %+v", got[0].Downtime, want)
 	}
 	if want := (Estimate{Median: 15, Lo: 10, Hi: 20, N: 2}); got[0].Recovery != want {
 		t.Errorf("recovery %+v, want %+v", got[0].Recovery, want)
@@ -271,7 +271,7 @@ func TestEstimates(t *testing.T) {
 		t.Errorf("success rate %+v", rate)
 	}
 	none := Judge(described(), ended, nil, []Trial{broken("good", 1, 0)}).Cells[0]
-	if none.SuccessRate.N != 0 || none.LostTime.N != 0 {
+	if none.SuccessRate.N != 0 || none.Downtime.N != 0 {
 		t.Errorf("estimates without a valid trial: %+v", none)
 	}
 }
@@ -360,7 +360,7 @@ func TestTheHeadlineKeepsWhatWasDiscarded(t *testing.T) {
 	discarded := broken("good", 1, 0)
 	discarded.Failed = 7
 	got := Judge(described(rateGate999), ended, nil, []Trial{result("bad", 1, 3000), discarded, repeat(result("good", 2, 0), 1)})
-	if got.Verdict != Pass || !strings.Contains(got.Headline, "good lost 0 of 20,000 requests in rollout on process and 7 more in trials that do not count") {
+	if got.Verdict != Pass || !strings.Contains(got.Headline, "good lost 0 of 20,000 requests in rollout on process and 7 more in discarded trials") {
 		t.Errorf("verdict %s, headline %q", got.Verdict, got.Headline)
 	}
 }
@@ -374,11 +374,11 @@ func TestHeadline(t *testing.T) {
 		trials []Trial
 		want   string
 	}{
-		{"one scenario", two, "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 (lost time 9.2 s)"},
-		{"different plans", append(slices.Clone(two), short), "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 of 60,010 (lost time 9.2 s)"},
+		{"one scenario", two, "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 (downtime 9.2 s)"},
+		{"different plans", append(slices.Clone(two), short), "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 of 60,010 (downtime 9.2 s)"},
 		{
 			"several", append(slices.Clone(two), in(result("good", 1, 1), "restart", "kind", "restart"), in(result("bad", 1, 500), "restart", "kind", "restart")),
-			"good lost 1 of 80,000 requests in 2 scenarios on 2 drivers (lost time 1 ms); bad lost 9,682 (lost time 9.7 s)",
+			"good lost 1 of 80,000 requests in 2 scenarios on 2 drivers (downtime 1 ms); bad lost 9,682 (downtime 9.7 s)",
 		},
 		{"only invalid ones", []Trial{broken("good", 1, 0)}, "no valid trial, so nothing can be said"},
 		{"none", nil, "no valid trial, so nothing can be said"},
@@ -389,8 +389,8 @@ func TestHeadline(t *testing.T) {
 	}
 	worse := []Trial{result("bad", 1, 900), result("good", 1, 600)}
 	for want, gates := range map[string][]record.Gate{
-		"rollout/process/good missed success_rate >= 99.9 %: good lost 600 of 20,000 requests in rollout on process (lost time 600 ms); bad lost 900 (lost time 900 ms)": {rateGate999, noBreaches},
-		"rollout/process/good missed success_rate >= 99.9 % and 1 more gate: good lost 600":                                                                              {rateGate999, {Design: "good", Metric: "failed", Op: "<=", Limit: 0}},
+		"rollout/process/good missed success_rate >= 99.9 %: good lost 600 of 20,000 requests in rollout on process (downtime 600 ms); bad lost 900 (downtime 900 ms)": {rateGate999, noBreaches},
+		"rollout/process/good missed success_rate >= 99.9 % and 1 more gate: good lost 600":                                                                            {rateGate999, {Design: "good", Metric: "failed", Op: "<=", Limit: 0}},
 	} {
 		if got := Judge(described(gates...), ended, nil, worse).Headline; !strings.HasPrefix(got, want) {
 			t.Errorf("missed: %q, want %q", got, want)

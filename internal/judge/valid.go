@@ -24,10 +24,10 @@ const (
 	unknownLimit = 0.10
 )
 
-// complaints are the reasons why a trial does not count, one sentence each.
+// complaints are the reasons why a trial is invalid, one sentence each.
 type complaints struct {
 	reasons []string
-	rig     bool // one of them is that the rig did not do its part
+	harness bool // one of them is that the harness did not do its part
 	target  bool // one of them is what the target did or did not do
 }
 
@@ -35,8 +35,8 @@ func (c *complaints) add(format string, args ...any) {
 	c.reasons = append(c.reasons, fmt.Sprintf(format, args...))
 }
 
-func (c *complaints) ofRig(format string, args ...any) {
-	c.rig = true
+func (c *complaints) ofHarness(format string, args ...any) {
+	c.harness = true
 	c.add(format, args...)
 }
 
@@ -45,34 +45,34 @@ func (c *complaints) ofTarget(format string, args ...any) {
 	c.add(format, args...)
 }
 
-// invalid says why the trial does not count; there is no complaint about a valid one.
+// invalid says why the trial is invalid; there is no complaint about a valid one.
 func invalid(d *record.TrialData, t *Trial) complaints {
 	var c complaints
 	if d.End == nil {
-		c.ofRig("the trial was cut short: its record has no end")
+		c.ofHarness("the trial was cut short: its record has no end")
 	} else if d.End.Error != "" {
-		c.ofRig("the trial ended with an error: %s", d.End.Error)
+		c.ofHarness("the trial ended with an error: %s", d.End.Error)
 	}
 	for _, damage := range d.Damage {
-		c.ofRig("the record is damaged: %s", damage)
+		c.ofHarness("the record is damaged: %s", damage)
 	}
 	eventReasons(d, t, &c)
-	loadReasons(d, t, c.ofRig)
+	loadReasons(d, t, c.ofHarness)
 	if t.Early > 0 {
-		c.add("requests that failed before the action, outside the quiet phase: %s", grouped(t.Early))
+		c.add("requests that failed before the action, outside the baseline phase: %s", grouped(t.Early))
 	}
-	if t.Quiet.Failed > 0 {
-		c.add("%s of %s requests failed in the quiet phase, before anything was done", grouped(t.Quiet.Failed), grouped(t.Quiet.Planned))
+	if t.Baseline.Failed > 0 {
+		c.add("%s of %s requests failed in the baseline phase, before anything was done", grouped(t.Baseline.Failed), grouped(t.Baseline.Planned))
 	}
 	instanceReasons(d, t, &c)
 	probeReasons(d, t, c.add)
-	switch w := &t.Witness; {
+	switch w := &t.Reference; {
 	case w.Planned == 0:
-		c.add("the witness sent nothing in the window, so nothing confirms the load's figures")
+		c.add("the reference client sent nothing in the window, so nothing confirms the load's figures")
 	case !w.Agrees:
-		c.add("the witness disagrees: %s of its %s requests were ok (%s to %s), %s of the load's %s", grouped(w.OK), grouped(w.Planned), percent(w.Lo), percent(w.Hi), grouped(t.OK), grouped(t.Planned))
+		c.add("the reference client disagrees: %s of its %s requests were ok (%s to %s), %s of the load's %s", grouped(w.OK), grouped(w.Planned), percent(w.Lo), percent(w.Hi), grouped(t.OK), grouped(t.Planned))
 	case t.Failed == 0 && w.OK < w.Planned:
-		c.add("the load saw no failure, the witness saw %s in %s requests", grouped(w.Planned-w.OK), grouped(w.Planned))
+		c.add("the load saw no failure, the reference client saw %s in %s requests", grouped(w.Planned-w.OK), grouped(w.Planned))
 	}
 	return c
 }
@@ -89,9 +89,9 @@ func eventReasons(d *record.TrialData, t *Trial, c *complaints) {
 			ended = true
 			c.ofTarget("the action failed: %s", e.Detail)
 		case record.WatchLost:
-			c.ofRig("the runtime's events were lost after %.1f s: %s", e.At.Seconds(), e.Detail)
+			c.ofHarness("the runtime's events were lost after %.1f s: %s", e.At.Seconds(), e.Detail)
 		case record.TrialInterrupt:
-			c.ofRig("the trial was interrupted after %.1f s", e.At.Seconds())
+			c.ofHarness("the trial was interrupted after %.1f s", e.At.Seconds())
 		}
 	}
 	if d.Trial.Action == none {
@@ -99,10 +99,10 @@ func eventReasons(d *record.TrialData, t *Trial, c *complaints) {
 	}
 	switch action, _ := timeline.Action(d); {
 	case !started:
-		c.ofRig("the action never started")
+		c.ofHarness("the action never started")
 	case !ended:
 		c.ofTarget("the action never completed")
-	case !action.Open && action.To > t.Window.To && !d.Trial.MayOutlast:
+	case !action.Open && action.To > t.Window.To && !d.Trial.AllowUnfinished:
 		c.ofTarget("the action completed %.1f s after the window had ended, so what it cost is not all in the numbers", (action.To - t.Window.To).Seconds())
 	}
 }
@@ -125,8 +125,8 @@ func loadReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
 	if lag := t.ScheduleLag.P99; lag > lagLimit {
 		add("the load ran late: p99 of the schedule's lag is %v, more than %v", lag.Round(10*time.Microsecond), lagLimit)
 	}
-	if n := rigs(d.Samples) + rigs(d.Witness); n > 0 {
-		add("requests failed by trouble of the rig itself: %s", grouped(n))
+	if n := harnessSamples(d.Samples) + harnessSamples(d.Reference); n > 0 {
+		add("requests failed by trouble of the harness itself: %s", grouped(n))
 	}
 	if sent == 0 {
 		return
@@ -135,7 +135,7 @@ func loadReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
 		name    string
 		span    timeline.Span
 		planned uint64
-	}{{"quiet phase", quiet(m, t.Window), t.Quiet.Planned}, {"window", t.Window, t.Planned}} {
+	}{{"baseline phase", baselineOf(m, t.Window), t.Baseline.Planned}, {"window", t.Window, t.Planned}} {
 		want := m.Rate*(phase.span.Len()-lagLimit).Seconds() - 1
 		switch {
 		case phase.planned == 0:
@@ -146,9 +146,9 @@ func loadReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
 	}
 }
 
-func rigs(samples []record.Sample) (n uint64) {
+func harnessSamples(samples []record.Sample) (n uint64) {
 	for i := range samples {
-		if samples[i].Class == record.Rig {
+		if samples[i].Class == record.Harness {
 			n++
 		}
 	}
@@ -164,16 +164,16 @@ func instanceReasons(d *record.TrialData, t *Trial, c *complaints) {
 	action, started := timeline.Action(d)
 	done := m.Action == none || (started && !action.Open && action.To <= last.From)
 	if len(d.Samples) > 0 && !anyNamed(d) {
-		if n := serving(t, quiet(m, t.Window)); t.Quiet.Planned > 0 && n < m.ReplicasBefore {
-			c.add("%d of %d instances were ready and served in the quiet phase; no answer says who gave it", n, m.ReplicasBefore)
+		if n := serving(t, baselineOf(m, t.Window)); t.Baseline.Planned > 0 && n < m.ReplicasBefore {
+			c.add("%d of %d instances were ready and served in the baseline phase; no answer says who gave it", n, m.ReplicasBefore)
 		}
 		if n := ready(t, last); done && n < m.ReplicasAfter {
 			c.ofTarget("%d of %d instances were ready in the last %v of the window, with the action complete; no answer says who gave it", n, m.ReplicasAfter, settled)
 		}
 		return
 	}
-	if t.Quiet.Planned > 0 && t.Quiet.Instances < m.ReplicasBefore {
-		c.add("%d of %d instances served in the quiet phase", t.Quiet.Instances, m.ReplicasBefore)
+	if t.Baseline.Planned > 0 && t.Baseline.Instances < m.ReplicasBefore {
+		c.add("%d of %d instances served in the baseline phase", t.Baseline.Instances, m.ReplicasBefore)
 	}
 	if !done || m.ReplicasAfter == 0 {
 		return

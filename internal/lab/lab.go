@@ -86,7 +86,7 @@ func plan(ss []*scenarios.Scenario, ds []drivers.Driver) []plannedTrial {
 	return out
 }
 
-// Run runs everything and leaves the record in cfg.Dir. The error is about the rig
+// Run runs everything and leaves the record in cfg.Dir. The error is about the harness
 // (an *EnvironmentError, or ctx's error when it was interrupted); what the trials
 // showed is for Judge to say. The record is readable whatever the error.
 func Run(ctx context.Context, cfg Config) (err error) {

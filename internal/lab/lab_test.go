@@ -32,7 +32,7 @@ target: {refproxy: {sessions: 100, sync_rate: 100000, routes: 1}}
 replicas: 2
 load: {rate: 200, timeout: 1s, deny: 0%, streams: {keepalive-get: 1, keepalive-post: 1, newconn-get: 1}}
 phases:
-  quiet: {from: 100ms, to: 500ms}
+  baseline: {from: 100ms, to: 500ms}
   window: {from: 500ms, to: 1500ms}
 action: {kind: rollout, timeout: 5s}
 rolling: {max_surge: 1, max_unavailable: 0}
@@ -54,7 +54,7 @@ func short(t *testing.T, change ...string) *scenarios.Scenario {
 // memoryDriver deploys an HTTP server of its own: a runtime that a test can make fail.
 type memoryDriver struct {
 	checkErr, deployErr, actionErr, closeErr error
-	// failQuiet makes this many of a deployment's first requests fail.
+	// failBaseline makes this many of a deployment's first requests fail.
 	failFirst int64
 	notes     []string
 
@@ -239,15 +239,15 @@ func TestRunRecordsEveryRequestAndJudgesFromTheRecord(t *testing.T) {
 		if len(last.Timeline.Lanes) != 2 {
 			t.Errorf("%s: %d lanes, want 2", c.Key(), len(last.Timeline.Lanes))
 		}
-		if last.Witness.Planned == 0 {
-			t.Errorf("%s: the witness sent nothing", c.Key())
+		if last.Reference.Planned == 0 {
+			t.Errorf("%s: the reference client sent nothing", c.Key())
 		}
 	}
 }
 
 func TestAnInvalidTrialIsRepeatedTwiceAndStaysInTheRecord(t *testing.T) {
 	t.Parallel()
-	// The first requests of every deployment fail in the quiet phase: no trial counts.
+	// The first requests of every deployment fail in the baseline phase: no trial is valid.
 	s := short(t, "designs: [naive, stack-aware]", "designs: [stack-aware]")
 	d := &memoryDriver{failFirst: 60}
 	dir, err := runLab(t, t.Context(), d, s)
@@ -388,7 +388,7 @@ func TestChoosingADesignDoesNotDropWhatTheScenarioAsksFor(t *testing.T) {
 	}
 }
 
-func TestTheWitnessAsksWhatTheLoadAsks(t *testing.T) {
+func TestTheReferenceClientAsksWhatTheLoadAsks(t *testing.T) {
 	s, err := scenarios.Load("quickstart", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -398,7 +398,7 @@ func TestTheWitnessAsksWhatTheLoadAsks(t *testing.T) {
 		t.Fatal(err)
 	}
 	counts := map[string]int{}
-	round := witnessed(tgt.Streams, s.Load.Deny)
+	round := referenceRound(tgt.Streams, s.Load.Deny)
 	for _, r := range round {
 		counts[r.Method]++
 		counts[string(r.Expect)]++

@@ -11,14 +11,14 @@ type Phase string
 
 // The phases of a trial, in order. PhaseFailed and PhaseDone are the last words of one.
 const (
-	PhaseDeploy  Phase = "deploy"
-	PhaseWarmup  Phase = "warm-up"
-	PhaseQuiet   Phase = "quiet"
-	PhaseAction  Phase = "action" // under way by the runtime's word
-	PhaseWindow  Phase = "window" // the action is complete, the window is not
-	PhaseCleanup Phase = "clean up"
-	PhaseFailed  Phase = "failed"
-	PhaseDone    Phase = "done"
+	PhaseDeploy   Phase = "deploy"
+	PhaseWarmup   Phase = "warm-up"
+	PhaseBaseline Phase = "baseline"
+	PhaseAction   Phase = "action" // under way by the runtime's word
+	PhaseWindow   Phase = "window" // the action is complete, the window is not
+	PhaseCleanup  Phase = "clean up"
+	PhaseFailed   Phase = "failed"
+	PhaseDone     Phase = "done"
 )
 
 // Update is one report of progress. Counts are of the trial so far.

@@ -27,9 +27,9 @@ const (
 	probePeriod  = 50 * time.Millisecond // 20 Hz
 	probeTimeout = time.Second
 
-	// witnessRate is the independent client's: enough to tell an outage from none, too
+	// referenceRate is the independent client's: enough to tell an outage from none, too
 	// little to be a load.
-	witnessRate = 25
+	referenceRate = 25
 
 	progressPeriod = 250 * time.Millisecond
 )
@@ -54,12 +54,12 @@ func (p plannedTrial) describe() record.Trial {
 		N: p.n, Repeats: p.repeats,
 		Rate: s.Load.Rate, Planned: s.Planned(), Timeout: s.Load.Timeout,
 		LoadFrom: 0, LoadTo: s.Length(),
-		QuietFrom: s.Phases.Quiet.From, QuietTo: s.Phases.Quiet.To,
+		BaselineFrom: s.Phases.Baseline.From, BaselineTo: s.Phases.Baseline.To,
 		WindowFrom: s.Phases.Window.From, WindowTo: s.Phases.Window.To,
 		ReplicasBefore: s.Replicas, ReplicasAfter: s.Replicas,
 		Revisions:  record.Revisions{Before: target.RevisionBefore, After: target.RevisionBefore},
 		ProbeEvery: probeEvery(p.driver), LabBalancer: capable.LabBalancer, Routing: capable.Routing,
-		MayOutlast: s.Action.MayOutlastWindow,
+		AllowUnfinished: s.Action.AllowUnfinished,
 	}
 	switch s.Action.Kind {
 	case scenarios.Scale:
@@ -183,8 +183,8 @@ func (o *observation) run(ctx context.Context) record.End {
 	loadCtx, stopLoad := context.WithCancelCause(ctx)
 	defer stopLoad(nil)
 	var others sync.WaitGroup
-	var witnessErr error
-	others.Go(func() { witnessErr = o.witness(loadCtx) })
+	var referenceErr error
+	others.Go(func() { referenceErr = o.reference(loadCtx) })
 	others.Go(func() { o.act(ctx) })
 	stopProgress := o.progress(stopLoad)
 
@@ -208,7 +208,7 @@ func (o *observation) run(ctx context.Context) record.End {
 	}
 	// These mean that the observation itself has a hole; the action's own error is an
 	// event and is judged as such.
-	if err := errors.Join(prefix("load", loadErr), prefix("witness", witnessErr)); err != nil {
+	if err := errors.Join(prefix("load", loadErr), prefix("reference", referenceErr)); err != nil {
 		end.Error = err.Error()
 	}
 	return end
@@ -278,10 +278,10 @@ func eventKind(k drivers.EventKind) record.EventKind {
 // the events.
 func (o *observation) act(ctx context.Context) {
 	a := o.scenario.Action
-	if !o.wait(ctx, o.scenario.Phases.Quiet.From) {
+	if !o.wait(ctx, o.scenario.Phases.Baseline.From) {
 		return
 	}
-	o.phase.Store(PhaseQuiet)
+	o.phase.Store(PhaseBaseline)
 	if !o.wait(ctx, o.scenario.Phases.Window.From) {
 		return
 	}
@@ -324,26 +324,26 @@ func (o *observation) wait(ctx context.Context, offset time.Duration) bool {
 	}
 }
 
-// witness sends a few requests with the independent client, through the whole load.
-func (o *observation) witness(ctx context.Context) error {
+// reference sends a few requests with the independent client, through the whole load.
+func (o *observation) reference(ctx context.Context) error {
 	var fresh float64 // as often as the load does: an action may hit new connections harder
 	for _, s := range target.RecordStreams(o.target.Streams) {
 		if !s.Reuse {
 			fresh += s.Share
 		}
 	}
-	requests := witnessed(o.target.Streams, o.scenario.Load.Deny)
-	err := load.RunWitness(ctx, load.WitnessPlan{
-		URL: o.env.URL(), Base: o.base, Rate: witnessRate,
-		Hits: uint64(o.scenario.Length().Seconds() * witnessRate), Timeout: o.scenario.Load.Timeout,
+	requests := referenceRound(o.target.Streams, o.scenario.Load.Deny)
+	err := load.RunReference(ctx, load.ReferencePlan{
+		URL: o.env.URL(), Base: o.base, Rate: referenceRate,
+		Hits: uint64(o.scenario.Length().Seconds() * referenceRate), Timeout: o.scenario.Load.Timeout,
 		Fresh: min(1, fresh), Requests: requests,
-	}, o.out.Witness)
+	}, o.out.Reference)
 	return ignoreCancel(err)
 }
 
-// witnessed is a round of the witness's requests: of every stream, and as many that must
+// referenceRound is a round of the reference client's requests: of every stream, and as many that must
 // be denied as the load has, so that the two can be held against each other.
-func witnessed(streams []load.Stream, deny float64) []load.Request {
+func referenceRound(streams []load.Stream, deny float64) []load.Request {
 	const round = 50
 	var out []load.Request
 	denials := int(math.Round(deny * round))

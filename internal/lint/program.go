@@ -69,7 +69,7 @@ var (
 	// serving on as before, or answering with Connection: close
 	leadNames = []string{"lame-duck", "lame-duck-duration", "lameduck", "shutdown-delay", "shutdown-delay-duration", "drain-delay", "pre-stop-delay"}
 	// finishing what is in flight, connections being given up
-	closeNames = []string{"close-for", "close-wait"}
+	closeNames = []string{"close-wait", "close-wait"}
 	// all of a stop
 	wholeNames = []string{"stop-grace", "shutdown-timeout", "graceful-timeout", "timeout-graceful-shutdown", "graceful-shutdown-timeout", "drain-timeout", "shutdown-grace-period"}
 )

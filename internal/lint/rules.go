@@ -71,7 +71,7 @@ condition that the files do not show.
 not recognised, or holds nothing to check; that never passes silently.
 
 **How the program drains** is read from its flags and environment where they are known:
-` + "`--lame-duck`, `--close-for`, `--stop-grace`, `--shutdown-delay`, `--shutdown-timeout`,\n`--graceful-timeout`, `--drain-timeout`" + ` and their like, in a script and in the environment too
+` + "`--lame-duck`, `--close-wait`, `--stop-grace`, `--shutdown-delay`, `--shutdown-timeout`,\n`--graceful-timeout`, `--drain-timeout`" + ` and their like, in a script and in the environment too
 (` + "`WEB_LAME_DUCK`" + `). Where it is in the code, say so: with ` + "`--drain 5s`" + ` for all
 files, or with a comment in the document, the unit or the compose service:
 

@@ -28,7 +28,7 @@ var kubeRules = []Rule{
 		pods: noDrain,
 	},
 	{
-		ID: "k8s-lead-too-short", Runtime: "kubernetes", Severity: Warning,
+		ID: "k8s-drain-too-short", Runtime: "kubernetes", Severity: Warning,
 		What: "preStop sleep and lame duck together are known, and shorter than 2 s.",
 		Why:  "The removal of the endpoint passes through the API server, the EndpointSlice controller and each node's proxy. On a busy cluster that takes longer, and requests still arrive when the listener is gone.",
 		Fix:  "5 s of preStop sleep or lame duck; more behind a cloud load balancer, whose own lag counts too.",

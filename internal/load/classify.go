@@ -12,10 +12,10 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
-// reasonRig begins the reason that a balancer of the lab gives with a 502 when it could not
-// even try: it had no descriptor, port or buffer left. It is edge.ReasonRig; a test holds
+// reasonHarness begins the reason that a balancer of the lab gives with a 502 when it could not
+// even try: it had no descriptor, port or buffer left. It is edge.ReasonHarness; a test holds
 // the two equal, because the load must not know who balances.
-const reasonRig = "rig: "
+const reasonHarness = "harness: "
 
 // outcome is all that is known about a request whose fate is sealed.
 type outcome struct {
@@ -38,12 +38,12 @@ type outcome struct {
 // before its body.
 func classify(o *outcome) (record.Class, string) {
 	if o.overdue {
-		return record.Rig, "the generator was late by more than the timeout"
+		return record.Harness, "the generator was late by more than the timeout"
 	}
 	if o.err == nil && !o.retried {
 		switch {
-		case o.status == http.StatusBadGateway && strings.HasPrefix(o.said, reasonRig):
-			return record.Rig, o.said
+		case o.status == http.StatusBadGateway && strings.HasPrefix(o.said, reasonHarness):
+			return record.Harness, o.said
 		case o.late:
 			return record.Timeout, "the answer was complete after the deadline"
 		case !slices.Contains(o.statuses, o.status):
@@ -57,7 +57,7 @@ func classify(o *outcome) (record.Class, string) {
 
 	class := classOf(o.err)
 	switch {
-	case class == record.Rig:
+	case class == record.Harness:
 		return class, errorText(o.err)
 	case o.retried:
 		// What it died of the first time counts. Go repeats a request only when the
@@ -73,7 +73,7 @@ func classify(o *outcome) (record.Class, string) {
 		if c := classOf(o.connErr); c != record.Other {
 			class = c
 		}
-		if class == record.Rig {
+		if class == record.Harness {
 			return class, errorText(o.connErr)
 		}
 		if class == record.EOF && o.began {
@@ -97,8 +97,8 @@ func classOf(err error) record.Class {
 	switch {
 	case err == nil:
 		return record.Other
-	case isAny(err, rigErrors):
-		return record.Rig
+	case isAny(err, harnessErrors):
+		return record.Harness
 	case errors.As(err, &dns):
 		return record.DNS
 	case isAny(err, refusedErrors):

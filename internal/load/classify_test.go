@@ -142,12 +142,12 @@ func TestClassify(t *testing.T) {
 		{"whole but late", with(func(o *outcome) { o.late = true }), record.Timeout, "the answer was complete after the deadline"},
 		{"unexpected status and late", with(func(o *outcome) { o.late, o.status = true, 503 }), record.Timeout, "the answer was complete after the deadline"},
 		{"wrong status and wrong body", with(func(o *outcome) { o.status, o.bodyOK = 500, false }), "http_500", ""},
-		{"not sent", outcome{overdue: true}, record.Rig, "the generator was late by more than the timeout"},
+		{"not sent", outcome{overdue: true}, record.Harness, "the generator was late by more than the timeout"},
 
-		{"out of descriptors", outcome{err: dial(rigErrors[0])}, record.Rig, "dial: connect: too many open files"},
-		{"out of ports", outcome{err: dial(syscall.EADDRNOTAVAIL)}, record.Rig, "dial: connect: cannot assign requested address"},
-		{"out of descriptors while resolving", outcome{err: &net.DNSError{Err: "x", UnwrapErr: rigErrors[0]}}, record.Rig, "lookup : x"},
-		{"out of descriptors, late", outcome{err: dial(rigErrors[0]), late: true}, record.Rig, "dial: connect: too many open files"},
+		{"out of descriptors", outcome{err: dial(harnessErrors[0])}, record.Harness, "dial: connect: too many open files"},
+		{"out of ports", outcome{err: dial(syscall.EADDRNOTAVAIL)}, record.Harness, "dial: connect: cannot assign requested address"},
+		{"out of descriptors while resolving", outcome{err: &net.DNSError{Err: "x", UnwrapErr: harnessErrors[0]}}, record.Harness, "lookup : x"},
+		{"out of descriptors, late", outcome{err: dial(harnessErrors[0]), late: true}, record.Harness, "dial: connect: too many open files"},
 		{"refused, late", outcome{err: dial(refusedErrors[0]), late: true}, record.Refused, ""},
 		{"reset", outcome{err: dial(resetErrors[0])}, record.Reset, ""},
 		{"broken pipe", outcome{err: dial(syscall.EPIPE)}, record.Reset, ""},
@@ -165,22 +165,22 @@ func TestClassify(t *testing.T) {
 		{"reset behind what the transport calls an end", outcome{err: io.ErrUnexpectedEOF, connErr: dial(resetErrors[0]), began: true}, record.Reset, "after the answer had begun"},
 		{"reset behind what the transport calls a closing", outcome{err: io.EOF, connErr: dial(resetErrors[0])}, record.Reset, ""},
 		{"cut short, connection still there", outcome{err: io.ErrUnexpectedEOF, began: true}, record.Truncated, "after the answer had begun"},
-		{"out of buffers under way", outcome{err: errors.New("strange"), connErr: &net.OpError{Op: "write", Err: syscall.ENOBUFS}}, record.Rig, "write: no buffer space available"},
+		{"out of buffers under way", outcome{err: errors.New("strange"), connErr: &net.OpError{Op: "write", Err: syscall.ENOBUFS}}, record.Harness, "write: no buffer space available"},
 		{"closed in the body", outcome{err: io.EOF, began: true}, record.Truncated, "after the answer had begun"},
 		{"hidden by the transport: closed in the body", outcome{err: errors.New("strange"), connErr: io.EOF, began: true}, record.Truncated, "after the answer had begun"},
 
-		{"the balancer's own trouble", with(func(o *outcome) { o.status, o.said = 502, "rig: no ports" }), record.Rig, "rig: no ports"},
-		{"the balancer's own trouble, where 502 is expected", outcome{status: 502, statuses: []int{502}, said: "rig: no ports"}, record.Rig, "rig: no ports"},
-		{"the balancer's own trouble, late", outcome{status: 502, said: "rig: no ports", late: true}, record.Rig, "rig: no ports"},
-		{"another status with that reason", with(func(o *outcome) { o.status, o.said = 503, "rig: no ports" }), "http_503", "rig: no ports"},
-		{"that reason in the middle", with(func(o *outcome) { o.status, o.said = 502, "no rig: no ports" }), "http_502", "no rig: no ports"},
+		{"the balancer's own trouble", with(func(o *outcome) { o.status, o.said = 502, "harness: no ports" }), record.Harness, "harness: no ports"},
+		{"the balancer's own trouble, where 502 is expected", outcome{status: 502, statuses: []int{502}, said: "harness: no ports"}, record.Harness, "harness: no ports"},
+		{"the balancer's own trouble, late", outcome{status: 502, said: "harness: no ports", late: true}, record.Harness, "harness: no ports"},
+		{"another status with that reason", with(func(o *outcome) { o.status, o.said = 503, "harness: no ports" }), "http_503", "harness: no ports"},
+		{"that reason in the middle", with(func(o *outcome) { o.status, o.said = 502, "no harness: no ports" }), "http_502", "no harness: no ports"},
 		{"the endpoint's trouble", with(func(o *outcome) { o.status, o.said = 502, "connect failed" }), "http_502", "connect failed"},
-		{"served with that reason", with(func(o *outcome) { o.said = "rig: no ports" }), record.OK, "rig: no ports"},
+		{"served with that reason", with(func(o *outcome) { o.said = "harness: no ports" }), record.OK, "harness: no ports"},
 
 		{"sent again", outcome{retried: true, err: context.Canceled}, record.EOF, "the transport wanted to send it again"},
 		{"sent again after a reset", outcome{retried: true, err: context.Canceled, connErr: dial(resetErrors[0])}, record.Reset, "the transport wanted to send it again"},
 		{"sent again and served", with(func(o *outcome) { o.retried = true }), record.EOF, "the transport wanted to send it again"},
-		{"sent again, out of descriptors", outcome{retried: true, err: dial(rigErrors[0])}, record.Rig, "dial: connect: too many open files"},
+		{"sent again, out of descriptors", outcome{retried: true, err: dial(harnessErrors[0])}, record.Harness, "dial: connect: too many open files"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -193,8 +193,8 @@ func TestClassify(t *testing.T) {
 }
 
 func TestReasonRigIsTheBalancers(t *testing.T) {
-	if reasonRig != edge.ReasonRig {
-		t.Errorf("got %q, want what the balancer says: %q", reasonRig, edge.ReasonRig)
+	if reasonHarness != edge.ReasonHarness {
+		t.Errorf("got %q, want what the balancer says: %q", reasonHarness, edge.ReasonHarness)
 	}
 }
 

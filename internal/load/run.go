@@ -17,7 +17,7 @@ import (
 )
 
 // maxWorkers bounds the requests in flight, whatever the plan: a request that hangs
-// costs some 50 kB. Hits that find no worker are fired late, and have the class Rig once
+// costs some 50 kB. Hits that find no worker are fired late, and have the class Harness once
 // they are late by more than the timeout.
 const maxWorkers = 16_384
 

@@ -222,8 +222,8 @@ func TestOverdueHitsAreTheRigs(t *testing.T) {
 	}
 	g.out.close()
 	for _, s := range got {
-		if s.Class != record.Rig || s.Attempts != 0 {
-			t.Errorf("hit %d: class %s after %d attempts, want rig after none", s.Seq, s.Class, s.Attempts)
+		if s.Class != record.Harness || s.Attempts != 0 {
+			t.Errorf("hit %d: class %s after %d attempts, want harness after none", s.Seq, s.Class, s.Attempts)
 		}
 	}
 	if len(got) != 3 || requests.Load() != 0 {

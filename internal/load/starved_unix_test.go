@@ -70,8 +70,8 @@ func openAll() ([]*os.File, error) {
 // A process that is out of descriptors must blame itself and not the server.
 func TestOutOfDescriptorsIsTheRigs(t *testing.T) {
 	tests := []struct{ role, want string }{
-		{"starved", "rig: dial: socket: too many open files"},
-		{"starved balancer", "rig: 502 rig: no descriptor, port or buffer left to connect with"},
+		{"starved", "harness: dial: socket: too many open files"},
+		{"starved balancer", "harness: 502 harness: no descriptor, port or buffer left to connect with"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.role, func(t *testing.T) {

@@ -16,14 +16,14 @@ import (
 // The files of a run. A run's folder holds run.json, end.json and one folder below
 // trials/ for each trial; a trial's folder holds the files named below it.
 const (
-	runFile    = "run.json"
-	endFile    = "end.json"
-	trialsDir  = "trials"
-	trialFile  = "trial.json"
-	sampleFile = "samples.csv"
-	witFile    = "witness.csv"
-	probeFile  = "probes.csv"
-	eventFile  = "events.ndjson"
+	runFile       = "run.json"
+	endFile       = "end.json"
+	trialsDir     = "trials"
+	trialFile     = "trial.json"
+	sampleFile    = "samples.csv"
+	referenceFile = "reference.csv"
+	probeFile     = "probes.csv"
+	eventFile     = "events.ndjson"
 )
 
 // The header lines say what the columns hold and double as the version of the layout:

@@ -72,7 +72,7 @@ func TestRoundTrip(t *testing.T) {
 	samples[1].Class, samples[1].Reason, samples[1].Instance = Other, hostile, hostile
 	samples[2].Expect, samples[2].Sent, samples[2].Attempts = Deny, -5, 3
 	samples[3].Class, samples[3].Status = HTTPStatus(503), 503
-	witness := []Sample{sample(0), sample(7)}
+	reference := []Sample{sample(0), sample(7)}
 	probes := []ProbeResult{
 		{At: 5, Took: 6, Instance: "a,b", Revision: hostile, OK: true, Class: OK},
 		{At: 9, Took: 1, Instance: "b", Class: Refused, Reason: hostile},
@@ -81,8 +81,8 @@ func TestRoundTrip(t *testing.T) {
 	for _, i := range []int{2, 0, 3, 1} { // completion order
 		w.Sample(samples[i])
 	}
-	for _, s := range witness {
-		w.Witness(s)
+	for _, s := range reference {
+		w.Reference(s)
 	}
 	for i := range probes {
 		w.Probe(probes[len(probes)-1-i])
@@ -101,8 +101,8 @@ func TestRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	end.Lines = Lines{Samples: 4, Witness: 2, Probes: 2, Events: 2}
-	want := &TrialData{Trial: trial, Folder: Folder(trial), Samples: samples, Witness: witness, Events: events, Probes: probes, End: &end}
+	end.Lines = Lines{Samples: 4, Reference: 2, Probes: 2, Events: 2}
+	want := &TrialData{Trial: trial, Folder: Folder(trial), Samples: samples, Reference: reference, Events: events, Probes: probes, End: &end}
 	if diff := cmp.Diff(want, readBack(t, dir)); diff != "" {
 		t.Errorf("read back (-want +got):\n%s", diff)
 	}
@@ -285,7 +285,7 @@ func TestWriterIsSafeForConcurrentUse(t *testing.T) {
 		wg.Go(func() {
 			for k := range each {
 				w.Sample(sample(uint64(k*workers + i)))
-				w.Witness(sample(uint64(k*workers + i)))
+				w.Reference(sample(uint64(k*workers + i)))
 				w.Probe(ProbeResult{At: time.Duration(k), Instance: fmt.Sprint(i)})
 				w.Event(Event{At: time.Duration(k), Kind: Ready, Instance: fmt.Sprint(i)})
 			}
@@ -296,7 +296,7 @@ func TestWriterIsSafeForConcurrentUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := readBack(t, dir)
-	for what, got := range map[string]int{"samples": len(d.Samples), "witness": len(d.Witness), "probes": len(d.Probes), "events": len(d.Events)} {
+	for what, got := range map[string]int{"samples": len(d.Samples), "reference": len(d.Reference), "probes": len(d.Probes), "events": len(d.Events)} {
 		if got != workers*each {
 			t.Errorf("%d %s, want %d", got, what, workers*each)
 		}

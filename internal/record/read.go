@@ -134,7 +134,7 @@ func (d *TrialData) read(dir fs.FS) error {
 	if d.Samples, err = readSamples(d, dir, sampleFile, d.Trial.Planned, end.Lines.Samples, in); err != nil {
 		return err
 	}
-	if d.Witness, err = readSamples(d, dir, witFile, math.MaxUint64, end.Lines.Witness, in); err != nil {
+	if d.Reference, err = readSamples(d, dir, referenceFile, math.MaxUint64, end.Lines.Reference, in); err != nil {
 		return err
 	}
 	if err := d.readProbes(dir, end.Lines.Probes, in); err != nil {
@@ -167,7 +167,7 @@ func (t *Trial) check() error {
 		name     string
 		from, to time.Duration
 	}{
-		{"load", t.LoadFrom, t.LoadTo}, {"quiet", t.QuietFrom, t.QuietTo}, {"window", t.WindowFrom, t.WindowTo},
+		{"load", t.LoadFrom, t.LoadTo}, {"baseline", t.BaselineFrom, t.BaselineTo}, {"window", t.WindowFrom, t.WindowTo},
 	} {
 		if p.from < -longest || p.to < p.from || p.to > longest {
 			return fmt.Errorf("%s from %v to %v", p.name, p.from, p.to)
@@ -176,7 +176,7 @@ func (t *Trial) check() error {
 	return nil
 }
 
-// readSamples reads samples.csv or witness.csv: sorted by Seq, each Seq once and below planned.
+// readSamples reads samples.csv or reference.csv: sorted by Seq, each Seq once and below planned.
 func readSamples(d *TrialData, dir fs.FS, name string, planned, lines uint64, in intern) ([]Sample, error) {
 	var all []Sample
 	sorted := true

@@ -20,7 +20,7 @@ func written(t *testing.T, n uint64) (dir, trial string) {
 	dir, run, w := begin(t, testTrial(n))
 	for i := range n {
 		w.Sample(sample(i))
-		w.Witness(sample(i))
+		w.Reference(sample(i))
 		w.Probe(ProbeResult{At: time.Duration(i), Instance: "a", OK: i%2 == 0})
 		w.Event(Event{At: time.Duration(i), Kind: Ready, Instance: "a"})
 	}
@@ -61,11 +61,11 @@ func TestDamageIsNoted(t *testing.T) {
 		{"torn sample", "samples.csv", cut(5), []string{"samples.csv: the last line is torn", "samples.csv: 4 lines, 5 were written"}, 4},
 		{"only the newline missing", "samples.csv", cut(1), []string{"torn", "4 lines, 5 were written"}, 4},
 		{"cut at the end of a line", "samples.csv", dropLast, []string{"4 lines, 5 were written"}, 4},
-		{"witness cut at the end of a line", "witness.csv", dropLast, []string{"witness.csv: 4 lines, 5 were written"}, 5},
+		{"reference cut at the end of a line", "reference.csv", dropLast, []string{"reference.csv: 4 lines, 5 were written"}, 5},
 		{"probes cut at the end of a line", "probes.csv", dropLast, []string{"probes.csv: 4 lines"}, 5},
 		{"events cut at the end of a line", "events.ndjson", dropLast, []string{"events.ndjson: 4 lines"}, 5},
 		{"seq twice", "samples.csv", repeat, []string{"6 lines, 5 were written", "lines that repeat the seq of another: 1"}, 5},
-		{"witness seq twice", "witness.csv", repeat, []string{"6 lines, 5 were written", "witness.csv: lines that repeat the seq of another: 1"}, 5},
+		{"reference seq twice", "reference.csv", repeat, []string{"6 lines, 5 were written", "reference.csv: lines that repeat the seq of another: 1"}, 5},
 		{"seq past the plan", "samples.csv", func(s string) string { return strings.Replace(s, "\n4,", "\n5,", 1) }, []string{"1 of 5 lines have a seq past the 5 planned"}, 4},
 		{"empty file", "samples.csv", func(string) string { return "" }, []string{"torn", "0 lines, 5"}, 0},
 		{"torn end", "end.json", cut(9), []string{"end.json"}, 5},
@@ -113,7 +113,7 @@ func TestMalformedLinesAreErrorsWithTheirPlace(t *testing.T) {
 		{"unknown expectation", "samples.csv", line3("1,get,maybe,1,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: expect"},
 		{"no class", "samples.csv", line3("1,get,serve,1,2,3,,200,1,0,a,v1,"), "samples.csv:3: class is empty"},
 		{"bad escape", "samples.csv", line3(`1,get,serve,1,2,3,ok,200,1,0,a,v1,\q`), "samples.csv:3: reason"},
-		{"empty line", "witness.csv", line3(""), "witness.csv:3: the line ends in the column seq"},
+		{"empty line", "reference.csv", line3(""), "reference.csv:3: the line ends in the column seq"},
 		{"other columns", "samples.csv", func(s string) string { return "x" + s }, "samples.csv:1: the columns are"},
 		{"probe without instance", "probes.csv", line3("1,2,,v1,true,ok,"), "probes.csv:3: instance is empty"},
 		{"probe neither true nor false", "probes.csv", line3("1,2,a,v1,1,ok,"), "probes.csv:3: ok"},
@@ -163,10 +163,10 @@ func TestAKilledLabLeavesAPartialTrial(t *testing.T) {
 	if d.End != nil || len(d.Samples) != 1 {
 		t.Errorf("end = %v, %d samples, want none and 1", d.End, len(d.Samples))
 	}
-	if err := os.Remove(filepath.Join(dir, filepath.FromSlash(d.Folder), "witness.csv")); err != nil {
+	if err := os.Remove(filepath.Join(dir, filepath.FromSlash(d.Folder), "reference.csv")); err != nil {
 		t.Fatal(err)
 	}
-	if d = readBack(t, dir); len(d.Damage) != 1 || d.Damage[0] != "witness.csv is missing" {
+	if d = readBack(t, dir); len(d.Damage) != 1 || d.Damage[0] != "reference.csv is missing" {
 		t.Errorf("damage = %q, want the missing file", d.Damage)
 	}
 }
@@ -237,7 +237,7 @@ func TestOrderOfLinesDoesNotMatter(t *testing.T) {
 	dir, trial := written(t, 200)
 	want := readBack(t, dir)
 	rng := rand.New(rand.NewPCG(1, 2))
-	for _, name := range []string{"samples.csv", "witness.csv", "probes.csv", "events.ndjson"} {
+	for _, name := range []string{"samples.csv", "reference.csv", "probes.csv", "events.ndjson"} {
 		edit(t, filepath.Join(trial, name), func(s string) string {
 			lines := strings.SplitAfter(strings.TrimSuffix(s, "\n"), "\n")
 			lines[len(lines)-1] += "\n"

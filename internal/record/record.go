@@ -27,7 +27,7 @@ const (
 	WrongBody Class = "wrong_body" // a complete answer with another body than expected
 	EOF       Class = "eof"        // the connection was closed before an answer began
 	DNS       Class = "dns"        // the name did not resolve
-	Rig       Class = "rig"        // the harness's own trouble (out of descriptors or ports): the trial does not count
+	Harness   Class = "harness"    // the harness's own trouble (out of descriptors or ports): the trial is invalid
 	Other     Class = "other"      // none of the above; the sample's Reason holds the error's text
 
 	// Unsent is the class of hits that the schedule had and that were never sent. No
@@ -142,19 +142,19 @@ type Trial struct {
 
 	// The load's intended times lie in [LoadFrom, LoadTo); the others are windows within
 	// it. All from the trial's base.
-	LoadFrom   time.Duration `json:"load_from_ns"`
-	LoadTo     time.Duration `json:"load_to_ns"`
-	QuietFrom  time.Duration `json:"quiet_from_ns"`
-	QuietTo    time.Duration `json:"quiet_to_ns"`
-	WindowFrom time.Duration `json:"window_from_ns"` // planned start of the action
-	WindowTo   time.Duration `json:"window_to_ns"`
+	LoadFrom     time.Duration `json:"load_from_ns"`
+	LoadTo       time.Duration `json:"load_to_ns"`
+	BaselineFrom time.Duration `json:"baseline_from_ns"`
+	BaselineTo   time.Duration `json:"baseline_to_ns"`
+	WindowFrom   time.Duration `json:"window_from_ns"` // planned start of the action
+	WindowTo     time.Duration `json:"window_to_ns"`
 
 	ReplicasBefore int       `json:"replicas_before"`
 	ReplicasAfter  int       `json:"replicas_after"`
 	Revisions      Revisions `json:"revisions"`
 
-	// MayOutlast: the action need not be complete when the window ends.
-	MayOutlast bool `json:"may_outlast"`
+	// AllowUnfinished: the action need not be complete when the window ends.
+	AllowUnfinished bool `json:"allow_unfinished"`
 
 	ProbeEvery time.Duration `json:"probe_every_ns"` // period of the direct probes of each instance
 	// LabBalancer: requests went through the lab's own balancer, not through the runtime's.
@@ -187,8 +187,8 @@ type End struct {
 // Lines is how many lines each file of a trial must hold, headers not counted: a file
 // that was cut at the end of a line cannot be told from a whole one otherwise.
 type Lines struct {
-	Samples uint64 `json:"samples"`
-	Witness uint64 `json:"witness"`
-	Probes  uint64 `json:"probes"`
-	Events  uint64 `json:"events"`
+	Samples   uint64 `json:"samples"`
+	Reference uint64 `json:"reference"`
+	Probes    uint64 `json:"probes"`
+	Events    uint64 `json:"events"`
 }

@@ -85,12 +85,12 @@ type Skipped struct {
 
 // TrialData is a whole trial read back from its folder.
 type TrialData struct {
-	Trial   Trial
-	Folder  string   // relative to the run's folder, slashes
-	Samples []Sample // by Seq, no Seq twice
-	Witness []Sample // requests of the independent client, by Seq
-	Events  []Event  // by At
-	Probes  []ProbeResult
-	End     *End     // nil when the trial was cut short
-	Damage  []string // what could not be read, for people: a torn last line, a Seq twice
+	Trial     Trial
+	Folder    string   // relative to the run's folder, slashes
+	Samples   []Sample // by Seq, no Seq twice
+	Reference []Sample // requests of the independent client, by Seq
+	Events    []Event  // by At
+	Probes    []ProbeResult
+	End       *End     // nil when the trial was cut short
+	Damage    []string // what could not be read, for people: a torn last line, a Seq twice
 }

@@ -64,7 +64,7 @@ func (w *RunWriter) Trial(t Trial) (*TrialWriter, error) {
 	}
 	var files []*lineFile
 	for _, f := range []struct{ name, header string }{
-		{sampleFile, sampleHeader}, {witFile, sampleHeader}, {probeFile, probeHeader}, {eventFile, ""},
+		{sampleFile, sampleHeader}, {referenceFile, sampleHeader}, {probeFile, probeHeader}, {eventFile, ""},
 	} {
 		lf, err := createLineFile(filepath.Join(folder, f.name), f.header)
 		if err != nil {
@@ -80,15 +80,15 @@ func (w *RunWriter) Trial(t Trial) (*TrialWriter, error) {
 
 // TrialWriter streams a trial to its folder. Its methods may be called concurrently.
 //
-// Sample, Witness, Probe and Event put a line into memory and return: they never wait
+// Sample, Reference, Probe and Event put a line into memory and return: they never wait
 // for the disk. A goroutine of the writer hands the lines to the system every 250 ms, so
 // a lab that is killed loses no more than that. Nothing is dropped while the disk takes
 // lines; while it is slow they pile up in memory. The first error (a full disk) is kept:
 // the file that met it is not written to any further, so that no line follows a torn
 // one, Err and Close return it, and end.json tells of it.
 type TrialWriter struct {
-	folder                            string
-	samples, witness, probes, eventsF *lineFile
+	folder                              string
+	samples, reference, probes, eventsF *lineFile
 
 	kick chan struct{} // a buffer is large: do not wait for the tick
 	stop chan struct{}
@@ -99,9 +99,9 @@ type TrialWriter struct {
 	closed bool
 }
 
-func newTrialWriter(folder string, samples, witness, probes, events *lineFile) *TrialWriter {
+func newTrialWriter(folder string, samples, reference, probes, events *lineFile) *TrialWriter {
 	w := &TrialWriter{
-		folder: folder, samples: samples, witness: witness, probes: probes, eventsF: events,
+		folder: folder, samples: samples, reference: reference, probes: probes, eventsF: events,
 		kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	go w.flushLoop()
@@ -109,7 +109,7 @@ func newTrialWriter(folder string, samples, witness, probes, events *lineFile) *
 }
 
 func (w *TrialWriter) files() []*lineFile {
-	return []*lineFile{w.samples, w.witness, w.probes, w.eventsF}
+	return []*lineFile{w.samples, w.reference, w.probes, w.eventsF}
 }
 
 // Sample records what became of a request of the load.
@@ -117,9 +117,9 @@ func (w *TrialWriter) Sample(s Sample) {
 	w.put(w.samples, func(b []byte) []byte { return appendSample(b, &s) })
 }
 
-// Witness records what became of a request of the independent client.
-func (w *TrialWriter) Witness(s Sample) {
-	w.put(w.witness, func(b []byte) []byte { return appendSample(b, &s) })
+// Reference records what became of a request of the independent client.
+func (w *TrialWriter) Reference(s Sample) {
+	w.put(w.reference, func(b []byte) []byte { return appendSample(b, &s) })
 }
 
 // Probe records a direct probe.
@@ -163,7 +163,7 @@ func (w *TrialWriter) Close(end End) error {
 		w.fail(f.flush())
 		w.fail(errors.Join(f.out.Sync(), f.out.Close()))
 	}
-	end.Lines = Lines{Samples: w.samples.count(), Witness: w.witness.count(), Probes: w.probes.count(), Events: w.eventsF.count()}
+	end.Lines = Lines{Samples: w.samples.count(), Reference: w.reference.count(), Probes: w.probes.count(), Events: w.eventsF.count()}
 	if err := w.Err(); err != nil {
 		if end.Error != "" {
 			end.Error += "; "

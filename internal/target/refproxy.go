@@ -46,7 +46,7 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 		"--listen", "${listen.data}", "--health-listen", "${listen.health}",
 		"--control", "http://${addr.control.api}", "--upstream", "http://${addr.upstream.data}",
 		"--health", d.Health,
-		"--lame-duck", d.LameDuck.String(), "--close-for", d.CloseFor.String(), "--stop-grace", d.StopGrace.String(),
+		"--lame-duck", d.LameDuck.String(), "--close-wait", d.CloseWait.String(), "--stop-grace", d.StopGrace.String(),
 	}
 	if d.FailOpen {
 		proxyArgs = append(proxyArgs, "--fail-open")

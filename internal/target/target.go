@@ -56,7 +56,7 @@ func Build(s *scenarios.Scenario, d scenarios.Design, driver string) (Target, er
 	subject.PreStop, subject.StopGrace, subject.RestartOnExit = d.PreStop, d.StopGrace, true
 	subject.Limits = drivers.Limits{CPUs: s.Limits.CPUs, Memory: int64(s.Limits.Memory) << 20}
 	t.Stack.Replicas, t.Stack.Revision = s.Replicas, RevisionBefore
-	t.Stack.Balancer = drivers.Balancer{Policy: drivers.Policy(s.Balancer.Policy), ToldOfStop: d.ToldOfStop}
+	t.Stack.Balancer = drivers.Balancer{Policy: drivers.Policy(s.Balancer.Policy), DeregisterFirst: d.DeregisterFirst}
 	t.Stack.Rolling = drivers.Rolling{MaxSurge: s.Rolling.MaxSurge, MaxUnavailable: s.Rolling.MaxUnavailable}
 	return t, nil
 }

@@ -72,7 +72,7 @@ func TestADesignReachesTheCommandLine(t *testing.T) {
 	}{
 		{"naive", []string{"--health", "naive"}, false},
 		{"stack-aware", []string{"--lame-duck", "1s"}, false},
-		{"stack-aware", []string{"--close-for", "400ms"}, false},
+		{"stack-aware", []string{"--close-wait", "400ms"}, false},
 		{"fail-open", []string{"--health", "naive"}, true},
 	} {
 		args := build(t, s, tc.design).Stack.Subject.Args
@@ -182,7 +182,7 @@ target:
 limits: {cpus: 0.5, memory: 64}
 replicas: 2
 load: {rate: 100, streams: {keepalive-get: 1, keepalive-post: 1, newconn-get: 1}}
-phases: {quiet: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
+phases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
 action: {kind: rollout}
 designs:
   - name: fast
@@ -273,7 +273,7 @@ target:
   request: {path: /hello, status: 204}
 replicas: 2
 load: {rate: 10}
-phases: {quiet: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
+phases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
 action: {kind: rollout}
 designs:
   - name: bare

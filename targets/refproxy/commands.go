@@ -38,7 +38,7 @@ func runProxy(ctx context.Context, p program) error {
 		f.StringVar(&mode, "health", "", "is how it tells of its health: none, naive, pull or stack-aware")
 		f.BoolVar(&o.FailOpen, "fail-open", false, "serve what cannot be decided yet")
 		f.DurationVar(&o.LameDuck, "lame-duck", proxy.DefaultLameDuck, "stack-aware: unready but serving, after SIGTERM")
-		f.DurationVar(&o.CloseFor, "close-for", proxy.DefaultCloseFor, "stack-aware: then answering with Connection: close")
+		f.DurationVar(&o.CloseWait, "close-wait", proxy.DefaultCloseWait, "stack-aware: then answering with Connection: close")
 		f.DurationVar(&o.StopGrace, "stop-grace", proxy.DefaultStopGrace, "for all of a stop; then requests in flight are cut")
 		f.DurationVar(&o.StaleAfter, "stale-after", proxy.DefaultStaleAfter, "how long synced state counts without a sign of life")
 	}, "instance", "revision", "listen", "health-listen", "control", "upstream", "health")

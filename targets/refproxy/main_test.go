@@ -112,7 +112,7 @@ func TestWholeProgram(t *testing.T) {
 	// The proxy comes first: that its control plane is not there yet is no reason to end.
 	proxy := start(t, noEnv, "proxy", "--instance", "a", "--revision", "r1", "--listen", data,
 		"--health-listen", health, "--control", "http://"+streams, "--upstream", "http://"+behind,
-		"--health", "stack-aware", "--lame-duck", "10ms", "--close-for", "10ms")
+		"--health", "stack-aware", "--lame-duck", "10ms", "--close-wait", "10ms")
 	healthy(t, health, "live")
 	start(t, noEnv, "upstream", "--listen", behind)
 	start(t, getenv, "control", "--listen", streams, "--admin-listen", admin,

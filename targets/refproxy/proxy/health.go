@@ -184,8 +184,8 @@ func (p *Proxy) drain(ctx context.Context, registry *healthkit.Registry, data *h
 	ctx, cancel := context.WithTimeout(ctx, o.StopGrace)
 	defer cancel()
 	_, err := registry.Shutdown(ctx, healthkit.ShutdownPlan{
-		Reason: "asked to stop", LameDuck: o.LameDuck, CloseWait: o.CloseFor,
-		Finish: o.StopGrace - o.LameDuck - o.CloseFor,
+		Reason: "asked to stop", LameDuck: o.LameDuck, CloseWait: o.CloseWait,
+		Finish: o.StopGrace - o.LameDuck - o.CloseWait,
 		Others: []healthkit.Server{data}, Health: probes,
 	})
 	return err

@@ -130,7 +130,7 @@ func TestStopGraceEnds(t *testing.T) {
 	h := newHold()
 	k := start(t, func(s *setup) {
 		s.upstream = h
-		s.options.LameDuck, s.options.CloseFor, s.options.StopGrace = 0, 0, 50*time.Millisecond
+		s.options.LameDuck, s.options.CloseWait, s.options.StopGrace = 0, 0, 50*time.Millisecond
 	})
 	k.synced()
 	got := make(chan answer, 1)
@@ -222,7 +222,7 @@ func post(t *testing.T, transport *http.Transport, url, authorization string) (a
 func TestDrainLosesNothing(t *testing.T) {
 	k := start(t, func(s *setup) {
 		// Long enough for every client to have its turn, however busy the machine is.
-		s.options.LameDuck, s.options.CloseFor = 100*time.Millisecond, 2*time.Second
+		s.options.LameDuck, s.options.CloseWait = 100*time.Millisecond, 2*time.Second
 	})
 	k.ready()
 	var duck, draining int
@@ -439,7 +439,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	good := Options{
 		Instance: "a", Revision: "r", Listen: "127.0.0.1:0", HealthListen: "127.0.0.1:0",
 		Control: "http://127.0.0.1:1", Upstream: "http://127.0.0.1:1", Health: StackAware,
-		LameDuck: time.Second, CloseFor: time.Second, StopGrace: 3 * time.Second,
+		LameDuck: time.Second, CloseWait: time.Second, StopGrace: 3 * time.Second,
 	}
 	for name, tt := range map[string]struct {
 		change func(*Options)

@@ -60,7 +60,7 @@ const headerTimeout = 5 * time.Minute
 // The defaults of Options.
 const (
 	DefaultLameDuck   = time.Second
-	DefaultCloseFor   = 400 * time.Millisecond
+	DefaultCloseWait  = 400 * time.Millisecond
 	DefaultStopGrace  = 5 * time.Second
 	DefaultStaleAfter = 5 * time.Second
 )
@@ -76,7 +76,7 @@ type Options struct {
 	FailOpen bool
 
 	LameDuck  time.Duration // StackAware: unready but serving as before
-	CloseFor  time.Duration // StackAware: then answering with Connection: close
+	CloseWait time.Duration // StackAware: then answering with Connection: close
 	StopGrace time.Duration // Pull, StackAware: for all of a stop; then what is left is cut
 	// StaleAfter is how long what the control plane brought counts without a sign of
 	// life; it must be well above its heartbeat. 0 means DefaultStaleAfter.
@@ -98,11 +98,11 @@ func (o Options) check() error {
 		return errors.New("instance is missing")
 	case o.Revision == "":
 		return errors.New("revision is missing")
-	case o.LameDuck < 0 || o.CloseFor < 0 || o.StaleAfter < 0:
+	case o.LameDuck < 0 || o.CloseWait < 0 || o.StaleAfter < 0:
 		return errors.New("a duration is negative")
-	case o.Health == StackAware && o.StopGrace <= o.LameDuck+o.CloseFor:
-		return fmt.Errorf("stop grace is %v, want more than lame duck %v and close-for %v together",
-			o.StopGrace, o.LameDuck, o.CloseFor)
+	case o.Health == StackAware && o.StopGrace <= o.LameDuck+o.CloseWait:
+		return fmt.Errorf("stop grace is %v, want more than lame duck %v and close-wait %v together",
+			o.StopGrace, o.LameDuck, o.CloseWait)
 	case o.StopGrace <= 0:
 		return fmt.Errorf("stop grace is %v, want above 0", o.StopGrace)
 	}

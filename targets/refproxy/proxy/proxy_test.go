@@ -49,7 +49,7 @@ func start(t *testing.T, change func(*setup)) *stack {
 	s := setup{
 		options: Options{
 			Instance: "a", Revision: "r1", Listen: "127.0.0.1:0", HealthListen: "127.0.0.1:0",
-			Health: StackAware, LameDuck: 50 * time.Millisecond, CloseFor: 100 * time.Millisecond,
+			Health: StackAware, LameDuck: 50 * time.Millisecond, CloseWait: 100 * time.Millisecond,
 			StopGrace: patience,
 		},
 		control:  control.Options{Seed: seed, Sessions: 100, SyncRate: 1e6, Routes: 5, Heartbeat: 20 * time.Millisecond},

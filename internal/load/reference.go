@@ -19,13 +19,13 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
-// WitnessPlan is what the independent client does. Hit k has the intended time
+// ReferencePlan is what the independent client does. Hit k has the intended time
 // Base + Start + (k+1)/Rate, as in a Plan.
-type WitnessPlan struct {
+type ReferencePlan struct {
 	URL     string        // scheme and host; http only
 	Base    time.Time     // of the trial, with its monotonic reading
 	Start   time.Duration // of its schedule, from Base
-	Rate    float64       // requests a second; low, it is a witness and no load
+	Rate    float64       // requests a second; low, it is a reference and no load
 	Hits    uint64
 	Timeout time.Duration // of a request, from its intended time
 
@@ -34,13 +34,13 @@ type WitnessPlan struct {
 	Requests []Request // used in turn; one with the expectation Deny must be denied
 }
 
-// Names of the witness's streams.
+// Names of the reference client's streams.
 const (
-	WitnessFresh = "witness-new"
-	WitnessReuse = "witness-keepalive"
+	ReferenceFresh = "reference-new"
+	ReferenceReuse = "reference-keepalive"
 )
 
-// RunWitness sends requests with a client that shares nothing with Run: its own
+// RunReference sends requests with a client that shares nothing with Run: its own
 // schedule, its own connections, a request written by hand, and its own judgement, which
 // knows success and three ways to miss it. What Run gets wrong it does not get wrong in
 // the same way. It returns when every request has its fate or, when ctx ends, once those
@@ -49,17 +49,17 @@ const (
 // A kept connection that the server has closed in the meantime is not used again, as in
 // any client that watches its idle connections; one that ends under a request is a
 // failure, and is not retried.
-func RunWitness(ctx context.Context, w WitnessPlan, sink func(record.Sample)) error {
+func RunReference(ctx context.Context, w ReferencePlan, sink func(record.Sample)) error {
 	u, err := url.Parse(w.URL)
 	switch {
 	case err != nil:
-		return fmt.Errorf("witness: %w", err)
+		return fmt.Errorf("reference: %w", err)
 	case u.Scheme != "http" || u.Host == "":
-		return fmt.Errorf("witness: url %q: want http://host:port", w.URL)
+		return fmt.Errorf("reference: url %q: want http://host:port", w.URL)
 	case !(w.Fresh >= 0 && w.Fresh <= 1):
-		return fmt.Errorf("witness: share of new connections %v is not in [0, 1]", w.Fresh)
+		return fmt.Errorf("reference: share of new connections %v is not in [0, 1]", w.Fresh)
 	case w.Base.IsZero() || !(w.Rate > 0) || w.Timeout <= 0 || len(w.Requests) == 0:
-		return fmt.Errorf("witness: base, rate %v, timeout %v and requests (%d) must be set",
+		return fmt.Errorf("reference: base, rate %v, timeout %v and requests (%d) must be set",
 			w.Rate, w.Timeout, len(w.Requests))
 	}
 	for i := range w.Requests {
@@ -68,14 +68,14 @@ func RunWitness(ctx context.Context, w WitnessPlan, sink func(record.Sample)) er
 			expect = record.Serve
 		}
 		if err := w.Requests[i].validate(expect); err != nil {
-			return fmt.Errorf("witness: %w", err)
+			return fmt.Errorf("reference: %w", err)
 		}
 	}
 	addr := u.Host
 	if u.Port() == "" {
 		addr = net.JoinHostPort(u.Hostname(), "80")
 	}
-	v := &witness{plan: &w, host: u.Host, addr: addr}
+	v := &reference{plan: &w, host: u.Host, addr: addr}
 	out := newMailbox(sink)
 	var flying sync.WaitGroup
 	for k := range w.Hits {
@@ -91,16 +91,16 @@ func RunWitness(ctx context.Context, w WitnessPlan, sink func(record.Sample)) er
 	return nil
 }
 
-// witness is the independent client.
-type witness struct {
-	plan       *WitnessPlan
+// reference is the independent client.
+type reference struct {
+	plan       *ReferencePlan
 	host, addr string
 
 	mu   sync.Mutex
 	kept []*keptConn
 }
 
-// testimony is what the witness saw of one answer.
+// testimony is what the reference client saw of one answer.
 type testimony struct {
 	status             int
 	bytes              int64
@@ -112,7 +112,7 @@ type testimony struct {
 
 // turn says whether request k takes a new connection, and how many of its kind came
 // before it.
-func (w *WitnessPlan) turn(k uint64) (fresh bool, before uint64) {
+func (w *ReferencePlan) turn(k uint64) (fresh bool, before uint64) {
 	earlier := uint64(math.Ceil(float64(k) * w.Fresh))
 	if uint64(math.Ceil(float64(k+1)*w.Fresh)) > earlier {
 		return true, earlier
@@ -120,19 +120,19 @@ func (w *WitnessPlan) turn(k uint64) (fresh bool, before uint64) {
 	return false, k - earlier
 }
 
-func (v *witness) send(k uint64, due time.Time) record.Sample {
+func (v *reference) send(k uint64, due time.Time) record.Sample {
 	fresh, before := v.plan.turn(k)
 	r := &v.plan.Requests[before%uint64(len(v.plan.Requests))]
 	s := record.Sample{
 		Seq:      k,
-		Stream:   WitnessReuse,
+		Stream:   ReferenceReuse,
 		Expect:   r.Expect,
 		Intended: due.Sub(v.plan.Base),
 		Sent:     time.Since(v.plan.Base),
 		Attempts: 1,
 	}
 	if fresh {
-		s.Stream = WitnessFresh
+		s.Stream = ReferenceFresh
 	}
 	if s.Expect == "" {
 		s.Expect = record.Serve
@@ -156,7 +156,7 @@ func (v *witness) send(k uint64, due time.Time) record.Sample {
 }
 
 // expected judges the status.
-func (v *witness) expected(r *Request, expect record.Expectation, status int) bool {
+func (v *reference) expected(r *Request, expect record.Expectation, status int) bool {
 	switch {
 	case len(r.Statuses) > 0:
 		return slices.Contains(r.Statuses, status)
@@ -169,7 +169,7 @@ func (v *witness) expected(r *Request, expect record.Expectation, status int) bo
 
 // converse sends the request on one connection and reads the whole answer. An error
 // means that there was no whole answer.
-func (v *witness) converse(r *Request, fresh bool, deadline time.Time) (t testimony, err error) {
+func (v *reference) converse(r *Request, fresh bool, deadline time.Time) (t testimony, err error) {
 	var c *keptConn
 	if !fresh {
 		c = v.take()
@@ -215,14 +215,14 @@ func (v *witness) converse(r *Request, fresh bool, deadline time.Time) (t testim
 		return t, err
 	}
 	if len(body) == maxBody {
-		return t, errors.New("the body is too long for a witness")
+		return t, errors.New("the body is too long for a reference")
 	}
 	t.body = r.AnyBody || string(body) == r.WantBody
 	return t, nil
 }
 
 // write lays the request out as it goes over the wire.
-func (v *witness) write(r *Request, fresh bool) []byte {
+func (v *reference) write(r *Request, fresh bool) []byte {
 	method := r.Method
 	if method == "" {
 		method = http.MethodGet
@@ -237,7 +237,7 @@ func (v *witness) write(r *Request, fresh bool) []byte {
 		}
 		fmt.Fprintf(&b, "%s: %s\r\n", name, value)
 	}
-	fmt.Fprintf(&b, "Host: %s\r\nUser-Agent: rollout-lab-witness\r\n", host)
+	fmt.Fprintf(&b, "Host: %s\r\nUser-Agent: rollout-lab-reference\r\n", host)
 	if len(r.Body) > 0 || method == http.MethodPost || method == http.MethodPut {
 		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(r.Body))
 	}
@@ -258,7 +258,7 @@ type keptConn struct {
 }
 
 // keep makes the connection available again.
-func (v *witness) keep(c *keptConn) {
+func (v *reference) keep(c *keptConn) {
 	c.idle = make(chan error, 1)
 	if err := c.conn.SetDeadline(time.Time{}); err != nil {
 		c.idle <- err
@@ -274,7 +274,7 @@ func (v *witness) keep(c *keptConn) {
 }
 
 // take returns a connection that was alive a moment ago, or nil.
-func (v *witness) take() *keptConn {
+func (v *reference) take() *keptConn {
 	for {
 		v.mu.Lock()
 		n := len(v.kept)
@@ -303,7 +303,7 @@ func (c *keptConn) wake() bool {
 	return errors.As(<-c.idle, &timeout) && timeout.Timeout()
 }
 
-func (v *witness) closeKept() {
+func (v *reference) closeKept() {
 	for c := v.take(); c != nil; c = v.take() {
 		_ = c.conn.Close() // idle: nothing is lost with it
 	}

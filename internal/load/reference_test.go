@@ -15,13 +15,13 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
-// testify runs a witness of n hits, fast, and returns its samples by number.
+// testify runs a reference client of n hits, fast, and returns its samples by number.
 func testify(t *testing.T, url string, n uint64, timeout time.Duration, requests ...Request) []record.Sample {
 	t.Helper()
 	got := make([]record.Sample, n)
 	count := uint64(0)
-	plan := WitnessPlan{URL: url, Base: time.Now(), Rate: 500, Hits: n, Timeout: timeout, Fresh: 0.5, Requests: requests}
-	err := RunWitness(t.Context(), plan, func(s record.Sample) {
+	plan := ReferencePlan{URL: url, Base: time.Now(), Rate: 500, Hits: n, Timeout: timeout, Fresh: 0.5, Requests: requests}
+	err := RunReference(t.Context(), plan, func(s record.Sample) {
 		count++
 		got[s.Seq] = s
 	})
@@ -34,7 +34,7 @@ func testify(t *testing.T, url string, n uint64, timeout time.Duration, requests
 	return got
 }
 
-func TestWitness(t *testing.T) {
+func TestReference(t *testing.T) {
 	var requests, closing, chunked atomic.Int64
 	server := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
@@ -63,11 +63,11 @@ func TestWitness(t *testing.T) {
 		Request{Path: "/forbidden", Expect: record.Deny},
 	)
 	for _, s := range got {
-		want := record.Sample{Seq: s.Seq, Stream: WitnessFresh, Expect: record.Serve, Attempts: 1,
+		want := record.Sample{Seq: s.Seq, Stream: ReferenceFresh, Expect: record.Serve, Attempts: 1,
 			Intended: time.Duration(s.Seq+1) * 2 * time.Millisecond, Sent: s.Sent, Done: s.Done,
 			Class: record.OK, Status: 200, Bytes: 5, Instance: "i-1", Revision: "v1"}
 		if s.Seq%2 == 1 {
-			want.Stream = WitnessReuse
+			want.Stream = ReferenceReuse
 		}
 		switch s.Seq / 2 % 3 {
 		case 1:
@@ -87,8 +87,8 @@ func TestWitness(t *testing.T) {
 	}
 }
 
-// The witness must see the failures too, or it agrees with anything.
-func TestWitnessSeesFailures(t *testing.T) {
+// The reference client must see the failures too, or it agrees with anything.
+func TestReferenceSeesFailures(t *testing.T) {
 	get := Request{Path: "/", WantBody: "hello"}
 	tests := []struct {
 		name    string
@@ -127,10 +127,10 @@ func TestWitnessSeesFailures(t *testing.T) {
 
 // The server drops the fourth request of a kept connection: that is a failure. It also
 // closes some while they are idle: that is none, the client must notice.
-func TestWitnessDoesNotRetry(t *testing.T) {
+func TestReferenceDoesNotRetry(t *testing.T) {
 	var requests atomic.Int64
 	addr := rawServer(t, mortal(&requests, 3))
-	v := &witness{plan: &WitnessPlan{Base: time.Now(), Timeout: ample}, host: addr, addr: addr}
+	v := &reference{plan: &ReferencePlan{Base: time.Now(), Timeout: ample}, host: addr, addr: addr}
 	defer v.closeKept()
 	r := &Request{Path: "/", WantBody: "hello"}
 	var got []bool
@@ -147,7 +147,7 @@ func TestWitnessDoesNotRetry(t *testing.T) {
 	}
 }
 
-func TestWitnessDropsDeadIdleConnections(t *testing.T) {
+func TestReferenceDropsDeadIdleConnections(t *testing.T) {
 	closed := make(chan struct{}, 1)
 	addr := rawServer(t, func(conn net.Conn, in *bufio.Reader) {
 		if readRequest(in) {
@@ -156,7 +156,7 @@ func TestWitnessDropsDeadIdleConnections(t *testing.T) {
 		conn.Close() // although it did not say that it would
 		closed <- struct{}{}
 	})
-	v := &witness{plan: &WitnessPlan{Base: time.Now(), Timeout: ample}, host: addr, addr: addr}
+	v := &reference{plan: &ReferencePlan{Base: time.Now(), Timeout: ample}, host: addr, addr: addr}
 	defer v.closeKept()
 	for i := range 3 {
 		if _, err := v.converse(&Request{Path: "/", WantBody: "hello"}, false, time.Now().Add(ample)); err != nil {
@@ -170,11 +170,11 @@ func TestWitnessDropsDeadIdleConnections(t *testing.T) {
 	}
 }
 
-func TestWitnessInterrupted(t *testing.T) {
+func TestReferenceInterrupted(t *testing.T) {
 	server := httpServer(t, echo)
 	ctx, cancel := context.WithCancel(t.Context())
 	count := 0
-	err := RunWitness(ctx, WitnessPlan{URL: server.URL, Base: time.Now(), Rate: 100, Hits: 1_000_000, Timeout: ample,
+	err := RunReference(ctx, ReferencePlan{URL: server.URL, Base: time.Now(), Rate: 100, Hits: 1_000_000, Timeout: ample,
 		Requests: []Request{{Path: "/", WantBody: "GET 0"}}}, func(s record.Sample) {
 		count++
 		if s.Class != record.OK {
@@ -187,37 +187,37 @@ func TestWitnessInterrupted(t *testing.T) {
 	}
 }
 
-func TestWitnessPlan(t *testing.T) {
-	good := WitnessPlan{URL: "http://127.0.0.1:80", Base: time.Now(), Rate: 1, Timeout: time.Second, Requests: []Request{{Path: "/"}}}
-	if err := RunWitness(t.Context(), good, nil); err != nil {
+func TestReferencePlan(t *testing.T) {
+	good := ReferencePlan{URL: "http://127.0.0.1:80", Base: time.Now(), Rate: 1, Timeout: time.Second, Requests: []Request{{Path: "/"}}}
+	if err := RunReference(t.Context(), good, nil); err != nil {
 		t.Fatalf("a good plan without hits: %v", err)
 	}
-	for name, spoil := range map[string]func(*WitnessPlan){
-		"url":      func(p *WitnessPlan) { p.URL = "https://x" },
-		"base":     func(p *WitnessPlan) { p.Base = time.Time{} },
-		"fresh":    func(p *WitnessPlan) { p.Fresh = 1.5 },
-		"rate":     func(p *WitnessPlan) { p.Rate = 0 },
-		"timeout":  func(p *WitnessPlan) { p.Timeout = 0 },
-		"requests": func(p *WitnessPlan) { p.Requests = nil },
-		"path":     func(p *WitnessPlan) { p.Requests = []Request{{}} },
+	for name, spoil := range map[string]func(*ReferencePlan){
+		"url":      func(p *ReferencePlan) { p.URL = "https://x" },
+		"base":     func(p *ReferencePlan) { p.Base = time.Time{} },
+		"fresh":    func(p *ReferencePlan) { p.Fresh = 1.5 },
+		"rate":     func(p *ReferencePlan) { p.Rate = 0 },
+		"timeout":  func(p *ReferencePlan) { p.Timeout = 0 },
+		"requests": func(p *ReferencePlan) { p.Requests = nil },
+		"path":     func(p *ReferencePlan) { p.Requests = []Request{{}} },
 	} {
 		p := good
 		spoil(&p)
-		if err := RunWitness(t.Context(), p, nil); err == nil {
+		if err := RunReference(t.Context(), p, nil); err == nil {
 			t.Errorf("bad %s: got no error", name)
 		}
 	}
 }
 
 // A server that says that it will close need not have done so yet.
-func TestWitnessLeavesWhatWillClose(t *testing.T) {
+func TestReferenceLeavesWhatWillClose(t *testing.T) {
 	addr := rawServer(t, func(conn net.Conn, in *bufio.Reader) {
 		if readRequest(in) {
 			io.WriteString(conn, okHead+"Connection: close\r\nContent-Length: 5\r\n\r\nhello")
 		}
 		readRequest(in)
 	})
-	v := &witness{plan: &WitnessPlan{Base: time.Now(), Timeout: ample}, host: addr, addr: addr}
+	v := &reference{plan: &ReferencePlan{Base: time.Now(), Timeout: ample}, host: addr, addr: addr}
 	defer v.closeKept()
 	for i := range 3 {
 		if _, err := v.converse(&Request{Path: "/", WantBody: "hello"}, false, time.Now().Add(ample)); err != nil {
@@ -226,9 +226,9 @@ func TestWitnessLeavesWhatWillClose(t *testing.T) {
 	}
 }
 
-func TestWitnessTakesNewConnectionsInProportion(t *testing.T) {
+func TestReferenceTakesNewConnectionsInProportion(t *testing.T) {
 	for _, share := range []float64{0, 0.2, 0.5, 1} {
-		w := &WitnessPlan{Fresh: share}
+		w := &ReferencePlan{Fresh: share}
 		counts := map[bool]uint64{}
 		for k := range uint64(1000) {
 			fresh, before := w.turn(k)
