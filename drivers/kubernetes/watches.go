@@ -12,10 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/portforward"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/watch"
 )
 
 // follow begins to follow the namespace and returns once everything was listed.
@@ -24,10 +24,10 @@ func (e *environment) follow(ctx context.Context) error {
 	e.stop = stop
 	core, name := e.cluster.client.CoreV1(), e.layout.names[e.stack.Subject.Name]
 	ours := labels.Set{labelDeployment: e.layout.labels[labelDeployment]}.String()
-	ofSubject := metav1.ListOptions{LabelSelector: labels.Set(e.layout.selector(e.stack.Subject.Name)).String()}
+	ofSubject := watch.Selection{Labels: labels.Set(e.layout.selector(e.stack.Subject.Name)).String()}
 	if f := e.foreign; f != nil {
 		name, ours = f.entry, f.pods.String()
-		ofSubject = metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, f.objects.Deployment).String()}
+		ofSubject = watch.Selection{Fields: fields.OneTermEqualSelector(metav1.ObjectNameField, f.objects.Deployment).String()}
 	}
 	var firsts []chan struct{}
 	begin := func(follow func(context.Context, chan<- struct{})) {
@@ -35,89 +35,33 @@ func (e *environment) follow(ctx context.Context) error {
 		firsts = append(firsts, first)
 		e.following.Go(func() { follow(following, first) })
 	}
-	pods := core.Pods(e.layout.namespace)
-	begin(source[corev1.Pod, *corev1.Pod]{
-		what: "pods", lost: e.lost,
-		list: func(ctx context.Context, o metav1.ListOptions) ([]corev1.Pod, string, error) {
-			o.LabelSelector = ours
-			l, err := pods.List(ctx, o)
-			if err != nil {
-				return nil, "", err
-			}
-			return l.Items, l.ResourceVersion, nil
-		},
-		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector = ours
-			return pods.Watch(ctx, o)
-		},
-		replaced: e.podsReplaced, seen: e.podSeen, gone: e.podGone,
-	}.follow)
-	slices := e.cluster.client.DiscoveryV1().EndpointSlices(e.layout.namespace)
-	ofService := labels.Set{discoveryv1.LabelServiceName: name}.String()
-	begin(source[discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice]{
-		what: "endpoint slices", lost: e.lost,
-		list: func(ctx context.Context, o metav1.ListOptions) ([]discoveryv1.EndpointSlice, string, error) {
-			o.LabelSelector = ofService
-			l, err := slices.List(ctx, o)
-			if err != nil {
-				return nil, "", err
-			}
-			return l.Items, l.ResourceVersion, nil
-		},
-		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector = ofService
-			return slices.Watch(ctx, o)
-		},
-		replaced: folded(e, (*ledger).slicesReplaced), seen: folded(e, (*ledger).sliceSeen), gone: folded(e, (*ledger).sliceGone),
-	}.follow)
-	deployments := e.cluster.client.AppsV1().Deployments(e.layout.namespace)
-	keep := func(_ time.Time, d *appsv1.Deployment) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.deployment = d
-		e.wake()
-	}
-	begin(source[appsv1.Deployment, *appsv1.Deployment]{
-		what: "the deployment", lost: e.lost,
-		list: func(ctx context.Context, o metav1.ListOptions) ([]appsv1.Deployment, string, error) {
-			o.LabelSelector, o.FieldSelector = ofSubject.LabelSelector, ofSubject.FieldSelector
-			l, err := deployments.List(ctx, o)
-			if err != nil {
-				return nil, "", err
-			}
-			return l.Items, l.ResourceVersion, nil
-		},
-		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector, o.FieldSelector = ofSubject.LabelSelector, ofSubject.FieldSelector
-			return deployments.Watch(ctx, o)
-		},
-		replaced: func(at time.Time, all []*appsv1.Deployment) {
-			for _, d := range all {
-				keep(at, d)
-			}
-		},
-		seen: keep, gone: func(time.Time, *appsv1.Deployment) {},
-	}.follow)
-	warnings := core.Events(e.layout.namespace)
-	begin(source[corev1.Event, *corev1.Event]{
+	client, namespace := e.cluster.client, e.layout.namespace
+	begin(func(ctx context.Context, first chan<- struct{}) {
+		watch.Follow(ctx, core.Pods(namespace), watch.Selection{Labels: ours}, watch.Handler[*corev1.Pod]{
+			Replaced: e.podsReplaced, Seen: e.podSeen, Gone: e.podGone, Lost: e.lost("pods"),
+		}, first)
+	})
+	begin(func(ctx context.Context, first chan<- struct{}) {
+		ofService := labels.Set{discoveryv1.LabelServiceName: name}.String()
+		watch.Follow(ctx, client.DiscoveryV1().EndpointSlices(namespace), watch.Selection{Labels: ofService}, watch.Handler[*discoveryv1.EndpointSlice]{
+			Replaced: folded(e, (*ledger).slicesReplaced), Seen: folded(e, (*ledger).sliceSeen), Gone: folded(e, (*ledger).sliceGone),
+			Lost: e.lost("endpoint slices"),
+		}, first)
+	})
+	begin(func(ctx context.Context, first chan<- struct{}) {
+		watch.Follow(ctx, client.AppsV1().Deployments(namespace), ofSubject, watch.Handler[*appsv1.Deployment]{
+			Replaced: func(at time.Time, all []*appsv1.Deployment) {
+				for _, d := range all {
+					e.deploymentSeen(at, d)
+				}
+			},
+			Seen: e.deploymentSeen, Lost: e.lost("the deployment"),
+		}, first)
+	})
+	begin(func(ctx context.Context, first chan<- struct{}) {
 		// What they tell is in details only, so a gap in them is none in the record.
-		what: "events", lost: func(time.Time, string, error) {},
-		list: func(ctx context.Context, o metav1.ListOptions) ([]corev1.Event, string, error) {
-			l, err := warnings.List(ctx, o)
-			if err != nil {
-				return nil, "", err
-			}
-			return l.Items, l.ResourceVersion, nil
-		},
-		watch:    warnings.Watch,
-		replaced: func(time.Time, []*corev1.Event) {},
-		seen: func(_ time.Time, one *corev1.Event) {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			e.ledger.warned(one)
-		},
-		gone: func(time.Time, *corev1.Event) {},
-	}.follow)
+		watch.Follow(ctx, core.Events(namespace), watch.Selection{}, watch.Handler[*corev1.Event]{Seen: e.warned}, first)
+	})
 	for _, first := range firsts {
 		select {
 		case <-first:
@@ -138,10 +82,25 @@ func folded[T any](e *environment, take func(*ledger, time.Time, T)) func(time.T
 	}
 }
 
-func (e *environment) lost(at time.Time, what string, err error) {
+func (e *environment) lost(what string) func(time.Time, error) {
+	return func(at time.Time, err error) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.ledger.lost(at, what, err)
+	}
+}
+
+func (e *environment) deploymentSeen(_ time.Time, d *appsv1.Deployment) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.ledger.lost(at, what, err)
+	e.deployment = d
+	e.wake()
+}
+
+func (e *environment) warned(_ time.Time, one *corev1.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ledger.warned(one)
 }
 
 // podsReplaced, podSeen and podGone tell the subject's pods from those of dependencies.

@@ -1,4 +1,4 @@
-package kubernetes
+package watch
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// server is a source whose answers the test decides, and what follow has made of them.
+// server is an API whose answers the test decides, and what Follow has made of them.
 type server struct {
 	lists   []error // of each list in turn; nil when there are no more
 	listed  int
@@ -27,28 +27,37 @@ func (s *server) say(format string, args ...any) {
 	s.said = append(s.said, fmt.Sprintf(format, args...))
 }
 
-func (s *server) source() source[corev1.Pod, *corev1.Pod] {
-	return source[corev1.Pod, *corev1.Pod]{
-		what: "pods",
-		list: func(context.Context, metav1.ListOptions) ([]corev1.Pod, string, error) {
-			s.listed++
-			if len(s.lists) >= s.listed && s.lists[s.listed-1] != nil {
-				return nil, "", s.lists[s.listed-1]
-			}
-			return []corev1.Pod{*pod("listed")}, fmt.Sprintf("list%d", s.listed), nil
-		},
-		watch: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			s.say("watch from %s", o.ResourceVersion)
-			w := watch.NewFakeWithChanSize(10, false)
-			s.watches <- w
-			return w, nil
-		},
-		replaced: func(_ time.Time, all []*corev1.Pod) { s.say("%d listed", len(all)) },
-		seen:     func(_ time.Time, p *corev1.Pod) { s.say("seen %s", p.Name) },
-		gone:     func(_ time.Time, p *corev1.Pod) { s.say("gone %s", p.Name) },
-		lost:     func(_ time.Time, what string, err error) { s.say("lost %s: %v", what, err) },
+func (s *server) List(_ context.Context, o metav1.ListOptions) (*corev1.PodList, error) {
+	s.listed++
+	if len(s.lists) >= s.listed && s.lists[s.listed-1] != nil {
+		return nil, s.lists[s.listed-1]
+	}
+	if o.LabelSelector != "app=web" || o.FieldSelector != "spec.nodeName=n" {
+		return nil, fmt.Errorf("unselected list: %+v", o)
+	}
+	return &corev1.PodList{ListMeta: metav1.ListMeta{ResourceVersion: fmt.Sprintf("list%d", s.listed)}, Items: []corev1.Pod{*pod("listed")}}, nil
+}
+
+func (s *server) Watch(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	if o.LabelSelector != "app=web" || o.FieldSelector != "spec.nodeName=n" || !o.AllowWatchBookmarks {
+		return nil, fmt.Errorf("unselected watch: %+v", o)
+	}
+	s.say("watch from %s", o.ResourceVersion)
+	w := watch.NewFakeWithChanSize(10, false)
+	s.watches <- w
+	return w, nil
+}
+
+func (s *server) handler() Handler[*corev1.Pod] {
+	return Handler[*corev1.Pod]{
+		Replaced: func(_ time.Time, all []*corev1.Pod) { s.say("%d listed", len(all)) },
+		Seen:     func(_ time.Time, p *corev1.Pod) { s.say("seen %s", p.Name) },
+		Gone:     func(_ time.Time, p *corev1.Pod) { s.say("gone %s", p.Name) },
+		Lost:     func(_ time.Time, err error) { s.say("lost: %v", err) },
 	}
 }
+
+func pod(name string) *corev1.Pod { return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}} }
 
 func at(version, name string) *corev1.Pod {
 	p := pod(name)
@@ -83,18 +92,18 @@ func TestFollow(t *testing.T) {
 			time.Sleep(long)
 			w.Error(&apierrors.NewResourceExpired("too old").ErrStatus)
 			<-s.watches
-		}, []string{"1 listed", "watch from list1", "lost pods: too old", "1 listed", "watch from list2"}},
+		}, []string{"1 listed", "watch from list1", "lost: too old", "1 listed", "watch from list2"}},
 		{"a watch that ends at once", nil, func(s *server) {
 			(<-s.watches).Stop()
 			<-s.watches
-		}, []string{"1 listed", "watch from list1", "lost pods: it ended as soon as it had begun", "1 listed", "watch from list2"}},
+		}, []string{"1 listed", "watch from list1", "lost: it ended as soon as it had begun", "1 listed", "watch from list2"}},
 		{"a list that fails", []error{errors.New("refused")}, func(s *server) { <-s.watches },
-			[]string{"lost pods: refused", "1 listed", "watch from list2"}},
+			[]string{"lost: refused", "1 listed", "watch from list2"}},
 		{"something else", nil, func(s *server) {
 			w := <-s.watches
 			w.Add(&corev1.Node{})
 			<-s.watches
-		}, []string{"1 listed", "watch from list1", "lost pods: unexpected *v1.Node", "1 listed", "watch from list2"}},
+		}, []string{"1 listed", "watch from list1", "lost: unexpected *v1.Node", "1 listed", "watch from list2"}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &server{lists: c.lists, watches: make(chan *watch.FakeWatcher)}
@@ -102,7 +111,7 @@ func TestFollow(t *testing.T) {
 			first, over := make(chan struct{}), make(chan struct{})
 			go func() {
 				defer close(over)
-				s.source().follow(ctx, first)
+				Follow(ctx, s, Selection{Labels: "app=web", Fields: "spec.nodeName=n"}, s.handler(), first)
 			}()
 			c.serve(s)
 			synctest.Wait()
