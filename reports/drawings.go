@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -13,10 +14,35 @@ import (
 	"github.com/rollout-lab/rollout-lab/reports/svg"
 )
 
+// WriteTimelineSVG writes the timeline picture as an SVG file of its own. keys name the
+// cells to draw, one under the other; without any, those of the first scenario and driver
+// are drawn. Each cell shows its first valid trial.
+func WriteTimelineSVG(w io.Writer, run *judge.Run, keys ...string) error {
+	var cells []*judge.Cell
+	for _, key := range keys {
+		c := cellOf(run, key)
+		if c == nil {
+			return fmt.Errorf("write timeline: the run has no cell %q", key)
+		}
+		cells = append(cells, c)
+	}
+	if gs := groups(run); len(keys) == 0 && len(gs) > 0 {
+		cells = gs[0].Cells
+	}
+	trials := firstTrials(cells)
+	if len(trials) == 0 {
+		return fmt.Errorf("write timeline: no trial to draw in %d cells", len(cells))
+	}
+	if _, err := io.WriteString(w, draw(trials, picture.Alone(600), false).String()); err != nil {
+		return fmt.Errorf("write timeline: %w", err)
+	}
+	return nil
+}
+
 // chosen is a trial that is drawn.
 type chosen struct {
-	cell  *judge.Cell
-	trial *judge.Trial
+	Cell  *judge.Cell
+	Trial *judge.Trial
 }
 
 // firstTrials are the first valid trial of each cell, or its first one when none is valid.
@@ -39,10 +65,10 @@ func firstTrial(c *judge.Cell) int {
 
 // zero is the start of the action, where the axis has its 0.
 func (c chosen) zero() time.Duration {
-	if c.trial.Window.From != 0 || c.trial.Window.To != 0 {
-		return c.trial.Window.From
+	if c.Trial.Window.From != 0 || c.Trial.Window.To != 0 {
+		return c.Trial.Window.From
 	}
-	return c.trial.Meta.WindowFrom
+	return c.Trial.Meta.WindowFrom
 }
 
 // draw draws trials of one scenario on one driver; there is at least one.
@@ -50,25 +76,18 @@ func draw(trials []chosen, l picture.Layout, data bool) svg.Image {
 	var shown []picture.Trial
 	var about []string
 	for _, c := range trials {
-		shown = append(shown, picture.Trial{Name: format.Clean(c.cell.Design), Summary: c.summary(), Action: format.Clean(c.cell.Action),
-			Timeline: &c.trial.Timeline, Zero: c.zero()})
+		shown = append(shown, picture.Trial{Name: format.Clean(c.Cell.Design), Summary: c.summary(), Action: format.Clean(c.Cell.Action),
+			Timeline: &c.Trial.Timeline, Zero: c.zero()})
 		about = append(about, c.about())
 	}
-	m := trials[0].trial.Meta
+	m := trials[0].Trial.Meta
 	title := format.Clean(fmt.Sprintf("%s on %s: %s under %s requests a second", m.Scenario, m.Driver, actionName(m.Action), format.TrimZeros(fmt.Sprintf("%.1f", m.Rate))))
 	return picture.Timeline(title, strings.Join(about, ". ")+".", shown, l, data)
 }
 
-func actionName(a string) string {
-	if a == "none" || a == "" {
-		return "no action"
-	}
-	return a
-}
-
 // summary is what became of a trial, in lines that stand beside its picture.
 func (c chosen) summary() []string {
-	t := c.trial
+	t := c.Trial
 	lines := []string{"no data"}
 	if t.Planned > 0 {
 		lines = []string{format.Share(t.OK, t.Planned) + " ok", format.Lost(t.Failed, t.Planned)}
@@ -91,8 +110,8 @@ func (c chosen) summary() []string {
 
 // about says in words what the picture of a trial shows, for those who cannot see it.
 func (c chosen) about() string {
-	t := c.trial
-	s := fmt.Sprintf("%s, trial %d: %s", format.Clean(c.cell.Design), t.Meta.N, format.Lost(t.Failed, t.Planned))
+	t := c.Trial
+	s := fmt.Sprintf("%s, trial %d: %s", format.Clean(c.Cell.Design), t.Meta.N, format.Lost(t.Failed, t.Planned))
 	if t.LongestOutage.Failures > 0 {
 		s += ", longest outage " + outageText(t)
 	}
@@ -100,14 +119,4 @@ func (c chosen) about() string {
 		s += ", instances called ready while they could not serve for " + format.Span(t.FalseReady) + " in all"
 	}
 	return s
-}
-
-func outageText(t *judge.Trial) string {
-	if t.LongestOutage.Failures == 0 && t.LongestOutage.Len() == 0 {
-		return "none"
-	}
-	if t.LongestOutage.Open {
-		return "at least " + format.Span(t.LongestOutage.Len())
-	}
-	return format.Span(t.LongestOutage.Len())
 }

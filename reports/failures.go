@@ -1,58 +1,67 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
-	"github.com/rollout-lab/rollout-lab/internal/record"
-	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
-type errorRow struct{ Design, Trials, Class, Reason, Count, Share string }
+// failed is how the requests of a cell's valid trials failed.
+type failed struct {
+	Sum     uint64
+	Classes []judge.ErrorCount // most frequent first
+}
 
-// errorRows adds up the failures of the valid trials by class, most frequent first.
-func errorRows(c *judge.Cell) []errorRow {
-	type tally struct {
-		class  record.Class
-		reason string
-		most   uint64
-		n      uint64
-	}
-	var all []tally
-	var sum uint64
+// failures adds up the failures of the valid trials by class. The reason of a class is that
+// of the trial with the most of them.
+func failures(c *judge.Cell) failed {
+	var all failed
+	var most []uint64 // in one trial, by class
 	for i := range c.Trials {
 		if !c.Trials[i].Valid {
 			continue
 		}
 		for _, e := range c.Trials[i].Errors {
-			at := slices.IndexFunc(all, func(t tally) bool { return t.class == e.Class })
+			at := slices.IndexFunc(all.Classes, func(a judge.ErrorCount) bool { return a.Class == e.Class })
 			if at < 0 {
-				all = append(all, tally{class: e.Class})
-				at = len(all) - 1
+				at = len(all.Classes)
+				all.Classes, most = append(all.Classes, judge.ErrorCount{Class: e.Class}), append(most, 0)
 			}
-			if e.Count > all[at].most {
-				all[at].most, all[at].reason = e.Count, e.Reason
+			sum := &all.Classes[at]
+			sum.Count += e.Count
+			if e.Count > most[at] {
+				most[at], sum.Reason = e.Count, e.Reason
 			}
-			all[at].n += e.Count
-			sum += e.Count
+			all.Sum += e.Count
 		}
 	}
-	slices.SortStableFunc(all, func(a, b tally) int {
-		if a.n != b.n {
-			if a.n > b.n {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(string(a.class), string(b.class))
+	slices.SortStableFunc(all.Classes, func(a, b judge.ErrorCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Class, b.Class))
 	})
-	var rows []errorRow
-	for _, t := range all {
-		rows = append(rows, errorRow{format.Clean(c.Design), validTrials(c), format.Clean(string(t.class)), format.Shorten(format.Clean(t.reason), 160), format.Count(t.n), format.Share(t.n, sum)})
+	return all
+}
+
+// streams adds up how each stream fared in the valid trials.
+func streams(c *judge.Cell) []judge.StreamCount {
+	var all []judge.StreamCount
+	for i := range c.Trials {
+		if !c.Trials[i].Valid {
+			continue
+		}
+		for _, s := range c.Trials[i].Streams {
+			at := slices.IndexFunc(all, func(t judge.StreamCount) bool { return t.Name == s.Name })
+			if at < 0 {
+				all = append(all, s)
+				continue
+			}
+			all[at].Planned += s.Planned
+			all[at].OK += s.OK
+		}
 	}
-	return rows
+	return all
 }
 
 // validTrials lists the numbers of the valid trials, those in a row as a range.
@@ -77,26 +86,4 @@ func validTrials(c *judge.Cell) string {
 		}
 	}
 	return strings.Join(parts, ", ")
-}
-
-type voidRow struct{ Design, Trial, Class, Reason, Count, Lost string }
-
-// voidRows lists the failures of each invalid trial, one that had none too.
-func voidRows(c *judge.Cell) []voidRow {
-	var rows []voidRow
-	for i := range c.Trials {
-		t := &c.Trials[i]
-		if t.Valid {
-			continue
-		}
-		row := voidRow{Design: format.Clean(c.Design), Trial: fmt.Sprint(t.Meta.N), Class: "–", Count: "–", Lost: format.Lost(t.Failed, t.Planned)}
-		if len(t.Errors) == 0 {
-			rows = append(rows, row)
-		}
-		for _, e := range t.Errors {
-			row.Class, row.Reason, row.Count = format.Clean(string(e.Class)), format.Shorten(format.Clean(e.Reason), 160), format.Count(e.Count)
-			rows = append(rows, row)
-		}
-	}
-	return rows
 }

@@ -9,8 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"slices"
-	"strings"
+	"unicode/utf8"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/reports/format"
@@ -29,10 +28,7 @@ func pageSource(name string) string {
 	return string(b)
 }
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"def":      func(id string) string { return "#def-" + id },
-	"patterns": func() template.HTML { return template.HTML(picture.Patterns) },
-}).ParseFS(pageFiles, "page/*.tmpl"))
+var templates = template.Must(template.New("").Funcs(words).ParseFS(pageFiles, "page/*.tmpl"))
 
 // pageLimit is what the page must stay below, however long the run was.
 const pageLimit = 2_000_000
@@ -54,15 +50,24 @@ var pageDetails = []detail{
 // WriteHTML writes report.html: one file that loads nothing, works from the disk and
 // without JavaScript, and stays below 2 MB; where a run has more to show than fits, it is
 // drawn more coarsely and the page says so.
+//
+// The templates in page are given the judged run and what newPage works out beside it; the
+// functions in words.go make text of it. Foreign text is escaped by the templates, and
+// freed of control characters here, once for the whole page.
 func WriteHTML(w io.Writer, run *judge.Run) error {
+	results, err := embeddedResults(run)
+	if err != nil {
+		return fmt.Errorf("write report.html: %w", err)
+	}
 	var b bytes.Buffer
 	for i, d := range pageDetails {
 		b.Reset()
-		p, err := newPage(run, d)
-		if err != nil {
-			return fmt.Errorf("write report.html: %w", err)
-		}
+		p := newPage(run, d)
 		p.Coarser = i > 0
+		p.Results = "null"
+		if !d.apart {
+			p.Results = results
+		}
 		if err := templates.ExecuteTemplate(&b, "report", p); err != nil {
 			return fmt.Errorf("write report.html: %w", err)
 		}
@@ -70,72 +75,23 @@ func WriteHTML(w io.Writer, run *judge.Run) error {
 			break
 		}
 	}
-	if _, err := w.Write(b.Bytes()); err != nil {
+	if _, err := io.WriteString(w, format.CleanLines(b.String())); err != nil {
 		return fmt.Errorf("write report.html: %w", err)
 	}
 	return nil
 }
 
-// WriteTimelineSVG writes the timeline picture as an SVG file of its own. keys name the
-// cells to draw, one under the other; without any, those of the first scenario and driver
-// are drawn. Each cell shows its first valid trial.
-func WriteTimelineSVG(w io.Writer, run *judge.Run, keys ...string) error {
-	var cells []*judge.Cell
-	for _, key := range keys {
-		c := cellOf(run, key)
-		if c == nil {
-			return fmt.Errorf("write timeline: the run has no cell %q", key)
-		}
-		cells = append(cells, c)
-	}
-	if gs := groups(run); len(keys) == 0 && len(gs) > 0 {
-		cells = gs[0].Cells
-	}
-	chosen := firstTrials(cells)
-	if len(chosen) == 0 {
-		return fmt.Errorf("write timeline: no trial to draw in %d cells", len(cells))
-	}
-	if _, err := io.WriteString(w, draw(chosen, picture.Alone(600), false).String()); err != nil {
-		return fmt.Errorf("write timeline: %w", err)
-	}
-	return nil
+// sheet is the page's style, script and the policy that allows just these two.
+type sheet struct {
+	Style  template.CSS
+	Script template.JS
+	CSP    string
 }
 
-// page is everything that the report's template shows, as text that is ready to be shown.
-type page struct {
-	Title                                  string
-	CSP                                    string
-	Style                                  template.CSS
-	Script                                 template.JS
-	JSON                                   template.JS
-	Coarser, Apart                         bool
-	ID, Started, Duration, Version, Commit string
-	Verdict                                judge.Verdict
-	Word                                   string
-	Headline                               string
-	Reasons                                []string
-	Command                                string
-	Partial                                bool
-	Groups                                 []pageGroup
-	Gates                                  []gateRow
-	Comparisons                            []comparisonRow
-	Controls                               []Control
-	Skipped                                []SkippedDesign
-	Environment                            [][2]string
-	Scenarios                              []Scenario
-	Sources                                []string
-	Definitions                            []definition
-	Routings                               []routing
-}
-
-type gateRow struct {
-	Cell, Limit, Observed, Why, Word, Def string
-	Verdict                               judge.Verdict
-}
-
-type comparisonRow struct {
-	Where, What, Shift, Range, P, Why, Word, Def string
-	Verdict                                      judge.Verdict
+func newSheet() sheet {
+	style, script := picture.Style+pageSource("page.css"), pageSource("page.js")
+	return sheet{template.CSS(style), template.JS(script),
+		"default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) + "; base-uri 'none'; form-action 'none'"}
 }
 
 func hash(s string) string {
@@ -143,119 +99,21 @@ func hash(s string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-func newPage(run *judge.Run, d detail) (*page, error) {
-	doc := Results(run)
-	raw, err := json.Marshal(doc) // escapes <, > and &, so it cannot end the script element
+// embeddedResults is results.json as the content of a script element. What would not be
+// shown as it is, a control character or one that turns the direction of text, is escaped:
+// who reads the page's source must not be shown another text than is there.
+func embeddedResults(run *judge.Run) (template.JS, error) {
+	raw, err := json.Marshal(Results(run)) // escapes <, > and &, so it cannot end the element
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	if raw = escapeOverrides(raw); d.apart {
-		raw = []byte("null")
-	}
-	style, script := picture.Style+pageSource("page.css"), pageSource("page.js")
-	r := &run.Record
-	p := &page{
-		Title: format.Clean("rollout-lab: " + r.ID), Apart: d.apart,
-		CSP:   "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) + "; base-uri 'none'; form-action 'none'",
-		Style: template.CSS(style), Script: template.JS(script), JSON: template.JS(raw),
-		ID: format.Clean(r.ID), Started: format.Clean(r.Started), Version: format.Clean(r.Tool.Version), Commit: format.Clean(r.Tool.Commit),
-		Verdict: verdictClass(run.Verdict), Word: verdictWord(run.Verdict), Headline: format.Clean(run.Headline), Command: format.Clean(r.Command), Partial: run.Partial,
-		Definitions: definitions, Scenarios: doc.Scenarios,
-	}
-	if run.End != nil {
-		p.Duration = format.Span(run.End.Duration)
-	}
-	for _, reason := range run.Reasons {
-		if format.Clean(reason) != p.Headline {
-			p.Reasons = append(p.Reasons, format.Clean(reason))
+	var b bytes.Buffer
+	for _, r := range string(raw) {
+		if r >= utf8.RuneSelf && format.Clean(string(r)) != string(r) || r == 0x7f {
+			fmt.Fprintf(&b, "\\u%04x", r)
+			continue
 		}
+		b.WriteRune(r)
 	}
-	for i, g := range groups(run) {
-		p.Groups = append(p.Groups, newPageGroup(i, g, d))
-	}
-	p.Routings = routings(run)
-	for _, g := range run.Gates {
-		p.Gates = append(p.Gates, gateRow{Cell: format.Clean(g.Cell), Limit: gateLimit(g.Gate), Observed: observed(g), Why: format.Clean(g.Why),
-			Word: gateWord(g.Verdict), Def: definitionOf(g.Gate.Metric), Verdict: verdictClass(g.Verdict)})
-	}
-	for _, c := range run.Comparisons {
-		p.Comparisons = append(p.Comparisons, comparisonRow{Where: format.Clean(c.Scenario + " on " + c.Driver), What: format.Clean(c.B + " against " + c.A + ", " + c.Metric),
-			Shift: measured(c.Metric, c.Shift), Range: measuredRange(c.Metric, c.Lo, c.Hi),
-			P: format.TrimZeros(fmt.Sprintf("%.4f", c.P)), Why: format.Clean(c.Why), Word: gateWord(c.Verdict), Def: definitionOf(c.Metric), Verdict: verdictClass(c.Verdict)})
-	}
-	for _, c := range doc.Controls {
-		p.Controls = append(p.Controls, Control{format.Clean(c.Cell), format.Clean(c.Kind), c.Held, format.Clean(c.Why)})
-	}
-	for _, s := range doc.Skipped {
-		p.Skipped = append(p.Skipped, SkippedDesign{format.Clean(s.Scenario), format.Clean(s.Driver), format.Clean(s.Design), format.Clean(s.Why)})
-	}
-	for i := range p.Scenarios {
-		p.Scenarios[i] = cleanScenario(p.Scenarios[i])
-		p.Sources = append(p.Sources, cleanLines(r.Scenarios[i].Source))
-	}
-	e := r.Environment
-	p.Environment = [][2]string{{"system", format.Clean(e.OS + "/" + e.Arch)}, {"processors", fmt.Sprint(e.CPUs)}, {"kernel", format.Clean(e.Kernel)}, {"Go", format.Clean(e.Go)}}
-	for _, name := range sortedKeys(e.Runtimes) {
-		p.Environment = append(p.Environment, [2]string{format.Clean(name), format.Clean(e.Runtimes[name])})
-	}
-	p.Environment = append(p.Environment, [2]string{"fingerprint", format.Clean(e.Fingerprint)})
-	return p, nil
-}
-
-// escapeOverrides writes bidirectional overrides in JSON as escapes, so that nobody who
-// reads the page's source is shown another text than is there.
-func escapeOverrides(raw []byte) []byte {
-	for _, r := range "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069" {
-		raw = bytes.ReplaceAll(raw, []byte(string(r)), fmt.Appendf(nil, "\\u%04x", r))
-	}
-	return raw
-}
-
-func cleanScenario(s Scenario) Scenario {
-	s.Name, s.About, s.SHA256, s.Action = format.Clean(s.Name), format.Clean(s.About), format.Clean(s.SHA256), format.Clean(s.Action)
-	return s
-}
-
-// cleanLines cleans a text that keeps its line breaks.
-func cleanLines(s string) string {
-	lines := strings.Split(s, "\n")
-	for i, l := range lines {
-		lines[i] = format.Clean(l)
-	}
-	return strings.Join(lines, "\n")
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// verdictClass is the verdict as a class name; text from outside never becomes one.
-func verdictClass(v judge.Verdict) judge.Verdict {
-	if v == judge.Pass || v == judge.Fail {
-		return v
-	}
-	return judge.Inconclusive
-}
-
-func gateWord(v judge.Verdict) string {
-	switch v {
-	case judge.Pass:
-		return "✓ passed"
-	case judge.Fail:
-		return "✗ missed"
-	}
-	return "? undecided"
-}
-
-// definitionOf is the ID of a metric's definition, "" when there is none to link to.
-func definitionOf(metric string) string {
-	if slices.ContainsFunc(definitions, func(d definition) bool { return d.ID == metric }) {
-		return metric
-	}
-	return ""
+	return template.JS(b.String()), nil
 }

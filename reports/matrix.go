@@ -7,6 +7,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
+	"github.com/rollout-lab/rollout-lab/reports/svg"
 )
 
 // entry is one number of the matrix with what qualifies it.
@@ -23,41 +24,65 @@ func (e entry) text() string {
 	return e.Value + " (" + e.Note + ")"
 }
 
-// matrixRow is one metric of a cell.
+// matrixRow is one number about a cell.
 type matrixRow struct {
-	Label string
-	Def   string // ID of its definition
-	entry
+	label string
+	def   string // ID of its definition
+	of    func(c *judge.Cell, p pooled) entry
 }
 
-// matrixRows are the metrics of a cell, the same rows in the same order for every cell.
-func matrixRows(c *judge.Cell) []matrixRow {
-	p := pool(c)
-	rows := []matrixRow{
-		{"success rate", "success_rate", entry{Value: format.Share(p.OK, p.Planned), Bad: p.Failed > 0}},
-		{"  95 % bounds, each", "success_rate", entry{Value: "no data"}},
-		{"requests lost", "lost_requests", entry{Value: format.Lost(p.Failed, p.Planned), Bad: p.Failed > 0}},
-		{"downtime", "downtime", times(c.Downtime, p, "none")},
-		{"longest outage", "longest_outage", times(c.LongestOutage, p, "none")},
-		{"recovery", "recovery", recovery(c, p)},
-		{"breaches", "breaches", entry{Value: format.Count(p.Breaches), Note: "of " + format.Count(p.Denials), Bad: p.Breaches > 0}},
-		{"trials", "trials", entry{Value: format.Plural(p.Valid, "trial", "trials")}},
-		{"  discarded", "trials", notCounted(p)},
+// matrix are the rows of the matrix, the same for every cell.
+var matrix = []matrixRow{
+	{"success rate", "success_rate", func(_ *judge.Cell, p pooled) entry {
+		return entry{Value: format.Share(p.OK, p.Planned), Bad: p.Failed > 0}
+	}},
+	{"  95 % bounds, each", "success_rate", bounds},
+	{"requests lost", "lost_requests", func(_ *judge.Cell, p pooled) entry {
+		return entry{Value: format.Lost(p.Failed, p.Planned), Bad: p.Failed > 0}
+	}},
+	{"downtime", "downtime", func(c *judge.Cell, p pooled) entry { return times(c.Downtime, p, "none") }},
+	{"longest outage", "longest_outage", longestOutage},
+	{"recovery", "recovery", recovery},
+	{"breaches", "breaches", breaches},
+	{"trials", "trials", func(_ *judge.Cell, p pooled) entry { return entry{Value: format.Plural(p.Valid, "trial", "trials")} }},
+	{"  discarded", "trials", notCounted},
+}
+
+func bounds(c *judge.Cell, p pooled) entry {
+	if c.SuccessRate.N == 0 || p.Planned == 0 {
+		return entry{Value: "no data"}
 	}
-	if c.SuccessRate.N > 0 && p.Planned > 0 {
-		rows[1].Value = format.Rates(c.SuccessRate.Lo, c.SuccessRate.Hi)
-	}
-	if p.Valid == 0 {
-		rows[6].entry = entry{Value: "no data"}
-	}
+	return entry{Value: format.Rates(c.SuccessRate.Lo, c.SuccessRate.Hi)}
+}
+
+func longestOutage(c *judge.Cell, p pooled) entry {
+	e := times(c.LongestOutage, p, "none")
 	if p.OpenOutages > 0 { // the record ended before the outage did
-		rows[4].Value = "at least " + rows[4].Value
+		e.Value = "at least " + e.Value
 	}
-	return rows
+	return e
+}
+
+func breaches(_ *judge.Cell, p pooled) entry {
+	if p.Valid == 0 {
+		return entry{Value: "no data"}
+	}
+	return entry{Value: format.Count(p.Breaches), Note: "of " + format.Count(p.Denials), Bad: p.Breaches > 0}
+}
+
+func budgetEntry(_ *judge.Cell, p pooled) entry {
+	b := budget(p)
+	switch {
+	case b == nil:
+		return entry{Value: "no data"}
+	case b.Affords == nil:
+		return entry{Value: "nothing spent"}
+	}
+	return entry{Value: svg.Number(math.Ceil(b.Share*1000)/10) + " %", Note: "affords " + format.Count(*b.Affords) + " in 30 days"}
 }
 
 // notCounted says what the invalid trials lost: to discard a trial must not hide it.
-func notCounted(p pooled) entry {
+func notCounted(_ *judge.Cell, p pooled) entry {
 	switch {
 	case p.Invalid == 0:
 		return entry{Value: "none"}

@@ -110,10 +110,7 @@ func (t *terminal) matrix(g group) {
 	t.line("%s", t.paint(bold, format.Clean(fmt.Sprintf("%s on %s, action: %s", g.Scenario, g.Driver, g.Action))))
 	best, worst := ranks(g)
 	var columns [][]entry
-	var labels []string
 	for _, c := range g.Cells {
-		rows := matrixRows(c)
-		labels = labels[:0]
 		title := entry{Value: format.Clean(c.Design)}
 		switch c.Design {
 		case best:
@@ -122,9 +119,8 @@ func (t *terminal) matrix(g group) {
 			title.Note = "most lost"
 		}
 		column := []entry{title}
-		for _, r := range rows {
-			labels = append(labels, r.Label)
-			column = append(column, r.entry)
+		for _, row := range matrix {
+			column = append(column, row.of(c, pool(c)))
 		}
 		columns = append(columns, column)
 	}
@@ -137,7 +133,7 @@ func (t *terminal) matrix(g group) {
 		for row := range columns[0] {
 			label := ""
 			if row > 0 {
-				label = labels[row-1]
+				label = matrix[row-1].label
 			}
 			line := "  " + pad(label, labelWidth)
 			for _, column := range columns[:n] {
@@ -287,20 +283,6 @@ func trialName(c *judge.Cell, t *judge.Trial) string {
 	return format.Clean(fmt.Sprintf("%s trial %d", c.Key(), t.Meta.N))
 }
 
-// invalidity is why a trial is invalid, and which one took its place.
-func invalidity(c *judge.Cell, t *judge.Trial) string {
-	why := format.Clean(strings.Join(t.InvalidReasons, "; "))
-	if why == "" {
-		why = "no reason given"
-	}
-	for i := range c.Trials {
-		if c.Trials[i].Meta.Repeats == t.Meta.N && t.Meta.N != 0 {
-			why += fmt.Sprintf(" (repeated as trial %d)", c.Trials[i].Meta.N)
-		}
-	}
-	return why
-}
-
 func (t *terminal) verdict(run *judge.Run) {
 	word := verdictWord(run.Verdict)
 	t.wrapped(t.paint(verdictStyle(run.Verdict), word)+"  ", strings.Repeat(" ", len(word)+2), format.Clean(run.Headline))
@@ -339,15 +321,4 @@ func told(run *judge.Run, reason string) bool {
 		}
 	}
 	return false
-}
-
-// verdictWord is the verdict in capitals; what is not a verdict is not a pass.
-func verdictWord(v judge.Verdict) string {
-	switch v {
-	case judge.Pass:
-		return "PASS"
-	case judge.Fail:
-		return "FAIL"
-	}
-	return "INCONCLUSIVE"
 }

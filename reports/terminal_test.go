@@ -156,7 +156,7 @@ func TestRecoveryIsAtOnceOnlyWhereNothingFailed(t *testing.T) {
 			if got := recovery(c, pool(c)).Value; got != tt.matrix {
 				t.Errorf("in the matrix: got %q, want %q", got, tt.matrix)
 			}
-			if got := newTrialRow(c, &c.Trials[0]).Recovery; got != tt.table {
+			if got := trialRecovery(&c.Trials[0]); got != tt.table {
 				t.Errorf("in the table of trials: got %q, want %q", got, tt.table)
 			}
 		})

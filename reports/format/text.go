@@ -23,6 +23,15 @@ func Clean(s string) string {
 	}, s)
 }
 
+// CleanLines is Clean for a text that keeps its line breaks.
+func CleanLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = Clean(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // Shorten cuts text to at most n characters, and shows that it was cut.
 func Shorten(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {

@@ -1,0 +1,188 @@
+package reports
+
+import (
+	"fmt"
+	"html/template"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
+	"github.com/rollout-lab/rollout-lab/reports/format"
+	"github.com/rollout-lab/rollout-lab/reports/picture"
+	"github.com/rollout-lab/rollout-lab/reports/svg"
+)
+
+// words are what the page's templates can say of judge's values.
+var words = template.FuncMap{
+	// Numbers.
+	"count": format.Count,
+	"int":   func(n int) string { return format.Count(uint64(max(n, 0))) },
+	"lost":  format.Lost,
+	"share": format.Share,
+	"rates": format.Rates,
+	"span":  format.Span,
+	"maybe": maybe,
+	"minus": func(all, part uint64) uint64 { return all - min(all, part) },
+	"p":     func(p float64) string { return format.TrimZeros(fmt.Sprintf("%.4f", p)) },
+	"mib":   func(bytes int64) string { return svg.Number(float64(bytes)/(1<<20)) + " MiB" },
+
+	// Values in the unit of their metric.
+	"limit":         gateLimit,
+	"observed":      observed,
+	"measured":      measured,
+	"measuredRange": measuredRange,
+
+	// Text.
+	"line":    format.Clean,
+	"shorten": func(n int, s string) string { return format.Shorten(format.Clean(s), n) },
+	"action":  actionName,
+
+	// What became of a trial or a cell.
+	"outage":      outageText,
+	"bracket":     bracket,
+	"recovery":    trialRecovery,
+	"byBin":       byBin,
+	"invalidity":  invalidity,
+	"validTrials": validTrials,
+	"failures":    failures,
+	"streams":     streams,
+	"pool":        pool,
+	"notes":       notes,
+	"total":       picture.Total,
+	"worst":       func(b timeline.Bin) string { return format.Share(uint64(max(b.OK, 0)), uint64(max(b.Planned, 0))) },
+
+	// Verdicts and places in the page.
+	"verdictClass": verdictClass,
+	"verdictWord":  verdictWord,
+	"gateWord":     gateWord,
+	"definition":   definitionOf,
+	"def":          func(id string) string { return "#def-" + id },
+	"patterns":     func() template.HTML { return template.HTML(picture.Patterns) },
+}
+
+// maybe is for what need not have happened.
+func maybe(d *time.Duration) string {
+	if d == nil {
+		return "–"
+	}
+	return format.Span(*d)
+}
+
+func actionName(a string) string {
+	if a == "none" || a == "" {
+		return "no action"
+	}
+	return a
+}
+
+func outageText(t *judge.Trial) string {
+	if t.LongestOutage.Failures == 0 && t.LongestOutage.Len() == 0 {
+		return "none"
+	}
+	if t.LongestOutage.Open {
+		return "at least " + format.Span(t.LongestOutage.Len())
+	}
+	return format.Span(t.LongestOutage.Len())
+}
+
+// bracket says between which requests the longest outage lies, "" where there was none.
+func bracket(t *judge.Trial) string {
+	o := t.LongestOutage
+	if o.Failures == 0 {
+		return ""
+	}
+	last := "none before"
+	if o.LastOK >= 0 {
+		last = format.Offset(o.LastOK-t.Window.From) + " s"
+	}
+	return fmt.Sprintf(" (last ok %s, from %s to %s s)", last, format.Offset(o.From-t.Window.From), format.Offset(o.To-t.Window.From))
+}
+
+// trialRecovery says that a trial was never disturbed only if nothing failed in it.
+func trialRecovery(t *judge.Trial) string {
+	switch {
+	case t.Recovery == nil:
+		return "not seen"
+	case *t.Recovery == 0 && t.Failed == 0:
+		return "at once"
+	}
+	return format.Span(*t.Recovery)
+}
+
+// byBin prints a time at every width of the bins: 10 ms, 100 ms, 1 s.
+func byBin(m map[time.Duration]time.Duration) string {
+	var parts []string
+	for _, width := range timeline.Widths {
+		if d, ok := m[width]; ok {
+			parts = append(parts, format.Span(d))
+		}
+	}
+	if len(parts) == 0 {
+		return "no data"
+	}
+	return strings.Join(parts, " / ")
+}
+
+// invalidity is why a trial is invalid, and which one took its place.
+func invalidity(c *judge.Cell, t *judge.Trial) string {
+	why := format.Clean(strings.Join(t.InvalidReasons, "; "))
+	if why == "" {
+		why = "no reason given"
+	}
+	for i := range c.Trials {
+		if c.Trials[i].Meta.Repeats == t.Meta.N && t.Meta.N != 0 {
+			why += fmt.Sprintf(" (repeated as trial %d)", c.Trials[i].Meta.N)
+		}
+	}
+	return why
+}
+
+// course says in words through which states an instance went.
+func course(spans []timeline.StateSpan, zero time.Duration) string {
+	const most = 12
+	var parts []string
+	for i, s := range spans {
+		if i == most {
+			parts = append(parts, fmt.Sprintf("and %s", format.Plural(len(spans)-most, "more change", "more changes")))
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%s from %s", format.Clean(string(s.State)), format.Offset((s.From-zero).Round(time.Millisecond))))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// unbroken keeps numbers and their units on one line.
+func unbroken(s string) string {
+	return strings.NewReplacer(" %", "\u00a0%", " ms", "\u00a0ms", " s", "\u00a0s").Replace(s)
+}
+
+// verdictClass is the verdict as a class name; text from outside never becomes one.
+func verdictClass(v judge.Verdict) judge.Verdict {
+	if v == judge.Pass || v == judge.Fail {
+		return v
+	}
+	return judge.Inconclusive
+}
+
+// verdictWord is the verdict in capitals; what is not a verdict is not a pass.
+func verdictWord(v judge.Verdict) string { return strings.ToUpper(string(verdictClass(v))) }
+
+func gateWord(v judge.Verdict) string {
+	switch v {
+	case judge.Pass:
+		return "✓ passed"
+	case judge.Fail:
+		return "✗ missed"
+	}
+	return "? undecided"
+}
+
+// definitionOf is the ID of a metric's definition, "" when there is none to link to.
+func definitionOf(metric string) string {
+	if slices.ContainsFunc(definitions, func(d definition) bool { return d.ID == metric }) {
+		return metric
+	}
+	return ""
+}
