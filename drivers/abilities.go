@@ -29,7 +29,8 @@ type Capable interface {
 // Capabilities are what is true of a driver wherever it runs. A run's record holds them, so
 // that its reports need no driver's name to explain a figure.
 type Capabilities struct {
-	// LabBalancer: the runtime brings no balancer, and requests go through the lab's own.
+	// LabBalancer: the runtime brings no balancer, and requests go through the lab's own,
+	// that of drivers/fleet.
 	LabBalancer bool
 	// Routing says in one sentence, for people, how the balancer learns that an instance is
 	// ready and that it stops.

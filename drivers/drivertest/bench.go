@@ -72,41 +72,54 @@ func bad(what, revision string) func(*drivers.Stack) {
 
 func replicas(n int) func(*drivers.Stack) { return func(s *drivers.Stack) { s.Replicas = n } }
 
-// bench is one deployed stack under test.
-type bench struct {
+// Bench is one deployed stack under test.
+type Bench struct {
 	testing.TB
+	Driver drivers.Driver
+	Stack  drivers.Stack
+	Env    drivers.Env
+
 	harness Harness
-	driver  drivers.Driver
-	stack   drivers.Stack
-	env     drivers.Env
 	url     string
 	events  *recorded
 }
 
-// deploy deploys a stack for one case. When the case is over it closes it, and then
-// demands that nothing is left and that the events tell a possible story.
-func deploy(t testing.TB, h Harness, mutate ...func(*drivers.Stack)) *bench {
+// Deploy deploys a stack until the end of the test, as each case of the suite does and as a
+// driver's own tests may. It closes it then, and demands that nothing is left and that the
+// events tell a possible story.
+func (h Harness) Deploy(t testing.TB, mutate ...func(*drivers.Stack)) *Bench {
 	t.Helper()
-	b := &bench{TB: t, harness: h, driver: h.Driver(t), stack: NewStack(mutate...)}
+	b := h.undeployed(t, mutate...)
 	ctx, cancel := context.WithTimeout(context.Background(), h.timeout())
 	defer cancel()
-	env, err := b.driver.Deploy(ctx, b.stack)
+	env, err := b.Driver.Deploy(ctx, b.Stack)
 	if err != nil {
 		t.Fatalf("deploy: %v", err)
 	}
-	b.env, b.url = env, env.URL()
-	b.events = record(env.Watch())
+	b.adopt(env)
 	t.Cleanup(b.tearDown)
 	return b
 }
 
-func (b *bench) tearDown() {
+// undeployed is a bench on which nothing is deployed yet.
+func (h Harness) undeployed(t testing.TB, mutate ...func(*drivers.Stack)) *Bench {
+	t.Helper()
+	return &Bench{TB: t, harness: h, Driver: h.driver(t), Stack: NewStack(mutate...), events: &recorded{}}
+}
+
+// adopt makes an environment the one under test, and begins to record its events.
+func (b *Bench) adopt(env drivers.Env) {
+	b.Env, b.url = env, env.URL()
+	b.events = record(env.Watch())
+}
+
+func (b *Bench) tearDown() {
 	b.Helper()
-	if got := b.env.URL(); got != b.url {
+	if got := b.Env.URL(); got != b.url {
 		b.Errorf("the URL changed from %s to %s", b.url, got)
 	}
-	b.must("close", b.env.Close)
-	b.nothingLeft()
+	b.Must("close", b.Env.Close)
+	b.NothingLeft()
 	events, ended := b.events.all(b.harness.timeout())
 	if !ended {
 		b.Errorf("the watch was not closed by Close")
@@ -116,20 +129,16 @@ func (b *bench) tearDown() {
 	}
 }
 
-// nothingLeft demands that nothing of the run exists, by the harness's own count.
-func (b *bench) nothingLeft() {
+// NothingLeft demands that nothing of the run exists, by the harness's own count.
+func (b *Bench) NothingLeft() {
 	b.Helper()
-	b.eventually("nothing to be left of the run", func(ctx context.Context) error {
-		left, err := b.harness.Left(ctx, b.stack.RunID)
-		if err == nil && len(left) > 0 {
-			err = fmt.Errorf("left: %s", strings.Join(left, "; "))
-		}
-		return err
+	b.Eventually("nothing to be left of the run", func(ctx context.Context) error {
+		return b.harness.nothingLeft(ctx, b.Stack.RunID)
 	})
 }
 
-// must runs an operation of the driver, which must succeed in time.
-func (b *bench) must(what string, do func(context.Context) error) {
+// Must runs an operation of the driver, which must succeed in time.
+func (b *Bench) Must(what string, do func(context.Context) error) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), b.harness.timeout())
 	defer cancel()
@@ -138,24 +147,24 @@ func (b *bench) must(what string, do func(context.Context) error) {
 	}
 }
 
-func (b *bench) scale(n int) {
+func (b *Bench) scale(n int) {
 	b.Helper()
-	b.must(fmt.Sprintf("scale to %d", n), func(ctx context.Context) error { return b.env.Scale(ctx, n) })
+	b.Must(fmt.Sprintf("scale to %d", n), func(ctx context.Context) error { return b.Env.Scale(ctx, n) })
 }
 
-func (b *bench) rollout(revision string) {
+func (b *Bench) rollout(revision string) {
 	b.Helper()
-	b.must("rollout to "+revision, func(ctx context.Context) error { return b.env.Rollout(ctx, revision) })
+	b.Must("rollout to "+revision, func(ctx context.Context) error { return b.Env.Rollout(ctx, revision) })
 }
 
 // operation is one of the driver's that runs in the background.
 type operation struct {
-	bench  *bench
+	bench  *Bench
 	stop   context.CancelFunc
 	result chan error
 }
 
-func (b *bench) background(do func(context.Context) error) *operation {
+func (b *Bench) background(do func(context.Context) error) *operation {
 	ctx, stop := context.WithTimeout(context.Background(), b.harness.timeout())
 	o := &operation{b, stop, make(chan error, 1)}
 	go func() { o.result <- do(ctx) }()
@@ -178,32 +187,20 @@ func (o *operation) wait() error {
 	}
 }
 
-// eventually asks until there is no error any more.
-func (b *bench) eventually(what string, ask func(context.Context) error) {
+// Eventually asks until there is no error any more.
+func (b *Bench) Eventually(what string, ask func(context.Context) error) {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), b.harness.timeout())
-	defer cancel()
-	ticker := time.NewTicker(look)
-	defer ticker.Stop()
-	for {
-		err := ask(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			b.Fatalf("waited in vain for %s: %v\n%s", what, err, story(b.events.soFar()))
-		}
+	if err := b.harness.await(ask); err != nil {
+		b.Fatalf("waited in vain for %s: %v\n%s", what, err, story(b.events.soFar()))
 	}
 }
 
-// instances lists the subject's instances.
-func (b *bench) instances() []drivers.Instance {
+// Instances lists the subject's instances.
+func (b *Bench) Instances() []drivers.Instance {
 	b.Helper()
 	var out []drivers.Instance
-	b.must("list instances", func(ctx context.Context) (err error) {
-		out, err = b.env.Instances(ctx)
+	b.Must("list instances", func(ctx context.Context) (err error) {
+		out, err = b.Env.Instances(ctx)
 		return err
 	})
 	return out
@@ -212,61 +209,80 @@ func (b *bench) instances() []drivers.Instance {
 // expect demands n ready instances of a revision and nothing else, each of which answers
 // directly and is reached through the balancer. It returns what each process calls
 // itself, by instance.
-func (b *bench) expect(n int, revision string) map[string]string {
+func (b *Bench) expect(n int, revision string) map[string]string {
 	b.Helper()
-	list := b.instances()
+	list := b.Instances()
 	if len(list) != n {
 		b.Fatalf("%d instances, want %d: %+v\n%s", len(list), n, list, story(b.events.soFar()))
 	}
 	boots := map[string]string{}
 	for _, i := range list {
-		if i.State != drivers.StateReady || i.Revision != revision {
-			b.Errorf("instance %s is %s at revision %s, want ready at %s", i.ID, i.State, i.Revision, revision)
+		if boot := b.answers(i, revision); boot != "" {
+			boots[i.ID] = boot
 		}
-		if i.Addr == "" || i.Addr != i.Ports[b.stack.Subject.Ports[0]] || len(i.Ports) != len(b.stack.Subject.Ports) {
-			b.Errorf("instance %s: address %q, ports %v, want the first of %v and all of them", i.ID, i.Addr, i.Ports, b.stack.Subject.Ports)
-		}
-		answer, err := b.get("http://" + i.Addr + "/")
-		if err != nil {
-			b.Errorf("instance %s, asked directly: %v", i.ID, err)
-			continue
-		}
-		id, rev, boot := parseAnswer(answer)
-		if id != i.ID || rev != revision {
-			b.Errorf("at the address of instance %s of revision %s answers %q", i.ID, revision, answer)
-		}
-		boots[i.ID] = boot
 	}
 	if len(boots) != n {
 		b.Fatalf("%d instances answer under their own names, want %d", len(boots), n)
 	}
-	missing := map[string]bool{}
-	for id := range boots {
-		missing[id] = true
+	b.reachesAll(boots)
+	b.eventsAgree(list)
+	return boots
+}
+
+// answers demands of one instance that it is ready, and that it and nobody else answers at
+// its address. It returns what the process calls itself, "" when nobody answers.
+func (b *Bench) answers(i drivers.Instance, revision string) (boot string) {
+	b.Helper()
+	if i.State != drivers.StateReady || i.Revision != revision {
+		b.Errorf("instance %s is %s at revision %s, want ready at %s", i.ID, i.State, i.Revision, revision)
 	}
-	if n > 0 {
-		b.eventually("a request to reach every instance through the balancer", func(context.Context) error {
-			answer, err := b.get(b.url + "/")
-			if err != nil {
-				return err
-			}
-			id, _, boot := parseAnswer(answer)
-			if boots[id] != boot {
-				b.Fatalf("through the balancer answers %q, which is none of the instances %v", answer, boots)
-			}
-			delete(missing, id)
-			if len(missing) > 0 {
-				return fmt.Errorf("not reached: %v", missing)
-			}
-			return nil
-		})
+	if ports := b.Stack.Subject.Ports; i.Addr == "" || i.Addr != i.Ports[ports[0]] || len(i.Ports) != len(ports) {
+		b.Errorf("instance %s: address %q, ports %v, want the first of %v and all of them", i.ID, i.Addr, i.Ports, ports)
 	}
-	// The events must come to say the same as the list.
-	b.eventually("the events to agree with the list of instances", func(context.Context) error {
-		events := b.events.soFar()
-		ready, exist := fold(events)
-		if len(exist) != n || len(ready) != n {
-			return fmt.Errorf("by the events %v exist and %v are ready, want %d", exist, ready, n)
+	answer, err := Get("http://" + i.Addr + "/")
+	if err != nil {
+		b.Errorf("instance %s, asked directly: %v", i.ID, err)
+		return ""
+	}
+	id, rev, boot := parseAnswer(answer)
+	if id != i.ID || rev != revision {
+		b.Errorf("at the address of instance %s of revision %s answers %q", i.ID, revision, answer)
+	}
+	return boot
+}
+
+// reachesAll demands that requests through the balancer come to reach each of these
+// processes, and nobody else.
+func (b *Bench) reachesAll(boots map[string]string) {
+	b.Helper()
+	if len(boots) == 0 {
+		return
+	}
+	missing := maps.Clone(boots)
+	b.Eventually("a request to reach every instance through the balancer", func(context.Context) error {
+		answer, err := Get(b.url + "/")
+		if err != nil {
+			return err
+		}
+		id, _, boot := parseAnswer(answer)
+		if boots[id] != boot {
+			b.Fatalf("through the balancer answers %q, which is none of the instances %v", answer, boots)
+		}
+		delete(missing, id)
+		if len(missing) > 0 {
+			return fmt.Errorf("not reached: %v", missing)
+		}
+		return nil
+	})
+}
+
+// eventsAgree demands that the events come to say what a list of ready instances says.
+func (b *Bench) eventsAgree(list []drivers.Instance) {
+	b.Helper()
+	b.Eventually("the events to agree with the list of instances", func(context.Context) error {
+		ready, exist := fold(b.events.soFar())
+		if len(exist) != len(list) || len(ready) != len(list) {
+			return fmt.Errorf("by the events %v exist and %v are ready, want %d", exist, ready, len(list))
 		}
 		for _, i := range list {
 			if !slices.Contains(ready, i.ID) {
@@ -275,7 +291,6 @@ func (b *bench) expect(n int, revision string) map[string]string {
 		}
 		return nil
 	})
-	return boots
 }
 
 // parseAnswer takes an answer of the target apart.
@@ -301,7 +316,9 @@ var client = &http.Client{
 	Transport: &http.Transport{DisableKeepAlives: true},
 }
 
-func (b *bench) get(url string) (string, error) { return ask(http.MethodGet, url) }
+// Get asks for a URL on a connection of its own. An answer of another status than 200 is an
+// error.
+func Get(url string) (string, error) { return ask(http.MethodGet, url) }
 
 func ask(method, url string) (string, error) {
 	req, err := http.NewRequest(method, url, nil)
@@ -323,8 +340,8 @@ func ask(method, url string) (string, error) {
 	return string(body), nil
 }
 
-// set changes what an instance's signal says (ready) or whether it serves (serving).
-func (b *bench) set(i drivers.Instance, what string, to bool) {
+// Set changes what an instance's signal says (ready) or whether it serves (serving).
+func (b *Bench) Set(i drivers.Instance, what string, to bool) {
 	b.Helper()
 	if _, err := ask(http.MethodPost, fmt.Sprintf("http://%s/set?%s=%t", i.Ports["health"], what, to)); err != nil {
 		b.Fatalf("tell %s: %v", i.ID, err)
@@ -367,11 +384,11 @@ func (r *recorded) all(timeout time.Duration) (events []drivers.Event, ended boo
 	}
 }
 
-// awaitEvent waits for an event; instance "" means any, revision too.
-func (b *bench) awaitEvent(kind drivers.EventKind, instance, revision string) drivers.Event {
+// AwaitEvent waits for the first event of a kind; instance "" means any, revision too.
+func (b *Bench) AwaitEvent(kind drivers.EventKind, instance, revision string) drivers.Event {
 	b.Helper()
 	var found drivers.Event
-	b.eventually(fmt.Sprintf("event %s of instance %q, revision %q", kind, instance, revision), func(context.Context) error {
+	b.Eventually(fmt.Sprintf("event %s of instance %q, revision %q", kind, instance, revision), func(context.Context) error {
 		for _, e := range b.events.soFar() {
 			if e.Kind == kind && (instance == "" || e.Instance == instance) && (revision == "" || e.Revision == revision) {
 				found = e
@@ -381,106 +398,4 @@ func (b *bench) awaitEvent(kind drivers.EventKind, instance, revision string) dr
 		return errors.New("not among the events")
 	})
 	return found
-}
-
-// fold is what the events amount to: who exists and who of them is ready.
-func fold(events []drivers.Event) (ready, exist []string) {
-	for _, e := range events {
-		remove := func(list []string) []string {
-			return slices.DeleteFunc(list, func(id string) bool { return id == e.Instance })
-		}
-		switch e.Kind {
-		case drivers.Started:
-			if !slices.Contains(exist, e.Instance) {
-				exist = append(exist, e.Instance)
-			}
-		case drivers.Ready:
-			ready = append(remove(ready), e.Instance)
-		case drivers.Unready:
-			ready = remove(ready)
-		case drivers.Gone:
-			ready, exist = remove(ready), remove(exist)
-		}
-	}
-	return ready, exist
-}
-
-// possible checks that events tell a story that can have happened, and one that has come
-// to its end if ended is set.
-func possible(events []drivers.Event, ended bool) error {
-	type life struct {
-		revision                string
-		ready, terminates, gone bool
-	}
-	lives := map[string]*life{}
-	for n, e := range events {
-		wrong := func(what string) error {
-			return fmt.Errorf("event %d (%s of %s): %s", n, e.Kind, e.Instance, what)
-		}
-		if e.At.IsZero() {
-			return wrong("no time")
-		}
-		if n > 0 && e.At.Before(events[n-1].At) {
-			return wrong("before its predecessor")
-		}
-		if e.Kind == drivers.Lost {
-			return wrong("the driver lost events, though nothing was done to its source")
-		}
-		l := lives[e.Instance]
-		if l == nil {
-			if e.Kind != drivers.Started {
-				return wrong("the instance was never started")
-			}
-			l = &life{revision: e.Revision}
-			lives[e.Instance] = l
-		}
-		switch {
-		case e.Instance == "" || e.Revision == "":
-			return wrong("it names no instance or no revision")
-		case e.Revision != l.revision:
-			return wrong("the instance was of revision " + l.revision)
-		case l.gone:
-			return wrong("the instance was gone")
-		}
-		switch e.Kind {
-		case drivers.Started:
-			if e.Addr == "" {
-				return wrong("no address")
-			}
-		case drivers.Ready:
-			if l.ready {
-				return wrong("it was ready")
-			}
-			l.ready = true
-		case drivers.Unready:
-			if !l.ready {
-				return wrong("it was not ready")
-			}
-			l.ready = false
-		case drivers.Terminating:
-			if l.terminates {
-				return wrong("it was terminating")
-			}
-			l.terminates = true
-		case drivers.Gone:
-			l.gone = true
-		default:
-			return wrong("unknown kind")
-		}
-	}
-	for id, l := range lives {
-		if ended && !l.gone {
-			return fmt.Errorf("instance %s is not gone at the end", id)
-		}
-	}
-	return nil
-}
-
-// story prints events for people.
-func story(events []drivers.Event) string {
-	var out strings.Builder
-	for _, e := range events {
-		fmt.Fprintf(&out, "  %8.3fs %-11s %s %s %s\n", e.At.Sub(events[0].At).Seconds(), e.Kind, e.Instance, e.Revision, e.Detail)
-	}
-	return "events:\n" + out.String()
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,14 +22,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if IsTarget() {
-		TargetMain()
-	}
 	// A broken driver is mostly waited for, so more of them fit in than there are cores.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	Main(m)
 }
 
 // verdict is a testing.TB that keeps to itself what a case says.
@@ -98,20 +96,6 @@ func find(t *testing.T, name string) testCase {
 	return testCase{}
 }
 
-func left(_ context.Context, runID string) ([]string, error) {
-	files, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, f := range files {
-		if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), runID) {
-			out = append(out, f)
-		}
-	}
-	return out, nil
-}
-
 func goodDriver(t testing.TB) drivers.Driver {
 	self, err := os.Executable()
 	if err != nil {
@@ -127,6 +111,7 @@ type brokenDriver struct {
 	deploy func(ctx context.Context, good drivers.Driver, s drivers.Stack) (drivers.Env, error)
 	sweep  func(ctx context.Context, good drivers.Driver, runID string) ([]string, error)
 	env    func(good drivers.Env) *brokenEnv
+	as     func(d *brokenDriver) drivers.Driver // with abilities
 }
 
 func (d *brokenDriver) Deploy(ctx context.Context, s drivers.Stack) (drivers.Env, error) {
@@ -159,6 +144,14 @@ type brokenEnv struct {
 	watch     func() <-chan drivers.Event
 	close     func(context.Context) error
 	url       func() string
+	notes     func() []string
+}
+
+func (e *brokenEnv) Notes() []string {
+	if e.notes != nil {
+		return e.notes()
+	}
+	return nil
 }
 
 func (e *brokenEnv) URL() string {
@@ -210,7 +203,7 @@ func (e *brokenEnv) Close(ctx context.Context) error {
 	return e.Env.Close(ctx)
 }
 
-// The capabilities of the driver underneath.
+// The abilities of the driver underneath.
 func (e *brokenEnv) Kill(ctx context.Context, id string) error {
 	return e.Env.(drivers.Killer).Kill(ctx, id)
 }
@@ -262,15 +255,18 @@ func with(mutate func(good drivers.Env, e *brokenEnv)) *brokenDriver {
 	}}
 }
 
+// broken is a driver that is broken on purpose.
+type broken struct {
+	name   string
+	driver *brokenDriver
+	finds  string // the case that must fail
+	says   string // part of what it says
+}
+
 // TestTheSuiteFindsBrokenDrivers runs, for each driver that is broken on purpose, the
-// case that must notice, and look at the reason that it gives.
+// case that must notice, and looks at the reason that it gives.
 func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		driver *brokenDriver
-		finds  string // the case that must fail
-		says   string // part of what it says
-	}{
+	for _, tt := range []broken{
 		{"leaves a process behind", with(func(good drivers.Env, e *brokenEnv) {
 			// It forgets what it was asked to close and says that all is well.
 			e.close = func(context.Context) error { return nil }
@@ -408,36 +404,111 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 			return good.Deploy(ctx, s)
 		}}, "DeployRefuses", "deployed"},
 		{"does not restart what ends", changeStack(func(s *drivers.Stack) { s.Subject.RestartOnExit = false }), "Kill", "in vain"},
+		{"lets a second change wait", with(func(good drivers.Env, e *brokenEnv) {
+			e.scale = func(ctx context.Context, n int) error {
+				for {
+					if err := good.Scale(ctx, n); !errors.Is(err, drivers.ErrBusy) {
+						return err
+					}
+					<-time.After(look)
+				}
+			}
+		}), "Busy", "it waits"},
+		{"says nothing of a second change that it drops", with(func(good drivers.Env, e *brokenEnv) {
+			e.restart = func(ctx context.Context) error {
+				if err := good.Restart(ctx); !errors.Is(err, drivers.ErrBusy) {
+					return err
+				}
+				return nil
+			}
+		}), "Busy", "want ErrBusy"},
+		{"does not name what a second change is refused for", with(func(good drivers.Env, e *brokenEnv) {
+			e.scale = func(ctx context.Context, n int) error {
+				if err := good.Scale(ctx, n); err != nil {
+					return errors.New("not now")
+				}
+				return nil
+			}
+		}), "Busy", "want ErrBusy"},
+		{"gives up a change for a second one", with(func(good drivers.Env, e *brokenEnv) {
+			var stop context.CancelFunc
+			e.rollout = func(ctx context.Context, revision string) error {
+				if stop != nil {
+					stop()
+				}
+				ctx, stop = context.WithCancel(ctx)
+				return good.Rollout(ctx, revision)
+			}
+		}), "Busy", "ended with a second change"},
+		{"deploys on after it was told to stop", &brokenDriver{deploy: func(ctx context.Context, good drivers.Driver, s drivers.Stack) (drivers.Env, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			return good.Deploy(ctx, s)
+		}}, "DeployCancelled", "context.Canceled"},
+		{"leaves what it had begun to deploy", &brokenDriver{deploy: func(ctx context.Context, good drivers.Driver, s drivers.Stack) (drivers.Env, error) {
+			env, err := good.Deploy(ctx, s)
+			if err != nil {
+				left := NewStack(replicas(0))
+				left.RunID = s.RunID
+				_, leftErr := good.Deploy(context.WithoutCancel(ctx), left)
+				err = errors.Join(err, leftErr)
+			}
+			return env, err
+		}}, "DeployCancelled", "left"},
+		{"closes itself once", &brokenDriver{as: func(d *brokenDriver) drivers.Driver { return &closing{brokenDriver: d} }}, "Describes", "close the driver: closed before"},
+		{"has another version each time", &brokenDriver{as: func(d *brokenDriver) drivers.Driver {
+			return &talking{brokenDriver: d, lines: []string{"fine"}, every: 1}
+		}}, "Describes", "the same each time"},
+		{"describes itself in paragraphs", &brokenDriver{as: func(d *brokenDriver) drivers.Driver {
+			return &talking{brokenDriver: d, lines: []string{"a\nb"}, every: 1}
+		}}, "Describes", "want a line"},
+		{"describes itself with nothing", &brokenDriver{as: func(d *brokenDriver) drivers.Driver { return &talking{brokenDriver: d, every: 1} }}, "Describes", "nothing to say"},
+		{"has instances asked all the time", &brokenDriver{as: func(d *brokenDriver) drivers.Driver { return &talking{brokenDriver: d, lines: []string{"fine"}} }}, "Describes", "instances are asked every 0s"},
+		{"hides that the balancer is the lab's", &brokenDriver{}, "Describes", "is claimed: false"},
+		{"does not say how it routes", &brokenDriver{as: func(d *brokenDriver) drivers.Driver { return &routing{d, drivers.Capabilities{LabBalancer: true}} }}, "Describes", "how it routes"},
+		{"notes something else each time", with(func(_ drivers.Env, e *brokenEnv) {
+			n := 0
+			e.notes = func() []string { n++; return []string{fmt.Sprintf("target: stops %d ms late", n)} }
+		}), "Notes", "something else"},
+		{"notes something without saying of whom", with(func(_ drivers.Env, e *brokenEnv) {
+			e.notes = func() []string { return []string{"a time was rounded"} }
+		}), "Notes", "names a service"},
 		{"restarts what should stay dead", changeStack(func(s *drivers.Stack) { s.Subject.RestartOnExit = true }), "KillForGood", "gone"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			var runs sync.Map
-			h := Harness{
-				Left:    left,
-				Timeout: 3 * time.Second,
-				Driver: func(t testing.TB) drivers.Driver {
-					d := *tt.driver
-					d.Driver = &remembering{Driver: goodDriver(t), runs: &runs}
-					return &d
-				},
-			}
-			// Whatever the broken one leaves behind is no longer needed.
-			defer runs.Range(func(_, env any) bool {
-				if err := env.(drivers.Env).Close(t.Context()); err != nil {
-					t.Errorf("clean up: %v", err)
-				}
-				return true
-			})
-			got := judge(t, find(t, tt.finds), h)
-			all := strings.Join(got.failures, "\n")
-			t.Logf("found: %s", all)
-			if len(got.failures) == 0 {
-				t.Errorf("%s let it pass (skipped: %q)", tt.finds, got.skipped)
-			} else if !strings.Contains(strings.ToLower(all), strings.ToLower(tt.says)) {
-				t.Errorf("%s failed for another reason; it says nothing of %q:\n%s", tt.finds, tt.says, all)
-			}
+			tt.mustBeFound(t, Harness{})
 		})
+	}
+}
+
+// mustBeFound runs the case that must notice what is broken.
+func (tt broken) mustBeFound(t *testing.T, h Harness) {
+	t.Helper()
+	var runs sync.Map
+	h.Left, h.Timeout = Processes, 3*time.Second
+	h.Driver = func(t testing.TB) drivers.Driver {
+		d := *tt.driver
+		d.Driver = &remembering{Driver: goodDriver(t), runs: &runs}
+		if d.as != nil {
+			return d.as(&d)
+		}
+		return &d
+	}
+	// Whatever the broken one leaves behind is no longer needed.
+	defer runs.Range(func(_, env any) bool {
+		if err := env.(drivers.Env).Close(context.Background()); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
+		return true
+	})
+	got := judge(t, find(t, tt.finds), h)
+	all := strings.Join(got.failures, "\n")
+	t.Logf("found: %s", all)
+	if len(got.failures) == 0 {
+		t.Errorf("%s let it pass (skipped: %q)", tt.finds, got.skipped)
+	} else if !strings.Contains(strings.ToLower(all), strings.ToLower(tt.says)) {
+		t.Errorf("%s failed for another reason; it says nothing of %q:\n%s", tt.finds, tt.says, all)
 	}
 }
 
@@ -476,7 +547,7 @@ func (r *remembering) Sweep(ctx context.Context, runID string) ([]string, error)
 // TestTheSuitePassesAGoodDriver: the wrapping and judging above fail nobody by themselves.
 // The driver underneath passes the whole suite in its own tests.
 func TestTheSuitePassesAGoodDriver(t *testing.T) {
-	h := Harness{Left: left, Driver: func(t testing.TB) drivers.Driver {
+	h := Harness{Left: Processes, Driver: func(t testing.TB) drivers.Driver {
 		return &brokenDriver{Driver: goodDriver(t), env: func(good drivers.Env) *brokenEnv { return &brokenEnv{Env: good} }}
 	}}
 	for _, name := range []string{"Deploy", "Scale", "Rollout", "NeverReady", "Sweep", "Kill"} {
@@ -489,3 +560,186 @@ func TestTheSuitePassesAGoodDriver(t *testing.T) {
 		})
 	}
 }
+
+// TestTheSuiteFindsWhatBrokenDriversLeave does so for the cases that look at everything
+// that goes on, in this process or on this machine: one after the other.
+func TestTheSuiteFindsWhatBrokenDriversLeave(t *testing.T) {
+	var going sync.WaitGroup
+	forever := make(chan struct{})
+	defer func() {
+		close(forever)
+		going.Wait()
+	}()
+	goOn := func() { going.Go(func() { <-forever }) }
+	everybodys := func(ctx context.Context, good drivers.Driver, runID string) ([]string, error) {
+		removed, err := good.Sweep(ctx, runID)
+		for _, lab := range runsOfLabs() {
+			more, moreErr := good.Sweep(ctx, lab)
+			removed, err = append(removed, more...), errors.Join(err, moreErr)
+		}
+		return removed, err
+	}
+	var endBystander func()
+	foreign := func(t testing.TB) func(context.Context) error {
+		untouched, end, err := Bystander()
+		if err != nil {
+			t.Fatal(err)
+		}
+		endBystander = end
+		t.Cleanup(end)
+		return untouched
+	}
+	var o obstruction
+	for _, tt := range []broken{
+		{"leaves a goroutine of an environment", with(func(drivers.Env, *brokenEnv) { goOn() }), "NothingGoesOn", "found unexpected goroutines"},
+		{"leaves a goroutine of a deployment that failed", &brokenDriver{deploy: func(ctx context.Context, good drivers.Driver, s drivers.Stack) (drivers.Env, error) {
+			env, err := good.Deploy(ctx, s)
+			if err != nil {
+				goOn()
+			}
+			return env, err
+		}}, "NothingGoesOn", "found unexpected goroutines"},
+		{"sweeps what a living lab has", &brokenDriver{sweep: everybodys}, "KilledLab", "living lab"},
+		{"sweeps what a living lab has and says nothing", &brokenDriver{sweep: func(ctx context.Context, good drivers.Driver, runID string) ([]string, error) {
+			_, err := everybodys(ctx, good, runID)
+			return nil, err
+		}}, "KilledLab", "of a living lab there was"},
+		{"finds nothing of a killed lab", &brokenDriver{sweep: func(ctx context.Context, good drivers.Driver, runID string) ([]string, error) {
+			if runID == "" {
+				return []string{"everything"}, nil
+			}
+			return good.Sweep(ctx, runID)
+		}}, "KilledLab", "after a Sweep of what a killed lab left"},
+		{"does not say what a killed lab left", &brokenDriver{sweep: func(ctx context.Context, good drivers.Driver, runID string) ([]string, error) {
+			_, err := good.Sweep(ctx, runID)
+			return nil, err
+		}}, "KilledLab", "does not say what it removed"},
+		{"sweeps what is not the lab's", &brokenDriver{sweep: func(ctx context.Context, good drivers.Driver, runID string) ([]string, error) {
+			endBystander()
+			return good.Sweep(ctx, runID)
+		}}, "Foreign", "after a Sweep"},
+		{"closes what is not its own", with(func(good drivers.Env, e *brokenEnv) {
+			e.close = func(ctx context.Context) error { endBystander(); return good.Close(ctx) }
+		}), "Foreign", "after Close"},
+		{"says nothing of what it cannot remove", o.driver(false, true, true), "CloseFails", "Close says that all is well"},
+		{"says nothing of what it cannot sweep", o.driver(true, false, true), "CloseFails", "Sweep says that all is well"},
+		{"never sweeps again what it could not", o.driver(true, true, false), "CloseFails", "cannot remove"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.mustBeFound(t, Harness{Foreign: foreign, Obstruct: o.put})
+		})
+	}
+	t.Run("none of it", func(t *testing.T) {
+		good := Harness{Left: Processes, Foreign: foreign, Obstruct: o.put, Driver: func(t testing.TB) drivers.Driver {
+			d := o.driver(true, true, true)
+			d.Driver = goodDriver(t)
+			return d
+		}}
+		for _, name := range []string{"NothingGoesOn", "KilledLab", "Foreign", "CloseFails"} {
+			t.Run(name, func(t *testing.T) {
+				if got := judge(t, find(t, name), good); len(got.failures) > 0 || got.skipped != "" {
+					t.Errorf("failures %q, skipped %q", got.failures, got.skipped)
+				}
+			})
+		}
+	})
+}
+
+// obstruction makes the clean-up of drivers fail while it is put up.
+type obstruction struct {
+	up  bool
+	had bool // it was put up once
+}
+
+func (o *obstruction) put(testing.TB, string) (clear func()) {
+	o.up, o.had = true, true
+	return func() { o.up = false }
+}
+
+// driver is one that says that it cannot remove something, when it closes an environment and
+// when it sweeps, and that can later on, or not.
+func (o *obstruction) driver(atClose, atSweep, again bool) *brokenDriver {
+	cannot := errors.New("cannot remove the network: it is in use")
+	d := with(func(good drivers.Env, e *brokenEnv) {
+		o.had = false
+		e.close = func(ctx context.Context) error {
+			err := good.Close(ctx)
+			if o.up && atClose {
+				err = errors.Join(err, cannot)
+			}
+			return err
+		}
+	})
+	d.sweep = func(ctx context.Context, good drivers.Driver, runID string) ([]string, error) {
+		removed, err := good.Sweep(ctx, runID)
+		if (o.up && atSweep) || (o.had && !again) {
+			err = errors.Join(err, cannot)
+		}
+		return removed, err
+	}
+	return d
+}
+
+// runsOfLabs are the runs of which labs that this process has started have processes.
+func runsOfLabs() []string {
+	parent := func(pid string) string {
+		stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if err != nil || len(fields) < 2 {
+			return ""
+		}
+		return fields[1]
+	}
+	files, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is a good one
+	var out []string
+	for _, f := range files {
+		lab := parent(filepath.Base(filepath.Dir(f)))
+		if lab == "" || parent(lab) != strconv.Itoa(os.Getpid()) {
+			continue
+		}
+		environ, _ := os.ReadFile(f) // it may have ended
+		for v := range strings.SplitSeq(string(environ), "\x00") {
+			if run, ok := strings.CutPrefix(v, "ROLLOUT_LAB_RUN="); ok && !slices.Contains(out, run) {
+				out = append(out, run)
+			}
+		}
+	}
+	return out
+}
+
+// closing is a driver that can be closed once.
+type closing struct {
+	*brokenDriver
+	closed bool
+}
+
+func (c *closing) Close(context.Context) error {
+	if c.closed {
+		return errors.New("closed before")
+	}
+	c.closed = true
+	return nil
+}
+
+// talking is a driver that says a lot of itself.
+type talking struct {
+	*brokenDriver
+	lines    []string
+	every    time.Duration
+	versions int
+}
+
+func (d *talking) Describe(context.Context) []string { return d.lines }
+func (d *talking) ProbeInterval() time.Duration      { return d.every }
+func (d *talking) Version(context.Context) string {
+	d.versions++
+	return fmt.Sprint("version ", d.versions)
+}
+
+// routing is a driver with capabilities.
+type routing struct {
+	*brokenDriver
+	capabilities drivers.Capabilities
+}
+
+func (d *routing) Capabilities() drivers.Capabilities { return d.capabilities }

@@ -16,28 +16,28 @@ import (
 
 // testDeploy: when Deploy returns, everything serves and is routed to.
 func testDeploy(t testing.TB, h Harness) {
-	b := deploy(t, h, replicas(3))
-	list := b.instances()
+	b := h.Deploy(t, replicas(3))
+	list := b.Instances()
 	for _, i := range list {
 		if i.State != drivers.StateReady {
 			t.Errorf("instance %s is %s when Deploy returns, want ready", i.ID, i.State)
 		}
-		if _, err := b.get("http://" + i.Addr + "/"); err != nil {
+		if _, err := Get("http://" + i.Addr + "/"); err != nil {
 			t.Errorf("instance %s does not serve when Deploy returns: %v", i.ID, err)
 		}
 	}
 	b.expect(3, before)
 
 	var base string
-	b.must("endpoint of the dependency", func(ctx context.Context) (err error) {
-		base, err = b.env.Endpoint(ctx, dependency, "data")
+	b.Must("endpoint of the dependency", func(ctx context.Context) (err error) {
+		base, err = b.Env.Endpoint(ctx, dependency, "data")
 		return err
 	})
-	if _, err := b.get(base + "/"); err != nil {
+	if _, err := Get(base + "/"); err != nil {
 		t.Errorf("the dependency at %s: %v", base, err)
 	}
 	for _, unknown := range [][2]string{{"nobody", "data"}, {dependency, "nowhere"}} {
-		if got, err := b.env.Endpoint(context.Background(), unknown[0], unknown[1]); err == nil {
+		if got, err := b.Env.Endpoint(context.Background(), unknown[0], unknown[1]); err == nil {
 			t.Errorf("port %s of %s, which does not exist, is at %q", unknown[1], unknown[0], got)
 		}
 	}
@@ -45,7 +45,7 @@ func testDeploy(t testing.TB, h Harness) {
 
 // testScale: out, in, to nothing and back, with the older instances left alone.
 func testScale(t testing.TB, h Harness) {
-	b := deploy(t, h)
+	b := h.Deploy(t)
 	first := b.expect(2, before)
 	b.scale(4)
 	out := b.expect(4, before)
@@ -65,13 +65,13 @@ func testScale(t testing.TB, h Harness) {
 		if _, left := in[id]; left {
 			continue
 		}
-		b.awaitEvent(drivers.Terminating, id, before)
-		b.awaitEvent(drivers.Gone, id, before)
+		b.AwaitEvent(drivers.Terminating, id, before)
+		b.AwaitEvent(drivers.Gone, id, before)
 	}
 	b.scale(0)
 	b.expect(0, before)
 	var status *statusError
-	if answer, err := b.get(b.url + "/"); !errors.As(err, &status) || status.status < 500 {
+	if answer, err := Get(b.url + "/"); !errors.As(err, &status) || status.status < 500 {
 		// A balancer on another machine may refuse instead, but it must not hang or serve.
 		if err == nil || isTimeout(err) {
 			t.Errorf("with no instance the balancer answers %q, %v", answer, err)
@@ -79,7 +79,7 @@ func testScale(t testing.TB, h Harness) {
 	}
 	b.scale(2)
 	b.expect(2, before)
-	if err := b.env.Scale(context.Background(), -1); err == nil {
+	if err := b.Env.Scale(context.Background(), -1); err == nil {
 		t.Error("scaling to -1 succeeded")
 	}
 	b.expect(2, before)
@@ -92,9 +92,9 @@ func isTimeout(err error) bool {
 
 // testRestart: every process is another one, the revision and the number are the same.
 func testRestart(t testing.TB, h Harness) {
-	b := deploy(t, h)
+	b := h.Deploy(t)
 	was := b.expect(2, before)
-	b.must("restart", b.env.Restart)
+	b.Must("restart", b.Env.Restart)
 	replaced(b, was, b.expect(2, before))
 	b.withinBounds()
 }
@@ -102,7 +102,7 @@ func testRestart(t testing.TB, h Harness) {
 // testRollout: every process is another one of the new revision; the same revision again
 // changes nothing.
 func testRollout(t testing.TB, h Harness) {
-	b := deploy(t, h)
+	b := h.Deploy(t)
 	was := b.expect(2, before)
 	b.rollout(after)
 	now := b.expect(2, after)
@@ -113,12 +113,12 @@ func testRollout(t testing.TB, h Harness) {
 		t.Errorf("a rollout to the present revision changed instances (-before +after):\n%s", diff)
 	}
 	// A restart keeps the revision of the rollout, not that of the stack.
-	b.must("restart", b.env.Restart)
+	b.Must("restart", b.Env.Restart)
 	b.expect(2, after)
 }
 
 // replaced demands that no process of before is left.
-func replaced(b *bench, before, after map[string]string) {
+func replaced(b *Bench, before, after map[string]string) {
 	b.Helper()
 	for _, boot := range before {
 		if slices.Contains(slices.Collect(maps.Values(after)), boot) {
@@ -129,14 +129,14 @@ func replaced(b *bench, before, after map[string]string) {
 
 // withinBounds demands of the events that the number of instances has stayed within the
 // stack's bounds since all of the first ones were ready.
-func (b *bench) withinBounds() {
+func (b *Bench) withinBounds() {
 	b.Helper()
-	n, r := b.stack.Replicas, b.stack.Rolling
+	n, r := b.Stack.Replicas, b.Stack.Rolling
 	events := b.events.soFar()
 	settled := false
 	for k := range events {
 		ready, exist := fold(events[:k+1])
-		if b.harness.StoppingIsExtra {
+		if b.harness.SurgeExcludesTerminating {
 			exist = slices.DeleteFunc(exist, func(id string) bool { return stops(events[:k+1], id) })
 		}
 		settled = settled || len(ready) == n
@@ -163,10 +163,10 @@ func stops(events []drivers.Event, instance string) bool {
 
 // routed demands that requests go where the events say, at once or, with a balancer that
 // follows later, in the end.
-func (b *bench) routed(what string, ask func() error) {
+func (b *Bench) routed(what string, ask func() error) {
 	b.Helper()
-	if b.harness.RoutesLater {
-		b.eventually(what, func(context.Context) error { return ask() })
+	if b.harness.AsyncRouting {
+		b.Eventually(what, func(context.Context) error { return ask() })
 		return
 	}
 	if err := ask(); err != nil {
@@ -177,9 +177,9 @@ func (b *bench) routed(what string, ask func() error) {
 // testStopFirst: with no surge and one unavailable an old instance goes before a new one
 // comes.
 func testStopFirst(t testing.TB, h Harness) {
-	b := deploy(t, h, func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxUnavailable: 1} })
+	b := h.Deploy(t, func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxUnavailable: 1} })
 	was := b.expect(2, before)
-	b.must("restart", b.env.Restart)
+	b.Must("restart", b.Env.Restart)
 	replaced(b, was, b.expect(2, before))
 	b.withinBounds()
 	b.rollout(after)
@@ -189,18 +189,18 @@ func testStopFirst(t testing.TB, h Harness) {
 
 // testWatch: every watcher is told the same from the beginning, however late and slow.
 func testWatch(t testing.TB, h Harness) {
-	b := deploy(t, h)
-	unread := b.env.Watch()
+	b := h.Deploy(t)
+	unread := b.Env.Watch()
 	b.rollout(after)
-	late := record(b.env.Watch())
+	late := record(b.Env.Watch())
 	b.scale(1)
 	b.expect(1, after)
-	b.must("close", b.env.Close)
+	b.Must("close", b.Env.Close)
 	want, ended := b.events.all(h.timeout())
 	if !ended {
 		t.Fatal("the watch was not closed by Close")
 	}
-	for name, r := range map[string]*recorded{"late": late, "unread until the end": record(unread), "after the end": record(b.env.Watch())} {
+	for name, r := range map[string]*recorded{"late": late, "unread until the end": record(unread), "after the end": record(b.Env.Watch())} {
 		got, ended := r.all(h.timeout())
 		if !ended {
 			t.Errorf("%s: the watch was not closed by Close", name)
@@ -225,12 +225,12 @@ func testWatch(t testing.TB, h Harness) {
 // testNeverReady: a revision that never becomes ready stops at the surge, the old
 // instances serve on, the error tells, and the way back is open.
 func testNeverReady(t testing.TB, h Harness) {
-	b := deploy(t, h, bad(badUnready, after))
+	b := h.Deploy(t, bad(badUnready, after))
 	was := b.expect(2, before)
-	change := b.background(func(ctx context.Context) error { return b.env.Rollout(ctx, after) })
-	started := b.awaitEvent(drivers.Started, "", after)
+	change := b.background(func(ctx context.Context) error { return b.Env.Rollout(ctx, after) })
+	started := b.AwaitEvent(drivers.Started, "", after)
 	b.asked(started.Instance, 5)
-	if list := b.instances(); len(list) != 3 {
+	if list := b.Instances(); len(list) != 3 {
 		t.Errorf("%d instances while the new one is not ready, want 2 old ones and 1 surge: %+v", len(list), list)
 	}
 	b.serveOn(was)
@@ -251,15 +251,15 @@ func testNeverReady(t testing.TB, h Harness) {
 
 // asked waits until an instance's signal was asked for that often since now, or, where
 // the runtime asks nobody, has the instance tell it that often.
-func (b *bench) asked(instance string, times int) {
+func (b *Bench) asked(instance string, times int) {
 	b.Helper()
-	if b.harness.Told {
-		for _, i := range b.instances() {
+	if b.harness.PushBased {
+		for _, i := range b.Instances() {
 			if i.ID != instance {
 				continue
 			}
 			for range times {
-				b.eventually(instance+" to tell its supervisor", func(context.Context) error {
+				b.Eventually(instance+" to tell its supervisor", func(context.Context) error {
 					_, err := ask(http.MethodPost, "http://"+i.Ports["health"]+"/tell")
 					return err
 				})
@@ -269,12 +269,12 @@ func (b *bench) asked(instance string, times int) {
 		b.Fatalf("%s is not listed", instance)
 	}
 	first := -1
-	b.eventually(fmt.Sprintf("%s to be asked %d times", instance, times), func(context.Context) error {
-		for _, i := range b.instances() {
+	b.Eventually(fmt.Sprintf("%s to be asked %d times", instance, times), func(context.Context) error {
+		for _, i := range b.Instances() {
 			if i.ID != instance {
 				continue
 			}
-			s, err := b.get("http://" + i.Ports["health"] + "/asked")
+			s, err := Get("http://" + i.Ports["health"] + "/asked")
 			if err != nil {
 				return err
 			}
@@ -296,9 +296,9 @@ func (b *bench) asked(instance string, times int) {
 
 // serveOn demands that all of these processes are still ready and that requests reach
 // them and nobody else.
-func (b *bench) serveOn(boots map[string]string) {
+func (b *Bench) serveOn(boots map[string]string) {
 	b.Helper()
-	for _, i := range b.instances() {
+	for _, i := range b.Instances() {
 		boot, ours := boots[i.ID]
 		if !ours {
 			if i.State == drivers.StateReady {
@@ -306,13 +306,13 @@ func (b *bench) serveOn(boots map[string]string) {
 			}
 			continue
 		}
-		answer, err := b.get("http://" + i.Addr + "/")
+		answer, err := Get("http://" + i.Addr + "/")
 		if _, _, got := parseAnswer(answer); err != nil || got != boot || i.State != drivers.StateReady {
 			b.Errorf("old instance %s (%s) answers %q, %v; want it to serve on as %s", i.ID, i.State, answer, err, boot)
 		}
 	}
 	for range 3 * len(boots) {
-		answer, err := b.get(b.url + "/")
+		answer, err := Get(b.url + "/")
 		if err != nil {
 			b.Errorf("a request through the balancer failed: %v", err)
 			continue
@@ -325,12 +325,12 @@ func (b *bench) serveOn(boots map[string]string) {
 
 // testEndsAtOnce: a revision whose instances end at once stops the rollout too.
 func testEndsAtOnce(t testing.TB, h Harness) {
-	b := deploy(t, h, bad(badExits, after))
+	b := h.Deploy(t, bad(badExits, after))
 	was := b.expect(2, before)
 	// It is up to the runtime whether it gives up by itself or tries until it is told to
 	// stop, as one that restarts what ends would.
-	change := b.background(func(ctx context.Context) error { return b.env.Rollout(ctx, after) })
-	b.awaitEvent(drivers.Started, "", after)
+	change := b.background(func(ctx context.Context) error { return b.Env.Rollout(ctx, after) })
+	b.AwaitEvent(drivers.Started, "", after)
 	b.oldOnesAnswer(was, 20)
 	if err := change.cancel(); err == nil {
 		t.Error("a rollout of instances that end at once succeeded")
@@ -343,11 +343,11 @@ func testEndsAtOnce(t testing.TB, h Harness) {
 }
 
 // oldOnesAnswer lets some time pass, in which requests are answered by these processes.
-func (b *bench) oldOnesAnswer(boots map[string]string, requests int) {
+func (b *Bench) oldOnesAnswer(boots map[string]string, requests int) {
 	b.Helper()
 	n := 0
-	b.eventually("requests to be answered", func(context.Context) error {
-		answer, err := b.get(b.url + "/")
+	b.Eventually("requests to be answered", func(context.Context) error {
+		answer, err := Get(b.url + "/")
 		if err != nil {
 			b.Fatalf("a request through the balancer failed: %v", err)
 		}
@@ -363,14 +363,14 @@ func (b *bench) oldOnesAnswer(boots map[string]string, requests int) {
 
 // testCancel: a change that is cancelled leaves the environment usable, whichever it is.
 func testCancel(t testing.TB, h Harness) {
-	b := deploy(t, h, bad(badUnready, after))
+	b := h.Deploy(t, bad(badUnready, after))
 	b.expect(2, before)
 	ended, end := context.WithCancel(context.Background())
 	end()
 	for what, change := range map[string]func(context.Context) error{
-		"scale":   func(ctx context.Context) error { return b.env.Scale(ctx, 3) },
-		"restart": b.env.Restart,
-		"rollout": func(ctx context.Context) error { return b.env.Rollout(ctx, after) },
+		"scale":   func(ctx context.Context) error { return b.Env.Scale(ctx, 3) },
+		"restart": b.Env.Restart,
+		"rollout": func(ctx context.Context) error { return b.Env.Rollout(ctx, after) },
 	} {
 		if err := change(ended); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s under an ended context: got %v, want context.Canceled", what, err)
@@ -379,8 +379,8 @@ func testCancel(t testing.TB, h Harness) {
 	b.rollout(before)
 	b.scale(1)
 	b.expect(1, before)
-	change := b.background(func(ctx context.Context) error { return b.env.Rollout(ctx, after) })
-	b.awaitEvent(drivers.Started, "", after)
+	change := b.background(func(ctx context.Context) error { return b.Env.Rollout(ctx, after) })
+	b.AwaitEvent(drivers.Started, "", after)
 	if err := change.cancel(); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled rollout: got %v, want context.Canceled", err)
 	}
@@ -392,30 +392,30 @@ func testCancel(t testing.TB, h Harness) {
 // testSignalDecides: whoever serves but says that it is not ready is not routed to, and
 // is again once it says so.
 func testSignalDecides(t testing.TB, h Harness) {
-	b := deploy(t, h)
+	b := h.Deploy(t)
 	boots := b.expect(2, before)
-	list := b.instances()
-	b.set(list[0], "ready", false)
-	b.awaitEvent(drivers.Unready, list[0].ID, before)
-	if _, err := b.get("http://" + list[0].Addr + "/"); err != nil {
+	list := b.Instances()
+	b.Set(list[0], "ready", false)
+	b.AwaitEvent(drivers.Unready, list[0].ID, before)
+	if _, err := Get("http://" + list[0].Addr + "/"); err != nil {
 		t.Errorf("the unready instance must go on serving: %v", err)
 	}
 	b.routed("only the instance that is ready to be reached", func() error {
 		for range 6 {
-			answer, err := b.get(b.url + "/")
+			answer, err := Get(b.url + "/")
 			if id, _, _ := parseAnswer(answer); err != nil || id != list[1].ID {
 				return fmt.Errorf("through the balancer: %q, %v; want the instance that is ready, %s", answer, err, list[1].ID)
 			}
 		}
 		return nil
 	})
-	for _, i := range b.instances() {
+	for _, i := range b.Instances() {
 		if want := map[string]drivers.State{list[0].ID: drivers.StateUnready, list[1].ID: drivers.StateReady}[i.ID]; i.State != want {
 			t.Errorf("instance %s is %s, want %s", i.ID, i.State, want)
 		}
 	}
-	b.set(list[0], "ready", true)
-	b.eventually("both to be ready again", func(context.Context) error {
+	b.Set(list[0], "ready", true)
+	b.Eventually("both to be ready again", func(context.Context) error {
 		if ready, _ := fold(b.events.soFar()); len(ready) != 2 {
 			return fmt.Errorf("ready: %v", ready)
 		}
@@ -429,10 +429,10 @@ func testSignalDecides(t testing.TB, h Harness) {
 // testSignalLies: a driver believes the signal when it rolls, and the truth when it
 // deploys.
 func testSignalLies(t testing.TB, h Harness) {
-	b := deploy(t, h, bad(badLies, after))
+	b := h.Deploy(t, bad(badLies, after))
 	b.expect(2, before)
 	b.rollout(after)
-	list := b.instances()
+	list := b.Instances()
 	if len(list) != 2 {
 		t.Fatalf("%d instances, want 2: %+v", len(list), list)
 	}
@@ -443,7 +443,7 @@ func testSignalLies(t testing.TB, h Harness) {
 	}
 	b.routed("the new instances to be reached", func() error {
 		var status *statusError
-		if answer, err := b.get(b.url + "/"); !errors.As(err, &status) || status.status != http.StatusServiceUnavailable {
+		if answer, err := Get(b.url + "/"); !errors.As(err, &status) || status.status != http.StatusServiceUnavailable {
 			return fmt.Errorf("through the balancer: %q, %v; want the instance's own 503", answer, err)
 		}
 		return nil
@@ -453,15 +453,15 @@ func testSignalLies(t testing.TB, h Harness) {
 
 // testNoSignal: without a signal, whoever runs is ready.
 func testNoSignal(t testing.TB, h Harness) {
-	b := deploy(t, h, bad(badUnready, ""), func(s *drivers.Stack) {
+	b := h.Deploy(t, bad(badUnready, ""), func(s *drivers.Stack) {
 		s.Subject.Signal, s.Subject.Notify = drivers.Probe{Kind: drivers.ProbeNone}, false
 	})
 	b.expect(2, before)
 	b.rollout(after)
 	// What is ready by running need not listen yet, so this waits where expect does not.
-	b.eventually("the new revision to serve", func(context.Context) error {
-		for _, i := range b.instances() {
-			if _, err := b.get("http://" + i.Addr + "/"); err != nil {
+	b.Eventually("the new revision to serve", func(context.Context) error {
+		for _, i := range b.Instances() {
+			if _, err := Get("http://" + i.Addr + "/"); err != nil {
 				return err
 			}
 		}
@@ -476,16 +476,16 @@ func testNoSignal(t testing.TB, h Harness) {
 // behind.
 func deployFails(t testing.TB, h Harness, mutate ...func(*drivers.Stack)) error {
 	t.Helper()
-	b := &bench{TB: t, harness: h, driver: h.Driver(t), stack: NewStack(mutate...), events: &recorded{}}
+	b := h.undeployed(t, mutate...)
 	ctx, cancel := context.WithTimeout(context.Background(), h.failsWithin())
 	defer cancel()
-	env, err := b.driver.Deploy(ctx, b.stack)
+	env, err := b.Driver.Deploy(ctx, b.Stack)
 	if err == nil {
 		t.Error("a stack that does not serve was deployed")
-		b.must("close", env.Close)
+		b.Must("close", env.Close)
 	} else if !errors.Is(err, drivers.ErrNotServing) {
 		t.Errorf("deploy: got %v, want ErrNotServing", err)
 	}
-	b.nothingLeft()
+	b.NothingLeft()
 	return err
 }

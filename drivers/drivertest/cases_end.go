@@ -62,7 +62,7 @@ func testDeployRefuses(t testing.TB, h Harness) {
 
 // hold begins a request, directly to an instance, that is answered once the instance was
 // asked to stop and told to release it. The returned function waits for the answer.
-func (b *bench) hold(i drivers.Instance) (answer func() (string, error)) {
+func (b *Bench) hold(i drivers.Instance) (answer func() (string, error)) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), b.harness.timeout())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+i.Addr+"/hold", nil)
@@ -84,15 +84,15 @@ func (b *bench) hold(i drivers.Instance) (answer func() (string, error)) {
 
 // testDrain: an instance is asked to stop and has the time to finish what it does.
 func testDrain(t testing.TB, h Harness) {
-	b := deploy(t, h)
-	held := b.instances()[0]
+	b := h.Deploy(t)
+	held := b.Instances()[0]
 	answer := b.hold(held)
-	change := b.background(func(ctx context.Context) error { return b.env.Rollout(ctx, after) })
-	b.eventually("the instance to be asked to stop", func(context.Context) error {
-		_, err := b.get("http://" + held.Ports["health"] + "/stopping")
+	change := b.background(func(ctx context.Context) error { return b.Env.Rollout(ctx, after) })
+	b.Eventually("the instance to be asked to stop", func(context.Context) error {
+		_, err := Get("http://" + held.Ports["health"] + "/stopping")
 		return err
 	})
-	b.awaitEvent(drivers.Terminating, held.ID, "")
+	b.AwaitEvent(drivers.Terminating, held.ID, "")
 	b.asked(held.ID, 3) // some time passes
 	if _, err := ask(http.MethodPost, "http://"+held.Ports["health"]+"/release"); err != nil {
 		t.Fatalf("instance %s, asked to stop and not done: %v", held.ID, err)
@@ -110,10 +110,10 @@ func testDrain(t testing.TB, h Harness) {
 // before and not much later.
 func testStopGrace(t testing.TB, h Harness) {
 	const grace = time.Second
-	b := deploy(t, h, replicas(1), bad(badStubborn, ""), func(s *drivers.Stack) { s.Subject.StopGrace = grace })
-	id := b.instances()[0].ID
+	b := h.Deploy(t, replicas(1), bad(badStubborn, ""), func(s *drivers.Stack) { s.Subject.StopGrace = grace })
+	id := b.Instances()[0].ID
 	b.scale(0)
-	asked, gone := b.awaitEvent(drivers.Terminating, id, ""), b.awaitEvent(drivers.Gone, id, "")
+	asked, gone := b.AwaitEvent(drivers.Terminating, id, ""), b.AwaitEvent(drivers.Gone, id, "")
 	if took := gone.At.Sub(asked.At); took < grace {
 		t.Errorf("it was gone %v after it was asked to stop, want its grace of %v", took, grace)
 	}
@@ -122,20 +122,20 @@ func testStopGrace(t testing.TB, h Harness) {
 // testDeregisterFirst: a balancer that is told of stops lets go at once, though the instance's
 // signal still says ready.
 func testDeregisterFirst(t testing.TB, h Harness) {
-	b := deploy(t, h, replicas(1), bad(badStubborn, ""), func(s *drivers.Stack) {
+	b := h.Deploy(t, replicas(1), bad(badStubborn, ""), func(s *drivers.Stack) {
 		s.Subject.StopGrace = time.Second
 		s.Balancer.DeregisterFirst = true
 	})
-	i := b.instances()[0]
-	change := b.background(func(ctx context.Context) error { return b.env.Scale(ctx, 0) })
-	b.awaitEvent(drivers.Unready, i.ID, "")
-	if answer, err := b.get(b.url + "/"); err == nil && !h.FallsBack {
+	i := b.Instances()[0]
+	change := b.background(func(ctx context.Context) error { return b.Env.Scale(ctx, 0) })
+	b.AwaitEvent(drivers.Unready, i.ID, "")
+	if answer, err := Get(b.url + "/"); err == nil && !h.TerminatingFallback {
 		t.Errorf("a request after the balancer let go was answered with %q", answer)
 	}
-	gone := b.awaitEvent(drivers.Gone, i.ID, "")
-	unready := b.awaitEvent(drivers.Unready, i.ID, "")
-	if took := gone.At.Sub(unready.At); took < b.stack.Subject.StopGrace/2 {
-		t.Errorf("the balancer let go %v before the instance was gone, want it to when the stop was asked for, %v before", took, b.stack.Subject.StopGrace)
+	gone := b.AwaitEvent(drivers.Gone, i.ID, "")
+	unready := b.AwaitEvent(drivers.Unready, i.ID, "")
+	if took := gone.At.Sub(unready.At); took < b.Stack.Subject.StopGrace/2 {
+		t.Errorf("the balancer let go %v before the instance was gone, want it to when the stop was asked for, %v before", took, b.Stack.Subject.StopGrace)
 	}
 	if err := change.wait(); err != nil {
 		t.Errorf("scale to 0: %v", err)
@@ -145,24 +145,24 @@ func testDeregisterFirst(t testing.TB, h Harness) {
 // testClose: Close may be called again, takes along what instances have started and
 // forgotten, and everything fails cleanly after it.
 func testClose(t testing.TB, h Harness) {
-	b := deploy(t, h, bad(badParent, ""))
+	b := h.Deploy(t, bad(badParent, ""))
 	b.expect(2, before)
-	b.must("close", b.env.Close)
-	b.nothingLeft()
-	b.must("close again", b.env.Close)
+	b.Must("close", b.Env.Close)
+	b.NothingLeft()
+	b.Must("close again", b.Env.Close)
 	ctx := context.Background()
-	_, listErr := b.env.Instances(ctx)
+	_, listErr := b.Env.Instances(ctx)
 	for what, err := range map[string]error{
 		"list":    listErr,
-		"scale":   b.env.Scale(ctx, 1),
-		"restart": b.env.Restart(ctx),
-		"rollout": b.env.Rollout(ctx, after),
+		"scale":   b.Env.Scale(ctx, 1),
+		"restart": b.Env.Restart(ctx),
+		"rollout": b.Env.Rollout(ctx, after),
 	} {
 		if !errors.Is(err, drivers.ErrClosed) {
 			t.Errorf("%s after Close: got %v, want ErrClosed", what, err)
 		}
 	}
-	if answer, err := b.get(b.url + "/"); err == nil {
+	if answer, err := Get(b.url + "/"); err == nil {
 		t.Errorf("after Close the balancer answers %q", answer)
 	}
 }
@@ -170,24 +170,24 @@ func testClose(t testing.TB, h Harness) {
 // testCloseWithoutGrace: when the context ends, Close waits for nobody's grace; a change
 // that is under way ends with it.
 func testCloseWithoutGrace(t testing.TB, h Harness) {
-	b := deploy(t, h, bad(badStubborn, before), bad(badUnready, after), func(s *drivers.Stack) {
+	b := h.Deploy(t, bad(badStubborn, before), bad(badUnready, after), func(s *drivers.Stack) {
 		s.Subject.StopGrace = 10 * time.Minute
 	})
-	change := b.background(func(ctx context.Context) error { return b.env.Rollout(ctx, after) })
-	b.awaitEvent(drivers.Started, "", after)
+	change := b.background(func(ctx context.Context) error { return b.Env.Rollout(ctx, after) })
+	b.AwaitEvent(drivers.Started, "", after)
 	ctx, end := context.WithCancel(context.Background())
 	end()
 	closed := make(chan error, 1)
-	go func() { closed <- b.env.Close(ctx) }()
+	go func() { closed <- b.Env.Close(ctx) }()
 	select {
 	case err := <-closed:
 		if err != nil {
 			t.Errorf("close: %v", err)
 		}
 	case <-time.After(h.timeout()):
-		t.Fatalf("Close under an ended context waits for a grace of %v", b.stack.Subject.StopGrace)
+		t.Fatalf("Close under an ended context waits for a grace of %v", b.Stack.Subject.StopGrace)
 	}
-	b.nothingLeft()
+	b.NothingLeft()
 	if err := change.cancel(); err == nil {
 		t.Error("a rollout that was under way at Close succeeded")
 	}
@@ -195,63 +195,45 @@ func testCloseWithoutGrace(t testing.TB, h Harness) {
 
 // testSweep: Sweep leaves the living alone unless it is given their run.
 func testSweep(t testing.TB, h Harness) {
-	b := deploy(t, h)
+	b := h.Deploy(t)
 	was := b.expect(2, before)
-	sweep := func(runID string) []string {
-		t.Helper()
-		var out []string
-		b.must("sweep", func(ctx context.Context) (err error) {
-			out, err = b.driver.Sweep(ctx, runID)
-			return err
-		})
-		return out
-	}
+	sweep := func(runID string) []string { t.Helper(); return sweep(t, h, b.Driver, runID) }
 	sweep("")
 	b.serveOn(was)
-	sweep(b.stack.RunID + "-other")
+	sweep(b.Stack.RunID + "-other")
 	b.serveOn(was)
-	if removed := sweep(b.stack.RunID); len(removed) == 0 {
+	if removed := sweep(b.Stack.RunID); len(removed) == 0 {
 		t.Error("Sweep of the run does not say what it removed")
 	}
-	b.nothingLeft()
-	if removed := sweep(b.stack.RunID); len(removed) != 0 {
+	b.NothingLeft()
+	if removed := sweep(b.Stack.RunID); len(removed) != 0 {
 		t.Errorf("a second Sweep removed %v", removed)
 	}
 }
 
 // testApart: two runs do not disturb each other.
 func testApart(t testing.TB, h Harness) {
-	one := deploy(t, h, replicas(1))
-	other := deploy(t, h, replicas(1))
+	one := h.Deploy(t, replicas(1))
+	other := h.Deploy(t, replicas(1))
 	was := other.expect(1, before)
 	one.rollout(after)
 	one.expect(1, after)
-	one.must("close", one.env.Close)
-	one.must("sweep", func(ctx context.Context) error { _, err := one.driver.Sweep(ctx, one.stack.RunID); return err })
-	one.nothingLeft()
+	one.Must("close", one.Env.Close)
+	one.Must("sweep", func(ctx context.Context) error { _, err := one.Driver.Sweep(ctx, one.Stack.RunID); return err })
+	one.NothingLeft()
 	other.serveOn(was)
-}
-
-// capability returns an optional capability of the environment, or skips the case.
-func capability[C any](b *bench) C {
-	b.Helper()
-	c, ok := b.env.(C)
-	if !ok {
-		b.Skipf("the driver has no %T", (*C)(nil))
-	}
-	return c
 }
 
 // testKill: an instance that is killed is started again under its own name where the
 // stack says so.
 func testKill(t testing.TB, h Harness) {
-	b := deploy(t, h, func(s *drivers.Stack) { s.Subject.RestartOnExit = true })
-	killer := capability[drivers.Killer](b)
+	b := h.Deploy(t, func(s *drivers.Stack) { s.Subject.RestartOnExit = true })
+	killer := ability[drivers.Killer](b)
 	was := b.expect(2, before)
-	victim := b.instances()[0]
-	b.must("kill", func(ctx context.Context) error { return killer.Kill(ctx, victim.ID) })
-	b.eventually("the killed instance to serve again", func(context.Context) error {
-		answer, err := b.get("http://" + victim.Addr + "/")
+	victim := b.Instances()[0]
+	b.Must("kill", func(ctx context.Context) error { return killer.Kill(ctx, victim.ID) })
+	b.Eventually("the killed instance to serve again", func(context.Context) error {
+		answer, err := Get("http://" + victim.Addr + "/")
 		if err != nil {
 			return err
 		}
@@ -260,8 +242,8 @@ func testKill(t testing.TB, h Harness) {
 		}
 		return nil
 	})
-	b.eventually("both to be ready", func(context.Context) error {
-		for _, i := range b.instances() {
+	b.Eventually("both to be ready", func(context.Context) error {
+		for _, i := range b.Instances() {
 			if i.State != drivers.StateReady {
 				return fmt.Errorf("%s is %s", i.ID, i.State)
 			}
@@ -286,14 +268,14 @@ func testKill(t testing.TB, h Harness) {
 // testKillForGood: where it is not started again, it is gone, and the next change makes
 // up for it.
 func testKillForGood(t testing.TB, h Harness) {
-	if h.RestartsAll {
+	if h.AlwaysRestarts {
 		t.Skip("the runtime starts again whatever ends")
 	}
-	b := deploy(t, h)
-	killer := capability[drivers.Killer](b)
-	victim := b.instances()[0]
-	b.must("kill", func(ctx context.Context) error { return killer.Kill(ctx, victim.ID) })
-	b.awaitEvent(drivers.Gone, victim.ID, "")
+	b := h.Deploy(t)
+	killer := ability[drivers.Killer](b)
+	victim := b.Instances()[0]
+	b.Must("kill", func(ctx context.Context) error { return killer.Kill(ctx, victim.ID) })
+	b.AwaitEvent(drivers.Gone, victim.ID, "")
 	b.expect(1, before)
 	b.scale(2)
 	b.expect(2, before)
@@ -302,23 +284,23 @@ func testKillForGood(t testing.TB, h Harness) {
 // testPause: a frozen instance is unready by its signal and recovers. A runtime that asks
 // nobody learns of it from its watchdog, and starts the instance again.
 func testPause(t testing.TB, h Harness) {
-	if h.Told {
+	if h.PushBased {
 		testWatchdog(t, h)
 		return
 	}
-	b := deploy(t, h, func(s *drivers.Stack) { s.Subject.Signal.Timeout = 250 * time.Millisecond })
-	pauser := capability[drivers.Pauser](b)
+	b := h.Deploy(t, func(s *drivers.Stack) { s.Subject.Signal.Timeout = 250 * time.Millisecond })
+	pauser := ability[drivers.Pauser](b)
 	was := b.expect(2, before)
-	victim := b.instances()[0]
-	b.must("pause", func(ctx context.Context) error { return pauser.Pause(ctx, victim.ID) })
-	b.awaitEvent(drivers.Unready, victim.ID, "")
-	probe := b.stack.Subject.Serves
+	victim := b.Instances()[0]
+	b.Must("pause", func(ctx context.Context) error { return pauser.Pause(ctx, victim.ID) })
+	b.AwaitEvent(drivers.Unready, victim.ID, "")
+	probe := b.Stack.Subject.Serves
 	probe.Timeout = 200 * time.Millisecond
 	if answer, err := probe.Ask(context.Background(), victim.Addr); err == nil {
 		t.Errorf("the frozen instance answers %q", answer)
 	}
-	b.must("resume", func(ctx context.Context) error { return pauser.Resume(ctx, victim.ID) })
-	b.eventually("both to be ready again", func(context.Context) error {
+	b.Must("resume", func(ctx context.Context) error { return pauser.Resume(ctx, victim.ID) })
+	b.Eventually("both to be ready again", func(context.Context) error {
 		if ready, _ := fold(b.events.soFar()); len(ready) != 2 {
 			return fmt.Errorf("ready: %v", ready)
 		}
@@ -330,23 +312,23 @@ func testPause(t testing.TB, h Harness) {
 }
 
 func testWatchdog(t testing.TB, h Harness) {
-	b := deploy(t, h, func(s *drivers.Stack) {
+	b := h.Deploy(t, func(s *drivers.Stack) {
 		s.Subject.Watchdog, s.Subject.RestartOnExit = time.Second, true
 	})
-	pauser := capability[drivers.Pauser](b)
+	pauser := ability[drivers.Pauser](b)
 	was := b.expect(2, before)
-	victim := b.instances()[0]
+	victim := b.Instances()[0]
 	paused := time.Now()
-	b.must("pause", func(ctx context.Context) error { return pauser.Pause(ctx, victim.ID) })
-	unready := b.awaitEvent(drivers.Unready, victim.ID, "")
-	t.Logf("watchdog of %v: unready %v after it was frozen", b.stack.Subject.Watchdog, unready.At.Sub(paused))
-	b.eventually("both to be ready again", func(context.Context) error {
+	b.Must("pause", func(ctx context.Context) error { return pauser.Pause(ctx, victim.ID) })
+	unready := b.AwaitEvent(drivers.Unready, victim.ID, "")
+	t.Logf("watchdog of %v: unready %v after it was frozen", b.Stack.Subject.Watchdog, unready.At.Sub(paused))
+	b.Eventually("both to be ready again", func(context.Context) error {
 		if ready, _ := fold(b.events.soFar()); len(ready) != 2 {
 			return fmt.Errorf("ready: %v", ready)
 		}
 		return nil
 	})
-	b.must("resume", func(ctx context.Context) error { return pauser.Resume(ctx, victim.ID) })
+	b.Must("resume", func(ctx context.Context) error { return pauser.Resume(ctx, victim.ID) })
 	if now := b.expect(2, before); now[victim.ID] == was[victim.ID] {
 		t.Errorf("instance %s was not started again by its watchdog", victim.ID)
 	}
@@ -354,10 +336,10 @@ func testWatchdog(t testing.TB, h Harness) {
 
 // testLogs: what an instance wrote can be read.
 func testLogs(t testing.TB, h Harness) {
-	b := deploy(t, h)
-	logger := capability[drivers.Logger](b)
+	b := h.Deploy(t)
+	logger := ability[drivers.Logger](b)
 	for id, boot := range b.expect(2, before) {
-		b.eventually("the log of "+id, func(ctx context.Context) error {
+		b.Eventually("the log of "+id, func(ctx context.Context) error {
 			log, err := logger.Logs(ctx, id)
 			if err == nil && !strings.Contains(log, boot) {
 				err = fmt.Errorf("log %q lacks %q", log, boot)

@@ -143,7 +143,7 @@ func TestConformanceOfAnyCluster(t *testing.T) {
 		},
 		Left:    leftInCommon,
 		Timeout: 2 * time.Minute, FailsWithin: 15 * time.Second,
-		RestartsAll: true, StoppingIsExtra: true, RoutesLater: true, FallsBack: true,
+		AlwaysRestarts: true, SurgeExcludesTerminating: true, AsyncRouting: true, TerminatingFallback: true,
 	}, "Deploy", "Rollout", "Close", "CloseWithoutGrace", "Sweep", "Apart")
 }
 

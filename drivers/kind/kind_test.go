@@ -143,6 +143,6 @@ func TestConformance(t *testing.T) {
 		Driver:  func(t testing.TB) drivers.Driver { return newDriver(t) },
 		Left:    left,
 		Timeout: 2 * time.Minute, FailsWithin: 15 * time.Second,
-		RestartsAll: true, StoppingIsExtra: true, RoutesLater: true, FallsBack: true,
+		AlwaysRestarts: true, SurgeExcludesTerminating: true, AsyncRouting: true, TerminatingFallback: true,
 	})
 }

@@ -3,14 +3,11 @@
 package process_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -18,57 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
 	"github.com/rollout-lab/rollout-lab/drivers/owner"
-	"github.com/rollout-lab/rollout-lab/drivers/process"
 )
-
-// labEnv makes the test binary a lab that deploys one stack and waits to be killed.
-const labEnv = "PROCESS_TEST_LAB"
-
-func runLab(runID string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	stack := orphaning(runID)
-	env, err := process.New(process.Config{Program: []string{self}}).Deploy(context.Background(), stack)
-	if err != nil {
-		return err
-	}
-	fmt.Println(env.URL())
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return errors.Join(err, env.Close(context.Background()))
-}
-
-// orphaning is a stack whose instances leave a process behind that ignores everything.
-func orphaning(runID string) drivers.Stack {
-	stack := drivertest.NewStack()
-	if runID != "" {
-		stack.RunID = runID
-	}
-	stack.Subject.Args = append(stack.Subject.Args, "-bad", "parent@")
-	return stack
-}
-
-func deploy(t *testing.T, stack drivers.Stack) drivers.Env {
-	t.Helper()
-	env, err := newDriver(t).Deploy(t.Context(), stack)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := env.Close(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	return env
-}
 
 // eventually asks until the answer is true, for so long.
 func eventually(t *testing.T, within time.Duration, what string, ask func() bool) {
@@ -88,71 +38,32 @@ func eventually(t *testing.T, within time.Duration, what string, ask func() bool
 
 func leftOf(t *testing.T, runID string) []string {
 	t.Helper()
-	files, err := left(t.Context(), runID)
+	files, err := drivertest.Processes(t.Context(), runID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return files
 }
 
-// TestNothingSurvivesAKilledLab: SIGKILL of the lab takes its children with it at once;
-// what they had started themselves is found and killed by Sweep, which had left it alone
-// while the lab lived.
-func TestNothingSurvivesAKilledLab(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	runID := drivertest.NewStack().RunID
-	lab := exec.Command(self)
-	lab.Env = append(os.Environ(), labEnv+"="+runID)
-	lab.Stderr = os.Stderr
-	if _, err := lab.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := lab.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := lab.Start(); err != nil {
-		t.Fatal(err)
-	}
-	url, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the lab did not deploy: %v", errors.Join(err, lab.Wait()))
-	}
-	children := leftOf(t, runID)
-	const want = 1 + 1 + 2 + 2 // the lab, a dependency, two instances, their orphans
-	if len(children) != want {
+// orphaning has instances leave a process behind that ignores everything.
+func orphaning(s *drivers.Stack) { s.Subject.Args = append(s.Subject.Args, "-bad", "parent@") }
+
+// TestTheChildrenOfAKilledLabEndWithIt: the kernel takes them along. Nobody has to sweep
+// but for what they have started themselves.
+func TestTheChildrenOfAKilledLabEndWithIt(t *testing.T) {
+	lab := harness().StartLab(t, orphaning)
+	const want = 1 + 2 + 2 // a dependency, two instances, their orphans
+	if children := leftOf(t, lab.RunID); len(children) != want {
 		t.Errorf("%d processes of the run, want %d: %v", len(children), want, children)
 	}
-
-	driver := newDriver(t)
-	if removed, err := driver.Sweep(t.Context(), ""); err != nil || slices.ContainsFunc(removed, func(s string) bool { return strings.Contains(s, runID) }) {
-		t.Errorf("sweep while the lab lives: removed %v, %v", removed, err)
-	}
-	if _, err := http.Get(strings.TrimSpace(url)); err != nil {
-		t.Errorf("after the sweep the living lab's stack does not answer: %v", err)
-	}
-
-	if err := lab.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	lab.Kill()
 	killed := time.Now()
-	_ = lab.Wait() // says that it was killed
-	eventually(t, 2*time.Second, "the children of the killed lab to be gone", func() bool { return len(leftOf(t, runID)) == 2 })
+	eventually(t, 2*time.Second, "the children of the killed lab to be gone", func() bool { return len(leftOf(t, lab.RunID)) == 2 })
 	t.Logf("the children were gone %v after the lab was killed", time.Since(killed))
-
-	removed, err := driver.Sweep(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours := slices.DeleteFunc(removed, func(s string) bool { return !strings.Contains(s, runID) })
-	if len(ours) != 2 {
-		t.Errorf("sweep removed %v, want the two orphans", ours)
-	}
-	if left := leftOf(t, runID); len(left) != 0 {
-		t.Errorf("after the sweep there is still %v", left)
+	removed, err := newDriver(t).Sweep(t.Context(), "")
+	ours := slices.DeleteFunc(removed, func(s string) bool { return !strings.Contains(s, lab.RunID) })
+	if err != nil || len(ours) != 2 {
+		t.Errorf("sweep removed %v, %v; want the two orphans", ours, err)
 	}
 }
 
@@ -215,7 +126,7 @@ func TestChildrenAreMarkedAndApart(t *testing.T) {
 	}
 	stack := drivertest.NewStack()
 	stack.Subject.Env["GOMAXPROCS"] = "2"
-	deploy(t, stack)
+	harness().Deploy(t, func(s *drivers.Stack) { *s = stack })
 	seen := map[string]string{} // instance -> GOMAXPROCS
 	for _, f := range leftOf(t, stack.RunID) {
 		b, err := os.ReadFile(f)
@@ -254,9 +165,9 @@ func TestChildrenAreMarkedAndApart(t *testing.T) {
 // TestAPlainBalancerFindsOutByItsChecks: who is not told of a stop routes to the dead
 // until the checks have failed, and the events say so.
 func TestAPlainBalancerFindsOutByItsChecks(t *testing.T) {
-	stack := drivertest.NewStack()
-	stack.Subject.Signal.Interval, stack.Subject.Signal.Fall = 150*time.Millisecond, 3
-	env := deploy(t, stack)
+	env := harness().Deploy(t, func(s *drivers.Stack) {
+		s.Subject.Signal.Interval, s.Subject.Signal.Fall = 150*time.Millisecond, 3
+	}).Env
 	scaled := make(chan error, 1)
 	go func() { scaled <- env.Scale(context.WithoutCancel(t.Context()), 1) }()
 
@@ -335,41 +246,4 @@ func TestDeployGivesUpOnACrashLoop(t *testing.T) {
 	if left := leftOf(t, stack.RunID); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
-}
-
-// TestOneChangeAtATime: a second change is refused, not queued.
-func TestOneChangeAtATime(t *testing.T) {
-	stack := drivertest.NewStack()
-	stack.Subject.Args = append(stack.Subject.Args, "-bad", "unready@v2")
-	env := deploy(t, stack)
-	ctx, cancel := context.WithCancel(t.Context())
-	rolled := make(chan error, 1)
-	go func() { rolled <- env.Rollout(ctx, "v2") }()
-	for e := range env.Watch() {
-		if e.Kind == drivers.Started && e.Revision == "v2" {
-			break
-		}
-	}
-	if err := env.Scale(t.Context(), 5); err == nil || !strings.Contains(err.Error(), "under way") {
-		t.Errorf("a second change: got %v, want it refused", err)
-	}
-	cancel()
-	err := <-rolled
-	if err == nil || !strings.Contains(err.Error(), "target-3 to be ready") || !errors.Is(err, context.Canceled) {
-		t.Errorf("the first change: got %v, want what it waited for", err)
-	}
-}
-
-// TestNoGoroutineIsLeft: whoever was started is waited for.
-func TestNoGoroutineIsLeft(t *testing.T) {
-	before := goleak.IgnoreCurrent()
-	env := deploy(t, drivertest.NewStack())
-	if err := env.Rollout(t.Context(), "v2"); err != nil {
-		t.Fatal(err)
-	}
-	if err := env.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	http.DefaultClient.CloseIdleConnections()
-	goleak.VerifyNone(t, before)
 }

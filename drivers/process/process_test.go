@@ -4,10 +4,7 @@ package process_test
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -15,19 +12,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/process"
 )
 
-func TestMain(m *testing.M) {
-	if drivertest.IsTarget() {
-		drivertest.TargetMain()
-	}
-	if runID := os.Getenv(labEnv); runID != "" {
-		if err := runLab(runID); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { drivertest.Main(m) }
 
 func program() (string, error) { return os.Executable() }
 
@@ -40,25 +25,23 @@ func newDriver(t testing.TB) *process.Driver {
 	return process.New(process.Config{Program: []string{self}})
 }
 
-// left finds processes by their environment, as ps would, with nothing of the driver.
-func left(_ context.Context, runID string) ([]string, error) {
-	files, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		return nil, err
+func harness() drivertest.Harness {
+	return drivertest.Harness{
+		Driver:  func(t testing.TB) drivers.Driver { return newDriver(t) },
+		Left:    drivertest.Processes,
+		Foreign: foreign,
 	}
-	var out []string
-	for _, f := range files {
-		// What cannot be read has ended or is somebody else's.
-		if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), runID) {
-			out = append(out, f)
-		}
-	}
-	return out, nil
 }
 
-func TestConformance(t *testing.T) {
-	drivertest.Run(t, drivertest.Harness{
-		Driver: func(t testing.TB) drivers.Driver { return newDriver(t) },
-		Left:   left,
-	})
+// foreign is a process that carries the run of a lab in its environment, as a shell that was
+// started from an instance would, but none of the driver's other marks.
+func foreign(t testing.TB) func(context.Context) error {
+	untouched, end, err := drivertest.Bystander("ROLLOUT_LAB_RUN=somebody-elses")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(end)
+	return untouched
 }
+
+func TestConformance(t *testing.T) { drivertest.Run(t, harness()) }

@@ -123,7 +123,7 @@ func left(ctx context.Context, runID string) ([]string, error) {
 func harness() drivertest.Harness {
 	return drivertest.Harness{
 		Driver: func(t testing.TB) drivers.Driver { return newDriver(t) },
-		Left:   left, Told: true, FailsWithin: 6 * time.Second,
+		Left:   left, PushBased: true, FailsWithin: 6 * time.Second,
 	}
 }
 

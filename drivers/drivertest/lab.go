@@ -1,0 +1,122 @@
+package drivertest
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
+
+const (
+	// labEnv is set in the environment of a process that is to be a lab.
+	labEnv = "DRIVERTEST_LAB"
+	// labSays begins the line in which a lab says what it has deployed.
+	labSays = "drivertest-lab:"
+)
+
+// Lab is a lab in a process of its own, which can be killed.
+type Lab struct {
+	RunID string
+	URL   string // of the stack that it has deployed
+
+	cmd  *exec.Cmd
+	kill func() // once
+}
+
+// StartLab starts a lab that deploys one stack and keeps it. The lab is this test binary,
+// run once more with the same test alone: there StartLab deploys and does not return. Call
+// it first in a test. Whatever becomes of this process, the lab does not survive it.
+func (h Harness) StartLab(t testing.TB, mutate ...func(*drivers.Stack)) *Lab {
+	t.Helper()
+	if os.Getenv(labEnv) != "" {
+		h.beLab(t, mutate...)
+	}
+	h.driver(t) // skips the test where there is none
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatalf("find own program file: %v", err)
+	}
+	lab := &Lab{cmd: exec.Command(self, "-test.run="+thisTestAlone(t.Name()), "-test.count=1", "-test.timeout=0")}
+	lab.cmd.Env = append(os.Environ(), labEnv+"=1")
+	lab.cmd.Stderr = os.Stderr
+	if _, err := lab.cmd.StdinPipe(); err != nil { // it ends when this process does
+		t.Fatalf("start a lab: %v", err)
+	}
+	out, err := lab.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatalf("start a lab: %v", err)
+	}
+	if err := lab.cmd.Start(); err != nil {
+		t.Fatalf("start a lab: %v", err)
+	}
+	lab.kill = sync.OnceFunc(func() {
+		_ = lab.cmd.Process.Kill() // it may have ended
+		_ = lab.cmd.Wait()         // says that it was killed
+	})
+	t.Cleanup(lab.Kill)
+	late := time.AfterFunc(h.timeout(), func() { _ = lab.cmd.Process.Kill() })
+	defer late.Stop()
+	said, err := lab.listen(out)
+	if err != nil {
+		lab.Kill()
+		t.Fatalf("the lab did not deploy within %v: %v: %s", h.timeout(), err, said)
+	}
+	return lab
+}
+
+// thisTestAlone is the pattern that selects one test of that name and no other.
+func thisTestAlone(name string) string {
+	parts := strings.Split(name, "/")
+	for n, p := range parts {
+		parts[n] = "^" + regexp.QuoteMeta(p) + "$"
+	}
+	return strings.Join(parts, "/")
+}
+
+// listen reads what the lab says until it has deployed.
+func (l *Lab) listen(out io.Reader) (said string, err error) {
+	var all strings.Builder
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if rest, ok := strings.CutPrefix(lines.Text(), labSays); ok {
+			_, err := fmt.Sscan(rest, &l.RunID, &l.URL)
+			return "", err
+		}
+		fmt.Fprintln(&all, lines.Text())
+	}
+	if err := lines.Err(); err != nil {
+		return all.String(), err
+	}
+	return all.String(), io.ErrUnexpectedEOF
+}
+
+// Kill kills the lab as an operating system that is out of memory would, without any
+// warning, and waits until it has ended. It may be called more than once.
+func (l *Lab) Kill() { l.kill() }
+
+// beLab is what a lab does: it deploys, says so, and waits for the end of whoever started it.
+func (h Harness) beLab(t testing.TB, mutate ...func(*drivers.Stack)) {
+	t.Helper()
+	b := h.undeployed(t, mutate...)
+	ctx, cancel := context.WithTimeout(context.Background(), h.timeout())
+	defer cancel()
+	env, err := b.Driver.Deploy(ctx, b.Stack)
+	if err != nil {
+		t.Fatalf("deploy: %v", err)
+	}
+	fmt.Printf("\n%s %s %s\n", labSays, b.Stack.RunID, env.URL())
+	_, _ = io.Copy(io.Discard, os.Stdin) // until there is nobody left to write
+	if err := env.Close(context.Background()); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	t.Skip("this was the lab of another process")
+}
