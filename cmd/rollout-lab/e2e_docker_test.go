@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/rollout-lab/rollout-lab/cli"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
@@ -85,8 +87,8 @@ func interruptLeavesNothing(t *testing.T, driver string) {
 		t.Fatal(err)
 	}
 	err := cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
-		t.Errorf("exit code %d (%v), want %d", code, err, exitInterrupted)
+	if code := cmd.ProcessState.ExitCode(); code != cli.ExitInterrupted {
+		t.Errorf("exit code %d (%v), want %d", code, err, cli.ExitInterrupted)
 	}
 	nothingNewInEngine(t, before)
 	if doc := readResults(t, dir); !doc.Partial {
@@ -179,7 +181,7 @@ func TestE2EDockerThirdPartyServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, _, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "docker", "--var", "image="+image)
-	if code != exitPass {
+	if code != cli.ExitPass {
 		t.Errorf("exit code %d, verdict %s: %v", code, doc.Verdict, doc.Reasons)
 	}
 	for _, c := range doc.Cells {
@@ -214,8 +216,8 @@ func TestE2EDockerImageThatNeverGetsHealthy(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	out, err := exec.Command(labBinary(t), "run", file, "--driver", "docker", "--var", "image="+image, "--design", "told", "--out", dir).CombinedOutput()
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != exitEnvironment {
-		t.Errorf("got %v, want exit code %d", err, exitEnvironment)
+	if !errors.As(err, &exit) || exit.ExitCode() != cli.ExitEnvironment {
+		t.Errorf("got %v, want exit code %d", err, cli.ExitEnvironment)
 	}
 	if !strings.Contains(string(out), "503") {
 		t.Errorf("the error does not name the last health output:\n%s", out)

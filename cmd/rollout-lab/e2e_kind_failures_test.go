@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rollout-lab/rollout-lab/cli"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -48,8 +50,8 @@ func TestE2EKindRevisionThatIsNeverReady(t *testing.T) {
 	if err := os.WriteFile(file, []byte(stuckRollout), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	code, _, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "kind", "--kind-cluster", kindCluster, "--keep-cluster")
-	if code == exitPass || doc.Verdict == judge.Pass {
+	code, _, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "kind", "--kind-cluster", kindCluster, "--kind-keep")
+	if code == cli.ExitPass || doc.Verdict == judge.Pass {
 		t.Errorf("exit code %d, verdict %s for a rollout that never ended", code, doc.Verdict)
 	}
 	if len(doc.Cells) != 1 || len(doc.Cells[0].Trials) == 0 {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rollout-lab/rollout-lab/cli"
 )
 
 // httpbinManifest is the server as it is run by somebody who knows no lab.
@@ -80,7 +82,7 @@ func TestE2EKindManifestsThirdPartyServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	file, flags := filepath.Join(dir, "httpbin.yaml"), []string{"--kind-cluster", kindCluster, "--keep-cluster"}
+	file, flags := filepath.Join(dir, "httpbin.yaml"), []string{"--kind-cluster", kindCluster, "--kind-keep"}
 	t.Run("validate", func(t *testing.T) {
 		if out, err := exec.Command(labBinary(t), "validate", file).CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
@@ -89,12 +91,12 @@ func TestE2EKindManifestsThirdPartyServer(t *testing.T) {
 	t.Run("another runtime refuses it", func(t *testing.T) {
 		cmd := exec.Command(labBinary(t), "run", file, "--driver", "process", "--out", filepath.Join(t.TempDir(), "run"))
 		out, _ := cmd.CombinedOutput() // its exit code is what counts
-		if code := cmd.ProcessState.ExitCode(); code != exitEnvironment || !strings.Contains(string(out), "not supported by this driver") {
-			t.Errorf("exit code %d, want %d, and the reason:\n%s", code, exitEnvironment, out)
+		if code := cmd.ProcessState.ExitCode(); code != cli.ExitEnvironment || !strings.Contains(string(out), "not supported by this driver") {
+			t.Errorf("exit code %d, want %d, and the reason:\n%s", code, cli.ExitEnvironment, out)
 		}
 	})
 	code, _, doc := runLabBinary(t, labBinary(t), append([]string{"run", file, "--driver", "kind"}, flags...)...)
-	if code != exitPass {
+	if code != cli.ExitPass {
 		t.Errorf("exit code %d, verdict %s: %v", code, doc.Verdict, doc.Reasons)
 	}
 	for _, c := range doc.Cells {

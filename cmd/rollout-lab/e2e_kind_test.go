@@ -34,12 +34,12 @@ func init() {
 }
 
 func TestE2EKindActions(t *testing.T) {
-	actions(t, "kind", "--kind-cluster", kindCluster, "--keep-cluster")
+	actions(t, "kind", "--kind-cluster", kindCluster, "--kind-keep")
 }
 
 func TestE2EKindOrigin(t *testing.T) {
 	needDriver(t, "kind")
-	_, _, doc := runLabBinary(t, labBinary(t), "run", "origin", "--driver", "kind", "--design", "naive", "--kind-cluster", kindCluster, "--keep-cluster")
+	_, _, doc := runLabBinary(t, labBinary(t), "run", "origin", "--driver", "kind", "--design", "naive", "--kind-cluster", kindCluster, "--kind-keep")
 	for _, c := range doc.Cells {
 		for _, tr := range validTrials(t, c, 1) {
 			t.Logf("%s: success rate %.5f", c.Design, *tr.SuccessRate)
@@ -82,7 +82,7 @@ func TestE2EKindDrainRace(t *testing.T) {
 	if err := os.WriteFile(file, []byte(drainRace), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, _, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "kind", "--kind-cluster", kindCluster, "--keep-cluster")
+	_, _, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "kind", "--kind-cluster", kindCluster, "--kind-keep")
 	for _, c := range doc.Cells {
 		for _, tr := range validTrials(t, c, 1) {
 			t.Logf("%s: %d of %d failed, %v", c.Design, tr.Failed, tr.Planned, tr.Errors)

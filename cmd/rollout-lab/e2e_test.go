@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/cli"
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
@@ -40,11 +41,12 @@ func labBinary(t *testing.T) string {
 // present (ROLLOUT_LAB_REQUIRE).
 func needDriver(t *testing.T, name string) {
 	t.Helper()
-	ds, err := (&driverFlags{names: []string{name}}).chosen()
+	ds := builtin()
+	d, err := ds[slices.IndexFunc(ds, func(d cli.Driver) bool { return d.Name == name })].New(testLog{t})
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = ds[0].Check(t.Context())
+	err = d.Check(t.Context())
 	if err == nil {
 		return
 	}
@@ -131,7 +133,7 @@ func TestE2EQuickstart(t *testing.T) {
 	began := time.Now()
 	code, dir, doc := runLabBinary(t, bin, "run", "quickstart")
 	t.Logf("quickstart took %v", time.Since(began).Round(time.Second))
-	if code != exitPass || doc.Verdict != judge.Pass {
+	if code != cli.ExitPass || doc.Verdict != judge.Pass {
 		t.Fatalf("exit code %d, verdict %s: %v", code, doc.Verdict, doc.Reasons)
 	}
 	for _, c := range doc.Cells {
@@ -202,7 +204,7 @@ func actions(t *testing.T, driver string, flags ...string) {
 	trials := e2eTrials(t)
 	args := append([]string{"run", "rollout", "restart", "scale-out", "scale-in", "--driver", driver, "--trials", strconv.Itoa(trials)}, flags...)
 	code, _, doc := runLabBinary(t, labBinary(t), args...)
-	if code != exitPass {
+	if code != cli.ExitPass {
 		t.Errorf("exit code %d, verdict %s: %v", code, doc.Verdict, doc.Reasons)
 	}
 	if len(doc.Cells) != 8 {
@@ -233,7 +235,7 @@ func actions(t *testing.T, driver string, flags ...string) {
 func TestE2EOrigin(t *testing.T) {
 	needDriver(t, "process")
 	code, _, doc := runLabBinary(t, labBinary(t), "run", "origin")
-	if code != exitPass {
+	if code != cli.ExitPass {
 		t.Errorf("exit code %d, verdict %s: %v", code, doc.Verdict, doc.Reasons)
 	}
 	for _, c := range doc.Cells {
@@ -260,7 +262,7 @@ func TestE2ETooMuchLoadIsCleanOrInvalid(t *testing.T) {
 				t.Errorf("%s trial %d counts and must not: %+v", c.Design, tr.N, tr)
 			case !tr.Valid && len(tr.InvalidReasons) == 0:
 				t.Errorf("%s trial %d is invalid without a reason", c.Design, tr.N)
-			case !tr.Valid && code == exitPass && !repeatedValidly(c, tr):
+			case !tr.Valid && code == cli.ExitPass && !repeatedValidly(c, tr):
 				t.Errorf("exit code 0 with an invalid trial: %v", tr.InvalidReasons)
 			}
 		}
@@ -360,8 +362,8 @@ func TestE2EKilledLabLeavesNoChildAndAReadableRecord(t *testing.T) {
 
 	out, err := exec.Command(bin, "report", dir).CombinedOutput()
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != exitInconclusive {
-		t.Errorf("report: %v, want exit code %d\n%s", err, exitInconclusive, out)
+	if !errors.As(err, &exit) || exit.ExitCode() != cli.ExitInconclusive {
+		t.Errorf("report: %v, want exit code %d\n%s", err, cli.ExitInconclusive, out)
 	}
 	if !strings.Contains(string(out), "partial") && !strings.Contains(string(out), "cut short") {
 		t.Errorf("report does not say that the run is partial:\n%s", out)
@@ -386,8 +388,8 @@ func TestE2EInterruptCleansUpAndWritesWhatThereIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
-		t.Errorf("exit code %d (%v), want %d", code, err, exitInterrupted)
+	if code := cmd.ProcessState.ExitCode(); code != cli.ExitInterrupted {
+		t.Errorf("exit code %d (%v), want %d", code, err, cli.ExitInterrupted)
 	}
 	noneLeft(t, id, 0)
 	for _, f := range []string{"results.json", "report.html", "junit.xml"} {
@@ -410,7 +412,7 @@ func TestE2EAMillionSamplesAreJudgedQuickly(t *testing.T) {
 	took := time.Since(began)
 	if err != nil {
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() > exitInconclusive {
+		if !errors.As(err, &exit) || exit.ExitCode() > cli.ExitInconclusive {
 			t.Fatalf("report: %v\n%s", err, out)
 		}
 	}

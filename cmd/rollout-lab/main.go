@@ -1,12 +1,13 @@
 // Command rollout-lab tells, with evidence, whether a service survives being scaled,
 // restarted and rolled out, and whether its health signals are the reason. This package
-// is flags and wiring; the work is done by the packages it calls.
+// lists the drivers; the commands are package cli.
 package main
 
 import (
 	"context"
 	"os"
 
+	"github.com/rollout-lab/rollout-lab/cli"
 	"github.com/rollout-lab/rollout-lab/drivers/docker"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy"
 )
@@ -20,5 +21,5 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == probeCommand {
 		os.Exit(docker.ProbeMain(os.Args[2:], os.Stdout))
 	}
-	os.Exit(run(context.Background(), os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+	os.Exit(cli.Main(context.Background(), os.Args[1:], cli.Standard(), builtin()...))
 }

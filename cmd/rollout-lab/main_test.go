@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/rollout-lab/rollout-lab/internal/judge"
-	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy"
 )
 
@@ -38,43 +34,18 @@ func (t testsThen) Run() int {
 	return t.m.Run()
 }
 
-func TestARunWithoutItsRecordIsNoPass(t *testing.T) {
-	mine := &judge.Run{Record: record.Run{ID: "mine"}}
-	other := &judge.Run{Record: record.Run{ID: "other"}}
-	unreadable, failed := errors.New("unreadable"), errors.New("folder is not empty")
-	for _, tc := range []struct {
-		name            string
-		judged          *judge.Run
-		readErr, runErr error
-		code            int
-	}{
-		{"its own", mine, nil, nil, exitPass},
-		{"its own, with trouble on the way", mine, nil, failed, exitPass}, // judged first, told after
-		{"unreadable", nil, unreadable, nil, exitEnvironment},
-		{"another run's", other, nil, nil, exitEnvironment},
-		{"another run's, because it never began", other, nil, &environmentError{failed, ""}, exitEnvironment},
-		{"none, because it never began", nil, unreadable, &environmentError{failed, ""}, exitEnvironment},
-	} {
-		if got := report(ownRecord("mine", tc.judged, tc.readErr, tc.runErr), io.Discard); got != tc.code {
-			t.Errorf("%s: exit code %d, want %d", tc.name, got, tc.code)
-		}
-	}
-}
-
-func TestTheRepeatingCommandNamesNoFolder(t *testing.T) {
-	for _, tc := range []struct{ args, want string }{
-		{"run quickstart --out x", "run quickstart"},
-		{"run --out=x quickstart --rate 5", "run quickstart --rate 5"},
-		{"run quickstart", "run quickstart"},
-		{"run --out x", "run"},
-		{"run -- --out x", "run -- --out x"},
-	} {
-		if got := strings.Join(withoutOut(strings.Fields(tc.args)), " "); got != tc.want {
-			t.Errorf("%q: got %q, want %q", tc.args, got, tc.want)
-		}
-	}
-}
-
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata", UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "", RequireExplicitExec: true})
+}
+
+func TestDriversAreOfferedByTheirNames(t *testing.T) {
+	for _, offered := range builtin() {
+		d, err := offered.New(io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Name() != offered.Name {
+			t.Errorf("driver %s is offered as %s", d.Name(), offered.Name)
+		}
+	}
 }

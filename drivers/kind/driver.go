@@ -133,7 +133,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if o := stack.Objects; o != nil && len(o.Manifests) == 0 {
 		return nil, &drivers.HintError{
 			Err:  fmt.Errorf("kind: deployment %s without manifests: %w", o.Deployment, drivers.ErrUnsupported),
-			Hint: "give the target its manifests, or use --driver kubernetes with the --namespace that it is in",
+			Hint: "give the target its manifests, or use --driver kubernetes with the --kubernetes-namespace that it is in",
 		}
 	}
 	inner, err := d.ready(ctx)

@@ -21,7 +21,7 @@ func (d *Driver) Describe(ctx context.Context) []string {
 	}
 	lines := []string{fmt.Sprintf("Kubernetes %s, in %s", d.Version(ctx), where)}
 	if d.config.Image == "" && d.config.Pack == nil {
-		lines = append(lines, "no image of the lab's program (--image): only targets of your own can run")
+		lines = append(lines, "no image of the lab's program (--kubernetes-image): only targets of your own can run")
 	}
 	left, err := d.leftovers(ctx, c, "")
 	if err != nil {

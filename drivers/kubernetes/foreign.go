@@ -45,7 +45,7 @@ func (e *environment) translateObjects() error {
 	if f.borrowed() && e.ownNamespace() {
 		return &drivers.HintError{
 			Err:  fmt.Errorf("deployment %s without manifests, and no namespace in which it is: %w", f.objects.Deployment, drivers.ErrUnsupported),
-			Hint: "give the target its manifests, or use --driver kubernetes with the --namespace that it is in",
+			Hint: "give the target its manifests, or use --driver kubernetes with the --kubernetes-namespace that it is in",
 		}
 	}
 	for _, m := range f.objects.Manifests {

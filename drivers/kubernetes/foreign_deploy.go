@@ -97,7 +97,7 @@ func (e *environment) mayApply(ctx context.Context, o *unstructured.Unstructured
 	if err == nil {
 		return &drivers.HintError{
 			Err:  fmt.Errorf("%s %s exists already in namespace %s", o.GetKind(), o.GetName(), e.layout.namespace),
-			Hint: "leave out the manifests to measure what exists, or leave out --namespace",
+			Hint: "leave out the manifests to measure what exists, or leave out --kubernetes-namespace",
 		}
 	}
 	return gone(err)

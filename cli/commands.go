@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func listCommand(std streams) *cobra.Command {
+func listCommand(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the scenarios of the catalogue", Args: noArgs,
@@ -40,9 +40,9 @@ func listCommand(std streams) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return listJSON(std.out, all)
+				return listJSON(a.Out, all)
 			}
-			w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
+			w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
 			for _, s := range all {
 				about, _, _ := strings.Cut(strings.TrimSpace(s.About), "\n")
 				fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, s.ActionName(), about)
@@ -80,7 +80,7 @@ func writeJSON(out io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-func validateCommand(std streams) *cobra.Command {
+func validateCommand(a *app) *cobra.Command {
 	var vars []string
 	cmd := &cobra.Command{
 		Use: "validate SCENARIO...", Short: "Check scenarios without running them",
@@ -97,7 +97,7 @@ func validateCommand(std streams) *cobra.Command {
 					errs = errors.Join(errs, err)
 					continue
 				}
-				fmt.Fprintf(std.out, "%s: ok (action %s, designs: %d, trials of each: %d, requests of each: %d)\n", arg, s.ActionName(), len(s.Designs), s.Trials, s.Planned())
+				fmt.Fprintf(a.Out, "%s: ok (action %s, designs: %d, trials of each: %d, requests of each: %d)\n", arg, s.ActionName(), len(s.Designs), s.Trials, s.Planned())
 			}
 			return errs
 		},
@@ -106,7 +106,7 @@ func validateCommand(std streams) *cobra.Command {
 	return cmd
 }
 
-func schemaCommand(std streams) *cobra.Command {
+func schemaCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "schema [scenario|results]", Short: "Print a JSON Schema: of scenarios, or of results.json",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -117,21 +117,21 @@ func schemaCommand(std streams) *cobra.Command {
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 && args[0] == "results" {
-				_, err := std.out.Write(reports.Schema())
+				_, err := a.Out.Write(reports.Schema())
 				return err
 			}
 			text, err := scenarios.Schema()
 			if err != nil {
 				return err
 			}
-			_, err = std.out.Write(append(text, '\n'))
+			_, err = a.Out.Write(append(text, '\n'))
 			return err
 		},
 	}
 }
 
-func doctorCommand(std streams) *cobra.Command {
-	var f driverFlags
+func doctorCommand(a *app) *cobra.Command {
+	f := driverFlags{app: a}
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Say what can run here, and what is missing", Args: noArgs,
 		Long: "Says of each driver whether it can run here, what it has to say about itself, and what\nis missing. It fails when a driver that was asked for, or every driver, is not available.",
@@ -141,22 +141,22 @@ func doctorCommand(std streams) *cobra.Command {
 				return err
 			}
 			t := tool()
-			fmt.Fprintf(std.out, "rollout-lab %s %s/%s, %d CPUs, %s\n", t.Version, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+			fmt.Fprintf(a.Out, "rollout-lab %s %s/%s, %d CPUs, %s\n", t.Version, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 			var errs error
 			available := 0
 			for _, d := range ds {
 				if err := d.Check(cmd.Context()); err != nil {
-					fmt.Fprintf(std.out, "driver %-8s  not available: %v\n", d.Name(), err)
+					fmt.Fprintf(a.Out, "driver %-8s  not available: %v\n", d.Name(), err)
 					for _, hint := range hints(err) {
-						fmt.Fprintf(std.out, "  hint: %s\n", hint)
+						fmt.Fprintf(a.Out, "  hint: %s\n", hint)
 					}
 					errs = errors.Join(errs, &environmentError{fmt.Errorf("driver %s: %w", d.Name(), err), ""})
 					continue
 				}
-				fmt.Fprintf(std.out, "driver %-8s  ok\n", d.Name())
+				fmt.Fprintf(a.Out, "driver %-8s  ok\n", d.Name())
 				if d, ok := d.(drivers.Describer); ok {
 					for _, line := range d.Describe(cmd.Context()) {
-						fmt.Fprintf(std.out, "  %s\n", line)
+						fmt.Fprintf(a.Out, "  %s\n", line)
 					}
 				}
 				available++
@@ -171,8 +171,8 @@ func doctorCommand(std streams) *cobra.Command {
 	return cmd
 }
 
-func cleanCommand(std streams) *cobra.Command {
-	var f driverFlags
+func cleanCommand(a *app) *cobra.Command {
+	f := driverFlags{app: a}
 	var runID string
 	cmd := &cobra.Command{
 		Use: "clean", Short: "Remove what killed runs left behind", Args: noArgs,
@@ -182,7 +182,7 @@ func cleanCommand(std streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return clean(cmd.Context(), std, ds, runID, len(f.names) > 0)
+			return clean(cmd.Context(), a, ds, runID, len(f.names) > 0)
 		},
 	}
 	f.register(cmd.Flags(), nil, "drivers to clean (default: all that are available)")
@@ -190,7 +190,7 @@ func cleanCommand(std streams) *cobra.Command {
 	return cmd
 }
 
-func clean(ctx context.Context, std streams, ds []drivers.Driver, runID string, asked bool) error {
+func clean(ctx context.Context, a *app, ds []drivers.Driver, runID string, asked bool) error {
 	var errs error
 	count := 0
 	for _, d := range ds {
@@ -202,7 +202,7 @@ func clean(ctx context.Context, std streams, ds []drivers.Driver, runID string, 
 		}
 		removed, err := d.Sweep(ctx, runID)
 		for _, what := range removed {
-			fmt.Fprintf(std.out, "removed %s: %s\n", d.Name(), what)
+			fmt.Fprintf(a.Out, "removed %s: %s\n", d.Name(), what)
 		}
 		count += len(removed)
 		if err != nil {
@@ -210,12 +210,12 @@ func clean(ctx context.Context, std streams, ds []drivers.Driver, runID string, 
 		}
 	}
 	if count == 0 && errs == nil {
-		fmt.Fprintln(std.out, "nothing left behind")
+		fmt.Fprintln(a.Out, "nothing left behind")
 	}
 	return errs
 }
 
-func reportCommand(std streams) *cobra.Command {
+func reportCommand(a *app) *cobra.Command {
 	var asJSON bool
 	var picture string
 	cmd := &cobra.Command{
@@ -240,7 +240,7 @@ func reportCommand(std streams) *cobra.Command {
 					return &environmentError{fmt.Errorf("write %s: %w", picture, err), ""}
 				}
 			}
-			if err := printRun(std.out, judged, args[0], asJSON); err != nil {
+			if err := printRun(a.Out, judged, args[0], asJSON); err != nil {
 				return &environmentError{err, ""}
 			}
 			return verdictOf(judged)
@@ -251,12 +251,12 @@ func reportCommand(std streams) *cobra.Command {
 	return cmd
 }
 
-func versionCommand(std streams) *cobra.Command {
+func versionCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			t := tool()
-			_, err := fmt.Fprintf(std.out, "rollout-lab %s %s %s %s/%s\n", t.Version, t.Commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(a.Out, "rollout-lab %s %s %s %s/%s\n", t.Version, t.Commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

@@ -1,10 +1,9 @@
-package main
+package cli
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,8 +29,8 @@ type runFlags struct {
 	keep, json bool
 }
 
-func runCommand(std streams) *cobra.Command {
-	var f runFlags
+func runCommand(a *app) *cobra.Command {
+	f := runFlags{drivers: driverFlags{app: a}}
 	cmd := &cobra.Command{
 		Use:   "run SCENARIO...",
 		Short: "Run scenarios and say what they cost",
@@ -49,12 +48,11 @@ stderr is progress.`,
 			if err != nil {
 				return err
 			}
-			f.drivers.progress = std.err
-			runErr := f.execute(cmd.Context(), std, ss, ds)
+			runErr := f.execute(cmd.Context(), a, ss, ds)
 			closeErr := closeDrivers(cmd.Context(), ds)
 			if runErr != nil && closeErr != nil {
 				// What is returned is the verdict, or that it was interrupted.
-				fmt.Fprintln(std.err, "rollout-lab: "+closeErr.Error())
+				fmt.Fprintln(a.Err, "rollout-lab: "+closeErr.Error())
 			}
 			return errors.Join(runErr, closeErr)
 		},
@@ -136,19 +134,19 @@ func (f *runFlags) scenarios(cmd *cobra.Command, args []string) ([]*scenarios.Sc
 	return out, nil
 }
 
-func (f *runFlags) execute(ctx context.Context, std streams, ss []*scenarios.Scenario, ds []drivers.Driver) error {
+func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario, ds []drivers.Driver) error {
 	id := lab.NewRunID(time.Now())
 	dir := f.out
 	if dir == "" {
 		dir = filepath.Join("rollout-lab-runs", id)
 	}
-	view := newProgress(std.err)
+	view := newProgress(a.Err)
 	cfg := lab.Config{
 		RunID: id, Dir: dir, Scenarios: ss, Drivers: ds, Tool: tool(),
-		Command: "rollout-lab " + shellJoin(withoutOut(os.Args[1:])), Progress: view.update,
+		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update,
 	}
 	if f.keep {
-		cfg.Hold = hold(std)
+		cfg.Hold = hold(a)
 	}
 	runErr := lab.Run(ctx, cfg)
 	view.close()
@@ -159,7 +157,7 @@ func (f *runFlags) execute(ctx context.Context, std streams, ss []*scenarios.Sce
 	if err := writeReports(dir, judged); err != nil {
 		return errors.Join(runErr, &environmentError{err, ""})
 	}
-	if err := printRun(std.out, judged, dir, f.json); err != nil {
+	if err := printRun(a.Out, judged, dir, f.json); err != nil {
 		return errors.Join(runErr, &environmentError{err, ""})
 	}
 	if runErr != nil {
@@ -177,17 +175,17 @@ func verdictOf(r *judge.Run) error {
 }
 
 // hold keeps an environment until the run is interrupted.
-func hold(std streams) func(context.Context, drivers.Env) {
+func hold(a *app) func(context.Context, drivers.Env) {
 	return func(ctx context.Context, env drivers.Env) {
-		fmt.Fprintf(std.err, "kept: %s", env.URL())
+		fmt.Fprintf(a.Err, "kept: %s", env.URL())
 		instances, err := env.Instances(ctx)
 		if err != nil {
-			fmt.Fprintf(std.err, " (instances: %v)", err)
+			fmt.Fprintf(a.Err, " (instances: %v)", err)
 		}
 		for _, i := range instances {
-			fmt.Fprintf(std.err, "  %s %s %s", i.ID, i.Revision, i.Addr)
+			fmt.Fprintf(a.Err, "  %s %s %s", i.ID, i.Revision, i.Addr)
 		}
-		fmt.Fprintln(std.err, "\nCtrl-C ends it")
+		fmt.Fprintln(a.Err, "\nCtrl-C ends it")
 		<-ctx.Done()
 	}
 }

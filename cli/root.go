@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -19,18 +19,28 @@ import (
 
 // Exit codes, an interface that others script against.
 const (
-	exitPass         = 0
-	exitFail         = 1   // a gate failed
-	exitInconclusive = 2   // inconclusive or invalid evidence
-	exitUsage        = 3   // usage or scenario error
-	exitEnvironment  = 4   // driver not available, deployment failed, disk full
-	exitInterrupted  = 130 // interrupted and cleaned up
+	ExitPass         = 0
+	ExitFail         = 1   // a gate failed
+	ExitInconclusive = 2   // inconclusive or invalid evidence
+	ExitUsage        = 3   // usage or scenario error
+	ExitEnvironment  = 4   // driver not available, deployment failed, disk full
+	ExitInterrupted  = 130 // interrupted and cleaned up
 )
 
-// streams are the program's standard streams. Stdout is the result, stderr is progress.
-type streams struct {
-	in       io.Reader
-	out, err io.Writer
+// Streams are the program's standard streams. Out gets the result, Err the progress.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Standard are the streams of this process.
+func Standard() Streams { return Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr} }
+
+// app is one call of the program.
+type app struct {
+	Streams
+	args    []string
+	drivers []Driver
 }
 
 // errInterrupted is the cause of a context that Ctrl-C ended.
@@ -50,14 +60,18 @@ type environmentError struct {
 func (e *environmentError) Error() string { return e.err.Error() }
 func (e *environmentError) Unwrap() error { return e.err }
 
-// run is main with everything passed in; it returns the exit code.
-func run(ctx context.Context, args []string, std streams) int {
-	ctx, stop := interruptible(ctx, std.err)
+// Main is the program with everything passed in: its arguments without its name, and the
+// drivers that it offers, the default one first. It returns the exit code. SIGINT and
+// SIGTERM end what it does and are cleaned up after.
+func Main(ctx context.Context, args []string, std Streams, ds ...Driver) int {
+	if err := checkDrivers(ds); err != nil {
+		return report(err, std.Err)
+	}
+	ctx, stop := interruptible(ctx, std.Err)
 	defer stop()
-	root := rootCommand(std)
+	root := rootCommand(&app{Streams: std, args: args, drivers: ds})
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	return report(err, std.err)
+	return report(root.ExecuteContext(ctx), std.Err)
 }
 
 // interruptible is a context that the first SIGINT or SIGTERM ends; the second one ends
@@ -77,7 +91,7 @@ func interruptible(ctx context.Context, stderr io.Writer) (context.Context, func
 		cancel(errInterrupted)
 		select {
 		case <-signals:
-			os.Exit(exitInterrupted)
+			os.Exit(ExitInterrupted)
 		case <-done:
 		}
 	}()
@@ -93,14 +107,14 @@ func report(err error, stderr io.Writer) int {
 	var verdict *verdictError
 	switch {
 	case err == nil:
-		return exitPass
+		return ExitPass
 	case errors.As(err, &verdict):
 		if verdict.verdict == judge.Fail {
-			return exitFail
+			return ExitFail
 		}
-		return exitInconclusive
+		return ExitInconclusive
 	case errors.Is(err, errInterrupted):
-		return exitInterrupted
+		return ExitInterrupted
 	}
 	fmt.Fprintln(stderr, "rollout-lab: "+strings.TrimRight(err.Error(), "\n"))
 	for _, hint := range hints(err) {
@@ -109,9 +123,9 @@ func report(err error, stderr io.Writer) int {
 	var labEnv *lab.EnvironmentError
 	var ownEnv *environmentError
 	if errors.As(err, &labEnv) || errors.As(err, &ownEnv) || errors.Is(err, drivers.ErrUnavailable) {
-		return exitEnvironment
+		return ExitEnvironment
 	}
-	return exitUsage
+	return ExitUsage
 }
 
 // hints collects the advice that errors in the tree carry, each once.
@@ -160,7 +174,14 @@ type usageError struct {
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
-func rootCommand(std streams) *cobra.Command {
+// renamedFlags are flags that had another name before the first release.
+var renamedFlags = map[string]string{
+	"keep-cluster": "kind-keep", "node-image": "kind-node-image",
+	"kubeconfig": "kubernetes-kubeconfig", "context": "kubernetes-context",
+	"namespace": "kubernetes-namespace", "image": "kubernetes-image",
+}
+
+func rootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rollout-lab",
 		Short: "Does the service survive being scaled, restarted and rolled out?",
@@ -179,17 +200,23 @@ Exit codes: 0 pass, 1 a gate failed, 2 inconclusive or invalid evidence,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetIn(std.in)
-	root.SetOut(std.out)
-	root.SetErr(std.err)
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &usageError{err, cmd.CommandPath() + " --help lists the flags"}
+		hint := cmd.CommandPath() + " --help lists the flags"
+		for was, is := range renamedFlags {
+			if strings.HasSuffix(err.Error(), "unknown flag: --"+was) {
+				hint = "it is --" + is + " now"
+			}
+		}
+		return &usageError{err, hint}
 	})
 	root.AddCommand(
-		runCommand(std), listCommand(std), validateCommand(std), schemaCommand(std),
-		doctorCommand(std), cleanCommand(std), reportCommand(std), versionCommand(std),
-		lintCommand(std),
+		runCommand(a), listCommand(a), validateCommand(a), schemaCommand(a),
+		doctorCommand(a), cleanCommand(a), reportCommand(a), versionCommand(a),
+		lintCommand(a),
 	)
 	return root
 }

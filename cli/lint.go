@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/lint"
 )
 
-func lintCommand(std streams) *cobra.Command {
+func lintCommand(a *app) *cobra.Command {
 	var asJSON, listRules bool
 	var drain time.Duration
 	cmd := &cobra.Command{
@@ -38,7 +38,7 @@ not recognised or holds nothing to check.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if listRules {
-				return printRules(std.out, args, asJSON)
+				return printRules(a.Out, args, asJSON)
 			}
 			var o lint.Options
 			if cmd.Flags().Changed("drain") {
@@ -47,7 +47,7 @@ not recognised or holds nothing to check.`,
 				}
 				o.Drain = &drain
 			}
-			files, readErr := lintFiles(args, std.in)
+			files, readErr := lintFiles(args, a.In)
 			report := &lint.Report{}
 			var checkErr error
 			if len(files) > 0 {
@@ -56,7 +56,7 @@ not recognised or holds nothing to check.`,
 				if asJSON {
 					write = func(out io.Writer, r *lint.Report) error { return writeJSON(out, r) }
 				}
-				if err := write(std.out, report); err != nil {
+				if err := write(a.Out, report); err != nil {
 					return &environmentError{fmt.Errorf("print the findings: %w", err), ""}
 				}
 			}

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+func TestARunWithoutItsRecordIsNoPass(t *testing.T) {
+	mine := &judge.Run{Record: record.Run{ID: "mine"}}
+	other := &judge.Run{Record: record.Run{ID: "other"}}
+	unreadable, failed := errors.New("unreadable"), errors.New("folder is not empty")
+	for _, tc := range []struct {
+		name            string
+		judged          *judge.Run
+		readErr, runErr error
+		code            int
+	}{
+		{"its own", mine, nil, nil, ExitPass},
+		{"its own, with trouble on the way", mine, nil, failed, ExitPass}, // judged first, told after
+		{"unreadable", nil, unreadable, nil, ExitEnvironment},
+		{"another run's", other, nil, nil, ExitEnvironment},
+		{"another run's, because it never began", other, nil, &environmentError{failed, ""}, ExitEnvironment},
+		{"none, because it never began", nil, unreadable, &environmentError{failed, ""}, ExitEnvironment},
+	} {
+		if got := report(ownRecord("mine", tc.judged, tc.readErr, tc.runErr), io.Discard); got != tc.code {
+			t.Errorf("%s: exit code %d, want %d", tc.name, got, tc.code)
+		}
+	}
+}
+
+func TestTheRepeatingCommandNamesNoFolder(t *testing.T) {
+	for _, tc := range []struct{ args, want string }{
+		{"run quickstart --out x", "run quickstart"},
+		{"run --out=x quickstart --rate 5", "run quickstart --rate 5"},
+		{"run quickstart", "run quickstart"},
+		{"run --out x", "run"},
+		{"run -- --out x", "run -- --out x"},
+	} {
+		if got := strings.Join(withoutOut(strings.Fields(tc.args)), " "); got != tc.want {
+			t.Errorf("%q: got %q, want %q", tc.args, got, tc.want)
+		}
+	}
+}
+
+func TestDriversThatUsersCouldNotTellApartAreRefused(t *testing.T) {
+	made := func(io.Writer) (drivers.Driver, error) { return nil, errors.New("is never made") }
+	flags := func(name string) func(*flag.FlagSet) {
+		return func(fs *flag.FlagSet) { fs.String(name, "", "") }
+	}
+	for _, tc := range []struct {
+		name    string
+		drivers []Driver
+		want    string
+	}{
+		{"none", nil, "no driver"},
+		{"no name", []Driver{{New: made}}, "a name of its own"},
+		{"no constructor", []Driver{{Name: "a"}}, "a name of its own"},
+		{"twice", []Driver{{Name: "a", New: made}, {Name: "a", New: made}}, "a name of its own"},
+		{"a flag of everybody's", []Driver{{Name: "a", New: made, Flags: flags("image")}}, "--image does not begin"},
+	} {
+		var stderr strings.Builder
+		code := Main(t.Context(), []string{"list"}, Streams{Out: io.Discard, Err: &stderr}, tc.drivers...)
+		if code == ExitPass || !strings.Contains(stderr.String(), tc.want) {
+			t.Errorf("%s: exit code %d, %q, want it to say %q", tc.name, code, stderr.String(), tc.want)
+		}
+	}
+	var stdout, stderr strings.Builder
+	good := Driver{Name: "a", New: made, Flags: flags("a-image")}
+	if code := Main(t.Context(), []string{"run", "--help"}, Streams{Out: &stdout, Err: &stderr}, good); code != ExitPass || !strings.Contains(stdout.String(), "--a-image") {
+		t.Errorf("exit code %d %q, the help lacks the driver's flag:\n%s", code, stderr.String(), stdout.String())
+	}
+}
