@@ -6,9 +6,9 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
@@ -21,6 +21,7 @@ type junitSuites struct {
 	Skipped  int          `xml:"skipped,attr"`
 	Time     string       `xml:"time,attr,omitempty"`
 	Suites   []junitSuite `xml:"testsuite"`
+	started  string
 }
 
 type junitSuite struct {
@@ -54,72 +55,67 @@ type junitOutcome struct {
 // not hold and runs that were cut short are errors in a suite named evidence. A run that
 // is not a pass never comes out all green.
 func WriteJUnit(w io.Writer, run *judge.Run) error {
-	doc := junitSuites{Name: "rollout-lab " + format.Clean(run.Record.ID)}
-	if run.End != nil {
-		doc.Time = junitSeconds(run.End.Duration)
-	}
-	suite := func(name string) *junitSuite {
-		name = format.Clean(name)
-		at := slices.IndexFunc(doc.Suites, func(s junitSuite) bool { return s.Name == name })
-		if at < 0 {
-			doc.Suites = append(doc.Suites, junitSuite{Name: name, Started: format.Clean(run.Record.Started)})
-			at = len(doc.Suites) - 1
-		}
-		return &doc.Suites[at]
-	}
-	for _, g := range run.Gates {
-		class, design := format.Clean(g.Cell), format.Clean(g.Gate.Design)
-		suiteName := class
-		c := cellOf(run, g.Cell)
-		if c != nil {
-			suiteName, design = c.Scenario+" "+c.Driver, format.Clean(c.Design)
-			class = format.Clean(c.Scenario + "." + c.Driver)
-		}
-		s := suite(suiteName)
-		s.Cases = append(s.Cases, gateCase(class, design, g, c))
-	}
-	for _, sk := range skipped(run) {
-		s := suite(sk.Scenario + " " + sk.Driver)
-		class := format.Clean(sk.Scenario + "." + sk.Driver)
-		names := []string{}
-		for _, sc := range run.Record.Scenarios {
-			if sc.Name != sk.Scenario {
-				continue
-			}
-			for _, g := range sc.Gates {
-				if g.Design == sk.Design {
-					names = append(names, format.Clean(sk.Design)+": "+gateLimit(g))
-				}
-			}
-		}
-		if len(names) == 0 {
-			names = []string{format.Clean(sk.Design)}
-		}
-		for _, name := range names {
-			s.Cases = append(s.Cases, junitCase{Name: name, Class: class, Skipped: &junitOutcome{Message: format.Clean(sk.Why)}})
-		}
-	}
-	doc.Suites = append(doc.Suites, evidenceSuite(run, &doc)...)
-	for i := range doc.Suites {
-		s := &doc.Suites[i]
-		s.count()
-		doc.Tests += s.Tests
-		doc.Failures += s.Failures
-		doc.Errors += s.Errors
-		doc.Skipped += s.Skipped
-	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
+	raw, err := xml.MarshalIndent(newJUnit(run), "", "  ")
+	if err != nil {
 		return fmt.Errorf("write junit.xml: %w", err)
 	}
-	enc := xml.NewEncoder(w)
-	enc.Indent("", "  ")
-	if err := enc.Encode(doc); err != nil {
-		return fmt.Errorf("write junit.xml: %w", err)
-	}
-	if _, err := io.WriteString(w, "\n"); err != nil {
+	if _, err := io.WriteString(w, xml.Header+string(raw)+"\n"); err != nil {
 		return fmt.Errorf("write junit.xml: %w", err)
 	}
 	return nil
+}
+
+func newJUnit(run *judge.Run) *junitSuites {
+	doc := &junitSuites{Name: "rollout-lab " + format.Clean(run.Record.ID), started: format.Clean(run.Record.Started)}
+	if run.End != nil {
+		doc.Time = fmt.Sprintf("%.3f", run.End.Duration.Seconds())
+	}
+	for _, g := range run.Gates {
+		class, design := format.Clean(g.Cell), format.Clean(g.Gate.Design)
+		suite := class
+		c := cellOf(run, g.Cell)
+		if c != nil {
+			suite, design = c.Scenario+" "+c.Driver, format.Clean(c.Design)
+			class = format.Clean(c.Scenario + "." + c.Driver)
+		}
+		doc.add(suite, gateCase(class, design, g, c))
+	}
+	for _, sk := range skipped(run) {
+		for _, name := range skippedCases(run, sk) {
+			doc.add(sk.Scenario+" "+sk.Driver, junitCase{Name: name, Class: format.Clean(sk.Scenario + "." + sk.Driver),
+				Skipped: &junitOutcome{Message: format.Clean(sk.Why)}})
+		}
+	}
+	doc.evidence(run)
+	doc.count()
+	return doc
+}
+
+// add appends a test case to the suite of that name.
+func (doc *junitSuites) add(suite string, c junitCase) {
+	suite = format.Clean(suite)
+	at := slices.IndexFunc(doc.Suites, func(s junitSuite) bool { return s.Name == suite })
+	if at < 0 {
+		at = len(doc.Suites)
+		doc.Suites = append(doc.Suites, junitSuite{Name: suite, Started: doc.started})
+	}
+	doc.Suites[at].Cases = append(doc.Suites[at].Cases, c)
+}
+
+// skippedCases names the test cases that there would have been.
+func skippedCases(run *judge.Run, sk record.Skipped) []string {
+	var names []string
+	for _, s := range run.Record.Scenarios {
+		for _, g := range s.Gates {
+			if s.Name == sk.Scenario && g.Design == sk.Design {
+				names = append(names, format.Clean(sk.Design)+": "+gateLimit(g))
+			}
+		}
+	}
+	if len(names) == 0 {
+		names = []string{format.Clean(sk.Design)}
+	}
+	return names
 }
 
 func gateCase(class, design string, g judge.GateResult, c *judge.Cell) junitCase {
@@ -164,54 +160,51 @@ func listTrials(c *judge.Cell, listed func(*judge.Trial) bool) string {
 	return b.String()
 }
 
-// evidenceSuite holds what no gate stands for and still forbids a pass.
-func evidenceSuite(run *judge.Run, doc *junitSuites) []junitSuite {
-	s := junitSuite{Name: "evidence", Started: format.Clean(run.Record.Started)}
+// evidence adds what no gate stands for and still forbids a pass.
+func (doc *junitSuites) evidence(run *judge.Run) {
+	add := func(name string, fault *junitOutcome) {
+		doc.add("evidence", junitCase{Name: format.Clean(name), Class: "evidence", Error: fault})
+	}
 	for _, c := range run.Controls {
-		k := junitCase{Name: format.Clean(c.Kind + " control: " + c.Cell), Class: "evidence"}
+		var fault *junitOutcome
 		if !c.Held {
-			k.Error = &junitOutcome{Message: format.Clean(c.Why), Type: "control"}
+			fault = &junitOutcome{Message: format.Clean(c.Why), Type: "control"}
 		}
-		s.Cases = append(s.Cases, k)
+		add(c.Kind+" control: "+c.Cell, fault)
 	}
 	if run.Partial {
-		s.Cases = append(s.Cases, junitCase{Name: "the run is complete", Class: "evidence",
-			Error: &junitOutcome{Message: "the run was cut short, or a planned trial is missing or damaged", Type: "partial"}})
+		add("the run is complete", &junitOutcome{Message: "the run was cut short, or a planned trial is missing or damaged", Type: "partial"})
 	}
-	s.count()
-	red := s.Failures + s.Errors
+	if doc.count(); run.Verdict == judge.Pass || doc.Failures+doc.Errors > 0 {
+		return
+	}
+	fault := &junitOutcome{Message: format.Clean(run.Headline), Type: format.Clean(string(run.Verdict)), Text: format.Clean(strings.Join(run.Reasons, "; "))}
+	if run.Verdict == judge.Fail {
+		doc.add("evidence", junitCase{Name: "verdict", Class: "evidence", Failure: fault})
+		return
+	}
+	add("verdict", fault)
+}
+
+// count sets the numbers of cases.
+func (doc *junitSuites) count() {
+	doc.Tests, doc.Failures, doc.Errors, doc.Skipped = 0, 0, 0, 0
 	for i := range doc.Suites {
-		doc.Suites[i].count()
-		red += doc.Suites[i].Failures + doc.Suites[i].Errors
-	}
-	if run.Verdict != judge.Pass && red == 0 {
-		k := junitCase{Name: "verdict", Class: "evidence"}
-		o := &junitOutcome{Message: format.Clean(run.Headline), Type: format.Clean(string(run.Verdict)), Text: format.Clean(strings.Join(run.Reasons, "; "))}
-		if run.Verdict == judge.Fail {
-			k.Failure = o
-		} else {
-			k.Error = o
+		s := &doc.Suites[i]
+		s.Tests, s.Failures, s.Errors, s.Skipped = len(s.Cases), 0, 0, 0
+		for _, c := range s.Cases {
+			switch {
+			case c.Failure != nil:
+				s.Failures++
+			case c.Error != nil:
+				s.Errors++
+			case c.Skipped != nil:
+				s.Skipped++
+			}
 		}
-		s.Cases = append(s.Cases, k)
-	}
-	if len(s.Cases) == 0 {
-		return nil
-	}
-	return []junitSuite{s}
-}
-
-func (s *junitSuite) count() {
-	s.Tests, s.Failures, s.Errors, s.Skipped = len(s.Cases), 0, 0, 0
-	for _, c := range s.Cases {
-		switch {
-		case c.Failure != nil:
-			s.Failures++
-		case c.Error != nil:
-			s.Errors++
-		case c.Skipped != nil:
-			s.Skipped++
-		}
+		doc.Tests += s.Tests
+		doc.Failures += s.Failures
+		doc.Errors += s.Errors
+		doc.Skipped += s.Skipped
 	}
 }
-
-func junitSeconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }

@@ -92,7 +92,7 @@ func WriteTerminal(w io.Writer, run *judge.Run, o TerminalOptions) error {
 		t.line("data     %s", format.Clean(joinPath(o.Folder, "results.json")))
 	}
 	if run.Record.Command != "" {
-		t.line("again    %s", format.Clean(run.Record.Command))
+		t.line("rerun    %s", format.Clean(run.Record.Command))
 	}
 	if t.err != nil {
 		return fmt.Errorf("write results: %w", t.err)
@@ -108,6 +108,21 @@ const labelWidth = 19
 // by side as fit.
 func (t *terminal) matrix(g group) {
 	t.line("%s", t.paint(bold, format.Clean(fmt.Sprintf("%s on %s, action: %s", g.Scenario, g.Driver, g.Action))))
+	columns := matrixColumns(g)
+	for len(columns) > 0 {
+		used, n := 2+labelWidth, 0
+		for n < len(columns) && (n == 0 || used+2+columnWidth(columns[n]) <= t.width) {
+			used += 2 + columnWidth(columns[n])
+			n++
+		}
+		t.columns(columns[:n])
+		t.line("")
+		columns = columns[n:]
+	}
+}
+
+// matrixColumns are the designs of a group: a name over the rows of the matrix.
+func matrixColumns(g group) [][]entry {
 	best, worst := ranks(g)
 	var columns [][]entry
 	for _, c := range g.Cells {
@@ -124,33 +139,29 @@ func (t *terminal) matrix(g group) {
 		}
 		columns = append(columns, column)
 	}
-	for len(columns) > 0 {
-		used, n := 2+labelWidth, 0
-		for n < len(columns) && (n == 0 || used+2+columnWidth(columns[n]) <= t.width) {
-			used += 2 + columnWidth(columns[n])
-			n++
+	return columns
+}
+
+// columns writes columns side by side, the matrix's labels before them.
+func (t *terminal) columns(columns [][]entry) {
+	for row := range columns[0] {
+		label := ""
+		if row > 0 {
+			label = matrix[row-1].label
 		}
-		for row := range columns[0] {
-			label := ""
-			if row > 0 {
-				label = matrix[row-1].label
+		line := "  " + pad(label, labelWidth)
+		for _, column := range columns {
+			e := column[row]
+			text, padding := e.text(), strings.Repeat(" ", columnWidth(column)-utf8.RuneCountInString(e.text()))
+			switch {
+			case row == 0:
+				text = t.paint(bold, e.Value) + strings.TrimPrefix(text, e.Value)
+			case e.Bad:
+				text = t.paint(red, text)
 			}
-			line := "  " + pad(label, labelWidth)
-			for _, column := range columns[:n] {
-				text := column[row].text()
-				padding := strings.Repeat(" ", columnWidth(column)-utf8.RuneCountInString(text))
-				switch {
-				case row == 0:
-					text = t.paint(bold, column[row].Value) + strings.TrimPrefix(text, column[row].Value)
-				case column[row].Bad:
-					text = t.paint(red, text)
-				}
-				line += "  " + text + padding
-			}
-			t.line("%s", line)
+			line += "  " + text + padding
 		}
-		t.line("")
-		columns = columns[n:]
+		t.line("%s", line)
 	}
 }
 

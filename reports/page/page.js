@@ -16,7 +16,13 @@ for (const svg of document.querySelectorAll("svg.timeline")) {
   const cursor = document.createElementNS("http://www.w3.org/2000/svg", "path");
   cursor.setAttribute("class", "cursor");
   svg.append(cursor);
-  const time = (us) => us === 0 ? "none" : us < 1e6 ? (Math.ceil(us / 10) / 100) + " ms" : (Math.ceil(us / 1e4) / 100) + " s";
+  // As package format prints a time: rounded up, and the finer the shorter it is.
+  const time = (us) => {
+    if (us === 0) return "none";
+    if (us <= 9990) return Math.ceil(us / 10) / 100 + " ms";
+    if (us <= 999e3) return Math.ceil(us / 1e3) + " ms";
+    return (Math.ceil(us / 1e4) / 100).toFixed(2) + " s";
+  };
   const clear = () => {
     cursor.setAttribute("d", "");
     for (const r of readouts) r.node.textContent = "";

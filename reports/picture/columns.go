@@ -85,7 +85,8 @@ func columnData(cols []Column, zero time.Duration) string {
 }
 
 func (c *Column) data() string {
-	return fmt.Sprintf("%d,%d,%d,%d,%d", c.Planned, c.OK, c.Denied, c.P50.Microseconds(), c.P99.Microseconds())
+	up := time.Microsecond - 1 // times are rounded up
+	return fmt.Sprintf("%d,%d,%d,%d,%d", c.Planned, c.OK, c.Denied, (c.P50 + up).Microseconds(), (c.P99 + up).Microseconds())
 }
 
 // Stretch is a run of columns that the table says in one line: all ok, all failed, or a
