@@ -2,7 +2,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 PLATFORMS   = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: build test lint vuln cross demo e2e-process e2e-docker e2e-systemd e2e-kind kindnode
+.PHONY: build test lint vuln cross demo conformance e2e e2e-full kindnode
 
 build: ## the program, in ./rollout-lab
 	CGO_ENABLED=0 go build -trimpath -o rollout-lab ./cmd/rollout-lab
@@ -27,17 +27,14 @@ demo: ## the picture in the README, from a real run
 	go run ./cmd/rollout-lab run quickstart --out dist/demo
 	go run ./cmd/rollout-lab report dist/demo --svg docs/quickstart.svg
 
-e2e-process: ## the promises of the README, measured on the process driver
-	go test -tags e2e -count=1 -timeout 60m -run E2E -skip 'E2E(Docker|Systemd|Kind)' -v ./cmd/rollout-lab
+conformance: ## drivertest on docker, systemd and kind, as far as they are there
+	go test -p 1 -count=1 -timeout 30m ./drivers/docker ./drivers/systemd ./drivers/kind
 
-e2e-docker: ## the same on a Docker engine
-	go test -tags e2e -count=1 -timeout 60m -run E2EDocker -v ./cmd/rollout-lab
+e2e: ## one scenario on each driver, as the gate runs it
+	go test -tags e2e -count=1 -timeout 30m -run E2ERollout -v ./cmd/rollout-lab
 
-e2e-systemd: ## the same on systemd
-	go test -tags e2e -count=1 -timeout 60m -run E2ESystemd -v ./cmd/rollout-lab
-
-e2e-kind: ## the same on a kind cluster, which it makes
-	go test -tags e2e -count=1 -timeout 90m -run E2EKind -v ./cmd/rollout-lab
+e2e-full: ## every promise on every driver, the long ones too: about an hour and a half
+	go test -p 1 -tags e2e -count=1 -timeout 180m -v ./drivers/... ./images/... ./cmd/...
 
 kindnode: ## an image for kind's nodes, with no container registry; minutes at first, then seconds
 	go run ./images/kindnode

@@ -14,10 +14,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/rollout-lab/rollout-lab/cli"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/cli"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 )
 

@@ -11,10 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/rollout-lab/rollout-lab/cli"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/cli"
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/kind"
 	"github.com/rollout-lab/rollout-lab/internal/judge"

@@ -33,9 +33,7 @@ func init() {
 	})
 }
 
-func TestE2EKindActions(t *testing.T) {
-	actions(t, "kind", "--kind-cluster", kindCluster, "--kind-keep")
-}
+func TestE2EKindActions(t *testing.T) { actions(t, "kind") }
 
 func TestE2EKindOrigin(t *testing.T) {
 	needDriver(t, "kind")
