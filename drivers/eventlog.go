@@ -15,7 +15,7 @@ type EventLog struct {
 	mu      sync.Mutex
 	events  []Event
 	closed  bool
-	changed chan struct{} // closed at the next append or close; nil until somebody waits
+	changed Broadcast
 }
 
 // Append adds an event. An event without a time gets the present one, and one that is
@@ -34,7 +34,7 @@ func (l *EventLog) Append(e Event) {
 		e.At = l.events[n-1].At
 	}
 	l.events = append(l.events, e)
-	l.wake()
+	l.changed.Send()
 }
 
 // Close ends the log: watchers get what is left, then their channel is closed.
@@ -42,14 +42,7 @@ func (l *EventLog) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	l.wake()
-}
-
-func (l *EventLog) wake() {
-	if l.changed != nil {
-		close(l.changed)
-		l.changed = nil
-	}
+	l.changed.Send()
 }
 
 // Watch returns a channel that carries every event from the first one on and is closed
@@ -60,12 +53,9 @@ func (l *EventLog) Watch() <-chan Event {
 	go func() {
 		defer close(out)
 		for n := 0; ; {
+			changed := l.changed.Next()
 			l.mu.Lock()
 			batch, closed := l.events[n:], l.closed
-			if len(batch) == 0 && !closed && l.changed == nil {
-				l.changed = make(chan struct{})
-			}
-			changed := l.changed
 			l.mu.Unlock()
 			if len(batch) == 0 {
 				if closed {
