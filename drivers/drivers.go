@@ -13,9 +13,10 @@
 // environment variable), so that Sweep finds it after a crash.
 //
 // What drivers share can be imported as well: drivers/fleet is an Env for a runtime that
-// starts and stops instances and balances nothing, drivers/owner names the lab's process in
-// what is left of a run, drivers/ports hands out ports of this machine, and drivers/program
-// provides the lab's program where there is nothing to run it.
+// starts and stops instances and balances nothing, drivers/lifecycle is what every other Env
+// has in common with it, drivers/owner names the lab's process in what is left of a run,
+// drivers/ports hands out ports of this machine, and drivers/program provides the lab's
+// program where there is nothing to run it.
 //
 // # Optional abilities
 //

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/rolling"
 )
 
@@ -41,31 +40,17 @@ func (e *Environment) Rollout(ctx context.Context, revision string) error {
 // change sets a new goal and pursues it. A change that is cut short leaves its goal
 // behind: the next one goes on from it.
 func (e *Environment) change(ctx context.Context, what string, set func(*rolling.Goal), pursue func(context.Context, rolling.Goal) error) error {
-	select {
-	case <-e.closing:
-		return fmt.Errorf("%s: %w", what, drivers.ErrClosed)
-	default:
-	}
-	if !e.changing.TryLock() {
-		return fmt.Errorf("%s: %w", what, drivers.ErrBusy)
-	}
-	defer e.changing.Unlock()
-	e.mu.Lock()
-	if e.isClosing {
+	return e.life.Change(ctx, what, func(ctx context.Context) error {
+		e.mu.Lock()
+		set(&e.goal)
+		goal := e.goal
+		e.ended = nil
 		e.mu.Unlock()
-		return fmt.Errorf("%s: %w", what, drivers.ErrClosed)
-	}
-	set(&e.goal)
-	goal := e.goal
-	e.ended = nil
-	e.mu.Unlock()
-
-	ctx, done := e.untilClosing(ctx)
-	defer done()
-	if err := pursue(ctx, goal); err != nil {
-		return fmt.Errorf("%s: %w%s", what, err, e.lastOutputs())
-	}
-	return nil
+		if err := pursue(ctx, goal); err != nil {
+			return fmt.Errorf("%w%s", err, e.lastOutputs())
+		}
+		return nil
+	})
 }
 
 func (e *Environment) pursue(ctx context.Context, goal rolling.Goal) error {
@@ -141,13 +126,14 @@ type members struct {
 
 // Instances implements rolling.Fleet.
 func (m *members) Instances(context.Context) ([]rolling.Instance, <-chan struct{}, error) {
+	changed := m.env.changed.Next()
 	m.env.mu.Lock()
 	defer m.env.mu.Unlock()
 	out := append([]rolling.Instance(nil), m.env.ended...)
 	for _, i := range m.env.instances {
 		out = append(out, i.rolling())
 	}
-	return out, m.env.changed, nil
+	return out, changed, nil
 }
 
 // Start implements rolling.Fleet.

@@ -14,22 +14,14 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/lifecycle"
 	"github.com/rollout-lab/rollout-lab/internal/edge"
 	"github.com/rollout-lab/rollout-lab/internal/rolling"
 )
 
-const (
-	// deployLimit bounds a deployment whose caller has set no deadline.
-	deployLimit = 10 * time.Minute
-	// servesInterval is how often Deploy asks an instance whether it serves, unless
-	// Service.Serves says otherwise.
-	servesInterval = 50 * time.Millisecond
-	// crashesAtDeploy is how often in a row an instance may end before Deploy gives up.
-	crashesAtDeploy = 5
-	// cleanGrace is how long it may take to remove what is left once every instance is
-	// gone, and the requests in the balancer to end.
-	cleanGrace = 30 * time.Second
-)
+// cleanGrace is how long it may take to remove what is left once every instance is gone, and
+// the requests in the balancer to end.
+const cleanGrace = 30 * time.Second
 
 // ErrNoInstance: there is no such instance of the subject, or none any more.
 var ErrNoInstance = errors.New("no such instance")
@@ -83,12 +75,8 @@ type Environment struct {
 	balancer *edge.Balancer
 	bounds   rolling.Bounds
 	events   drivers.EventLog
-
-	closing  chan struct{} // closed when Close begins
-	closed   chan struct{} // closed when Close is done
-	end      error         // what Close found; valid once closed
-	creating sync.WaitGroup
-	changing sync.Mutex // held by Scale, Restart or Rollout
+	life     *lifecycle.Life
+	changed  drivers.Broadcast // of the instances
 
 	mu        sync.Mutex
 	goal      rolling.Goal
@@ -97,9 +85,6 @@ type Environment struct {
 	deps      []*Instance // in the order in which they were started
 	places    map[string]map[string]string
 	ended     []rolling.Instance
-	changed   chan struct{} // closed and replaced when instances changes
-	isClosing bool
-	hurry     bool // no instance gets any more grace
 }
 
 // New validates the stack and starts its balancer. The caller must Close the environment.
@@ -120,15 +105,14 @@ func New(config Config) (*Environment, error) {
 	if clean == nil {
 		clean = func(context.Context) error { return nil }
 	}
-	return &Environment{
+	e := &Environment{
 		stack: stack, runtime: config.Runtime, clean: clean, balancer: balancer,
-		goal:    rolling.Goal{Replicas: stack.Replicas, Revision: stack.Revision},
-		bounds:  rolling.Bounds{MaxSurge: stack.Rolling.MaxSurge, MaxUnavailable: stack.Rolling.MaxUnavailable},
-		places:  map[string]map[string]string{},
-		changed: make(chan struct{}),
-		closing: make(chan struct{}),
-		closed:  make(chan struct{}),
-	}, nil
+		goal:   rolling.Goal{Replicas: stack.Replicas, Revision: stack.Revision},
+		bounds: rolling.Bounds{MaxSurge: stack.Rolling.MaxSurge, MaxUnavailable: stack.Rolling.MaxUnavailable},
+		places: map[string]map[string]string{},
+	}
+	e.life = lifecycle.New(e.shutdown)
+	return e, nil
 }
 
 func edgePolicy(p drivers.Policy) (edge.Policy, error) {
@@ -144,20 +128,7 @@ func edgePolicy(p drivers.Policy) (edge.Policy, error) {
 // Deploy starts the dependencies in their order and then the subject, and returns once
 // every instance serves, asked directly, and the balancer routes to it. When it fails it
 // closes the environment, without grace.
-func (e *Environment) Deploy(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, deployLimit, fmt.Errorf("not deployed within %v", deployLimit))
-	defer cancel()
-	err := e.deploy(ctx)
-	if err == nil {
-		return nil
-	}
-	now, end := context.WithCancel(context.WithoutCancel(ctx))
-	end() // nothing that does not serve deserves a grace
-	if closeErr := e.Close(now); closeErr != nil {
-		err = fmt.Errorf("%w; and cleaning up: %w", err, closeErr)
-	}
-	return err
-}
+func (e *Environment) Deploy(ctx context.Context) error { return e.life.Deploy(ctx, e.deploy) }
 
 func (e *Environment) deploy(ctx context.Context) error {
 	for _, service := range e.stack.Dependencies {
@@ -203,23 +174,18 @@ func (e *Environment) startSubject(ctx context.Context, goal rolling.Goal) (*Ins
 	return i, nil
 }
 
-// create lets the runtime create an instance, unless the environment is being closed.
+// create lets the runtime create an instance.
 func (e *Environment) create(ctx context.Context, i *Instance) error {
-	e.mu.Lock()
-	if e.isClosing {
-		e.mu.Unlock()
-		return drivers.ErrClosed
+	if err := context.Cause(ctx); err != nil {
+		return err
 	}
-	e.creating.Add(1)
-	defer e.creating.Done()
+	e.mu.Lock()
 	if i.Subject {
 		e.instances = append(e.instances, i)
 	} else {
 		e.deps = append(e.deps, i)
 	}
 	e.mu.Unlock()
-	ctx, done := e.untilClosing(ctx)
-	defer done()
 	if err := e.runtime.Create(ctx, i); err != nil {
 		e.abandon(i, err)
 		return fmt.Errorf("instance %s: %w", i.ID, err)
@@ -241,93 +207,41 @@ func (e *Environment) abandon(i *Instance, err error) {
 	}
 }
 
-// untilClosing ends a context when the environment begins to close. done ends it too.
-func (e *Environment) untilClosing(parent context.Context) (ctx context.Context, done func()) {
-	ctx, cancel := context.WithCancelCause(parent)
-	over := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		select {
-		case <-e.closing:
-			cancel(drivers.ErrClosed)
-		case <-over:
-		}
-	})
-	return ctx, func() {
-		close(over)
-		watching.Wait()
-		cancel(nil)
-	}
-}
-
 // awaitServing waits until an instance serves, asked directly.
 func (e *Environment) awaitServing(ctx context.Context, i *Instance) error {
-	probe := i.Service.Serves
-	if probe.Kind == "" || probe.Kind == drivers.ProbeNone {
-		probe = drivers.Probe{Kind: drivers.ProbeTCP, Port: i.Service.Ports[0]}
-	}
-	if probe.Interval == 0 {
-		probe.Interval = servesInterval
-	}
-	ticker := time.NewTicker(probe.Interval)
-	defer ticker.Stop()
-	for {
+	ctx, done := lifecycle.Until(ctx, i.over, errors.New("it ended"))
+	defer done()
+	err := lifecycle.AwaitServing(ctx, i.Service, func(ctx context.Context, probe drivers.Probe) error {
 		_, err := probe.Ask(ctx, i.addr(probe.Port))
-		if err == nil {
-			return nil
-		}
-		var cause error
-		select {
-		case <-ticker.C:
-			if i.crashCount() < crashesAtDeploy {
-				continue
-			}
-			cause = fmt.Errorf("%w: it ended %d times", drivers.ErrNotServing, crashesAtDeploy)
-		case <-i.over:
-			cause = fmt.Errorf("%w: it ended", drivers.ErrNotServing)
-		case <-e.closing:
-			cause = drivers.ErrClosed
-		case <-ctx.Done():
-			cause = fmt.Errorf("%w: %w", drivers.ErrNotServing, context.Cause(ctx))
-		}
-		return fmt.Errorf("instance %s: %w; last answer: %w; %s", i.ID, cause, err, i.story())
+		return err
+	}, i.hopeless)
+	if err != nil {
+		return fmt.Errorf("instance %s: %w; %s", i.ID, err, i.story())
 	}
+	return nil
 }
 
-// awaitRouted waits until the balancer routes to all of the instances.
+// awaitRouted waits until the balancer routes to all of the instances at once.
 func (e *Environment) awaitRouted(ctx context.Context, instances []*Instance) error {
-	for {
+	var missing *Instance
+	err := e.changed.Wait(ctx, func() bool {
 		e.mu.Lock()
-		var missing *Instance
+		defer e.mu.Unlock()
+		missing = nil
 		for _, i := range instances {
 			if !i.ready {
 				missing = i
 			}
 		}
-		changed := e.changed
-		e.mu.Unlock()
-		if missing == nil {
-			return nil
-		}
-		var cause error
-		select {
-		case <-changed:
-			continue
-		case <-missing.over:
-			cause = fmt.Errorf("%w: it ended", drivers.ErrNotServing)
-		case <-e.closing:
-			cause = drivers.ErrClosed
-		case <-ctx.Done():
-			cause = context.Cause(ctx)
-		}
-		return fmt.Errorf("instance %s is not ready by its signal: %w; %s", missing.ID, cause, missing.story())
+		return missing == nil || missing.isOver
+	})
+	if err == nil && missing != nil {
+		err = fmt.Errorf("%w: it ended", drivers.ErrNotServing)
 	}
-}
-
-// notify wakes whoever waits for a change; the caller holds e.mu.
-func (e *Environment) notify() {
-	close(e.changed)
-	e.changed = make(chan struct{})
+	if err != nil {
+		return fmt.Errorf("instance %s is not ready by its signal: %w; %s", missing.ID, err, missing.story())
+	}
+	return nil
 }
 
 // drop forgets an instance of the subject; the caller holds e.mu.
@@ -335,14 +249,14 @@ func (e *Environment) drop(i *Instance) {
 	same := func(other *Instance) bool { return other == i }
 	e.instances = slices.DeleteFunc(e.instances, same)
 	e.deps = slices.DeleteFunc(slices.Clone(e.deps), same)
-	e.notify()
+	e.changed.Send()
 }
 
 // URL implements drivers.Env.
 func (e *Environment) URL() string { return e.balancer.URL() }
 
 // Closing is closed when the environment begins to close.
-func (e *Environment) Closing() <-chan struct{} { return e.closing }
+func (e *Environment) Closing() <-chan struct{} { return e.life.Closing() }
 
 // Lost tells the watchers that the runtime's source of events broke.
 func (e *Environment) Lost(detail string) {
@@ -351,11 +265,11 @@ func (e *Environment) Lost(detail string) {
 
 // Endpoint implements drivers.Env.
 func (e *Environment) Endpoint(_ context.Context, service, port string) (string, error) {
+	if err := e.life.Err(); err != nil {
+		return "", err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.isClosing {
-		return "", drivers.ErrClosed
-	}
 	for _, i := range e.deps {
 		if i.Service.Name != service {
 			continue
@@ -371,11 +285,11 @@ func (e *Environment) Endpoint(_ context.Context, service, port string) (string,
 
 // Instances implements drivers.Env.
 func (e *Environment) Instances(context.Context) ([]drivers.Instance, error) {
+	if err := e.life.Err(); err != nil {
+		return nil, err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.isClosing {
-		return nil, drivers.ErrClosed
-	}
 	out := make([]drivers.Instance, 0, len(e.instances))
 	for _, i := range e.instances {
 		if i.reach == nil {
@@ -394,11 +308,11 @@ func (e *Environment) Watch() <-chan drivers.Event { return e.events.Watch() }
 
 // Find returns an instance of the subject that is not gone, by its ID.
 func (e *Environment) Find(id string) (*Instance, error) {
+	if err := e.life.Err(); err != nil {
+		return nil, err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.isClosing {
-		return nil, drivers.ErrClosed
-	}
 	for _, i := range e.instances {
 		if i.ID == id {
 			return i, nil
@@ -407,52 +321,49 @@ func (e *Environment) Find(id string) (*Instance, error) {
 	return nil, fmt.Errorf("%w: %s", ErrNoInstance, id)
 }
 
-// Close implements drivers.Env. The balancer lets go of the subject first, then its
-// instances are stopped, then the dependencies, the last one started first.
-func (e *Environment) Close(ctx context.Context) error {
-	stopRush := context.AfterFunc(ctx, e.rush)
-	defer stopRush()
-	e.mu.Lock()
-	first := !e.isClosing
-	e.isClosing = true
-	e.mu.Unlock()
-	if !first {
-		<-e.closed
-		return e.end
-	}
-	close(e.closing)
-	e.changing.Lock() // a change that was under way ends first
-	defer e.changing.Unlock()
-	e.creating.Wait()
+// Close implements drivers.Env.
+func (e *Environment) Close(ctx context.Context) error { return e.life.Close(ctx) }
+
+// shutdown lets the balancer let go of the subject first, then stops its instances, then
+// the dependencies, the last one started first.
+func (e *Environment) shutdown(ctx context.Context) error {
+	over := make(chan struct{})
+	var forcing sync.WaitGroup
+	forcing.Go(func() {
+		select {
+		case <-e.life.Forced():
+			e.endAll()
+		case <-over:
+		}
+	})
 	var errs []error
 	e.mu.Lock()
 	subjects, deps := slices.Clone(e.instances), slices.Clone(e.deps)
 	e.mu.Unlock()
-	unstopped := context.WithoutCancel(ctx)
 	for _, i := range subjects {
-		errs = append(errs, e.stop(unstopped, i))
+		errs = append(errs, e.stop(ctx, i))
 	}
 	for _, i := range subjects {
 		<-i.gone
 	}
 	for _, i := range slices.Backward(deps) {
-		errs = append(errs, e.stop(unstopped, i))
+		errs = append(errs, e.stop(ctx, i))
 		<-i.gone
 	}
-	clean, cancel := context.WithTimeout(unstopped, cleanGrace)
+	close(over)
+	forcing.Wait()
+	ctx, cancel := context.WithTimeout(ctx, cleanGrace)
 	defer cancel()
-	errs = append(errs, e.clean(clean), e.balancer.Close(clean))
+	errs = append(errs, e.clean(ctx), e.balancer.Close(ctx))
 	e.events.Close()
-	e.end = errors.Join(errs...)
-	close(e.closed)
-	return e.end
+	return errors.Join(errs...)
 }
 
-// rush takes the grace from every instance that was asked to stop, or will be.
-func (e *Environment) rush() {
-	e.mu.Lock()
-	e.hurry = true
+// endAll takes the grace from every instance that was asked to stop. Those that will be
+// lose it in stop.
+func (e *Environment) endAll() {
 	var stopped []*Instance
+	e.mu.Lock()
 	for _, i := range append(slices.Clone(e.instances), e.deps...) {
 		if i.asked {
 			stopped = append(stopped, i)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/lifecycle"
 	"github.com/rollout-lab/rollout-lab/internal/edge"
 	"github.com/rollout-lab/rollout-lab/internal/rolling"
 )
@@ -122,7 +123,7 @@ func (i *Instance) Started(detail string) {
 		started.Addr = i.reach[i.Service.Ports[0]]
 		i.env.events.Append(started)
 	}
-	i.env.notify()
+	i.env.changed.Send()
 }
 
 // Verdict reports what the runtime says: whether requests may go to the instance. To
@@ -158,7 +159,7 @@ func (i *Instance) Exited(detail, output string) (crashes int) {
 		}
 		i.crashes++
 	}
-	i.env.notify()
+	i.env.changed.Send()
 	return i.crashes
 }
 
@@ -177,7 +178,7 @@ func (i *Instance) ended() {
 	}
 	i.isOver, i.running = true, false
 	close(i.over)
-	i.env.notify()
+	i.env.changed.Send()
 }
 
 // Gone reports that nothing is left of the instance. Nothing may be reported after it.
@@ -200,7 +201,7 @@ func (i *Instance) Gone(detail string) {
 	}
 	i.isGone = true
 	close(i.gone)
-	i.env.notify()
+	i.env.changed.Send()
 }
 
 func (i *Instance) event(kind drivers.EventKind, detail string) drivers.Event {
@@ -216,7 +217,7 @@ func (i *Instance) route(detail string) {
 	i.env.balancer.Route(edge.Endpoint{ID: i.ID, Revision: i.Revision, Addr: i.reach[i.Service.Ports[0]]})
 	i.ready, i.everUp = true, true
 	i.env.events.Append(i.event(drivers.Ready, detail))
-	i.env.notify()
+	i.env.changed.Send()
 }
 
 func (i *Instance) unroute(detail string) {
@@ -226,7 +227,7 @@ func (i *Instance) unroute(detail string) {
 	i.env.balancer.Unroute(i.ID)
 	i.ready = false
 	i.env.events.Append(i.event(drivers.Unready, detail))
-	i.env.notify()
+	i.env.changed.Send()
 }
 
 // stop asks an instance to stop, once. It returns before it has.
@@ -240,7 +241,7 @@ func (e *Environment) stop(ctx context.Context, i *Instance) error {
 	if i.Subject && !i.isGone {
 		e.events.Append(i.event(drivers.Terminating, ""))
 		switch {
-		case e.isClosing:
+		case e.life.Err() != nil:
 			i.barred = true
 			i.unroute("the environment is closed")
 		case e.stack.Balancer.DeregisterFirst:
@@ -249,7 +250,7 @@ func (e *Environment) stop(ctx context.Context, i *Instance) error {
 		}
 	}
 	close(i.stopC)
-	e.notify()
+	e.changed.Send()
 	skip := i.isGone
 	e.mu.Unlock()
 	if skip {
@@ -258,10 +259,11 @@ func (e *Environment) stop(ctx context.Context, i *Instance) error {
 	err := e.runtime.Stop(ctx, i)
 	e.mu.Lock()
 	i.asked = true
-	hurry := e.hurry
 	e.mu.Unlock()
-	if hurry {
+	select {
+	case <-e.life.Forced():
 		e.runtime.End(i)
+	default:
 	}
 	if err != nil {
 		return fmt.Errorf("stop %s: %w", i.ID, err)
@@ -332,8 +334,12 @@ func (i *Instance) addr(port string) string {
 	return i.reach[port]
 }
 
-func (i *Instance) crashCount() int {
+// hopeless says why the instance will never serve, nil if it may.
+func (i *Instance) hopeless() error {
 	i.env.mu.Lock()
 	defer i.env.mu.Unlock()
-	return i.crashes
+	if i.crashes >= lifecycle.CrashesAtDeploy {
+		return fmt.Errorf("it ended %d times", i.crashes)
+	}
+	return nil
 }

@@ -33,13 +33,14 @@ var rules = map[string]struct {
 	"drivers":            {nil, "the contract knows no driver"},
 	"drivers/drivertest": {[]string{"drivers", "healthkit"}, "one suite for every driver"},
 	"drivers/process":    {[]string{"drivers", "drivers/fleet", "drivers/owner", "drivers/ports"}, "drivers never import each other"},
-	"drivers/fleet":      {[]string{"drivers", "internal/edge", "internal/rolling"}, "what drivers without a balancer of their own share"},
+	"drivers/lifecycle":  {[]string{"drivers"}, "how any deployed stack lives, on whatever runtime"},
+	"drivers/fleet":      {[]string{"drivers", "drivers/lifecycle", "internal/edge", "internal/rolling"}, "what drivers without a balancer of their own share"},
 	"drivers/owner":      {nil, "names a process, knows nothing of what it owns"},
 	"drivers/ports":      {nil, "what instances on this machine listen on"},
 	"drivers/program":    {[]string{"drivers"}, "a program for every runtime that is not this machine"},
 	"drivers/docker":     {[]string{"drivers", "drivers/fleet", "drivers/owner", "drivers/ports", "drivers/program"}, "drivers never import each other"},
 	"drivers/systemd":    {[]string{"drivers", "drivers/fleet", "drivers/owner", "drivers/ports", "drivers/program"}, "drivers never import each other"},
-	"drivers/kubernetes": {[]string{"drivers", "drivers/owner"}, "a runtime with a balancer of its own"},
+	"drivers/kubernetes": {[]string{"drivers", "drivers/lifecycle", "drivers/owner"}, "a runtime with a balancer of its own"},
 	"drivers/kind":       {[]string{"drivers", "drivers/kubernetes", "drivers/owner", "drivers/ports", "drivers/program"}, "kind is a cluster, and then it is Kubernetes"},
 	"images":             {nil, "builds images, knows nothing of a run"},
 	"internal/target":    {[]string{"drivers", "internal/load", "internal/record", "scenarios", "targets"}, "turns a scenario into a stack and its requests"},
@@ -71,7 +72,7 @@ var onlyImporter = map[string][]string{
 
 // standardLibraryOnly lists folders that import nothing but the standard library and
 // the module itself; tests may import more. A subfolder listed in adapters is free.
-var standardLibraryOnly = []string{"healthkit", "drivers", "internal/record", "internal/timeline", "internal/edge", "internal/rolling", "drivers/owner", "drivers/ports", "drivers/program"}
+var standardLibraryOnly = []string{"healthkit", "drivers", "internal/record", "internal/timeline", "internal/edge", "internal/rolling", "drivers/lifecycle", "drivers/owner", "drivers/ports", "drivers/program"}
 
 // extern lists the exceptions to standardLibraryOnly.
 var extern = map[string][]string{
