@@ -4,30 +4,30 @@ import (
 	"math"
 	"strconv"
 
-	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 // limit prints the limit of a gate: as it was written, not cut off.
-func limit(metric string, f float64) string {
-	switch unitOf(metric) {
-	case judge.Share:
+func limit(name string, f float64) string {
+	switch unitOf(name) {
+	case metric.Share:
 		// Ten decimals of a percentage are beyond any limit that a person writes.
 		return format.TrimZeros(strconv.FormatFloat(f*100, 'f', 10, 64)) + " %"
-	case judge.Duration:
+	case metric.Duration:
 		return format.TrimZeros(strconv.FormatFloat(f, 'f', 3, 64)) + " ms"
 	}
 	return format.TrimZeros(strconv.FormatFloat(f, 'f', 3, 64))
 }
 
 // measured prints an observed value of a metric in its unit.
-func measured(metric string, f float64) string {
+func measured(name string, f float64) string {
 	switch {
 	case math.IsNaN(f) || math.IsInf(f, 0):
 		return "no data"
-	case unitOf(metric) == judge.Share:
+	case unitOf(name) == metric.Share:
 		return format.Rate(f)
-	case unitOf(metric) == judge.Duration:
+	case unitOf(name) == metric.Duration:
 		return format.Millis(f)
 	case f == math.Trunc(f) && math.Abs(f) < 1<<53:
 		return format.Signed(f, func(f float64) string { return format.Count(uint64(f)) })
@@ -36,12 +36,12 @@ func measured(metric string, f float64) string {
 }
 
 // measuredRange prints an interval of a metric: never a narrower one than it is.
-func measuredRange(metric string, lo, hi float64) string {
-	switch unit := unitOf(metric); {
-	case unit == judge.Share && lo >= 0:
+func measuredRange(name string, lo, hi float64) string {
+	switch unit := unitOf(name); {
+	case unit == metric.Share && lo >= 0:
 		return format.Rates(lo, hi)
-	case unit == judge.Duration:
+	case unit == metric.Duration:
 		return format.Between(format.MillisOutward(lo, lo < 0), format.MillisOutward(hi, hi > 0))
 	}
-	return format.Between(measured(metric, lo), measured(metric, hi))
+	return format.Between(measured(name, lo), measured(name, hi))
 }

@@ -3,6 +3,8 @@ package scenarios
 import (
 	"slices"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 )
 
 // The words that fields of a scenario may hold.
@@ -134,7 +136,7 @@ func (d *decoder) gate(n *node, path string, g *Gate) {
 	}
 	if unitOf(g.Metric) == "" {
 		at := d.where(path + ".metric")
-		d.problem(at.line, at.column, "no metric "+quote(g.Metric), didYouMean(g.Metric, metricNames()))
+		d.problem(at.line, at.column, "no metric "+quote(g.Metric), didYouMean(g.Metric, metric.Names()))
 		return
 	}
 	if limit != nil {

@@ -3,75 +3,24 @@ package scenarios
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 )
-
-// Unit is what a metric is counted in.
-type Unit string
-
-// The units of metrics.
-const (
-	Share    Unit = "share"    // 0..1, also written as a percentage
-	Count    Unit = "count"    // a whole number
-	Duration Unit = "duration" // written 250ms, kept in milliseconds
-)
-
-// Metric is a number about a trial that a gate can put a limit on.
-type Metric struct {
-	Name string
-	Unit Unit
-}
-
-// Metrics lists the metrics that a gate may name.
-func Metrics() []Metric { return slices.Clone(metrics) }
-
-var metrics = []Metric{
-	{"success_rate", Share},
-	{"failed", Count},
-	{"downtime", Duration},
-	{"longest_outage", Duration},
-	{"bins_down", Duration},
-	{"bins_degraded", Duration},
-	{"disruption_lag", Duration},
-	{"recovery", Duration},
-	{"convergence", Duration},
-	{"false_ready", Duration},
-	{"false_unready", Duration},
-	{"breaches", Count},
-	{"hidden_retries", Count},
-	{"latency_p50", Duration},
-	{"latency_p90", Duration},
-	{"latency_p99", Duration},
-	{"latency_p999", Duration},
-	{"latency_max", Duration},
-}
-
-func metricNames() []string {
-	names := make([]string, len(metrics))
-	for i, m := range metrics {
-		names[i] = m.Name
-	}
-	return names
-}
 
 // unitOf is the unit of a metric, "" when there is no such metric.
-func unitOf(name string) Unit {
-	for _, m := range metrics {
-		if m.Name == name {
-			return m.Unit
-		}
-	}
-	return ""
+func unitOf(name string) metric.Unit {
+	m, _ := metric.ByName(name)
+	return m.Unit
 }
 
 // limit reads a limit in the unit of its metric.
-func (d *decoder) limit(n *node, path, metric string, to *Limit) {
-	unit := unitOf(metric)
+func (d *decoder) limit(n *node, path, name string, to *Limit) {
+	unit := unitOf(name)
 	switch unit {
-	case Share:
+	case metric.Share:
 		v, ok := parseShare(n)
 		switch {
 		case !ok:
@@ -79,7 +28,7 @@ func (d *decoder) limit(n *node, path, metric string, to *Limit) {
 			if h := shareHint(n); h != "" {
 				hint = h
 			}
-			d.mismatch(n, path, "a share, as "+metric+" is", hint)
+			d.mismatch(n, path, "a share, as "+name+" is", hint)
 		case v > 1:
 			hint := "say " + quote(n.value) + "%"
 			if strings.HasSuffix(n.value, "%") {
@@ -91,9 +40,9 @@ func (d *decoder) limit(n *node, path, metric string, to *Limit) {
 		default:
 			*to = Limit(v)
 		}
-	case Count:
+	case metric.Count:
 		if !scalar(n, number) || !whole.MatchString(n.value) {
-			d.mismatch(n, path, "a whole number, as "+metric+" is a count", numberHint(n))
+			d.mismatch(n, path, "a whole number, as "+name+" is a count", numberHint(n))
 			return
 		}
 		v, err := strconv.ParseInt(n.value, 10, 64)
@@ -105,13 +54,13 @@ func (d *decoder) limit(n *node, path, metric string, to *Limit) {
 		default:
 			*to = Limit(v)
 		}
-	case Duration:
+	case metric.Duration:
 		if _, err := time.ParseDuration(n.value); err != nil && n.kind != mapping && n.kind != sequence {
 			hint := durationHint(n.value)
 			if whole.MatchString(n.value) {
 				hint = fmt.Sprintf("say %sms or %ss, whichever is meant", n.value, n.value)
 			}
-			d.mismatch(n, path, "a duration, as "+metric+" is", hint)
+			d.mismatch(n, path, "a duration, as "+name+" is", hint)
 			return
 		}
 		var v time.Duration

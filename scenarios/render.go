@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 )
 
 // render writes a scenario out in full, in one fixed way. It is written by hand, and not
@@ -248,8 +250,8 @@ func (w *writer) signal(depth int, key string, g *Signal) {
 }
 
 // text writes a limit in the unit of its metric.
-func (l Limit) text(metric string) string {
-	if unitOf(metric) == Duration {
+func (l Limit) text(name string) string {
+	if unitOf(name) == metric.Duration {
 		return time.Duration(float64(l) * float64(time.Millisecond)).String()
 	}
 	return decimalText(float64(l))

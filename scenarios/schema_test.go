@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	generator "github.com/invopop/jsonschema"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -155,7 +157,7 @@ func generate(t *testing.T) []byte {
 	bounds(signal, "fall", 1, maxCount)
 	gate := defs["Gate"]
 	gate.Required = []string{"design", "metric", "op", "limit"}
-	words(gate, "metric", metricNames()...)
+	words(gate, "metric", metric.Names()...)
 	words(gate, "op", operators...)
 
 	allowVariables(s)

@@ -23,13 +23,14 @@ var rules = map[string]struct {
 }{
 	"healthkit":          {nil, "services embed it: it knows nothing of the lab"},
 	"targets":            {[]string{"healthkit", "healthkit/sdnotify", "targets"}, "a target is a program like any other: it knows nothing of the lab"},
+	"internal/metric":    {nil, "one table for all who name a metric"},
 	"internal/record":    {nil, "the record is a leaf"},
 	"internal/timeline":  {[]string{"internal/record"}, "pure functions of the record"},
-	"internal/judge":     {[]string{"internal/record", "internal/timeline"}, "pure functions of the record"},
+	"internal/judge":     {[]string{"internal/metric", "internal/record", "internal/timeline"}, "pure functions of the record"},
 	"internal/load":      {[]string{"internal/record"}, "the load knows a URL and a schedule, not who asked"},
 	"internal/edge":      {nil, "a balancer routes on what it is told"},
 	"internal/rolling":   {nil, "a pure plan"},
-	"scenarios":          {nil, "a scenario is data"},
+	"scenarios":          {[]string{"internal/metric"}, "a scenario is data"},
 	"drivers":            {nil, "the contract knows no driver"},
 	"drivers/drivertest": {[]string{"drivers", "healthkit"}, "one suite for every driver"},
 	"drivers/process":    {[]string{"drivers", "drivers/fleet", "drivers/owner", "drivers/ports"}, "drivers never import each other"},
@@ -45,7 +46,7 @@ var rules = map[string]struct {
 	"images":             {nil, "builds images, knows nothing of a run"},
 	"internal/target":    {[]string{"drivers", "internal/load", "internal/record", "scenarios", "targets"}, "turns a scenario into a stack and its requests"},
 	"internal/lab":       {[]string{"drivers", "internal/load", "internal/record", "internal/timeline", "internal/judge", "internal/target", "scenarios"}, "the engine knows the contract, no driver and no report"},
-	"reports":            {[]string{"internal/judge", "internal/record", "internal/timeline", "reports/format", "reports/picture", "reports/svg"}, "a report is a pure function of a judged run"},
+	"reports":            {[]string{"internal/judge", "internal/metric", "internal/record", "internal/timeline", "reports/format", "reports/picture", "reports/svg"}, "a report is a pure function of a judged run"},
 	"reports/format":     {nil, "writes numbers, whatever they are of"},
 	"reports/picture":    {[]string{"internal/timeline", "reports/format", "reports/svg"}, "draws what it is given, and judges nothing"},
 	"reports/svg":        {nil, "shapes, whatever they show"},
@@ -72,7 +73,7 @@ var onlyImporter = map[string][]string{
 
 // standardLibraryOnly lists folders that import nothing but the standard library and
 // the module itself; tests may import more. A subfolder listed in adapters is free.
-var standardLibraryOnly = []string{"healthkit", "drivers", "internal/record", "internal/timeline", "internal/edge", "internal/rolling", "drivers/lifecycle", "drivers/owner", "drivers/ports", "drivers/program"}
+var standardLibraryOnly = []string{"healthkit", "drivers", "internal/metric", "internal/record", "internal/timeline", "internal/edge", "internal/rolling", "drivers/lifecycle", "drivers/owner", "drivers/ports", "drivers/program"}
 
 // extern lists the exceptions to standardLibraryOnly.
 var extern = map[string][]string{

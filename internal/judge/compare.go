@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -54,7 +55,7 @@ func comparisons(s record.Scenario, all []Cell) []Comparison {
 // trials are too few to say, however far apart they lie: with three trials an arm no p is
 // below 0.1.
 func compare(a, b *Cell) Comparison {
-	r := Comparison{Scenario: a.Scenario, Driver: a.Driver, Action: a.Action, A: a.Design, B: b.Design, Metric: "downtime", P: 1, Verdict: Inconclusive}
+	r := Comparison{Scenario: a.Scenario, Driver: a.Driver, Action: a.Action, A: a.Design, B: b.Design, Metric: metric.Downtime, P: 1, Verdict: Inconclusive}
 	lost := func(c *Cell) (values []float64) {
 		for _, t := range c.valid() {
 			values = append(values, milliseconds(t.Downtime))
@@ -79,12 +80,12 @@ func compare(a, b *Cell) Comparison {
 		r.Why = fmt.Sprintf("%s against %d cannot give a p below %.2g; the interval is the range of all differences", plural(len(x), "trial", "trials"), len(y), leastP(len(x), len(y)))
 	case r.Lo > margin:
 		r.Verdict = Fail
-		r.Why = fmt.Sprintf("%s loses more than %s by at least %s, which exceeds the margin of %s", b.Design, a.Design, inUnit(r.Lo, Duration), inUnit(margin, Duration))
+		r.Why = fmt.Sprintf("%s loses more than %s by at least %s, which exceeds the margin of %s", b.Design, a.Design, inUnit(r.Lo, metric.Duration), inUnit(margin, metric.Duration))
 	case r.Hi <= margin:
 		r.Verdict = Pass
-		r.Why = fmt.Sprintf("%s does not lose more than %s by more than the margin of %s", b.Design, a.Design, inUnit(margin, Duration))
+		r.Why = fmt.Sprintf("%s does not lose more than %s by more than the margin of %s", b.Design, a.Design, inUnit(margin, metric.Duration))
 	default:
-		r.Why = fmt.Sprintf("%s may lose more than %s by up to %s, which exceeds the margin of %s, or may not", b.Design, a.Design, inUnit(r.Hi, Duration), inUnit(margin, Duration))
+		r.Why = fmt.Sprintf("%s may lose more than %s by up to %s, which exceeds the margin of %s, or may not", b.Design, a.Design, inUnit(r.Hi, metric.Duration), inUnit(margin, metric.Duration))
 	}
 	return r
 }

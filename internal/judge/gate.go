@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -33,7 +34,7 @@ func gates(s record.Scenario, all []Cell) []GateResult {
 // valid trials than planned can miss a gate, but not meet it.
 func gate(g record.Gate, c *Cell) GateResult {
 	r := GateResult{Cell: c.Key(), Gate: g, NoValue: true, Verdict: Inconclusive}
-	m, known := metricByName(g.Metric)
+	m, known := metric.ByName(g.Metric)
 	valid := c.valid()
 	switch {
 	case !known:
@@ -44,12 +45,12 @@ func gate(g record.Gate, c *Cell) GateResult {
 		r.Why = "the limit is not a number"
 	case len(valid) == 0:
 		r.Why = "no valid trial"
-	case m.Name == "success_rate":
+	case m.Pooling == metric.Rate:
 		rateGate(&r, c)
 	default:
 		worstGate(&r, m, c, valid)
 	}
-	if m.Name == "breaches" && g.Op == "<=" {
+	if m.Name == metric.Breaches && g.Op == "<=" {
 		breached(&r, c)
 	}
 	if r.Verdict == Pass && c.short() {
@@ -92,17 +93,14 @@ func rateGate(r *GateResult, c *Cell) {
 // worstGate counts what did not happen as later than any limit: it misses an upper limit
 // and meets a lower one. Only where nothing is done there is nothing to complete, and a
 // limit on that says nothing.
-func worstGate(r *GateResult, m Metric, c *Cell, valid []*Trial) {
-	if m.Name == "convergence" && c.Action == none {
+func worstGate(r *GateResult, m metric.Metric, c *Cell, valid []*Trial) {
+	if m.Name == metric.Convergence && c.Action == none {
 		r.Why = "the action none has nothing to complete"
 		return
 	}
 	worst, at := 0.0, -1
 	for i, t := range valid {
-		v, ok := m.value(t)
-		if !ok {
-			v = math.Inf(1)
-		}
+		v := t.limited(m)
 		worse := v > worst
 		if r.Gate.Op == ">=" {
 			worse = v < worst
@@ -124,7 +122,7 @@ func worstGate(r *GateResult, m Metric, c *Cell, valid []*Trial) {
 		of = fmt.Sprintf(", the worst of %d trials", len(valid))
 	}
 	if math.IsInf(worst, 1) {
-		r.Why = fmt.Sprintf("%s in trial %d%s", m.never, valid[at].Meta.N, of)
+		r.Why = fmt.Sprintf("%s in trial %d%s", m.None, valid[at].Meta.N, of)
 		return
 	}
 	r.NoValue, r.Observed = false, worst
@@ -138,7 +136,7 @@ func breached(r *GateResult, c *Cell) {
 		t := &c.Trials[i]
 		if n := float64(t.Breaches); !t.Valid && n > r.Gate.Limit && (r.NoValue || n > r.Observed) {
 			r.Verdict, r.NoValue, r.Observed = Fail, false, n
-			r.Why = fmt.Sprintf("%s in trial %d, which is invalid otherwise", inUnit(n, Count), t.Meta.N)
+			r.Why = fmt.Sprintf("%s in trial %d, which is invalid otherwise", inUnit(n, metric.Count), t.Meta.N)
 		}
 	}
 }

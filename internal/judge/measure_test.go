@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
@@ -503,22 +505,32 @@ func TestMeasureIsPure(t *testing.T) {
 	}
 }
 
-func TestMetricsCoverTheTrial(t *testing.T) {
+// Every metric of the table is computed, and nothing is computed that the table does not have.
+func TestEveryMetricIsComputed(t *testing.T) {
 	d := rollout()
 	fail(d, 5*s, 5100*ms)
 	m := Measure(d)
-	seen := map[string]bool{}
-	for _, metric := range Metrics() {
-		v, ok := metric.value(&m)
-		if !ok || math.IsNaN(v) || metric.About == "" || metric.never == "" || seen[metric.Name] {
-			t.Errorf("%s: %v, %v, about %q", metric.Name, v, ok, metric.About)
+	if rows, computed := slices.Sorted(slices.Values(metric.Names())), slices.Sorted(maps.Keys(compute)); !slices.Equal(rows, computed) {
+		t.Errorf("the table has %v, computed are %v", rows, computed)
+	}
+	for _, name := range metric.Names() {
+		if v, ok := m.Value(name); !ok || math.IsNaN(v) {
+			t.Errorf("%s: %v, %v", name, v, ok)
 		}
-		seen[metric.Name] = true
 	}
 	for name, want := range map[string]float64{"success_rate": 0.99, "failed": 100, "downtime": 100, "longest_outage": 100, "bins_down": 100, "disruption_lag": 1000, "recovery": 1100, "convergence": 3000, "latency_p99": 2} {
-		metric, _ := metricByName(name)
-		if got, _ := metric.value(&m); got != want {
+		if got, _ := m.Value(name); got != want {
 			t.Errorf("%s = %v, want %v", name, got, want)
+		}
+	}
+	// A trial in which nothing was planned has no value that could meet a limit.
+	var empty Trial
+	for _, row := range metric.All() {
+		if v, ok := empty.Value(row.Name); ok {
+			t.Errorf("%s of a trial without a request is %v", row.Name, v)
+		}
+		if v := empty.limited(row); !math.IsInf(v, 1) {
+			t.Errorf("a limit on %s of a trial without a request is held against %v", row.Name, v)
 		}
 	}
 }

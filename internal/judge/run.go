@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -159,8 +160,8 @@ func gateReasons(r *Run) (failed, unclear []string) {
 }
 
 func gateText(g record.Gate) string {
-	unit := Duration
-	if m, ok := metricByName(g.Metric); ok {
+	unit := metric.Duration
+	if m, ok := metric.ByName(g.Metric); ok {
 		unit = m.Unit
 	}
 	return g.Metric + " " + g.Op + " " + inUnit(g.Limit, unit)
@@ -264,7 +265,7 @@ func controls(s record.Scenario, all []Cell) []Control {
 			case ok == planned:
 				control.Why = fmt.Sprintf("0 of %s requests failed, so this experiment cannot tell good from bad", grouped(planned))
 			case c.Downtime.Median < milliseconds(leastOutage):
-				control.Why = fmt.Sprintf("it lost %s of %s requests, a median of %s a trial: less than %v is what a machine's own hiccup can cost", grouped(planned-ok), grouped(planned), inUnit(c.Downtime.Median, Duration), leastOutage)
+				control.Why = fmt.Sprintf("it lost %s of %s requests, a median of %s a trial: less than %v is what a machine's own hiccup can cost", grouped(planned-ok), grouped(planned), inUnit(c.Downtime.Median, metric.Duration), leastOutage)
 			default:
 				control.Held, control.Why = true, fmt.Sprintf("%s of %s requests failed", grouped(planned-ok), grouped(planned))
 			}

@@ -21,7 +21,7 @@ func result(design string, n int, failed uint64) Trial {
 		Valid: true, Planned: 20_000, Sent: 20_000, OK: 20_000 - failed, Failed: failed,
 		SuccessRate: 1 - float64(failed)/20_000, Downtime: time.Duration(failed) * ms,
 		Recovery: at(time.Duration(failed) * ms), Convergence: at(9 * s),
-		Down:    map[time.Duration]time.Duration{downWidth: time.Duration(failed) * ms},
+		Down:    map[time.Duration]time.Duration{binWidth: time.Duration(failed) * ms},
 		Latency: Percentiles{N: 20_000 - failed, P50: ms, P90: 2 * ms, P99: 3 * ms, P999: 4 * ms, Max: 5 * ms},
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 )
 
 // grouped writes 60000 as 60,000.
@@ -31,11 +33,11 @@ func seconds(d time.Duration) string {
 }
 
 // inUnit writes a metric's value.
-func inUnit(v float64, unit Unit) string {
+func inUnit(v float64, unit metric.Unit) string {
 	switch unit {
-	case Share:
+	case metric.Share:
 		return percent(v)
-	case Count:
+	case metric.Count:
 		return grouped(uint64(math.Round(v)))
 	default:
 		return strconv.FormatFloat(math.Round(v*1000)/1000, 'f', -1, 64) + " ms"

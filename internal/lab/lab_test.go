@@ -408,21 +408,6 @@ func TestTheReferenceClientAsksWhatTheLoadAsks(t *testing.T) {
 	}
 }
 
-func TestScenariosAndJudgeKnowTheSameMetrics(t *testing.T) {
-	var accepted, judged []string
-	for _, m := range scenarios.Metrics() {
-		accepted = append(accepted, fmt.Sprintf("%s %s", m.Name, m.Unit))
-	}
-	for _, m := range judge.Metrics() {
-		judged = append(judged, fmt.Sprintf("%s %s", m.Name, m.Unit))
-	}
-	slices.Sort(accepted)
-	slices.Sort(judged)
-	if !slices.Equal(accepted, judged) {
-		t.Errorf("scenarios accepts %v\njudge knows %v", accepted, judged)
-	}
-}
-
 func TestTheRecordNamesWhatTheScenarioAsked(t *testing.T) {
 	s := short(t, "kind: rollout", "kind: scale, to: 5")
 	got := plannedTrial{scenario: s, driver: &memoryDriver{}, design: s.Designs[1], n: 2}.describe()

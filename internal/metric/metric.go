@@ -1,0 +1,176 @@
+// Package metric is the table of the numbers about a trial that a gate can put a limit on:
+// what each is called, counted in and defined as. Scenarios, judge and reports read this
+// table and have none of their own. How a metric is computed is not here but in package
+// judge; a test there holds the two together.
+package metric
+
+import "slices"
+
+// Unit is what a metric is counted in.
+type Unit string
+
+// The units of metrics.
+const (
+	Share    Unit = "share"    // 0..1; a scenario may write a percentage
+	Count    Unit = "count"    // a whole number
+	Duration Unit = "duration" // milliseconds; a scenario writes 250ms
+)
+
+// Direction is which way a metric is better.
+type Direction string
+
+// The directions of metrics.
+const (
+	Lower  Direction = "lower"
+	Higher Direction = "higher"
+)
+
+// Pooling is how the valid trials of a cell become one number.
+type Pooling string
+
+// The ways to pool. Whatever the way, a limit on anything but a Rate is held against the
+// worst trial.
+const (
+	Each   Pooling = "each"   // not at all: every trial stands for itself
+	Sum    Pooling = "sum"    // added up
+	Median Pooling = "median" // the median, with the range of the trials
+	Rate   Pooling = "rate"   // the counts behind it are added up, with exact bounds
+)
+
+// The names of metrics that code must name; every other one is in the table alone.
+const (
+	SuccessRate   = "success_rate"
+	Downtime      = "downtime"
+	LongestOutage = "longest_outage"
+	Recovery      = "recovery"
+	Convergence   = "convergence"
+	Breaches      = "breaches"
+)
+
+// Metric is a row of the table.
+type Metric struct {
+	Name    string // in scenarios and gates
+	Key     string // in a trial of results.json; a dot leads into an object
+	Words   string // as people read it
+	Unit    Unit
+	Better  Direction
+	Pooling Pooling
+	About   string // its definition, without a full stop
+	Remark  string // what a reader of a report must know beside it, in sentences
+
+	// None says what it means that a trial has no value. For a limit such a trial is later
+	// than any, except where NoneIsZero.
+	None       string
+	NoneIsZero bool
+}
+
+// All lists the metrics in the order in which reports show them.
+func All() []Metric { return slices.Clone(table) }
+
+// Names lists the names of all metrics, in the same order.
+func Names() []string {
+	names := make([]string, len(table))
+	for i, m := range table {
+		names[i] = m.Name
+	}
+	return names
+}
+
+// ByName returns the metric of a name.
+func ByName(name string) (m Metric, ok bool) {
+	for _, m := range table {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return Metric{}, false
+}
+
+const nothingPlanned = "no request was planned"
+
+var table = []Metric{
+	{
+		Name: SuccessRate, Key: "success_rate", Words: "success rate", Unit: Share, Better: Higher, Pooling: Rate,
+		About:  "requests that were served (or denied, where they had to be) of those planned in the window",
+		Remark: "Ok means: the expected status, the expected body, the whole body read, before the deadline counted from the intended send time. A request that must be denied is ok when it is denied; one that was never sent is a failure. The matrix adds up the valid trials. Its bounds are two one-sided 95 % Clopper-Pearson bounds of that sum: each alone holds at 95 %, both together at 90 %. They assume that requests fail independently of each other; requests that one event loses together do not, so the range over the trials says more about the next trial. Percentages are cut off, never rounded up; only an upper bound is rounded up.",
+		None:   nothingPlanned,
+	},
+	{
+		Name: "failed", Key: "failed", Words: "failed", Unit: Count, Better: Lower, Pooling: Sum,
+		About: "requests planned in the window that were not ok, unsent ones among them",
+		None:  nothingPlanned,
+	},
+	{
+		Name: Downtime, Key: "downtime_ms", Words: "downtime", Unit: Duration, Better: Lower, Pooling: Median,
+		About:  "failed requests divided by the rate",
+		Remark: "How long the service was gone, had all failures come at once. The matrix has the median over the valid trials and their range.",
+		None:   nothingPlanned,
+	},
+	{
+		Name: LongestOutage, Key: "longest_outage_ms", Words: "longest outage", Unit: Duration, Better: Lower, Pooling: Median,
+		About:  "the longest time from a failure to the first of 10 successes in a row",
+		Remark: "By intended send time; the brackets are the last success before and the first of the ten after, so it is known to one request, 1/rate. The matrix has the median over the valid trials and their range.",
+		None:   "nothing failed", NoneIsZero: true,
+	},
+	{
+		Name: "bins_down", Key: "bins_down_ms", Words: "bins down", Unit: Duration, Better: Lower, Pooling: Each,
+		About: "total of the bins of 100 ms with less than 50 % ok",
+		None:  nothingPlanned,
+	},
+	{
+		Name: "bins_degraded", Key: "bins_degraded_ms", Words: "bins degraded", Unit: Duration, Better: Lower, Pooling: Each,
+		About: "total of the bins of 100 ms with less than 99 % ok, the ones that are down among them",
+		None:  nothingPlanned,
+	},
+	{
+		Name: "disruption_lag", Key: "disruption_lag_ms", Words: "disruption lag", Unit: Duration, Better: Higher, Pooling: Each,
+		About: "from the start of the action to the first failure",
+		None:  "nothing failed",
+	},
+	{
+		Name: Recovery, Key: "recovery_ms", Words: "recovery", Unit: Duration, Better: Lower, Pooling: Median,
+		About:  "from the start of the action to the first instant after which, for 5 s, every second has at least 99.9 % ok and a p99 of at most 1.5 times the baseline phase's",
+		Remark: "The matrix has the median over the trials in which it was seen, and says in how many it was not. At once means that nothing failed in the window either.",
+		None:   "the record shows no recovery",
+	},
+	{
+		Name: Convergence, Key: "convergence_ms", Words: "convergence", Unit: Duration, Better: Lower, Pooling: Each,
+		About: "from the start of the action to the moment that the runtime calls it complete",
+		None:  "the runtime never called the action complete",
+	},
+	{
+		Name: "false_ready", Key: "false_ready_ms", Words: "false ready", Unit: Duration, Better: Lower, Pooling: Each,
+		About:  "time that the runtime called an instance ready while a direct probe of it failed, summed over instances",
+		Remark: "The time during which the runtime sends users to an instance that cannot serve them.",
+		None:   nothingPlanned,
+	},
+	{
+		Name: "false_unready", Key: "false_unready_ms", Words: "false unready", Unit: Duration, Better: Lower, Pooling: Each,
+		About: "time that the runtime called an instance not ready while a direct probe of it succeeded, summed over instances; not while it was told to go",
+		None:  nothingPlanned,
+	},
+	{
+		Name: Breaches, Key: "breaches", Words: "breaches", Unit: Count, Better: Lower, Pooling: Sum,
+		About: "requests that had to be denied and were served",
+		None:  nothingPlanned,
+	},
+	{
+		Name: "hidden_retries", Key: "hidden_retries", Words: "hidden retries", Unit: Count, Better: Lower, Pooling: Each,
+		About:  "connections that the transport took beyond the first of each request",
+		Remark: "Each one may hide a failure: the transport asked again without being told to.",
+		None:   nothingPlanned,
+	},
+	latency("p50", "median"),
+	latency("p90", "90th percentile"),
+	latency("p99", "99th percentile"),
+	latency("p999", "99.9th percentile"),
+	latency("max", "maximum"),
+}
+
+func latency(of, words string) Metric {
+	return Metric{
+		Name: "latency_" + of, Key: "latency_ms." + of, Words: "latency " + of, Unit: Duration, Better: Lower, Pooling: Each,
+		About: words + " of the response time from the intended send time, over the requests that were ok",
+		None:  "no request was ok",
+	}
+}
