@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
@@ -59,9 +60,9 @@ func WriteHTML(w io.Writer, run *judge.Run) error {
 	if err != nil {
 		return fmt.Errorf("write report.html: %w", err)
 	}
-	var b bytes.Buffer
+	text := ""
 	for i, d := range pageDetails {
-		b.Reset()
+		var b strings.Builder
 		p := newPage(run, d)
 		p.Coarser = i > 0
 		p.Results = "null"
@@ -71,11 +72,11 @@ func WriteHTML(w io.Writer, run *judge.Run) error {
 		if err := templates.ExecuteTemplate(&b, "report", p); err != nil {
 			return fmt.Errorf("write report.html: %w", err)
 		}
-		if b.Len() < pageLimit {
+		if text = format.CleanLines(b.String()); len(text) < pageLimit {
 			break
 		}
 	}
-	if _, err := io.WriteString(w, format.CleanLines(b.String())); err != nil {
+	if _, err := io.WriteString(w, text); err != nil {
 		return fmt.Errorf("write report.html: %w", err)
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
-	"github.com/rollout-lab/rollout-lab/reports/svg"
 )
 
 // entry is one number of the matrix with what qualifies it.
@@ -78,7 +77,7 @@ func budgetEntry(_ *judge.Cell, p pooled) entry {
 	case b.Affords == nil:
 		return entry{Value: "nothing spent"}
 	}
-	return entry{Value: svg.Number(math.Ceil(b.Share*1000)/10) + " %", Note: "affords " + format.Count(*b.Affords) + " in 30 days"}
+	return entry{Value: format.Tenths(math.Ceil(b.Share*1000)/10) + " %", Note: "affords " + format.Count(*b.Affords) + " in 30 days"}
 }
 
 // notCounted says what the invalid trials lost: to discard a trial must not hide it.

@@ -15,9 +15,9 @@ func limit(name string, f float64) string {
 		// Ten decimals of a percentage are beyond any limit that a person writes.
 		return format.TrimZeros(strconv.FormatFloat(f*100, 'f', 10, 64)) + " %"
 	case metric.Duration:
-		return format.TrimZeros(strconv.FormatFloat(f, 'f', 3, 64)) + " ms"
+		return format.TrimZeros(strconv.FormatFloat(f, 'f', 6, 64)) + " ms" // to the nanosecond
 	}
-	return format.TrimZeros(strconv.FormatFloat(f, 'f', 3, 64))
+	return format.TrimZeros(strconv.FormatFloat(f, 'f', 6, 64))
 }
 
 // measured prints an observed value of a metric in its unit.

@@ -41,6 +41,7 @@ func TestMeasuredAndLimit(t *testing.T) {
 		{"downtime", 250, "250 ms", "250 ms"},
 		{"downtime", -2990, "-2.99 s", "-2990 ms"},
 		{"downtime", 0.1 + 0.2, "0.3 ms", "0.3 ms"},
+		{"downtime", 0.0002, "0.01 ms", "0.0002 ms"},
 		{"breaches", 12000, "12,000", "12000"},
 		{"breaches", -1, "-1", "-1"},
 		{"unheard of", 1.25, "1.25", "1.25"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,7 +12,6 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 	"github.com/rollout-lab/rollout-lab/reports/picture"
-	"github.com/rollout-lab/rollout-lab/reports/svg"
 )
 
 // words are what the page's templates can say of judge's values.
@@ -25,8 +25,9 @@ var words = template.FuncMap{
 	"span":  format.Span,
 	"maybe": maybe,
 	"minus": func(all, part uint64) uint64 { return all - min(all, part) },
-	"p":     func(p float64) string { return format.TrimZeros(fmt.Sprintf("%.4f", p)) },
-	"mib":   func(bytes int64) string { return svg.Number(float64(bytes)/(1<<20)) + " MiB" },
+	"part":  part,
+	"p":     probability,
+	"mib":   func(bytes int64) string { return format.Tenths(float64(bytes)/(1<<20)) + " MiB" },
 
 	// Values in the unit of their metric.
 	"limit":         gateLimit,
@@ -60,6 +61,22 @@ var words = template.FuncMap{
 	"definition":   definitionOf,
 	"def":          func(id string) string { return "#def-" + id },
 	"patterns":     func() template.HTML { return template.HTML(picture.Patterns) },
+}
+
+// part is the share of a whole that is no success: it is not 0 % unless it is nothing.
+func part(n, whole uint64) string {
+	if s := format.Share(n, whole); n == 0 || s != "0.00 %" {
+		return s
+	}
+	return "< 0.01 %"
+}
+
+// probability prints the p of a test, which is never 0.
+func probability(p float64) string {
+	if p > 0 && p < 0.0001 {
+		return "< 0.0001"
+	}
+	return format.TrimZeros(strconv.FormatFloat(p, 'f', 4, 64))
 }
 
 // maybe is for what need not have happened.

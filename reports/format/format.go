@@ -220,6 +220,9 @@ func Plural(n int, one, many string) string {
 	return Count(uint64(n)) + " " + many
 }
 
+// Tenths prints a number to the nearest tenth.
+func Tenths(f float64) string { return TrimZeros(strconv.FormatFloat(f, 'f', 1, 64)) }
+
 // Seconds prints seconds as a bare number, to the millisecond.
 func Seconds(d time.Duration) string {
 	return TrimZeros(strconv.FormatFloat(d.Seconds(), 'f', 3, 64))
