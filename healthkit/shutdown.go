@@ -58,7 +58,7 @@ type ShutdownReport struct {
 }
 
 // Server takes requests from a listener until it is shut down. *http.Server is
-// one; healthkit/grpcserve makes one of a *grpc.Server.
+// one; healthkit/grpc/grpcserve makes one of a *grpc.Server.
 type Server interface {
 	// Serve accepts connections until Shutdown, and then returns nil or
 	// http.ErrServerClosed at once.

@@ -1,3 +1,5 @@
+//go:build go1.25
+
 package healthkit
 
 import (
@@ -13,41 +15,6 @@ import (
 	"testing/synctest"
 	"time"
 )
-
-// serve starts an http.Server on loopback and returns its base URL.
-func serve(t *testing.T, h http.Handler) (*http.Server, string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &http.Server{Handler: h, Addr: l.Addr().String()}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(l) }()
-	t.Cleanup(func() {
-		s.Close()
-		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	return s, "http://" + l.Addr().String()
-}
-
-func newClient(t *testing.T) *http.Client {
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
-}
-
-func fetch(client *http.Client, url string) (status int, body string, closing bool, err error) {
-	resp, err := client.Get(url)
-	if err != nil {
-		return 0, "", false, err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(b), resp.Close, err
-}
 
 func TestShutdownInOrder(t *testing.T) {
 	r := New(Config{})

@@ -24,7 +24,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rollout-lab/rollout-lab/healthkit"
-	"github.com/rollout-lab/rollout-lab/healthkit/grpchealth"
+	"github.com/rollout-lab/rollout-lab/healthkit/grpc/grpchealth"
 	"github.com/rollout-lab/rollout-lab/healthkit/promhealth"
 	"github.com/rollout-lab/rollout-lab/healthkit/sdnotify"
 )

@@ -2,14 +2,12 @@ module github.com/rollout-lab/rollout-lab/healthkit/bench
 
 go 1.26.0
 
-replace github.com/rollout-lab/rollout-lab => ../..
-
 require (
 	github.com/AppsFlyer/go-sundheit v0.6.0
 	github.com/alexliesenfeld/health v0.8.0
 	github.com/hellofresh/health-go/v5 v5.5.4
 	github.com/heptiolabs/healthcheck v0.0.0-20211123025425-613501dd5deb
-	github.com/rollout-lab/rollout-lab v0.0.0
+	github.com/rollout-lab/rollout-lab/healthkit v0.0.0
 	google.golang.org/grpc v1.85.0
 )
 

@@ -1,3 +1,5 @@
+//go:build go1.25
+
 package sdnotify
 
 import (
@@ -34,13 +36,6 @@ func register(t testing.TB, r *healthkit.Registry, name string, o healthkit.Opti
 		t.Fatal(err)
 	}
 	return c
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestMessagesOfALife(t *testing.T) {

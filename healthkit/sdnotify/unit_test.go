@@ -3,6 +3,7 @@ package sdnotify
 import (
 	"bytes"
 	"strings"
+	"testing"
 	"unicode/utf8"
 )
 
@@ -82,4 +83,11 @@ func (u *unit) take(data []byte) (complaint string) {
 		return state + " to a unit that is " + u.state
 	}
 	return ""
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

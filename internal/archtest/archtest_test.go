@@ -43,6 +43,7 @@ var rules = map[string]struct {
 	"drivers/systemd":    {[]string{"drivers", "drivers/fleet", "drivers/owner", "drivers/ports", "drivers/program"}, "drivers never import each other"},
 	"drivers/kubernetes": {[]string{"drivers", "drivers/lifecycle", "drivers/owner"}, "a runtime with a balancer of its own"},
 	"drivers/kind":       {[]string{"drivers", "drivers/kubernetes", "drivers/owner", "drivers/ports", "drivers/program"}, "kind is a cluster, and then it is Kubernetes"},
+	"examples/orders":    {[]string{"healthkit", "healthkit/sdnotify"}, "what people copy knows nothing of the lab"},
 	"images":             {nil, "builds images, knows nothing of a run"},
 	"internal/target":    {[]string{"drivers", "internal/load", "internal/record", "scenarios", "targets"}, "turns a scenario into a stack and its requests"},
 	"internal/lab":       {[]string{"drivers", "internal/load", "internal/record", "internal/timeline", "internal/judge", "internal/target", "scenarios"}, "the engine knows the contract, no driver and no report"},
@@ -55,10 +56,10 @@ var rules = map[string]struct {
 	"cli":                {[]string{"drivers", "internal/judge", "internal/lab", "internal/lint", "internal/record", "reports", "scenarios"}, "commands and flags, no driver and no target"},
 	"cmd/rollout-lab":    {[]string{"cli", "drivers", "images", "targets"}, "the list of drivers"},
 
-	"healthkit/sdnotify":   {[]string{"healthkit"}, "an adapter is a function of a snapshot"},
-	"healthkit/grpchealth": {[]string{"healthkit"}, "an adapter is a function of a snapshot"},
-	"healthkit/promhealth": {[]string{"healthkit"}, "an adapter is a function of a snapshot"},
-	"healthkit/grpcserve":  {[]string{"healthkit"}, "the core knows no gRPC"},
+	"healthkit/sdnotify":        {[]string{"healthkit"}, "an adapter is a function of a snapshot"},
+	"healthkit/grpc/grpchealth": {[]string{"healthkit"}, "an adapter is a function of a snapshot"},
+	"healthkit/promhealth":      {[]string{"healthkit"}, "an adapter is a function of a snapshot"},
+	"healthkit/grpc/grpcserve":  {[]string{"healthkit"}, "the core knows no gRPC"},
 }
 
 // onlyImporter lists third-party modules that certain folders alone may import.

@@ -1,3 +1,5 @@
+//go:build go1.25
+
 package grpchealth
 
 import (
@@ -19,7 +21,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/rollout-lab/rollout-lab/healthkit"
-	"github.com/rollout-lab/rollout-lab/healthkit/grpcserve"
+	"github.com/rollout-lab/rollout-lab/healthkit/grpc/grpcserve"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -8,7 +8,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/rollout-lab/rollout-lab/healthkit"
-	"github.com/rollout-lab/rollout-lab/healthkit/grpchealth"
+	"github.com/rollout-lab/rollout-lab/healthkit/grpc/grpchealth"
 )
 
 // Two services of one server: the cart goes on when mail is lost.

@@ -1,4 +1,4 @@
-// Command quickstart is the smallest service with everything a runtime needs to
+// Command orders is the smallest service with everything a runtime needs to
 // replace it without losing a request: copy it and put your parts in.
 package main
 
@@ -25,7 +25,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "healthcheck" {
 		return healthkit.ProbeCommand(ctx, args[1:], stdout, stderr)
 	}
-	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	flags := flag.NewFlagSet("orders", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	listen := flags.String("listen", ":8080", "address for requests")
 	health := flags.String("health-listen", ":8081", "address for probes")
@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	if err := serve(ctx, *listen, *health, *lameDuck, *budget); err != nil {
-		fmt.Fprintln(stderr, "quickstart:", err)
+		fmt.Fprintln(stderr, "orders:", err)
 		return 1
 	}
 	return 0

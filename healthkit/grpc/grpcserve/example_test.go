@@ -12,8 +12,8 @@ import (
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/rollout-lab/rollout-lab/healthkit"
-	"github.com/rollout-lab/rollout-lab/healthkit/grpchealth"
-	"github.com/rollout-lab/rollout-lab/healthkit/grpcserve"
+	"github.com/rollout-lab/rollout-lab/healthkit/grpc/grpchealth"
+	"github.com/rollout-lab/rollout-lab/healthkit/grpc/grpcserve"
 )
 
 type echo struct {

@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rollout-lab/rollout-lab/healthkit"
-	"github.com/rollout-lab/rollout-lab/healthkit/grpchealth"
+	"github.com/rollout-lab/rollout-lab/healthkit/grpc/grpchealth"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

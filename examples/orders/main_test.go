@@ -28,7 +28,7 @@ func freeAddr(t *testing.T) string {
 }
 
 // The service from its start to its end, asked as Docker asks it.
-func TestQuickstart(t *testing.T) {
+func TestServiceFromStartToEnd(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	t.Setenv("NOTIFY_SOCKET", "")
@@ -99,7 +99,7 @@ func read(t *testing.T, name string) string {
 
 // The README shows these files, so that what people copy is what is tested.
 func TestREADMEShowsTheFiles(t *testing.T) {
-	blocks := regexp.MustCompile("(?s)`quickstart/([^`]+)`:\n\n```[a-z]*\n(.*?)```\n").FindAllStringSubmatch(read(t, filepath.Join("..", "README.md")), -1)
+	blocks := regexp.MustCompile("(?s)`examples/orders/([^`]+)`:\n\n```[a-z]*\n(.*?)```\n").FindAllStringSubmatch(read(t, filepath.Join("..", "..", "healthkit", "README.md")), -1)
 	shown := map[string]bool{}
 	for _, b := range blocks {
 		shown[b[1]] = true

@@ -1,0 +1,30 @@
+module github.com/rollout-lab/rollout-lab/healthkit/adaptertest
+
+go 1.26.0
+
+require (
+	github.com/prometheus/client_golang v1.23.2
+	github.com/rollout-lab/rollout-lab/healthkit v0.0.0
+	github.com/rollout-lab/rollout-lab/healthkit/grpc v0.0.0
+	github.com/rollout-lab/rollout-lab/healthkit/promhealth v0.0.0
+	github.com/rollout-lab/rollout-lab/healthkit/sdnotify v0.0.0
+	go.uber.org/goleak v1.3.0
+	google.golang.org/grpc v1.80.0
+	pgregory.net/rapid v1.3.0
+)
+
+require (
+	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/coreos/go-systemd/v22 v22.7.0 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/prometheus/client_model v0.6.2 // indirect
+	github.com/prometheus/common v0.66.1 // indirect
+	github.com/prometheus/procfs v0.16.1 // indirect
+	go.yaml.in/yaml/v2 v2.4.2 // indirect
+	golang.org/x/net v0.49.0 // indirect
+	golang.org/x/sys v0.40.0 // indirect
+	golang.org/x/text v0.33.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260120221211-b8f7ae30c516 // indirect
+	google.golang.org/protobuf v1.36.11 // indirect
+)
