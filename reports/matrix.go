@@ -3,8 +3,10 @@ package reports
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
@@ -25,26 +27,33 @@ func (e entry) text() string {
 
 // matrixRow is one number about a cell.
 type matrixRow struct {
-	label string
-	def   string // ID of its definition
+	def   string // ID of its definition, whose name it has
+	label string // another name, of a row that belongs to the one above
 	of    func(c *judge.Cell, p pooled) entry
+}
+
+func (r matrixRow) name() string {
+	if r.label != "" {
+		return r.label
+	}
+	return definitions[slices.IndexFunc(definitions, func(d definition) bool { return d.ID == r.def })].Name
 }
 
 // matrix are the rows of the matrix, the same for every cell.
 var matrix = []matrixRow{
-	{"success rate", "success_rate", func(_ *judge.Cell, p pooled) entry {
+	{metric.SuccessRate, "", func(_ *judge.Cell, p pooled) entry {
 		return entry{Value: format.Share(p.OK, p.Planned), Bad: p.Failed > 0}
 	}},
-	{"  95 % bounds, each", "success_rate", bounds},
-	{"requests lost", "lost_requests", func(_ *judge.Cell, p pooled) entry {
+	{metric.SuccessRate, "  95 % bounds, each", bounds},
+	{"lost_requests", "", func(_ *judge.Cell, p pooled) entry {
 		return entry{Value: format.Lost(p.Failed, p.Planned), Bad: p.Failed > 0}
 	}},
-	{"downtime", "downtime", func(c *judge.Cell, p pooled) entry { return times(c.Downtime, p, "none") }},
-	{"longest outage", "longest_outage", longestOutage},
-	{"recovery", "recovery", recovery},
-	{"breaches", "breaches", breaches},
-	{"trials", "trials", func(_ *judge.Cell, p pooled) entry { return entry{Value: format.Plural(p.Valid, "trial", "trials")} }},
-	{"  discarded", "trials", notCounted},
+	{metric.Downtime, "", func(c *judge.Cell, p pooled) entry { return times(c.Downtime, p, "none") }},
+	{metric.LongestOutage, "", longestOutage},
+	{metric.Recovery, "", recovery},
+	{metric.Breaches, "", breaches},
+	{"trials", "", func(_ *judge.Cell, p pooled) entry { return entry{Value: format.Plural(p.Valid, "trial", "trials")} }},
+	{"trials", "  discarded", discarded},
 }
 
 func bounds(c *judge.Cell, p pooled) entry {
@@ -80,8 +89,8 @@ func budgetEntry(_ *judge.Cell, p pooled) entry {
 	return entry{Value: format.Tenths(math.Ceil(b.Share*1000)/10) + " %", Note: "affords " + format.Count(*b.Affords) + " in 30 days"}
 }
 
-// notCounted says what the invalid trials lost: to discard a trial must not hide it.
-func notCounted(_ *judge.Cell, p pooled) entry {
+// discarded says what the invalid trials lost: to discard a trial must not hide it.
+func discarded(_ *judge.Cell, p pooled) entry {
 	switch {
 	case p.Invalid == 0:
 		return entry{Value: "none"}

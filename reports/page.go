@@ -156,8 +156,8 @@ type bar struct{ Part, Hole string }
 
 func matrixLines(g group) []matrixLine {
 	var lines []matrixLine
-	for i, row := range append(slices.Clone(matrix), matrixRow{"error budget", "error_budget", budgetEntry}) {
-		line := matrixLine{Label: strings.TrimSpace(row.label), Def: row.def}
+	for i, row := range append(slices.Clone(matrix), matrixRow{"error_budget", "", budgetEntry}) {
+		line := matrixLine{Label: strings.TrimSpace(row.name()), Def: row.def}
 		for _, c := range g.Cells {
 			e := row.of(c, pool(c))
 			line.Cells = append(line.Cells, entry{unbroken(e.Value), unbroken(e.Note), e.Bad})

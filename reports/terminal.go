@@ -147,7 +147,7 @@ func (t *terminal) columns(columns [][]entry) {
 	for row := range columns[0] {
 		label := ""
 		if row > 0 {
-			label = matrix[row-1].label
+			label = matrix[row-1].name()
 		}
 		line := "  " + pad(label, labelWidth)
 		for _, column := range columns {

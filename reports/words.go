@@ -41,18 +41,16 @@ var words = template.FuncMap{
 	"action":  actionName,
 
 	// What became of a trial or a cell.
-	"outage":      outageText,
-	"bracket":     bracket,
-	"recovery":    trialRecovery,
-	"byBin":       byBin,
-	"invalidity":  invalidity,
-	"validTrials": validTrials,
-	"failures":    failures,
-	"streams":     streams,
-	"pool":        pool,
-	"notes":       notes,
-	"total":       picture.Total,
-	"worst":       func(b timeline.Bin) string { return format.Share(uint64(max(b.OK, 0)), uint64(max(b.Planned, 0))) },
+	"trialColumns": trialColumns,
+	"trialText":    func(c trialColumn, t *judge.Trial) string { return c.text(t) },
+	"invalidity":   invalidity,
+	"validTrials":  validTrials,
+	"failures":     failures,
+	"streams":      streams,
+	"pool":         pool,
+	"notes":        notes,
+	"total":        picture.Total,
+	"worst":        func(b timeline.Bin) string { return format.Share(uint64(max(b.OK, 0)), uint64(max(b.Planned, 0))) },
 
 	// Verdicts and places in the page.
 	"verdictClass": verdictClass,
@@ -92,68 +90,6 @@ func actionName(a string) string {
 		return "no action"
 	}
 	return a
-}
-
-func outageText(t *judge.Trial) string {
-	if t.LongestOutage.Failures == 0 && t.LongestOutage.Len() == 0 {
-		return "none"
-	}
-	if t.LongestOutage.Open {
-		return "at least " + format.Span(t.LongestOutage.Len())
-	}
-	return format.Span(t.LongestOutage.Len())
-}
-
-// bracket says between which requests the longest outage lies, "" where there was none.
-func bracket(t *judge.Trial) string {
-	o := t.LongestOutage
-	if o.Failures == 0 {
-		return ""
-	}
-	last := "none before"
-	if o.LastOK >= 0 {
-		last = format.Offset(o.LastOK-t.Window.From) + " s"
-	}
-	return fmt.Sprintf(" (last ok %s, from %s to %s s)", last, format.Offset(o.From-t.Window.From), format.Offset(o.To-t.Window.From))
-}
-
-// trialRecovery says that a trial was never disturbed only if nothing failed in it.
-func trialRecovery(t *judge.Trial) string {
-	switch {
-	case t.Recovery == nil:
-		return "not seen"
-	case *t.Recovery == 0 && t.Failed == 0:
-		return "at once"
-	}
-	return format.Span(*t.Recovery)
-}
-
-// byBin prints a time at every width of the bins: 10 ms, 100 ms, 1 s.
-func byBin(m map[time.Duration]time.Duration) string {
-	var parts []string
-	for _, width := range timeline.Widths {
-		if d, ok := m[width]; ok {
-			parts = append(parts, format.Span(d))
-		}
-	}
-	if len(parts) == 0 {
-		return "no data"
-	}
-	return strings.Join(parts, " / ")
-}
-
-// invalidity is why a trial is invalid, and which one took its place.
-func invalidity(c *judge.Cell, t *judge.Trial) string {
-	why := format.Clean(strings.Join(t.InvalidReasons, "; "))
-	if why == "" {
-		why = "no reason given"
-	}
-	for i := range c.Trials {
-		if c.Trials[i].Meta.Repeats == t.Meta.N && t.Meta.N != 0 {
-			why += fmt.Sprintf(" (repeated as trial %d)", c.Trials[i].Meta.N)
-		}
-	}
-	return why
 }
 
 // course says in words through which states an instance went.

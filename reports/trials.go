@@ -1,0 +1,119 @@
+package reports
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
+	"github.com/rollout-lab/rollout-lab/reports/format"
+)
+
+// trialColumn is a metric in the table of trials.
+type trialColumn struct {
+	ID, Label string
+	text      func(t *judge.Trial) string
+}
+
+// trialColumns are all metrics but the latencies, which have a table of their own.
+func trialColumns() []trialColumn {
+	var columns []trialColumn
+	for _, m := range metric.All() {
+		if strings.HasPrefix(m.Name, "latency_") {
+			continue
+		}
+		c := trialColumn{m.Name, m.Words, trialTexts[m.Name]}
+		if c.text == nil {
+			c.text = func(t *judge.Trial) string { return value(t, m.Name) }
+		}
+		if strings.HasPrefix(m.Name, "bins_") {
+			c.Label += ": 10 ms / 100 ms / 1 s"
+		}
+		columns = append(columns, c)
+	}
+	return columns
+}
+
+// trialTexts are the metrics of which a trial says more than the value.
+var trialTexts = map[string]func(t *judge.Trial) string{
+	metric.SuccessRate:   func(t *judge.Trial) string { return format.Share(t.OK, t.Planned) },
+	"failed":             func(t *judge.Trial) string { return format.Lost(t.Failed, t.Planned) },
+	metric.LongestOutage: func(t *judge.Trial) string { return outageText(t) + bracket(t) },
+	"bins_down":          func(t *judge.Trial) string { return byBin(t.Down) },
+	"bins_degraded":      func(t *judge.Trial) string { return byBin(t.Degraded) },
+	metric.Recovery:      trialRecovery,
+	metric.Breaches:      func(t *judge.Trial) string { return format.Count(t.Breaches) + " of " + format.Count(t.Denials) },
+}
+
+// value is a metric of a trial, a dash where it has none.
+func value(t *judge.Trial, name string) string {
+	v, ok := t.Value(name)
+	if !ok {
+		return "–"
+	}
+	return measured(name, v)
+}
+
+func outageText(t *judge.Trial) string {
+	if t.LongestOutage.Failures == 0 && t.LongestOutage.Len() == 0 {
+		return "none"
+	}
+	if t.LongestOutage.Open {
+		return "at least " + format.Span(t.LongestOutage.Len())
+	}
+	return format.Span(t.LongestOutage.Len())
+}
+
+// bracket says between which requests the longest outage lies, "" where there was none.
+func bracket(t *judge.Trial) string {
+	o := t.LongestOutage
+	if o.Failures == 0 {
+		return ""
+	}
+	last := "none before"
+	if o.LastOK >= 0 {
+		last = format.Offset(o.LastOK-t.Window.From) + " s"
+	}
+	return fmt.Sprintf(" (last ok %s, from %s to %s s)", last, format.Offset(o.From-t.Window.From), format.Offset(o.To-t.Window.From))
+}
+
+// trialRecovery says that a trial was never disturbed only if nothing failed in it.
+func trialRecovery(t *judge.Trial) string {
+	switch {
+	case t.Recovery == nil:
+		return "not seen"
+	case *t.Recovery == 0 && t.Failed == 0:
+		return "at once"
+	}
+	return format.Span(*t.Recovery)
+}
+
+// byBin prints a time at every width of the bins: 10 ms, 100 ms, 1 s.
+func byBin(m map[time.Duration]time.Duration) string {
+	var parts []string
+	for _, width := range timeline.Widths {
+		if d, ok := m[width]; ok {
+			parts = append(parts, format.Span(d))
+		}
+	}
+	if len(parts) == 0 {
+		return "no data"
+	}
+	return strings.Join(parts, " / ")
+}
+
+// invalidity is why a trial is invalid, and which one took its place.
+func invalidity(c *judge.Cell, t *judge.Trial) string {
+	why := format.Clean(strings.Join(t.InvalidReasons, "; "))
+	if why == "" {
+		why = "no reason given"
+	}
+	for i := range c.Trials {
+		if c.Trials[i].Meta.Repeats == t.Meta.N && t.Meta.N != 0 {
+			why += fmt.Sprintf(" (repeated as trial %d)", c.Trials[i].Meta.N)
+		}
+	}
+	return why
+}
