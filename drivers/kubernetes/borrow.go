@@ -331,7 +331,7 @@ func (e *environment) giveBack(ctx context.Context) error {
 		// The endpoints were those of the lab's own Service, which is gone.
 		e.mu.Lock()
 		changed, d := e.changed, e.deployment
-		missing := d == nil || !settled(d, back.Generation, n) || len(e.ledger.pods) != n
+		missing := d == nil || !settled(d, back.Generation, n) || len(e.tracker.pods) != n
 		e.mu.Unlock()
 		if !missing {
 			return nil

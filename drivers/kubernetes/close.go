@@ -106,7 +106,7 @@ func (e *environment) remove(ctx context.Context) error {
 func (e *environment) awaitAllGone(ctx context.Context) error {
 	for {
 		e.mu.Lock()
-		pods, changed := len(e.ledger.pods), e.changed
+		pods, changed := len(e.tracker.pods), e.changed
 		e.mu.Unlock()
 		if pods == 0 {
 			return nil

@@ -261,7 +261,7 @@ func (e *environment) awaitSubject(ctx context.Context) error {
 	n := e.stack.Replicas
 	for {
 		e.mu.Lock()
-		pods, changed := len(e.ledger.pods), e.changed
+		pods, changed := len(e.tracker.pods), e.changed
 		e.mu.Unlock()
 		if pods == n {
 			break
@@ -279,10 +279,10 @@ func (e *environment) awaitSubject(ctx context.Context) error {
 		var f *portforward.Forward
 		// A pod may be replaced meanwhile, as one that was evicted.
 		pod := func() *corev1.Pod {
-			if k >= len(e.ledger.pods) {
+			if k >= len(e.tracker.pods) {
 				return nil
 			}
-			p := e.ledger.pods[k].pod
+			p := e.tracker.pods[k].pod
 			f = e.forwards[string(p.UID)]
 			return p
 		}
@@ -314,7 +314,7 @@ func (e *environment) awaitServing(ctx context.Context, s drivers.Service, f *po
 		e.mu.Unlock()
 		err := errors.New("no container of it runs")
 		if p != nil {
-			if _, runs := running(p, e.ledger.container); runs {
+			if _, runs := running(p, e.tracker.container); runs {
 				err = askThrough(ctx, f, probe, portNumbers(s)[probe.Port])
 			}
 		}

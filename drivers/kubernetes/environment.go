@@ -46,7 +46,7 @@ type environment struct {
 
 	mu         sync.Mutex
 	want       wanted
-	ledger     *ledger
+	tracker    *tracker
 	deployment *appsv1.Deployment              // of the subject, as last seen
 	forwards   map[string]*portforward.Forward // to the subject's pods, by UID
 	deps       map[string]*portforward.Forward // to the dependencies, by service
@@ -71,7 +71,7 @@ func newEnvironment(d *Driver, c *cluster, stack drivers.Stack, l layout) *envir
 		forwards: map[string]*portforward.Forward{}, deps: map[string]*portforward.Forward{}, depPods: map[string]*corev1.Pod{},
 		changed: make(chan struct{}),
 	}
-	e.ledger = newLedger(stack.Subject.Ports[0], e.openForward, e.events.Append)
+	e.tracker = newTracker(stack.Subject.Ports[0], e.openForward, e.events.Append)
 	return e
 }
 
@@ -107,7 +107,7 @@ func (e *environment) translate() error {
 			addrs[s.Name][p] = ""
 		}
 	}
-	e.ledger.notes = slices.Clone(e.notes)
+	e.tracker.notes = slices.Clone(e.notes)
 	return nil
 }
 
@@ -145,7 +145,7 @@ func (e *environment) Instances(context.Context) ([]drivers.Instance, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	records := slices.Clone(e.ledger.pods)
+	records := slices.Clone(e.tracker.pods)
 	slices.SortStableFunc(records, func(a, b *podRecord) int {
 		return a.pod.CreationTimestamp.Compare(b.pod.CreationTimestamp.Time)
 	})
@@ -323,8 +323,8 @@ func (e *environment) await(ctx context.Context, generation int64) error {
 // missing names what is not yet as wanted, "" when everything is. e.mu is held.
 func (e *environment) missing(generation int64) string {
 	n := e.want.replicas
-	ready, other, stopping, total := 0, "", "", len(e.ledger.pods)
-	for _, r := range e.ledger.pods {
+	ready, other, stopping, total := 0, "", "", len(e.tracker.pods)
+	for _, r := range e.tracker.pods {
 		switch {
 		case r.terminating:
 			stopping = r.pod.Name
@@ -369,7 +369,7 @@ const logLines = 100
 
 func (e *environment) logs(ctx context.Context, pod string, lines int64, previous bool) (string, error) {
 	text, err := e.cluster.client.CoreV1().Pods(e.layout.namespace).
-		GetLogs(pod, &corev1.PodLogOptions{Container: e.ledger.container, TailLines: &lines, Previous: previous}).DoRaw(ctx)
+		GetLogs(pod, &corev1.PodLogOptions{Container: e.tracker.container, TailLines: &lines, Previous: previous}).DoRaw(ctx)
 	if err != nil {
 		return "", fmt.Errorf("log of %s: %w", pod, err)
 	}
@@ -386,7 +386,7 @@ func (k killable) Kill(ctx context.Context, instanceID string) error {
 	}
 	k.mu.Lock()
 	var pod *corev1.Pod
-	for _, r := range k.ledger.pods {
+	for _, r := range k.tracker.pods {
 		if r.pod.Name == instanceID {
 			pod = r.pod
 		}
@@ -395,7 +395,7 @@ func (k killable) Kill(ctx context.Context, instanceID string) error {
 	if pod == nil {
 		return fmt.Errorf("kill %s: there is no such instance", instanceID)
 	}
-	id, ok := running(pod, k.ledger.container)
+	id, ok := running(pod, k.tracker.container)
 	if !ok {
 		return fmt.Errorf("kill %s: it does not run", instanceID)
 	}

@@ -183,7 +183,7 @@ func TestCancelledRolloutIsPausedAndExplained(t *testing.T) {
 	done := c.begin(ctx, func(ctx context.Context) error { return c.env.Rollout(ctx, "v2") })
 	c.applied(func(d *appsv1.Deployment) bool { return !d.Spec.Paused })
 	c.makes("stuck", "v2", crashed("1"))
-	c.eventually("the pod", func() bool { return len(c.env.ledger.pods) == 1 })
+	c.eventually("the pod", func() bool { return len(c.env.tracker.pods) == 1 })
 	cancel()
 	err := <-done
 	if !errors.Is(err, context.Canceled) {

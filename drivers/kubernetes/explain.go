@@ -40,7 +40,7 @@ func (e *environment) explain(ctx context.Context) string {
 		return strings.Contains(s, "Progressing is True") || strings.Contains(s, "Available is True")
 	})
 	var pods []*corev1.Pod
-	for _, r := range e.ledger.pods {
+	for _, r := range e.tracker.pods {
 		if !r.routed && len(pods) < explainedPods {
 			pods = append(pods, r.pod)
 		}

@@ -56,7 +56,7 @@ func (e *environment) translateObjects() error {
 		f.manifest = append(f.manifest, objects...)
 	}
 	e.foreign = f
-	e.ledger.initial = e.stack.Revision
+	e.tracker.initial = e.stack.Revision
 	if f.borrowed() {
 		return nil
 	}
@@ -170,7 +170,7 @@ func (e *environment) resolve(d *appsv1.Deployment, s *corev1.Service) error {
 	} else {
 		subject.StopGrace = secondsOf(corev1.DefaultTerminationGracePeriodSeconds)
 	}
-	e.ledger.container = container
+	e.tracker.container = container
 	e.want = wanted{revision: e.stack.Revision, replicas: e.stack.Replicas, restarted: template.Annotations[annotationRestart]}
 	if marked, ok := template.Annotations[annotationRevision]; ok {
 		return fmt.Errorf("the template of deployment %s is marked as revision %s: a lab has changed it and not put it back", d.Name, marked)

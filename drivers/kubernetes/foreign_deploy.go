@@ -186,9 +186,9 @@ func (e *environment) enter(ctx context.Context) error {
 	if f.borrowed() {
 		how = "which was there"
 	}
-	e.ledger.notes = []string{fmt.Sprintf("deployment %s in namespace %s, %s, behind service %s; the load enters by service %s%s",
+	e.tracker.notes = []string{fmt.Sprintf("deployment %s in namespace %s, %s, behind service %s; the load enters by service %s%s",
 		f.objects.Deployment, e.layout.namespace, how, f.objects.Service, f.entry, made)}
-	e.notes = e.ledger.notes
+	e.notes = e.tracker.notes
 	return nil
 }
 

@@ -81,8 +81,8 @@ func TestTranslateObjects(t *testing.T) {
 	if diff := cmp.Diff([]string{"side:1", "tool:1", "web:1"}, e.foreign.images()); diff != "" {
 		t.Errorf("images (-want +got):\n%s", diff)
 	}
-	if e.ledger.container != "main" || e.stack.Subject.Fixed["data"] != 8080 || e.stack.Subject.StopGrace != secondsOf(30) {
-		t.Errorf("container %s, ports %v, grace %v", e.ledger.container, e.stack.Subject.Fixed, e.stack.Subject.StopGrace)
+	if e.tracker.container != "main" || e.stack.Subject.Fixed["data"] != 8080 || e.stack.Subject.StopGrace != secondsOf(30) {
+		t.Errorf("container %s, ports %v, grace %v", e.tracker.container, e.stack.Subject.Fixed, e.stack.Subject.StopGrace)
 	}
 	// The number that the manifest leaves open is the stack's.
 	if d := new(appsv1.Deployment); e.foreign.find("apps", "Deployment", "web", d) != nil || *d.Spec.Replicas != 2 {

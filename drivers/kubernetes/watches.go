@@ -44,7 +44,7 @@ func (e *environment) follow(ctx context.Context) error {
 	begin(func(ctx context.Context, first chan<- struct{}) {
 		ofService := labels.Set{discoveryv1.LabelServiceName: name}.String()
 		watch.Follow(ctx, client.DiscoveryV1().EndpointSlices(namespace), watch.Selection{Labels: ofService}, watch.Handler[*discoveryv1.EndpointSlice]{
-			Replaced: folded(e, (*ledger).slicesReplaced), Seen: folded(e, (*ledger).sliceSeen), Gone: folded(e, (*ledger).sliceGone),
+			Replaced: folded(e, (*tracker).slicesReplaced), Seen: folded(e, (*tracker).sliceSeen), Gone: folded(e, (*tracker).sliceGone),
 			Lost: e.lost("endpoint slices"),
 		}, first)
 	})
@@ -72,12 +72,12 @@ func (e *environment) follow(ctx context.Context) error {
 	return nil
 }
 
-// folded lets the ledger take in a change.
-func folded[T any](e *environment, take func(*ledger, time.Time, T)) func(time.Time, T) {
+// folded lets the tracker take in a change.
+func folded[T any](e *environment, take func(*tracker, time.Time, T)) func(time.Time, T) {
 	return func(at time.Time, one T) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		take(e.ledger, at, one)
+		take(e.tracker, at, one)
 		e.wake()
 	}
 }
@@ -86,7 +86,7 @@ func (e *environment) lost(what string) func(time.Time, error) {
 	return func(at time.Time, err error) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.ledger.lost(at, what, err)
+		e.tracker.lost(at, what, err)
 	}
 }
 
@@ -100,14 +100,14 @@ func (e *environment) deploymentSeen(_ time.Time, d *appsv1.Deployment) {
 func (e *environment) warned(_ time.Time, one *corev1.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.ledger.warned(one)
+	e.tracker.warned(one)
 }
 
 // podsReplaced, podSeen and podGone tell the subject's pods from those of dependencies.
 func (e *environment) podsReplaced(at time.Time, all []*corev1.Pod) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.ledger.podsReplaced(at, slices.DeleteFunc(slices.Clone(all), func(p *corev1.Pod) bool { return !e.isSubject(p) }))
+	e.tracker.podsReplaced(at, slices.DeleteFunc(slices.Clone(all), func(p *corev1.Pod) bool { return !e.isSubject(p) }))
 	for _, p := range all {
 		if !e.isSubject(p) {
 			e.dependencySeen(p)
@@ -121,7 +121,7 @@ func (e *environment) podSeen(at time.Time, p *corev1.Pod) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.isSubject(p) {
-		e.ledger.podSeen(at, p)
+		e.tracker.podSeen(at, p)
 	} else {
 		e.dependencySeen(p)
 	}
@@ -132,7 +132,7 @@ func (e *environment) podGone(at time.Time, p *corev1.Pod) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.isSubject(p) {
-		e.ledger.podGone(at, p)
+		e.tracker.podGone(at, p)
 		e.dropForwards()
 	}
 	e.wake()
@@ -160,7 +160,7 @@ func (e *environment) openForward(pod *corev1.Pod) map[string]string {
 // dropForwards ends the listeners of pods that are gone. e.mu is held.
 func (e *environment) dropForwards() {
 	for uid, f := range e.forwards {
-		if !slices.ContainsFunc(e.ledger.pods, func(r *podRecord) bool { return string(r.pod.UID) == uid }) {
+		if !slices.ContainsFunc(e.tracker.pods, func(r *podRecord) bool { return string(r.pod.UID) == uid }) {
 			delete(e.forwards, uid)
 			e.following.Go(f.Close)
 		}

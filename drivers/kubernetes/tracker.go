@@ -13,10 +13,10 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
-// ledger folds what the API server says about pods and endpoints into instances and
+// tracker folds what the API server says about pods and endpoints into instances and
 // events. It is told of every change with the time of its arrival, in order, and knows no
 // clock, no lock and no network.
-type ledger struct {
+type tracker struct {
 	first string // name of the subject's first port
 	open  func(pod *corev1.Pod) map[string]string
 	emit  func(drivers.Event)
@@ -28,7 +28,7 @@ type ledger struct {
 	pods     []*podRecord
 	slices   map[string]*discoveryv1.EndpointSlice
 	troubles map[string]string  // the last warning about each pod
-	ended    map[types.UID]bool // pods that are over, though their objects may remain
+	finished map[types.UID]bool // pods that have ended for good, though their objects may remain
 }
 
 // podRecord is one pod of the subject.
@@ -44,8 +44,8 @@ type podRecord struct {
 	terminating bool
 }
 
-func newLedger(first string, open func(*corev1.Pod) map[string]string, emit func(drivers.Event)) *ledger {
-	return &ledger{container: containerName, first: first, open: open, emit: emit, slices: map[string]*discoveryv1.EndpointSlice{}, troubles: map[string]string{}, ended: map[types.UID]bool{}}
+func newTracker(first string, open func(*corev1.Pod) map[string]string, emit func(drivers.Event)) *tracker {
+	return &tracker{container: containerName, first: first, open: open, emit: emit, slices: map[string]*discoveryv1.EndpointSlice{}, troubles: map[string]string{}, finished: map[types.UID]bool{}}
 }
 
 func (r *podRecord) revision() string {
@@ -69,8 +69,8 @@ func (r *podRecord) state() drivers.State {
 	return drivers.StateStarting
 }
 
-func (l *ledger) find(uid types.UID) *podRecord {
-	for _, r := range l.pods {
+func (t *tracker) find(uid types.UID) *podRecord {
+	for _, r := range t.pods {
 		if r.pod.UID == uid {
 			return r
 		}
@@ -78,42 +78,42 @@ func (l *ledger) find(uid types.UID) *podRecord {
 	return nil
 }
 
-func (l *ledger) event(at time.Time, kind drivers.EventKind, r *podRecord, detail string) {
+func (t *tracker) event(at time.Time, kind drivers.EventKind, r *podRecord, detail string) {
 	e := drivers.Event{At: at, Kind: kind, Instance: r.pod.Name, Revision: r.revision(), Detail: detail}
 	if kind == drivers.Started {
-		e.Addr = r.ports[l.first]
-		if len(l.notes) > 0 {
-			e.Detail = strings.Join(append([]string{detail}, l.notes...), "; ")
-			l.notes = nil
+		e.Addr = r.ports[t.first]
+		if len(t.notes) > 0 {
+			e.Detail = strings.Join(append([]string{detail}, t.notes...), "; ")
+			t.notes = nil
 		}
 	}
-	l.emit(e)
+	t.emit(e)
 }
 
 // podSeen takes in the present state of a pod.
-func (l *ledger) podSeen(at time.Time, pod *corev1.Pod) {
-	if l.ended[pod.UID] {
+func (t *tracker) podSeen(at time.Time, pod *corev1.Pod) {
+	if t.finished[pod.UID] {
 		return
 	}
-	if over(pod) {
-		l.ended[pod.UID] = true
-		l.podGone(at, pod)
+	if finished(pod) {
+		t.finished[pod.UID] = true
+		t.podGone(at, pod)
 		return
 	}
-	r := l.find(pod.UID)
+	r := t.find(pod.UID)
 	if r == nil {
-		r = &podRecord{ports: l.open(pod), initial: l.initial}
-		l.pods = append(l.pods, r)
+		r = &podRecord{ports: t.open(pod), initial: t.initial}
+		t.pods = append(t.pods, r)
 	}
 	r.pod = pod
-	for _, c := range ran(pod, l.container) {
+	for _, c := range ran(pod, t.container) {
 		if !slices.Contains(r.containers, c.id) {
 			detail := c.detail
 			if len(r.containers) > 0 {
 				detail = strings.TrimSpace(fmt.Sprintf("restart %d %s", len(r.containers), lastEnd(pod)))
 			}
 			r.containers = append(r.containers, c.id)
-			l.event(at, drivers.Started, r, detail)
+			t.event(at, drivers.Started, r, detail)
 		}
 	}
 	if ready := condition(pod, corev1.PodReady) == corev1.ConditionTrue; ready != r.kubelet {
@@ -126,76 +126,76 @@ func (l *ledger) podSeen(at time.Time, pod *corev1.Pod) {
 			if s := pod.DeletionGracePeriodSeconds; s != nil {
 				grace = fmt.Sprintf("a grace of %d s", *s)
 			}
-			l.event(at, drivers.Terminating, r, "deleted with "+grace)
+			t.event(at, drivers.Terminating, r, "deleted with "+grace)
 		}
 	}
-	l.route(at)
+	t.route(at)
 }
 
 // podGone takes in that a pod does not exist any more.
-func (l *ledger) podGone(at time.Time, pod *corev1.Pod) {
-	r := l.find(pod.UID)
+func (t *tracker) podGone(at time.Time, pod *corev1.Pod) {
+	r := t.find(pod.UID)
 	if r == nil {
 		return
 	}
 	r.pod = pod
-	l.pods = slices.DeleteFunc(l.pods, func(o *podRecord) bool { return o == r })
-	delete(l.troubles, pod.Name)
+	t.pods = slices.DeleteFunc(t.pods, func(o *podRecord) bool { return o == r })
+	delete(t.troubles, pod.Name)
 	if r.routed {
 		r.routed = false
-		l.event(at, drivers.Unready, r, "the pod is gone, ahead of its endpoint")
+		t.event(at, drivers.Unready, r, "the pod is gone, ahead of its endpoint")
 	}
 	if r.started() {
-		l.event(at, drivers.Gone, r, lastEnd(pod))
+		t.event(at, drivers.Gone, r, lastEnd(pod))
 	}
 }
 
 // podsReplaced takes in a complete list of pods.
-func (l *ledger) podsReplaced(at time.Time, pods []*corev1.Pod) {
-	for _, r := range slices.Clone(l.pods) {
+func (t *tracker) podsReplaced(at time.Time, pods []*corev1.Pod) {
+	for _, r := range slices.Clone(t.pods) {
 		if !slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return p.UID == r.pod.UID }) {
-			l.podGone(at, r.pod)
+			t.podGone(at, r.pod)
 		}
 	}
 	for _, p := range pods {
-		l.podSeen(at, p)
+		t.podSeen(at, p)
 	}
 }
 
 // sliceSeen, sliceGone and slicesReplaced take in the endpoints of the subject's Service.
-func (l *ledger) sliceSeen(at time.Time, s *discoveryv1.EndpointSlice) {
-	l.slices[s.Name] = s
-	l.route(at)
+func (t *tracker) sliceSeen(at time.Time, s *discoveryv1.EndpointSlice) {
+	t.slices[s.Name] = s
+	t.route(at)
 }
 
-func (l *ledger) sliceGone(at time.Time, s *discoveryv1.EndpointSlice) {
-	delete(l.slices, s.Name)
-	l.route(at)
+func (t *tracker) sliceGone(at time.Time, s *discoveryv1.EndpointSlice) {
+	delete(t.slices, s.Name)
+	t.route(at)
 }
 
-func (l *ledger) slicesReplaced(at time.Time, all []*discoveryv1.EndpointSlice) {
-	clear(l.slices)
+func (t *tracker) slicesReplaced(at time.Time, all []*discoveryv1.EndpointSlice) {
+	clear(t.slices)
 	for _, s := range all {
-		l.slices[s.Name] = s
+		t.slices[s.Name] = s
 	}
-	l.route(at)
+	t.route(at)
 }
 
 // lost takes in that a source of changes broke.
-func (l *ledger) lost(at time.Time, what string, err error) {
-	l.emit(drivers.Event{At: at, Kind: drivers.Lost, Detail: fmt.Sprintf("watch of %s broke and is begun again: %v", what, err)})
+func (t *tracker) lost(at time.Time, what string, err error) {
+	t.emit(drivers.Event{At: at, Kind: drivers.Lost, Detail: fmt.Sprintf("watch of %s broke and is begun again: %v", what, err)})
 }
 
 // warned takes in an event about a pod, for the details of others.
-func (l *ledger) warned(e *corev1.Event) {
+func (t *tracker) warned(e *corev1.Event) {
 	if e.Type == corev1.EventTypeWarning && e.InvolvedObject.Kind == "Pod" {
-		l.troubles[e.InvolvedObject.Name] = e.Reason + ": " + oneLine(e.Message)
+		t.troubles[e.InvolvedObject.Name] = e.Reason + ": " + oneLine(e.Message)
 	}
 }
 
 // endpoint is what the slices say about a pod.
-func (l *ledger) endpoint(r *podRecord) (e discoveryv1.EndpointConditions, listed bool) {
-	for _, s := range l.slices {
+func (t *tracker) endpoint(r *podRecord) (e discoveryv1.EndpointConditions, listed bool) {
+	for _, s := range t.slices {
 		for _, ep := range s.Endpoints {
 			if ep.TargetRef == nil || ep.TargetRef.UID != r.pod.UID {
 				continue
@@ -219,16 +219,16 @@ func isTrue(b *bool, unknown bool) bool {
 
 // route emits what follows from the slices for every pod that is known to have started.
 // Who becomes ready comes first: one change of a slice may say both.
-func (l *ledger) route(at time.Time) {
-	type verdict struct {
+func (t *tracker) route(at time.Time) {
+	type change struct {
 		r      *podRecord
 		ready  bool
 		detail string
 	}
-	var ready, unready []verdict
+	var ready, unready []change
 	anyReady := false
-	for _, r := range l.pods {
-		e, listed := l.endpoint(r)
+	for _, r := range t.pods {
+		e, listed := t.endpoint(r)
 		// A nil condition means ready, as the API has it.
 		is := listed && isTrue(e.Ready, true)
 		anyReady = anyReady || is
@@ -236,48 +236,48 @@ func (l *ledger) route(at time.Time) {
 			continue
 		}
 		if is {
-			ready = append(ready, verdict{r, true, l.readyDetail(at, r)})
+			ready = append(ready, change{r, true, t.readyDetail(at, r)})
 		} else {
-			unready = append(unready, verdict{r, false, l.unreadyDetail(at, r, e, listed)})
+			unready = append(unready, change{r, false, t.unreadyDetail(at, r, e, listed)})
 		}
 	}
-	for _, v := range append(ready, unready...) {
-		v.r.routed = v.ready
-		v.r.everRouted = v.r.everRouted || v.ready
+	for _, c := range append(ready, unready...) {
+		c.r.routed = c.ready
+		c.r.everRouted = c.r.everRouted || c.ready
 		kind := drivers.Unready
-		if v.ready {
+		if c.ready {
 			kind = drivers.Ready
-		} else if e, listed := l.endpoint(v.r); listed && !anyReady && isTrue(e.Serving, false) && isTrue(e.Terminating, false) {
-			v.detail += "; no endpoint is ready: kube-proxy falls back on it"
+		} else if e, listed := t.endpoint(c.r); listed && !anyReady && isTrue(e.Serving, false) && isTrue(e.Terminating, false) {
+			c.detail += "; no endpoint is ready: kube-proxy falls back on it"
 		}
-		l.event(at, kind, v.r, v.detail)
+		t.event(at, kind, c.r, c.detail)
 	}
 }
 
-func (l *ledger) readyDetail(at time.Time, r *podRecord) string {
+func (t *tracker) readyDetail(at time.Time, r *podRecord) string {
 	if !r.kubelet {
-		return "endpoint ready; of the kubelet's verdict the lab knows nothing yet"
+		return "endpoint ready; the kubelet has not said so yet"
 	}
-	return fmt.Sprintf("endpoint ready; the kubelet's verdict came %v earlier", at.Sub(r.kubeletAt).Round(time.Millisecond))
+	return fmt.Sprintf("endpoint ready; the kubelet said so %v earlier", at.Sub(r.kubeletAt).Round(time.Millisecond))
 }
 
-func (l *ledger) unreadyDetail(at time.Time, r *podRecord, e discoveryv1.EndpointConditions, listed bool) string {
+func (t *tracker) unreadyDetail(at time.Time, r *podRecord, e discoveryv1.EndpointConditions, listed bool) string {
 	if !listed {
 		return "endpoint removed"
 	}
 	detail := fmt.Sprintf("endpoint not ready, serving %t, terminating %t", isTrue(e.Serving, false), isTrue(e.Terminating, false))
 	if !r.kubelet {
-		detail += fmt.Sprintf("; the kubelet's verdict came %v earlier", at.Sub(r.kubeletAt).Round(time.Millisecond))
-		if why := l.troubles[r.pod.Name]; why != "" && !r.terminating {
+		detail += fmt.Sprintf("; the kubelet said so %v earlier", at.Sub(r.kubeletAt).Round(time.Millisecond))
+		if why := t.troubles[r.pod.Name]; why != "" && !r.terminating {
 			detail += "; " + why
 		}
 	}
 	return detail
 }
 
-// over says that a pod has ended for good, though nobody asked it to, and is kept only to
+// finished says that a pod has ended for good, though nobody asked it to, and is kept only to
 // be looked at, as one that was evicted. One that was asked to is gone when it is deleted.
-func over(pod *corev1.Pod) bool {
+func finished(pod *corev1.Pod) bool {
 	if pod.DeletionTimestamp != nil {
 		return false
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
-// script is a ledger that is told things, one a millisecond, and what it has said.
+// script is a tracker that is told things, one a millisecond, and what it has said.
 type script struct {
-	*ledger
+	*tracker
 	at   time.Time
 	said []string
 }
@@ -25,7 +25,7 @@ type script struct {
 func newScript() *script {
 	s := &script{at: time.Now()}
 	open := func(p *corev1.Pod) map[string]string { return map[string]string{"data": "127.0.0.1:1" + p.Name} }
-	s.ledger = newLedger("data", open, func(e drivers.Event) {
+	s.tracker = newTracker("data", open, func(e drivers.Event) {
 		s.said = append(s.said, strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Kind, e.Instance, e.Revision)))
 	})
 	return s
@@ -90,7 +90,7 @@ func endpoints(name string, pods ...string) *discoveryv1.EndpointSlice {
 	return s
 }
 
-func TestLedger(t *testing.T) {
+func TestTracker(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		tell func(*script)
@@ -165,7 +165,7 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-func TestLedgerDetails(t *testing.T) {
+func TestTrackerDetails(t *testing.T) {
 	s := newScript()
 	var events []drivers.Event
 	s.emit = func(e drivers.Event) { events = append(events, e) }
@@ -186,9 +186,9 @@ func TestLedgerDetails(t *testing.T) {
 	}
 	want := []string{
 		"started: runs on ; interval rounded",
-		"ready: endpoint ready; the kubelet's verdict came 1ms earlier",
-		"unready: endpoint not ready, serving false, terminating false; the kubelet's verdict came 1ms earlier; Unhealthy: Readiness probe failed: status 503",
-		"ready: endpoint ready; of the kubelet's verdict the lab knows nothing yet",
+		"ready: endpoint ready; the kubelet said so 1ms earlier",
+		"unready: endpoint not ready, serving false, terminating false; the kubelet said so 1ms earlier; Unhealthy: Readiness probe failed: status 503",
+		"ready: endpoint ready; the kubelet has not said so yet",
 		"terminating: deleted with its grace",
 		"unready: endpoint not ready, serving true, terminating true; no endpoint is ready: kube-proxy falls back on it",
 	}
