@@ -13,10 +13,10 @@ import (
 // for the Service's, and what it Serves; there are no dependencies of the lab's, and
 // Rolling is empty. Replicas is how many instances there are, which the Deployment must
 // agree with. Revision names what the Deployment describes; another revision is the same
-// with a mark on the template, because nobody knows how a foreign program is told of one.
+// with a mark on the template, because nobody knows how somebody's program is told of one.
 type Objects struct {
 	// Manifests are applied to the cluster and removed again. None means that both objects
-	// exist already: what is changed about them is put back.
+	// exist already and are adopted: what is changed about them is restored.
 	Manifests  []Manifest
 	Deployment string // name of the subject's Deployment
 	Service    string // name of the Service in front of it

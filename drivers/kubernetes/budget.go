@@ -26,16 +26,6 @@ func (l layout) budget(service string) *policyv1.PodDisruptionBudgetApplyConfigu
 			WithSelector(metaapply.LabelSelector().WithMatchLabels(l.selector(service))))
 }
 
-// protect creates the subject's budget.
-func (e *environment) protect(ctx context.Context) error {
-	_, err := e.cluster.client.PolicyV1().PodDisruptionBudgets(e.layout.namespace).
-		Apply(ctx, e.layout.budget(e.stack.Subject.Name), metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
-	if err != nil {
-		return fmt.Errorf("create the disruption budget of %s: %w", e.stack.Subject.Name, err)
-	}
-	return nil
-}
-
 // budgets deletes the PodDisruptionBudgets.
 func (r removal) budgets(ctx context.Context) error {
 	api := r.cluster.client.PolicyV1().PodDisruptionBudgets(r.namespace)

@@ -23,9 +23,9 @@ func (d *Driver) Describe(ctx context.Context) []string {
 	if d.config.Image == "" && d.config.Pack == nil {
 		lines = append(lines, "no image of the lab's program (--kubernetes-image): only targets of your own can run")
 	}
-	left, err := d.leftovers(ctx, c, "")
+	left, err := d.orphans(ctx, c, "")
 	if err != nil {
-		return append(lines, "no look for leftovers: "+oneLine(err.Error()))
+		return append(lines, "no look for orphaned resources: "+oneLine(err.Error()))
 	}
-	return append(lines, fmt.Sprintf("%d leftovers of labs that have ended", len(left)))
+	return append(lines, fmt.Sprintf("%d orphaned resources of labs that have ended", len(left)))
 }

@@ -100,7 +100,7 @@ func (d *Driver) Capabilities() drivers.Capabilities {
 }
 
 // ProbeInterval implements drivers.ProbeIntervaler: a direct question goes through the API server
-// and a kubelet and takes about 4 ms of processor time, most of it theirs.
+// and a kubelet and takes about 4 ms of processor time, most of it in those two.
 func (d *Driver) ProbeInterval() time.Duration { return 200 * time.Millisecond }
 
 // Check implements drivers.Driver: it asks the API server for its version, and whether
@@ -217,20 +217,12 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	} else if l.names, err = objectNames(stack, suffix); err != nil {
 		return nil, err
 	}
-	e := newEnvironment(d, c, stack, l)
-	// What cannot be said in Kubernetes' words is refused before anything is created.
-	if err := e.translate(); err != nil {
+	e, err := newEnvironment(d, c, stack, l)
+	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, deployLimit, fmt.Errorf("not deployed within %v", deployLimit))
-	defer cancel()
 	d.running.Add(e, stack.RunID)
-	if err := e.deploy(ctx); err != nil {
-		now, end := context.WithCancel(context.WithoutCancel(ctx))
-		end() // nothing that does not serve deserves a grace
-		if closeErr := e.Close(now); closeErr != nil {
-			err = fmt.Errorf("%w; and cleaning up: %w", err, closeErr)
-		}
+	if err := e.life.Deploy(ctx, e.deploy); err != nil {
 		return nil, err
 	}
 	if d.config.Processes != nil {
@@ -246,7 +238,7 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := d.leftovers(ctx, c, runID)
+	found, err := d.orphans(ctx, c, runID)
 	if err != nil {
 		return nil, err
 	}
@@ -262,6 +254,6 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 		}
 		errs = append(errs, err)
 	}
-	restored, err := d.restoreBorrowed(ctx, c, runID)
+	restored, err := d.restoreAdopted(ctx, c, runID)
 	return append(removed, restored...), errors.Join(append(errs, err)...)
 }

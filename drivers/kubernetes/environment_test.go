@@ -51,20 +51,18 @@ func newControl(t *testing.T) *control {
 	}
 	l := layout{namespace: testSpace, rolling: stack.Rolling, names: map[string]string{"proxy": "proxy"},
 		labels: map[string]string{labelRun: "run", labelDeployment: "id"}}
-	c := &control{t, client, newEnvironment(New(Config{Image: "image", Namespace: testSpace}), &cluster{client: client, dial: refuse}, stack, l)}
-	if err := c.env.translate(); err != nil {
+	env, err := newEnvironment(New(Config{Image: "image", Namespace: testSpace}), &cluster{client: client, dial: refuse}, stack, l)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.env.follow(t.Context()); err != nil {
+	c := &control{t, client, env}
+	if err := env.view.follow(t.Context(), client, env.subject.(*generated).scope()); err != nil {
 		t.Fatal(err)
 	}
 	for range 4 { // an object that is made between list and watch would be missed by this server
 		<-watched
 	}
-	t.Cleanup(func() {
-		c.env.stop()
-		c.env.following.Wait()
-	})
+	t.Cleanup(env.view.close)
 	return c
 }
 
@@ -78,25 +76,21 @@ func (c *control) begin(ctx context.Context, change func(context.Context) error)
 // eventually waits for the environment to be told.
 func (c *control) eventually(what string, is func() bool) {
 	c.Helper()
-	deadline := time.After(testLimit)
-	for {
-		c.env.mu.Lock()
-		ok, changed := is(), c.env.changed
-		c.env.mu.Unlock()
-		if ok {
-			return
+	ctx, cancel := context.WithTimeout(c.Context(), testLimit)
+	defer cancel()
+	if _, err := c.env.view.wait(ctx, func() string {
+		if is() {
+			return ""
 		}
-		select {
-		case <-changed:
-		case <-deadline:
-			c.Fatalf("waited in vain for %s", what)
-		}
+		return what
+	}); err != nil {
+		c.Fatalf("waited in vain for %s", what)
 	}
 }
 
 func (c *control) applied(is func(*appsv1.Deployment) bool) {
 	c.Helper()
-	c.eventually("the Deployment to be applied", func() bool { return c.env.deployment != nil && is(c.env.deployment) })
+	c.eventually("the Deployment to be applied", func() bool { return c.env.view.deployment != nil && is(c.env.view.deployment) })
 }
 
 func must[T any](t *testing.T) func(T, error) T {
@@ -146,7 +140,7 @@ func (c *control) routes(pods ...string) {
 // waits demands that a change is waiting for something.
 func (c *control) waits(done <-chan error, generation int64, want string) {
 	c.Helper()
-	c.eventually("the change to wait for "+want, func() bool { return strings.Contains(c.env.missing(generation), want) })
+	c.eventually("the change to wait for "+want, func() bool { return strings.Contains(c.env.view.missing(generation), want) })
 	select {
 	case err := <-done:
 		c.Fatalf("it ended with %v while it had to wait for %s", err, want)
@@ -183,7 +177,7 @@ func TestCancelledRolloutIsPausedAndExplained(t *testing.T) {
 	done := c.begin(ctx, func(ctx context.Context) error { return c.env.Rollout(ctx, "v2") })
 	c.applied(func(d *appsv1.Deployment) bool { return !d.Spec.Paused })
 	c.makes("stuck", "v2", crashed("1"))
-	c.eventually("the pod", func() bool { return len(c.env.tracker.pods) == 1 })
+	c.eventually("the pod", func() bool { return len(c.env.view.tracker.pods) == 1 })
 	cancel()
 	err := <-done
 	if !errors.Is(err, context.Canceled) {
@@ -246,7 +240,7 @@ func TestCloseEndsAChange(t *testing.T) {
 }
 
 // When the context of Close ends, instances that have a long grace lose it.
-func TestCloseInAHurry(t *testing.T) {
+func TestCloseByForce(t *testing.T) {
 	c := newControl(t)
 	c.makes("slow", "v1", runs("1"))
 	killed := make(kills, 10)
@@ -290,7 +284,7 @@ func (k kills) Kill(_ context.Context, _, container string) error {
 	return nil
 }
 
-func TestHopeless(t *testing.T) {
+func TestUnrecoverable(t *testing.T) {
 	waits := func(reason string) func(*corev1.Pod) {
 		return func(p *corev1.Pod) {
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}
@@ -304,13 +298,13 @@ func TestHopeless(t *testing.T) {
 		{pod("a", waits("ImagePullBackOff")), false}, // a registry may come back
 		{pod("a", waits("ErrImageNeverPull")), true}, {pod("a", waits("InvalidImageName")), true}, {pod("a", crashed("1")), true},
 	} {
-		if err := hopeless(c.pod); (err != nil) != c.want {
+		if err := unrecoverable(c.pod); (err != nil) != c.want {
 			t.Errorf("%v: got %v, want an error: %t", c.pod, err, c.want)
 		}
 	}
 }
 
-func TestLeftovers(t *testing.T) {
+func TestOrphans(t *testing.T) {
 	space := func(name string, labels map[string]string) runtime.Object {
 		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
 	}
@@ -322,7 +316,7 @@ func TestLeftovers(t *testing.T) {
 	)
 	d := New(Config{})
 	for runID, want := range map[string]string{"run-1": "[namespace one (run run-1)]", "": "[]", "run-3": "[]"} {
-		got, err := d.leftovers(t.Context(), &cluster{client: client}, runID)
+		got, err := d.orphans(t.Context(), &cluster{client: client}, runID)
 		if err != nil || fmt.Sprint(got) != want {
 			t.Errorf("left of run %q: %v, %v; want %s", runID, got, err, want)
 		}
@@ -343,19 +337,22 @@ func TestDeadEntry(t *testing.T) {
 	}
 	dead.Close()
 	c.env.driver.config.NodePorts = map[int32]string{30080: dead.Addr().String(), 30081: alive.Addr().String()}
-	s, err := c.env.exposeSubject(t.Context(), func(nodePort int32) *applycore.ServiceApplyConfiguration {
+	s, err := c.env.entry.expose(t.Context(), func(nodePort int32) *applycore.ServiceApplyConfiguration {
 		return c.env.layout.service(c.env.stack.Subject, nodePort)
 	})
 	if err != nil || s.Spec.Ports[0].NodePort != 30081 {
 		t.Fatalf("got %+v, %v, want the port that is alive, 30081", s, err)
 	}
-	if c.env.url, err = c.env.baseURL(t.Context(), 30081); err != nil {
-		t.Fatal(err)
+	if got, want := c.env.URL(), "http://"+alive.Addr().String(); got != want {
+		t.Errorf("the load goes to %s, want %s", got, want)
 	}
-	c.env.checkEntry(t.Context())
+	if err := c.env.entry.check(t.Context()); err != nil {
+		t.Errorf("a port that is alive: %v", err)
+	}
 	alive.Close()
-	c.env.checkEntry(t.Context())
-	c.env.events.Close()
+	if err := c.env.Close(t.Context()); err != nil {
+		t.Errorf("close: %v", err)
+	}
 	var kinds []drivers.EventKind
 	for e := range c.env.Watch() {
 		kinds = append(kinds, e.Kind)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -24,30 +25,24 @@ const (
 	explainedAnswer = 8 << 10
 )
 
-// explain says, for people, why the subject is not as wanted. It asks on although ctx may
-// have ended, for a short time.
-func (e *environment) explain(ctx context.Context) string {
-	e.mu.Lock()
-	var out []string
-	if d := e.deployment; d != nil {
-		for _, c := range d.Status.Conditions {
-			if bad := c.Type == "ReplicaFailure"; bad == (c.Status == corev1.ConditionTrue) {
-				out = append(out, fmt.Sprintf("deployment: %s is %s: %s", c.Type, c.Status, oneLine(c.Message)))
-			}
-		}
-	}
-	out = slices.DeleteFunc(out, func(s string) bool {
-		return strings.Contains(s, "Progressing is True") || strings.Contains(s, "Available is True")
-	})
+// explainer says, for people, why something in the cluster is not as wanted. It asks on
+// although the context may have ended, for a short time.
+type explainer struct{ site *site }
+
+// subject says why the subject is not as wanted.
+func (e explainer) subject(ctx context.Context) string {
+	v := e.site.view
+	v.mu.Lock()
+	out := deploymentTrouble(v.deployment)
 	var pods []*corev1.Pod
-	for _, r := range e.tracker.pods {
+	for _, r := range v.tracker.pods {
 		if !r.routed && len(pods) < explainedPods {
 			pods = append(pods, r.pod)
 		}
 	}
-	e.mu.Unlock()
+	v.mu.Unlock()
 	for _, p := range pods {
-		out = append(out, e.explainPod(ctx, p, e.stack.Subject))
+		out = append(out, e.pod(ctx, p, e.site.stack.Subject))
 	}
 	if len(out) == 0 {
 		return "nothing is known to be wrong with it"
@@ -55,8 +50,27 @@ func (e *environment) explain(ctx context.Context) string {
 	return strings.Join(out, "; ")
 }
 
-// explainPod says what is known about a pod that is in trouble.
-func (e *environment) explainPod(ctx context.Context, p *corev1.Pod, s drivers.Service) string {
+// deploymentTrouble are the conditions of a Deployment that are not as they should be:
+// ReplicaFailure is good when it is false, all others when they are true.
+func deploymentTrouble(d *appsv1.Deployment) []string {
+	if d == nil {
+		return nil
+	}
+	var out []string
+	for _, c := range d.Status.Conditions {
+		good := corev1.ConditionTrue
+		if c.Type == appsv1.DeploymentReplicaFailure {
+			good = corev1.ConditionFalse
+		}
+		if c.Status != good {
+			out = append(out, fmt.Sprintf("deployment: %s is %s: %s", c.Type, c.Status, oneLine(c.Message)))
+		}
+	}
+	return out
+}
+
+// pod says what is known about a pod that is in trouble.
+func (e explainer) pod(ctx context.Context, p *corev1.Pod, s drivers.Service) string {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), explainLimit, fmt.Errorf("no answer within %v", explainLimit))
 	defer cancel()
 	parts := []string{}
@@ -84,7 +98,7 @@ func (e *environment) explainPod(ctx context.Context, p *corev1.Pod, s drivers.S
 		}
 	}
 	parts = append(parts, e.lastEvents(ctx, p)...)
-	if log, err := e.logs(ctx, p.Name, explainedLines, previous); err == nil {
+	if log, err := e.site.logs(ctx, p.Name, explainedLines, previous); err == nil {
 		if log = strings.TrimSpace(log); log != "" {
 			parts = append(parts, "last output: "+strings.ReplaceAll(log, "\n", " | "))
 		}
@@ -95,8 +109,8 @@ func (e *environment) explainPod(ctx context.Context, p *corev1.Pod, s drivers.S
 	return "pod " + p.Name + ": " + strings.Join(parts, "; ")
 }
 
-func (e *environment) lastEvents(ctx context.Context, p *corev1.Pod) []string {
-	list, err := e.cluster.client.CoreV1().Events(e.layout.namespace).List(ctx, metav1.ListOptions{
+func (e explainer) lastEvents(ctx context.Context, p *corev1.Pod) []string {
+	list, err := e.site.cluster.client.CoreV1().Events(e.site.layout.namespace).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.Set{"involvedObject.name": p.Name}.String(),
 	})
 	if err != nil {
@@ -113,7 +127,7 @@ func (e *environment) lastEvents(ctx context.Context, p *corev1.Pod) []string {
 
 // askReadiness asks the pod itself, through the API server: /statusz beside its signal,
 // which names the components that are not ready, else the signal.
-func (e *environment) askReadiness(ctx context.Context, p *corev1.Pod, s drivers.Service) string {
+func (e explainer) askReadiness(ctx context.Context, p *corev1.Pod, s drivers.Service) string {
 	if s.Signal.Kind != drivers.ProbeHTTP {
 		return ""
 	}
@@ -133,8 +147,8 @@ func (e *environment) askReadiness(ctx context.Context, p *corev1.Pod, s drivers
 
 // proxied sends a GET to a port of a pod over a forward of its own: the pod's proxy of the
 // API server would answer for a pod that does not.
-func (e *environment) proxied(ctx context.Context, pod string, number int32, path string) (status int, body []byte, err error) {
-	f, err := portforward.Listen(e.cluster.dial, e.layout.namespace, pod, map[string]int32{"asked": number})
+func (e explainer) proxied(ctx context.Context, pod string, number int32, path string) (status int, body []byte, err error) {
+	f, err := portforward.Listen(e.site.cluster.dial, e.site.layout.namespace, pod, map[string]int32{"asked": number})
 	if err != nil {
 		return 0, nil, err
 	}

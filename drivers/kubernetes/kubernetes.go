@@ -51,11 +51,11 @@
 // # A subject that somebody else describes
 //
 // With Stack.Objects the subject is a Deployment and a Service of somebody else's: applied
-// from manifests and removed again, or borrowed where they exist. Restart is the same
+// from manifests and removed again, or adopted where they exist. Restart is the same
 // annotation, Scale the same subresource, and Rollout an annotation on the template; by a
-// change of somebody else's in between an action fails. A borrowed Deployment bears an
-// annotation that says how it was, from before the first change until Close or Sweep has put
-// it back. Where the Service does not lead to the lab, one of type NodePort is made beside it.
+// change of somebody else's in between an action fails. An adopted Deployment bears an
+// annotation that says how it was, from before the first change until Close or Sweep has
+// restored it. Where the Service does not lead to the lab, one of type NodePort is made beside it.
 package kubernetes
 
 import (
@@ -111,12 +111,12 @@ type Processes interface {
 
 // Times that bound what has no deadline of its own.
 const (
-	deployLimit  = 10 * time.Minute
 	closeLimit   = 2 * time.Minute  // of what Close does once nobody gets any more grace
 	explainLimit = 5 * time.Second  // to find out why something is stuck
 	checkLimit   = 3 * time.Second  // of Check
 	pauseLimit   = 10 * time.Second // to stop a change that was cancelled
 )
 
-// crashesAtDeploy is how often an instance may end before Deploy gives up.
+// crashesAtDeploy is how often an instance may end before Deploy gives up: fewer than
+// elsewhere, because Kubernetes waits longer each time before it starts one again.
 const crashesAtDeploy = 3

@@ -38,15 +38,6 @@ const (
 	containerName = "service"
 )
 
-// wanted is what the subject's Deployment is to be; dependencies have one that never
-// changes.
-type wanted struct {
-	revision  string
-	restarted string // when the last restart was asked for, "" if none was
-	replicas  int
-	paused    bool
-}
-
 // layout is where the services of a stack are in a cluster.
 type layout struct {
 	namespace string

@@ -7,13 +7,9 @@ import (
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-
-	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
 // removalPoll is how often it is looked whether something is gone yet.
@@ -22,109 +18,6 @@ const removalPoll = 50 * time.Millisecond
 // noGrace is the grace in seconds of an instance that gets none. With 0 the API server
 // would forget the pod before its node has ended it.
 const noGrace = 1
-
-// leftover is what one deployment left in a cluster.
-type leftover struct {
-	deployment, run, namespace string
-	owner                      string // as the label has it
-	own                        bool   // the namespace is of the deployment
-}
-
-func (l leftover) String() string {
-	if l.own {
-		return fmt.Sprintf("namespace %s (run %s)", l.namespace, l.run)
-	}
-	return fmt.Sprintf("deployment %s in namespace %s (run %s)", l.deployment, l.namespace, l.run)
-}
-
-// leftovers finds what the named run left, or every run whose lab has certainly ended.
-// Where nothing can be certain, as nobody knows who asks, that is an error: "nothing is
-// left" would be a guess.
-func (d *Driver) leftovers(ctx context.Context, c *cluster, runID string) ([]leftover, error) {
-	if runID == "" {
-		if _, err := d.self(); err != nil {
-			return nil, fmt.Errorf("tell the labs that have ended from those that live: %w", err)
-		}
-	}
-	options := metav1.ListOptions{LabelSelector: labelDeployment}
-	if runID != "" {
-		options.LabelSelector += "," + labels.Set{labelRun: runLabel(runID)}.String()
-	}
-	var out []leftover
-	known := map[string]bool{}
-	add := func(o metav1.ObjectMeta, namespace string, own bool) {
-		l := leftover{o.Labels[labelDeployment], o.Annotations[annotationRun], namespace, o.Labels[labelOwner], own}
-		if l.run == "" {
-			l.run = o.Labels[labelRun]
-		}
-		if runID == "" {
-			by, err := owner.Parse(l.owner)
-			if err != nil || !by.Dead() {
-				return // nothing is certain of an owner that cannot be read
-			}
-		}
-		if !known[l.selector()] {
-			known[l.selector()] = true
-			out = append(out, l)
-		}
-	}
-	if d.config.Namespace == "" {
-		namespaces, err := c.client.CoreV1().Namespaces().List(ctx, options)
-		if err != nil {
-			return nil, fmt.Errorf("look for namespaces: %w", err)
-		}
-		for _, n := range namespaces.Items {
-			add(n.ObjectMeta, n.Name, true)
-		}
-		return out, nil
-	}
-	deployments, err := c.client.AppsV1().Deployments(d.config.Namespace).List(ctx, options)
-	if err != nil {
-		return nil, fmt.Errorf("look for deployments: %w", err)
-	}
-	for _, o := range deployments.Items {
-		add(o.ObjectMeta, o.Namespace, false)
-	}
-	services, err := c.client.CoreV1().Services(d.config.Namespace).List(ctx, options)
-	if err != nil {
-		return nil, fmt.Errorf("look for services: %w", err)
-	}
-	for _, o := range services.Items {
-		add(o.ObjectMeta, o.Namespace, false)
-	}
-	return out, nil
-}
-
-// selector picks the objects of a leftover, and none that says that it is somebody else's.
-func (l leftover) selector() string {
-	which := labels.Set{labelDeployment: l.deployment}
-	if l.owner != "" {
-		which[labelOwner] = l.owner
-	}
-	return which.String()
-}
-
-// remove removes a leftover without grace and waits until it is gone.
-func (l leftover) remove(ctx context.Context, c *cluster, processes Processes) error {
-	r := removal{c, l.namespace, l.selector(), processes}
-	if !l.own {
-		if err := r.described(ctx); err != nil {
-			return err
-		}
-	}
-	if err := r.workloads(ctx, r.selector); err != nil {
-		return err
-	}
-	hurry := make(chan struct{})
-	close(hurry)
-	if err := r.pods(ctx, r.selector, hurry); err != nil {
-		return err
-	}
-	if l.own {
-		return r.wholeNamespace(ctx)
-	}
-	return r.services(ctx)
-}
 
 // removal removes the objects of one deployment from a namespace.
 type removal struct {
@@ -184,9 +77,9 @@ func (r removal) workloads(ctx context.Context, selector string) error {
 	}
 }
 
-// pods deletes the pods, with their grace until hurry is closed and without it then, and
+// pods deletes the pods, with their grace until force is closed and without it then, and
 // waits until there is none.
-func (r removal) pods(ctx context.Context, selector string, hurry <-chan struct{}) error {
+func (r removal) pods(ctx context.Context, selector string, force <-chan struct{}) error {
 	api := r.cluster.client.CoreV1().Pods(r.namespace)
 	which := metav1.ListOptions{LabelSelector: selector}
 	var how metav1.DeleteOptions
@@ -195,10 +88,10 @@ func (r removal) pods(ctx context.Context, selector string, hurry <-chan struct{
 	asked, begun := map[string]bool{}, map[string]bool{}
 	for {
 		select {
-		case <-hurry:
+		case <-force:
 			grace := int64(noGrace)
 			how.GracePeriodSeconds = &grace
-			hurry, asked = nil, map[string]bool{}
+			force, asked = nil, map[string]bool{}
 		default:
 		}
 		list, err := api.List(ctx, which)
@@ -242,6 +135,87 @@ func (r removal) kill(ctx context.Context, pod *corev1.Pod) {
 			_ = r.processes.Kill(ctx, pod.Spec.NodeName, id) // it may have ended by itself
 		}
 	}
+}
+
+// endDeployment deletes a Deployment that somebody has described and waits until its pods
+// are gone. They get their grace until force is closed, and none then.
+func (r removal) endDeployment(ctx context.Context, name string, force <-chan struct{}) error {
+	deployments, pods := r.cluster.client.AppsV1().Deployments(r.namespace), r.cluster.client.CoreV1().Pods(r.namespace)
+	d, err := deployments.Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return gone(err)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err != nil {
+		return fmt.Errorf("deployment %s: %w", name, err)
+	}
+	foreground := metav1.DeletePropagationForeground
+	if err := deployments.Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &foreground}); gone(err) != nil {
+		return fmt.Errorf("delete deployment %s: %w", name, err)
+	}
+	ticker := time.NewTicker(removalPoll)
+	defer ticker.Stop()
+	asked, grace := map[string]bool{}, int64(noGrace)
+	for {
+		list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
+		if err != nil {
+			return fmt.Errorf("list pods of deployment %s: %w", name, err)
+		}
+		left := "deployment " + name
+		for _, p := range list.Items {
+			if !podOf(&p, name) {
+				continue
+			}
+			left = "pod " + p.Name
+			select {
+			case <-force:
+				if !asked[p.Name] {
+					asked[p.Name] = true
+					if err := pods.Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &grace}); gone(err) != nil {
+						return fmt.Errorf("delete pod %s: %w", p.Name, err)
+					}
+					r.kill(ctx, &p) // its grace has begun
+				}
+			default:
+			}
+		}
+		if _, err := deployments.Get(ctx, name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("look for deployment %s: %w", name, err)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not gone: %w", left, context.Cause(ctx))
+		}
+	}
+}
+
+// described removes what a deployment from manifests has left in a namespace that stays.
+func (r removal) described(ctx context.Context) error {
+	// What the lab itself describes bears the name of its service.
+	selector := r.selector + ",!" + labelService
+	list, err := r.cluster.client.AppsV1().Deployments(r.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return fmt.Errorf("list deployments that are to go: %w", err)
+	}
+	services, err := r.cluster.client.CoreV1().Services(r.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return fmt.Errorf("list services that are to go: %w", err)
+	}
+	if len(list.Items)+len(services.Items) == 0 {
+		return nil
+	}
+	force := make(chan struct{})
+	close(force)
+	for _, d := range list.Items {
+		if err := r.endDeployment(ctx, d.Name, force); err != nil {
+			return err
+		}
+	}
+	places, err := r.cluster.any.labelled(ctx, r.namespace, r.selector)
+	return errors.Join(err, removeAll(ctx, places))
 }
 
 // services deletes the Services, after what is found by them alone.
@@ -301,12 +275,4 @@ func gone(err error) error {
 		return nil
 	}
 	return err
-}
-
-// settled says that the controller has acted on the present specification and that as
-// many instances as wanted exist, all of the present template and available.
-func settled(d *appsv1.Deployment, generation int64, n int) bool {
-	s := d.Status
-	return d.Generation >= generation && s.ObservedGeneration >= d.Generation &&
-		s.Replicas == int32(n) && s.UpdatedReplicas == int32(n) && s.AvailableReplicas == int32(n)
 }

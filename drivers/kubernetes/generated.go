@@ -1,0 +1,216 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	applycore "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/portforward"
+	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/watch"
+)
+
+// generated is a subject that the lab describes itself, from a drivers.Service, with the
+// dependencies that it needs.
+type generated struct {
+	*site
+	images map[string]string            // by service; set by provide
+	addrs  map[string]map[string]string // what ${addr...} stands for; set by deploy
+}
+
+// newGenerated tries whether the stack can be said in Kubernetes' words, and keeps what of
+// it cannot.
+func newGenerated(s *site) (*generated, error) {
+	g := &generated{s, map[string]string{}, map[string]map[string]string{}}
+	addrs := map[string]map[string]string{}
+	for _, service := range s.services() {
+		if err := g.supports(service); err != nil {
+			return nil, err
+		}
+		_, notes, err := s.layout.deployment(service, "image", nil, addrs, s.view.wanted())
+		if err != nil {
+			return nil, err
+		}
+		s.notes = append(s.notes, notes...)
+		addrs[service.Name] = map[string]string{}
+		for _, p := range service.Ports {
+			addrs[service.Name][p] = ""
+		}
+	}
+	return g, nil
+}
+
+// supports refuses a service that this driver cannot run.
+func (g *generated) supports(s drivers.Service) error {
+	config := g.driver.config
+	switch {
+	case s.Socket:
+		return fmt.Errorf("service %s: a listener that the runtime holds: %w", s.Name, drivers.ErrUnsupported)
+	case s.Exec != "" && config.Pack == nil:
+		return fmt.Errorf("service %s: program %s of this machine: %w", s.Name, s.Exec, drivers.ErrUnsupported)
+	case s.Exec == "" && s.Image == "" && config.Image == "":
+		return fmt.Errorf("service %s: %w: the driver was given no image of the lab's program", s.Name, drivers.ErrUnavailable)
+	}
+	return nil
+}
+
+func (g *generated) deploy(ctx context.Context) (generation int64, err error) {
+	if err := g.provide(ctx); err != nil {
+		return 0, err
+	}
+	if err := g.createNamespace(ctx); err != nil {
+		return 0, err
+	}
+	if err := g.view.follow(ctx, g.cluster.client, g.scope()); err != nil {
+		return 0, err
+	}
+	for _, s := range g.stack.Dependencies {
+		if err := g.deployDependency(ctx, s); err != nil {
+			return 0, fmt.Errorf("dependency %s: %w", s.Name, err)
+		}
+	}
+	if _, err := g.entry.expose(ctx, func(nodePort int32) *applycore.ServiceApplyConfiguration {
+		return g.layout.service(g.stack.Subject, nodePort)
+	}); err != nil {
+		return 0, err
+	}
+	budgets := g.cluster.client.PolicyV1().PodDisruptionBudgets(g.layout.namespace)
+	if _, err := budgets.Apply(ctx, g.layout.budget(g.stack.Subject.Name), applying); err != nil {
+		return 0, fmt.Errorf("create the disruption budget of %s: %w", g.stack.Subject.Name, err)
+	}
+	if generation, err = g.apply(ctx, g.view.wanted()); err != nil {
+		return 0, fmt.Errorf("create the deployment of %s: %w", g.stack.Subject.Name, err)
+	}
+	return generation, nil
+}
+
+// scope is what bears the labels of the deployment.
+func (g *generated) scope() scope {
+	services := map[string]string{} // by the name of their objects
+	for name, objects := range g.layout.names {
+		services[objects] = name
+	}
+	subject := g.stack.Subject
+	return scope{
+		pods:       watch.Selection{Labels: labels.Set{labelDeployment: g.layout.labels[labelDeployment]}.String()},
+		deployment: watch.Selection{Labels: labels.Set(g.layout.selector(subject.Name)).String()},
+		service:    g.deploymentName(), subject: subject.Name, ports: portNumbers(subject), notes: g.notes,
+		serviceOf: func(p *corev1.Pod) string { return services[p.Labels[labelService]] },
+	}
+}
+
+// provide sees to it that the nodes have the images of all services.
+func (g *generated) provide(ctx context.Context) error {
+	config := g.driver.config
+	for _, s := range g.services() {
+		image := s.Image
+		switch {
+		case s.Exec != "":
+			packed, err := config.Pack(ctx, s.Exec)
+			if err != nil {
+				return fmt.Errorf("image of program %s: %w", s.Exec, err)
+			}
+			image = packed
+		case image == "":
+			image = config.Image
+		case config.Provide != nil:
+			if err := config.Provide(ctx, image); err != nil {
+				return fmt.Errorf("image %s: %w", image, err)
+			}
+		}
+		g.images[s.Name] = image
+	}
+	return nil
+}
+
+// deployDependency starts a dependency and waits until it serves.
+func (g *generated) deployDependency(ctx context.Context, s drivers.Service) error {
+	service, err := g.cluster.client.CoreV1().Services(g.layout.namespace).Apply(ctx, g.layout.service(s, noNodePort), applying)
+	if err != nil {
+		return fmt.Errorf("create its service: %w", err)
+	}
+	g.view.mu.Lock()
+	_, err = g.view.paths.openDependency(s.Name, portNumbers(s))
+	g.view.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if _, err := g.applyService(ctx, s, wanted{replicas: 1}); err != nil {
+		return fmt.Errorf("create its deployment: %w", err)
+	}
+	if err := g.awaitServing(ctx, s, func() (*corev1.Pod, *portforward.Forward) {
+		d := g.view.paths.dependency(s.Name)
+		return d.pod, d.forward
+	}); err != nil {
+		return err
+	}
+	// The address of the Service, not its name: resolving a name is not what is measured.
+	addrs := map[string]string{}
+	for port, number := range portNumbers(s) {
+		addrs[port] = net.JoinHostPort(service.Spec.ClusterIP, strconv.Itoa(int(number)))
+	}
+	g.addrs[s.Name] = addrs
+	return nil
+}
+
+func (g *generated) applyService(ctx context.Context, s drivers.Service, w wanted) (*appsv1.Deployment, error) {
+	prefix := g.driver.config.Args
+	if s.Image != "" || s.Exec != "" {
+		prefix = nil
+	}
+	object, _, err := g.layout.deployment(s, g.images[s.Name], prefix, g.addrs, w)
+	if err != nil {
+		return nil, err
+	}
+	return g.deployments().Apply(ctx, object, applying)
+}
+
+func (g *generated) apply(ctx context.Context, w wanted) (generation int64, err error) {
+	d, err := g.applyService(ctx, g.stack.Subject, w)
+	if err != nil {
+		return 0, err
+	}
+	g.view.setWanted(w)
+	return d.Generation, nil
+}
+
+func (g *generated) scale(ctx context.Context, replicas int) (generation int64, err error) {
+	name := g.deploymentName()
+	scale := &autoscalingv1.Scale{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: g.layout.namespace},
+		Spec:       autoscalingv1.ScaleSpec{Replicas: int32(replicas)},
+	}
+	if _, err := g.deployments().UpdateScale(ctx, name, scale, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil {
+		return 0, err
+	}
+	return g.scaled(ctx, replicas)
+}
+
+// remove removes the subject, then the dependencies, the last one first.
+func (g *generated) remove(ctx context.Context) error {
+	r, services := g.removal(), g.services()
+	for n := len(services) - 1; n >= 0; n-- {
+		selector := labels.Set(g.layout.selector(services[n].Name)).String()
+		if err := r.workloads(ctx, selector); err != nil {
+			return err
+		}
+		if err := r.pods(ctx, selector, g.life.Forced()); err != nil {
+			return err
+		}
+	}
+	if err := g.awaitNoPods(ctx); err != nil {
+		return err
+	}
+	if g.ownNamespace() {
+		return r.wholeNamespace(ctx)
+	}
+	return r.services(ctx)
+}
