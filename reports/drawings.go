@@ -85,25 +85,21 @@ func draw(trials []chosen, l picture.Layout, data bool) svg.Image {
 	return picture.Timeline(title, strings.Join(about, ". ")+".", shown, l, data)
 }
 
-// summary is what became of a trial, in lines that stand beside its picture.
+// summary is what became of a trial, in at most four lines that stand beside its picture.
 func (c chosen) summary() []string {
 	t := c.Trial
 	lines := []string{"no data"}
 	if t.Planned > 0 {
 		lines = []string{format.Share(t.OK, t.Planned) + " ok", format.Lost(t.Failed, t.Planned)}
 	}
-	var worse []string
+	if !t.Valid {
+		lines[0] = "invalid, " + lines[0]
+	}
 	if t.Failed > 0 {
-		worse = append(worse, "outage "+outageText(t))
+		lines = append(lines, "outage "+outageText(t))
 	}
 	if t.Breaches > 0 {
-		worse = append(worse, format.Plural(int(min(t.Breaches, math.MaxInt32)), "breach", "breaches"))
-	}
-	if len(worse) > 0 {
-		lines = append(lines, strings.Join(worse, ", "))
-	}
-	if !t.Valid {
-		lines = append([]string{"invalid trial"}, lines...)
+		lines = append(lines, format.Plural(int(min(t.Breaches, math.MaxInt32)), "breach", "breaches"))
 	}
 	return lines
 }

@@ -27,7 +27,7 @@ var (
 // Trial is one trial to draw, with the words that stand beside it.
 type Trial struct {
 	Name     string   // of its design
-	Summary  []string // what became of it, a few lines
+	Summary  []string // what became of it, at most four lines
 	Action   string
 	Timeline *timeline.Timeline
 	Zero     time.Duration // where the axis has its 0, the start of the action
