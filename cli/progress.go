@@ -93,7 +93,7 @@ func (p *progress) line(u lab.Update) string {
 // outcome is a measured trial in one line.
 func outcome(m *judge.Trial) string {
 	if !m.Valid {
-		return "invalid: " + strings.Join(m.InvalidReasons, "; ")
+		return "invalid: " + strings.Join(reports.Sentences(m.InvalidReasons), "; ")
 	}
 	return fmt.Sprintf("%d of %d failed, downtime %v", m.Failed, m.Planned, m.Downtime.Round(time.Millisecond))
 }

@@ -201,7 +201,7 @@ func fixtureCell(scenario, driver, action, design string, naive bool) judge.Cell
 		t := fixtureTrial(scenario, driver, action, design, naive, n)
 		if n == 2 {
 			t.Valid = false
-			t.InvalidReasons = []string{"schedule lag at the 99th percentile is 73 ms, more than 50 ms"}
+			t.InvalidReasons = []judge.Reason{{Kind: judge.LoadLate, Time: 73 * time.Millisecond, Limit: 50 * time.Millisecond}}
 			t.ScheduleLag.P99 = 73 * time.Millisecond
 		}
 		if n == 4 {
@@ -262,21 +262,21 @@ func fixtureRun() *judge.Run {
 				Source: "name: quickstart\n", Rate: 1000, Window: 30 * time.Second, Action: "rollout", Replicas: 3,
 				Designs: []string{"naive", "stack-aware"}, Gates: gates, Positive: []string{"naive"}}},
 		},
-		End:      &record.RunEnd{Ended: "2026-11-22T15:10:05Z", Duration: 6 * time.Minute},
-		Verdict:  judge.Pass,
-		Headline: "stack-aware lost 0 of 90,000 requests while naive lost 3.0 s per rollout",
+		End:     &record.RunEnd{Ended: "2026-11-22T15:10:05Z", Duration: 6 * time.Minute},
+		Verdict: judge.Pass,
 		Cells: []judge.Cell{
 			fixtureCell("quickstart", "process", "rollout", "naive", true),
 			fixtureCell("quickstart", "process", "rollout", "stack-aware", false),
 		},
-		Controls: []judge.Control{{Cell: "quickstart/process/naive", Kind: "positive", Held: true, Why: "it lost requests in 3 of 3 trials"}},
+		Controls: []judge.Control{{Cell: "quickstart/process/naive", Kind: "positive", Held: true, Why: judge.Reason{Kind: judge.SomeFailed, Tally: judge.Tally{N: 8970, Of: 90000}}}},
 		Comparisons: []judge.Comparison{{Scenario: "quickstart", Driver: "process", Action: "rollout", A: "naive", B: "stack-aware",
-			Metric: "downtime", Shift: -2990, Lo: -3020, Hi: -2960, P: 0.1, Verdict: judge.Inconclusive, Why: "3 trials an arm cannot reach p < 0.05"}},
+			Metric: "downtime", Shift: -2990, Lo: -3020, Hi: -2960, P: 0.1, Verdict: judge.Inconclusive, Why: judge.Reason{Kind: judge.NeverSure, Tally: judge.Tally{N: 3, Of: 3}, Value: 0.1}}},
 	}
 	for _, g := range gates {
-		r := judge.GateResult{Cell: run.Cells[1].Key(), Gate: g, Observed: 1, Lo: 0.99996671, Hi: 1, HasInterval: true, Verdict: judge.Pass, Why: "the lower bound is at or above the limit"}
+		r := judge.GateResult{Cell: run.Cells[1].Key(), Gate: g, Observed: 1, Lo: 0.99996671, Hi: 1, HasInterval: true, Verdict: judge.Pass, Why: judge.Reason{Kind: judge.RateAtLeast, Tally: judge.Tally{N: 90000, Of: 90000}, Lo: 0.99996671, Hi: 1}}
 		if g.Metric == "breaches" {
-			r.Observed, r.HasInterval, r.Why = 0, false, "0 breaches of 4,500 that had to be denied"
+			r.Observed, r.HasInterval = 0, false
+			r.Why = judge.Reason{Kind: judge.WorstTrial, Gate: &g, Trial: 1, Tally: judge.Tally{Of: 3}}
 		}
 		run.Gates = append(run.Gates, r)
 	}
@@ -293,7 +293,9 @@ func hostileRun() *judge.Run {
 	s.Name, s.About, s.SHA256, s.Source, s.Action = hostile, hostile, hostile, hostile, hostile
 	s.Designs = []string{hostile}
 	run.Verdict = judge.Fail
-	run.Headline, run.Reasons = hostile, []string{hostile, "second " + hostile}
+	enemy := judge.Reason{Kind: judge.RecordDamaged, Cell: hostile, Text: hostile, Names: []string{hostile}}
+	run.Reasons = []judge.Reason{enemy, {Kind: judge.TrialInvalid, Cell: hostile, Trial: 1, Because: []judge.Reason{enemy}}, {Kind: judge.CellNotRun, Cell: hostile, Text: hostile},
+		{Kind: judge.GateMissed, Cell: hostile, Gate: &record.Gate{Metric: hostile, Op: hostile}, Because: []judge.Reason{enemy}}}
 	run.End.Skipped = []record.Skipped{{Scenario: hostile, Driver: hostile, Design: hostile, Why: hostile}}
 	for i := range run.Cells {
 		c := &run.Cells[i]
@@ -302,7 +304,7 @@ func hostileRun() *judge.Run {
 			t := &c.Trials[j]
 			t.Folder = hostile
 			t.Meta.Design, t.Meta.Scenario, t.Meta.Driver, t.Meta.Action = c.Design, hostile, hostile, hostile
-			t.InvalidReasons = []string{hostile}
+			t.InvalidReasons = []judge.Reason{enemy}
 			t.Meta.Notes, t.Meta.Routing = []string{hostile, hostile}, hostile
 			for k := range t.Streams {
 				t.Streams[k].Name = hostile
@@ -320,10 +322,10 @@ func hostileRun() *judge.Run {
 		}
 	}
 	for i := range run.Gates {
-		run.Gates[i].Cell, run.Gates[i].Why, run.Gates[i].Verdict = run.Cells[1].Key(), hostile, judge.Fail
+		run.Gates[i].Cell, run.Gates[i].Why, run.Gates[i].Verdict = run.Cells[1].Key(), enemy, judge.Fail
 		run.Gates[i].Gate.Metric, run.Gates[i].Gate.Op, run.Gates[i].Gate.Design = hostile, hostile, hostile
 	}
-	run.Controls = []judge.Control{{Cell: hostile, Kind: hostile, Why: hostile}}
-	run.Comparisons[0].Why, run.Comparisons[0].Metric, run.Comparisons[0].A = hostile, hostile, hostile
+	run.Controls = []judge.Control{{Cell: hostile, Kind: hostile, Why: enemy}}
+	run.Comparisons[0].Why, run.Comparisons[0].Metric, run.Comparisons[0].A = enemy, hostile, hostile
 	return run
 }

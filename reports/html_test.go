@@ -409,7 +409,7 @@ func TestWhatDoesNotCountIsShown(t *testing.T) {
 	}
 	for _, s := range parseJUnit(t, junitText(t, run)).Suites[:1] {
 		for _, c := range s.Cases {
-			if want := "trial 2: 3 of 30,000 lost, downtime 3 ms; invalid: schedule lag"; !strings.Contains(c.Out, want) {
+			if want := "trial 2: 3 of 30,000 lost, downtime 3 ms; invalid: the load ran late"; !strings.Contains(c.Out, want) {
 				t.Errorf("%s does not say %q: %s", c.Name, want, c.Out)
 			}
 		}

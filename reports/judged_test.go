@@ -96,7 +96,7 @@ func TestReportsOfAJudgedRecord(t *testing.T) {
 			t.Errorf("the terminal does not say %q:\n%s", want, text)
 		}
 	}
-	for _, r := range run.Reasons {
+	for _, r := range Sentences(run.Reasons) {
 		if strings.Contains(text, "- "+r[:20]) {
 			t.Errorf("the reason %q is told twice:\n%s", r, text)
 		}

@@ -168,7 +168,7 @@ func (doc *junitSuites) evidence(run *judge.Run) {
 	for _, c := range run.Controls {
 		var fault *junitOutcome
 		if !c.Held {
-			fault = &junitOutcome{Message: format.Clean(c.Why), Type: "control"}
+			fault = &junitOutcome{Message: format.Clean(Sentence(c.Why)), Type: "control"}
 		}
 		add(c.Kind+" control: "+c.Cell, fault)
 	}
@@ -178,7 +178,7 @@ func (doc *junitSuites) evidence(run *judge.Run) {
 	if doc.count(); run.Verdict == judge.Pass || doc.Failures+doc.Errors > 0 {
 		return
 	}
-	fault := &junitOutcome{Message: format.Clean(run.Headline), Type: format.Clean(string(run.Verdict)), Text: format.Clean(strings.Join(run.Reasons, "; "))}
+	fault := &junitOutcome{Message: format.Clean(headline(run)), Type: format.Clean(string(run.Verdict)), Text: format.Clean(strings.Join(Sentences(run.Reasons), "; "))}
 	if run.Verdict == judge.Fail {
 		doc.add("evidence", junitCase{Name: "verdict", Class: "evidence", Failure: fault})
 		return

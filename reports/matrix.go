@@ -29,7 +29,7 @@ func (e entry) text() string {
 type matrixRow struct {
 	def   string // ID of its definition, whose name it has
 	label string // another name, of a row that belongs to the one above
-	of    func(c *judge.Cell, p pooled) entry
+	of    func(c *judge.Cell, p judge.Totals) entry
 }
 
 func (r matrixRow) name() string {
@@ -41,29 +41,31 @@ func (r matrixRow) name() string {
 
 // matrix are the rows of the matrix, the same for every cell.
 var matrix = []matrixRow{
-	{metric.SuccessRate, "", func(_ *judge.Cell, p pooled) entry {
+	{metric.SuccessRate, "", func(_ *judge.Cell, p judge.Totals) entry {
 		return entry{Value: format.Share(p.OK, p.Planned), Bad: p.Failed > 0}
 	}},
 	{metric.SuccessRate, "  95 % bounds, each", bounds},
-	{"lost_requests", "", func(_ *judge.Cell, p pooled) entry {
+	{"lost_requests", "", func(_ *judge.Cell, p judge.Totals) entry {
 		return entry{Value: format.Lost(p.Failed, p.Planned), Bad: p.Failed > 0}
 	}},
-	{metric.Downtime, "", func(c *judge.Cell, p pooled) entry { return times(c.Downtime, p, "none") }},
+	{metric.Downtime, "", func(c *judge.Cell, p judge.Totals) entry { return times(c.Downtime, p, "none") }},
 	{metric.LongestOutage, "", longestOutage},
 	{metric.Recovery, "", recovery},
 	{metric.Breaches, "", breaches},
-	{"trials", "", func(_ *judge.Cell, p pooled) entry { return entry{Value: format.Plural(p.Valid, "trial", "trials")} }},
+	{"trials", "", func(_ *judge.Cell, p judge.Totals) entry {
+		return entry{Value: format.Plural(p.Valid, "trial", "trials")}
+	}},
 	{"trials", "  discarded", discarded},
 }
 
-func bounds(c *judge.Cell, p pooled) entry {
+func bounds(c *judge.Cell, p judge.Totals) entry {
 	if c.SuccessRate.N == 0 || p.Planned == 0 {
 		return entry{Value: "no data"}
 	}
 	return entry{Value: format.Rates(c.SuccessRate.Lo, c.SuccessRate.Hi)}
 }
 
-func longestOutage(c *judge.Cell, p pooled) entry {
+func longestOutage(c *judge.Cell, p judge.Totals) entry {
 	e := times(c.LongestOutage, p, "none")
 	if p.OpenOutages > 0 { // the record ended before the outage did
 		e.Value = "at least " + e.Value
@@ -71,14 +73,14 @@ func longestOutage(c *judge.Cell, p pooled) entry {
 	return e
 }
 
-func breaches(_ *judge.Cell, p pooled) entry {
+func breaches(_ *judge.Cell, p judge.Totals) entry {
 	if p.Valid == 0 {
 		return entry{Value: "no data"}
 	}
 	return entry{Value: format.Count(p.Breaches), Note: "of " + format.Count(p.Denials), Bad: p.Breaches > 0}
 }
 
-func budgetEntry(_ *judge.Cell, p pooled) entry {
+func budgetEntry(_ *judge.Cell, p judge.Totals) entry {
 	b := budget(p)
 	switch {
 	case b == nil:
@@ -90,19 +92,19 @@ func budgetEntry(_ *judge.Cell, p pooled) entry {
 }
 
 // discarded says what the invalid trials lost: to discard a trial must not hide it.
-func discarded(_ *judge.Cell, p pooled) entry {
+func discarded(_ *judge.Cell, p judge.Totals) entry {
 	switch {
 	case p.Invalid == 0:
 		return entry{Value: "none"}
-	case p.VoidPlanned == 0:
+	case p.DiscardedPlanned == 0:
 		return entry{Value: format.Plural(p.Invalid, "trial", "trials"), Note: "no data"}
 	}
-	return entry{Value: format.Plural(p.Invalid, "trial", "trials"), Note: "lost " + format.Count(p.VoidFailed)}
+	return entry{Value: format.Plural(p.Invalid, "trial", "trials"), Note: "lost " + format.Count(p.DiscardedFailed)}
 }
 
 // times prints an estimate of a time: the median and the range of the trials. It says
 // none only if no trial had any.
-func times(e judge.Estimate, p pooled, none string) entry {
+func times(e judge.Estimate, p judge.Totals, none string) entry {
 	switch {
 	case e.N == 0 || p.Valid == 0 || math.IsNaN(e.Median):
 		return entry{Value: "no data"}
@@ -118,7 +120,7 @@ func times(e judge.Estimate, p pooled, none string) entry {
 
 // recovery prints the estimate of the recovery, and how many trials never got there: a
 // median over the others alone would flatter. It is at once only where nothing failed.
-func recovery(c *judge.Cell, p pooled) entry {
+func recovery(c *judge.Cell, p judge.Totals) entry {
 	switch {
 	case p.Valid == 0:
 		return entry{Value: "no data"}

@@ -35,10 +35,9 @@ func newPage(run *judge.Run, d detail) *page {
 	return p
 }
 
-// Because are the reasons that the headline has not said.
-func (p *page) Because() []string {
-	return slices.DeleteFunc(slices.Clone(p.Reasons), func(r string) bool { return r == p.Headline })
-}
+// Headline is the verdict in one sentence, Because its reasons.
+func (p *page) Headline() string  { return headline(p.Run) }
+func (p *page) Because() []string { return Sentences(p.Reasons) }
 
 // Skipped are the cells that could not be run.
 func (p *page) Skipped() []SkippedDesign {
@@ -159,10 +158,10 @@ func matrixLines(g group) []matrixLine {
 	for i, row := range append(slices.Clone(matrix), matrixRow{"error_budget", "", budgetEntry}) {
 		line := matrixLine{Label: strings.TrimSpace(row.name()), Def: row.def}
 		for _, c := range g.Cells {
-			e := row.of(c, pool(c))
+			e := row.of(c, c.Totals())
 			line.Cells = append(line.Cells, entry{unbroken(e.Value), unbroken(e.Note), e.Bad})
 			if i == 0 {
-				line.Bars = append(line.Bars, newBar(pool(c)))
+				line.Bars = append(line.Bars, newBar(c.Totals()))
 			}
 		}
 		lines = append(lines, line)
@@ -170,7 +169,7 @@ func matrixLines(g group) []matrixLine {
 	return lines
 }
 
-func newBar(p pooled) *bar {
+func newBar(p judge.Totals) *bar {
 	if p.Planned == 0 {
 		return nil
 	}

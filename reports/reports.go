@@ -6,10 +6,8 @@ package reports
 
 import (
 	"slices"
-	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
-	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 // group is what the matrix shows as one row: the designs of a scenario on a driver.
@@ -35,66 +33,16 @@ func groups(run *judge.Run) []group {
 	return gs
 }
 
-// pooled adds up what the valid trials of a cell planned and lost, and apart from it what
-// the others did.
-type pooled struct {
-	Valid, Invalid                   int
-	VoidPlanned, VoidFailed          uint64 // of the invalid trials
-	Planned, OK, Failed              uint64
-	Breaches, Denials, SentToUnready uint64
-	Downtime                         time.Duration // sum
-	Outages                          int           // valid trials with an outage
-	OpenOutages                      int           // of them, those whose longest outage had not ended with the record
-	Recovered                        int           // valid trials with a recovery
-	Unrecovered                      int           // valid trials without one in their record
-}
-
-func pool(c *judge.Cell) pooled {
-	var p pooled
-	for i := range c.Trials {
-		t := &c.Trials[i]
-		if !t.Valid {
-			p.Invalid++
-			p.VoidPlanned += t.Planned
-			p.VoidFailed += t.Failed
-			continue
-		}
-		p.Valid++
-		p.Planned += t.Planned
-		p.OK += t.OK
-		p.Failed += t.Failed
-		p.Breaches += t.Breaches
-		p.Denials += t.Denials
-		p.Downtime += t.Downtime
-		p.SentToUnready += t.SentToUnready
-		if t.LongestOutage.Failures > 0 {
-			p.Outages++
-			if t.LongestOutage.Open {
-				p.OpenOutages++
-			}
-		}
-		if t.Recovery != nil {
-			p.Recovered++
-		} else {
-			p.Unrecovered++
-		}
-	}
-	return p
-}
-
-// meanLost is the mean downtime of the valid trials, in milliseconds.
-func (p pooled) meanLost() float64 { return format.InMillis(p.Downtime) / float64(max(p.Valid, 1)) }
-
 // ranks names the designs of a group with the least and the most time lost, by the
 // mean over the valid trials; both are empty when there is nothing to tell apart.
 func ranks(g group) (best, worst string) {
 	var lo, hi float64
 	for _, c := range g.Cells {
-		p := pool(c)
+		p := c.Totals()
 		if p.Valid == 0 {
 			continue
 		}
-		mean := p.meanLost()
+		mean := p.MeanDowntime()
 		if best == "" || mean < lo {
 			best, lo = c.Design, mean
 		}

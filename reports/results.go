@@ -43,7 +43,7 @@ func Results(run *judge.Run) Document {
 		Environment: Environment{OS: r.Environment.OS, Arch: r.Environment.Arch, CPUs: r.Environment.CPUs,
 			Kernel: r.Environment.Kernel, Go: r.Environment.Go, Fingerprint: r.Environment.Fingerprint,
 			Runtimes: maps.Clone(r.Environment.Runtimes)},
-		Verdict: run.Verdict, Headline: run.Headline, Reasons: present(run.Reasons),
+		Verdict: run.Verdict, Headline: headline(run), Reasons: Sentences(run.Reasons),
 		Scenarios: []Scenario{}, Cells: []Cell{}, Gates: []Gate{}, Comparisons: []Comparison{},
 		Controls: []Control{}, Skipped: []SkippedDesign{},
 	}
@@ -68,7 +68,7 @@ func Results(run *judge.Run) Document {
 	}
 	for _, g := range run.Gates {
 		out := Gate{Cell: g.Cell, Metric: g.Gate.Metric, Op: g.Gate.Op, Limit: finite(g.Gate.Limit),
-			Verdict: g.Verdict, Design: g.Gate.Design, Why: g.Why}
+			Verdict: g.Verdict, Design: g.Gate.Design, Why: Sentence(g.Why)}
 		if !g.NoValue {
 			out.Observed = finite(g.Observed)
 			if g.HasInterval {
@@ -79,16 +79,16 @@ func Results(run *judge.Run) Document {
 	}
 	for _, c := range run.Comparisons {
 		doc.Comparisons = append(doc.Comparisons, Comparison{Scenario: c.Scenario, Driver: c.Driver, Action: c.Action, A: c.A, B: c.B,
-			Metric: c.Metric, Shift: finite(c.Shift), Lo: finite(c.Lo), Hi: finite(c.Hi), P: finite(c.P), Verdict: c.Verdict, Why: c.Why})
+			Metric: c.Metric, Shift: finite(c.Shift), Lo: finite(c.Lo), Hi: finite(c.Hi), P: finite(c.P), Verdict: c.Verdict, Why: Sentence(c.Why)})
 	}
 	for _, c := range run.Controls {
-		doc.Controls = append(doc.Controls, Control(c))
+		doc.Controls = append(doc.Controls, Control{Cell: c.Cell, Kind: c.Kind, Held: c.Held, Why: Sentence(c.Why)})
 	}
 	return doc
 }
 
 func newCell(c *judge.Cell) Cell {
-	p := pool(c)
+	p := c.Totals()
 	out := Cell{Scenario: c.Scenario, Driver: c.Driver, Action: c.Action, Design: c.Design, Trials: []Trial{},
 		Summary: Summary{SuccessRate: overTrials(c), Pooled: newPooled(c, p), DowntimeMS: newEstimate(c.Downtime),
 			LongestOutageMS: newEstimate(c.LongestOutage), RecoveryMS: newEstimate(c.Recovery),
@@ -102,7 +102,7 @@ func newCell(c *judge.Cell) Cell {
 
 func newTrial(t *judge.Trial) Trial {
 	out := Trial{
-		N: t.Meta.N, Repeats: t.Meta.Repeats, Partial: t.Partial, Valid: t.Valid, InvalidReasons: present(t.InvalidReasons),
+		N: t.Meta.N, Repeats: t.Meta.Repeats, Partial: t.Partial, Valid: t.Valid, InvalidReasons: Sentences(t.InvalidReasons),
 		Notes:   present(t.Meta.Notes),
 		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Failed: t.Failed,
 		DowntimeMS: Milliseconds(t.Downtime), Outages: t.Outages,
@@ -155,20 +155,12 @@ func newTrial(t *judge.Trial) Trial {
 	return out
 }
 
-// budgetMillis is what 99.9 % over 30 days allows.
-const budgetMillis = 43.2 * 60 * 1000
-
-// budget holds the mean and not the median: what several actions spend is their sum, and
-// a median of nothing can hide that one in three lost something.
-func budget(p pooled) *ErrorBudget {
-	if p.Valid == 0 {
+func budget(p judge.Totals) *ErrorBudget {
+	b, ok := p.Budget()
+	if !ok {
 		return nil
 	}
-	b := &ErrorBudget{Share: p.meanLost() / budgetMillis}
-	if b.Share > 0 {
-		b.Affords = new(uint64(1 / b.Share))
-	}
-	return b
+	return &ErrorBudget{Share: b.Share, Affords: b.Affords}
 }
 
 func newEstimate(e judge.Estimate) Estimate {
@@ -196,7 +188,7 @@ func overTrials(c *judge.Cell) Estimate {
 	return newEstimate(e)
 }
 
-func newPooled(c *judge.Cell, p pooled) Pooled {
+func newPooled(c *judge.Cell, p judge.Totals) Pooled {
 	out := Pooled{OK: p.OK, Planned: p.Planned}
 	if p.Planned > 0 && c.SuccessRate.N > 0 {
 		out.Rate = finite(float64(p.OK) / float64(p.Planned))

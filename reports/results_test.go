@@ -163,13 +163,13 @@ func TestResultsMeetTheSchema(t *testing.T) {
 func partialRun() *judge.Run {
 	run := fixtureRun()
 	run.End, run.Partial, run.Verdict = nil, true, judge.Inconclusive
-	run.Headline, run.Reasons = "the run was cut short", []string{"the run was cut short", "stack-aware has no valid trial"}
+	run.Reasons = []judge.Reason{{Kind: judge.RunCutShort}, {Kind: judge.TrialInvalid, Cell: run.Cells[1].Key(), Trial: 1, Because: []judge.Reason{{Kind: judge.TrialCutShort}}}}
 	c := &run.Cells[1]
 	c.Trials = c.Trials[:1]
-	c.Trials[0] = judge.Trial{Meta: c.Trials[0].Meta, Folder: c.Trials[0].Folder, Partial: true, InvalidReasons: []string{"the trial was cut short"}}
+	c.Trials[0] = judge.Trial{Meta: c.Trials[0].Meta, Folder: c.Trials[0].Folder, Partial: true, InvalidReasons: []judge.Reason{{Kind: judge.TrialCutShort}}}
 	c.SuccessRate, c.Downtime, c.LongestOutage, c.Recovery = judge.Estimate{}, judge.Estimate{}, judge.Estimate{}, judge.Estimate{}
 	for i := range run.Gates {
-		run.Gates[i] = judge.GateResult{Cell: run.Gates[i].Cell, Gate: run.Gates[i].Gate, NoValue: true, Verdict: judge.Inconclusive, Why: "no valid trial"}
+		run.Gates[i] = judge.GateResult{Cell: run.Gates[i].Cell, Gate: run.Gates[i].Gate, NoValue: true, Verdict: judge.Inconclusive, Why: judge.Reason{Kind: judge.NoValidTrial}}
 	}
 	return run
 }

@@ -135,7 +135,7 @@ func matrixColumns(g group) [][]entry {
 		}
 		column := []entry{title}
 		for _, row := range matrix {
-			column = append(column, row.of(c, pool(c)))
+			column = append(column, row.of(c, c.Totals()))
 		}
 		columns = append(columns, column)
 	}
@@ -204,8 +204,8 @@ func (t *terminal) gates(run *judge.Run) {
 // gateText says what a gate asked for, what was observed and why it was judged so.
 func gateText(g judge.GateResult) string {
 	s := fmt.Sprintf("%s: observed %s", gateLimit(g.Gate), observed(g))
-	if g.Why != "" {
-		s += "; " + format.Clean(g.Why)
+	if g.Why.Kind != "" {
+		s += "; " + format.Clean(Sentence(g.Why))
 	}
 	return s
 }
@@ -252,7 +252,7 @@ func (t *terminal) evidence(run *judge.Run) {
 	}
 	for _, c := range run.Controls {
 		if !c.Held {
-			lines = append(lines, [2]string{"control", format.Clean(fmt.Sprintf("%s, %s control did not hold: %s", c.Cell, c.Kind, c.Why))})
+			lines = append(lines, [2]string{"control", format.Clean(fmt.Sprintf("%s, %s control did not hold: %s", c.Cell, c.Kind, Sentence(c.Why)))})
 		}
 	}
 	for i := range run.Cells {
@@ -296,40 +296,13 @@ func trialName(c *judge.Cell, t *judge.Trial) string {
 
 func (t *terminal) verdict(run *judge.Run) {
 	word := verdictWord(run.Verdict)
-	t.wrapped(t.paint(verdictStyle(run.Verdict), word)+"  ", strings.Repeat(" ", len(word)+2), format.Clean(run.Headline))
+	t.wrapped(t.paint(verdictStyle(run.Verdict), word)+"  ", strings.Repeat(" ", len(word)+2), format.Clean(headline(run)))
 	for _, r := range run.Reasons {
-		if r != run.Headline && !told(run, r) {
-			t.wrapped("  - ", "    ", format.Clean(r))
+		if !told[r.Kind] {
+			t.wrapped("  - ", "    ", format.Clean(Sentence(r)))
 		}
 	}
 }
 
-// told reports whether the lines above the verdict have said a reason already.
-func told(run *judge.Run, reason string) bool {
-	says := func(about, why string) bool {
-		return why != "" && strings.HasPrefix(reason, about) && strings.HasSuffix(reason, why)
-	}
-	for _, g := range run.Gates {
-		if g.Verdict != judge.Pass && says(g.Cell+": ", g.Why) {
-			return true
-		}
-	}
-	for _, c := range run.Controls {
-		if !c.Held && says(c.Cell+": ", c.Why) {
-			return true
-		}
-	}
-	for _, s := range skipped(run) {
-		if says(s.Scenario+"/"+s.Driver+"/"+s.Design+" ", s.Why) {
-			return true
-		}
-	}
-	for i := range run.Cells {
-		for j := range run.Cells[i].Trials {
-			if t := &run.Cells[i].Trials[j]; !t.Valid && says(run.Cells[i].Key()+": ", strings.Join(t.InvalidReasons, "; ")) {
-				return true
-			}
-		}
-	}
-	return false
-}
+// told are the reasons that the lines above the verdict have said already.
+var told = map[judge.Kind]bool{judge.GateMissed: true, judge.GateUnclear: true, judge.ControlFailed: true, judge.TrialInvalid: true, judge.CellNotRun: true}

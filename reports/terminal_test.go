@@ -45,11 +45,11 @@ func missedRun() *judge.Run {
 	c := &run.Cells[1]
 	loseThree(&c.Trials[2])
 	estimate(c)
-	run.Verdict, run.Headline = judge.Fail, "stack-aware missed success_rate >= 99.9999 % on quickstart/process"
-	run.Reasons = []string{run.Headline}
+	run.Verdict = judge.Fail
 	run.Gates[0].Gate.Limit, run.Gates[0].Verdict, run.Gates[0].Observed, run.Gates[0].Lo = 0.999999, judge.Fail, 1-3.0/90000, 0.9999
 	run.Gates[0].Hi = 0.99998
-	run.Gates[0].Why = "the upper bound is below the limit"
+	run.Gates[0].Why = judge.Reason{Kind: judge.RateAtMost, Tally: judge.Tally{N: 89997, Of: 90000}, Lo: 0.9999, Hi: 0.99998}
+	run.Reasons = []judge.Reason{{Kind: judge.GateMissed, Cell: run.Gates[0].Cell, Gate: &run.Gates[0].Gate, Because: []judge.Reason{run.Gates[0].Why}}}
 	run.End.Skipped = []record.Skipped{{Scenario: "quickstart", Driver: "docker", Design: "naive", Why: "no Docker daemon at /var/run/docker.sock"}}
 	return run
 }
@@ -153,7 +153,7 @@ func TestRecoveryIsAtOnceOnlyWhereNothingFailed(t *testing.T) {
 			run := judge.Judge(record.Run{}, nil, nil, []judge.Trial{{Meta: record.Trial{N: 1}, Valid: true,
 				Planned: 3000, OK: 3000 - tt.failed, Failed: tt.failed, Recovery: tt.recovery}})
 			c := &run.Cells[0]
-			if got := recovery(c, pool(c)).Value; got != tt.matrix {
+			if got := recovery(c, c.Totals()).Value; got != tt.matrix {
 				t.Errorf("in the matrix: got %q, want %q", got, tt.matrix)
 			}
 			if got := trialRecovery(&c.Trials[0]); got != tt.table {

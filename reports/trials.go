@@ -106,7 +106,7 @@ func byBin(m map[time.Duration]time.Duration) string {
 
 // invalidity is why a trial is invalid, and which one took its place.
 func invalidity(c *judge.Cell, t *judge.Trial) string {
-	why := format.Clean(strings.Join(t.InvalidReasons, "; "))
+	why := format.Clean(strings.Join(Sentences(t.InvalidReasons), "; "))
 	if why == "" {
 		why = "no reason given"
 	}

@@ -1,7 +1,6 @@
 package judge
 
 import (
-	"fmt"
 	"math"
 	"slices"
 
@@ -63,29 +62,27 @@ func compare(a, b *Cell) Comparison {
 		return values
 	}
 	x, y := lost(a), lost(b)
-	switch {
+	trials := Tally{uint64(len(x)), uint64(len(y))}
+	switch n := len(x) + len(y); {
 	case len(x) == 0 || len(y) == 0:
-		r.Why = fmt.Sprintf("%s against %d", plural(len(x), "valid trial", "valid trials"), len(y))
+		r.Why = Reason{Kind: TooFewTrials, Tally: trials}
 		return r
-	case len(x)+len(y) > mostCompared:
-		r.Why = fmt.Sprintf("%d trials are more than the %d that are compared exactly", len(x)+len(y), mostCompared)
+	case n > mostCompared:
+		r.Why = Reason{Kind: TooManyTrials, Tally: Tally{uint64(n), mostCompared}}
 		return r
 	}
 	r.P = permutationTest(x, y)
 	var covered bool
 	r.Shift, r.Lo, r.Hi, covered = shift(x, y, alpha)
 	margin := math.Max(marginTime, marginShare*median(slices.Sorted(slices.Values(x))))
+	r.Why = Reason{Kind: MayLoseMore, Names: []string{b.Design, a.Design}, Value: margin, Lo: r.Lo, Hi: r.Hi}
 	switch {
 	case !covered: // just where the least p that these arms can give exceeds alpha
-		r.Why = fmt.Sprintf("%s against %d cannot give a p below %.2g; the interval is the range of all differences", plural(len(x), "trial", "trials"), len(y), leastP(len(x), len(y)))
+		r.Why = Reason{Kind: NeverSure, Tally: trials, Value: leastP(len(x), len(y))}
 	case r.Lo > margin:
-		r.Verdict = Fail
-		r.Why = fmt.Sprintf("%s loses more than %s by at least %s, which exceeds the margin of %s", b.Design, a.Design, inUnit(r.Lo, metric.Duration), inUnit(margin, metric.Duration))
+		r.Verdict, r.Why.Kind = Fail, LosesMore
 	case r.Hi <= margin:
-		r.Verdict = Pass
-		r.Why = fmt.Sprintf("%s does not lose more than %s by more than the margin of %s", b.Design, a.Design, inUnit(margin, metric.Duration))
-	default:
-		r.Why = fmt.Sprintf("%s may lose more than %s by up to %s, which exceeds the margin of %s, or may not", b.Design, a.Design, inUnit(r.Hi, metric.Duration), inUnit(margin, metric.Duration))
+		r.Verdict, r.Why.Kind = Pass, LosesNoMore
 	}
 	return r
 }

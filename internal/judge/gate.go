@@ -1,7 +1,6 @@
 package judge
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/rollout-lab/rollout-lab/internal/metric"
@@ -21,7 +20,7 @@ func gates(s record.Scenario, all []Cell) []GateResult {
 			}
 		}
 		if !found {
-			out = append(out, GateResult{Cell: s.Name + "/" + g.Design, Gate: g, NoValue: true, Verdict: Inconclusive, Why: "no trial of this design was recorded"})
+			out = append(out, GateResult{Cell: s.Name + "/" + g.Design, Gate: g, NoValue: true, Verdict: Inconclusive, Why: Reason{Kind: NoSuchDesign}})
 		}
 	}
 	return out
@@ -38,13 +37,13 @@ func gate(g record.Gate, c *Cell) GateResult {
 	valid := c.valid()
 	switch {
 	case !known:
-		r.Why = "there is no such metric"
+		r.Why.Kind = NoSuchMetric
 	case g.Op != ">=" && g.Op != "<=":
-		r.Why = fmt.Sprintf("the operator is %q, neither >= nor <=", g.Op)
+		r.Why = Reason{Kind: BadOperator, Names: []string{g.Op}}
 	case math.IsNaN(g.Limit):
-		r.Why = "the limit is not a number"
+		r.Why.Kind = BadLimit
 	case len(valid) == 0:
-		r.Why = "no valid trial"
+		r.Why.Kind = NoValidTrial
 	case m.Pooling == metric.Rate:
 		rateGate(&r, c)
 	default:
@@ -55,38 +54,36 @@ func gate(g record.Gate, c *Cell) GateResult {
 	}
 	if r.Verdict == Pass && c.short() {
 		r.Verdict = Inconclusive
-		r.Why += ", but not every planned trial is valid"
+		r.Why.Because = []Reason{{Kind: TrialsNotValid}}
 	}
 	return r
 }
 
 func rateGate(r *GateResult, c *Cell) {
-	ok, planned := c.pooled()
-	if planned == 0 {
-		r.Why = "no request was planned"
+	sum := c.Totals()
+	if sum.Planned == 0 {
+		r.Why.Kind = NothingPlanned
 		return
 	}
 	r.NoValue, r.HasInterval = false, true
-	r.Observed = float64(ok) / float64(planned)
-	r.Lo, r.Hi = lowerBound(ok, planned, alpha), upperBound(ok, planned, alpha)
+	r.Observed = float64(sum.OK) / float64(sum.Planned)
+	r.Lo, r.Hi = lowerBound(sum.OK, sum.Planned, alpha), upperBound(sum.OK, sum.Planned, alpha)
 	surely, surelyNot := r.Lo >= r.Gate.Limit, r.Hi < r.Gate.Limit
 	if r.Gate.Op == "<=" {
 		surely, surelyNot = r.Hi <= r.Gate.Limit, r.Lo > r.Gate.Limit
 	}
-	seen := fmt.Sprintf("%s of %s requests were ok (%s), which is 95 %% sure of", grouped(ok), grouped(planned), percent(r.Observed))
-	switch {
-	case surely && r.Gate.Op == ">=", surelyNot && r.Gate.Op == "<=":
-		r.Why = fmt.Sprintf("%s at least %s", seen, percent(r.Lo))
-	case surely || surelyNot:
-		r.Why = fmt.Sprintf("%s at most %s", seen, percent(r.Hi))
-	default:
-		r.Why = fmt.Sprintf("%s of %s requests were ok (%s), and anything from %s to %s fits that: too few to tell", grouped(ok), grouped(planned), percent(r.Observed), percent(r.Lo), percent(r.Hi))
-	}
+	r.Why = Reason{Kind: RateUnclear, Tally: Tally{sum.OK, sum.Planned}, Lo: r.Lo, Hi: r.Hi}
 	switch {
 	case surely:
 		r.Verdict = Pass
 	case surelyNot:
 		r.Verdict = Fail
+	}
+	if surely || surelyNot {
+		r.Why.Kind = RateAtMost
+		if surely == (r.Gate.Op == ">=") {
+			r.Why.Kind = RateAtLeast
+		}
 	}
 }
 
@@ -95,7 +92,7 @@ func rateGate(r *GateResult, c *Cell) {
 // limit on that says nothing.
 func worstGate(r *GateResult, m metric.Metric, c *Cell, valid []*Trial) {
 	if m.Name == metric.Convergence && c.Action == none {
-		r.Why = "the action none has nothing to complete"
+		r.Why.Kind = NothingToComplete
 		return
 	}
 	worst, at := 0.0, -1
@@ -117,16 +114,12 @@ func worstGate(r *GateResult, m metric.Metric, c *Cell, valid []*Trial) {
 	if met {
 		r.Verdict = Pass
 	}
-	of := ""
-	if len(valid) > 1 {
-		of = fmt.Sprintf(", the worst of %d trials", len(valid))
-	}
+	r.Why = Reason{Kind: WorstTrial, Gate: &r.Gate, Trial: valid[at].Meta.N, Tally: Tally{Of: uint64(len(valid))}}
 	if math.IsInf(worst, 1) {
-		r.Why = fmt.Sprintf("%s in trial %d%s", m.None, valid[at].Meta.N, of)
+		r.Why.Kind = WorstWithout
 		return
 	}
-	r.NoValue, r.Observed = false, worst
-	r.Why = fmt.Sprintf("%s in trial %d%s", inUnit(worst, m.Unit), valid[at].Meta.N, of)
+	r.NoValue, r.Observed, r.Why.Value = false, worst, worst
 }
 
 // breached misses a limit on breaches for those of an invalid trial: load that
@@ -136,7 +129,7 @@ func breached(r *GateResult, c *Cell) {
 		t := &c.Trials[i]
 		if n := float64(t.Breaches); !t.Valid && n > r.Gate.Limit && (r.NoValue || n > r.Observed) {
 			r.Verdict, r.NoValue, r.Observed = Fail, false, n
-			r.Why = fmt.Sprintf("%s in trial %d, which is invalid otherwise", inUnit(n, metric.Count), t.Meta.N)
+			r.Why = Reason{Kind: InvalidBreached, Trial: t.Meta.N, Tally: Tally{N: t.Breaches}}
 		}
 	}
 }

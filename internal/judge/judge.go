@@ -26,8 +26,7 @@ type Run struct {
 	End         *record.RunEnd // nil: the run was cut short
 	Partial     bool           // cut short, or a planned trial is missing or damaged
 	Verdict     Verdict
-	Headline    string   // the verdict in one sentence
-	Reasons     []string // one sentence each; never empty unless Pass
+	Reasons     []Reason // never empty unless Pass
 	Cells       []Cell
 	Gates       []GateResult
 	Comparisons []Comparison
@@ -62,7 +61,7 @@ type Trial struct {
 	Folder         string
 	Partial        bool
 	Valid          bool
-	InvalidReasons []string
+	InvalidReasons []Reason
 	// Stands: it is invalid for something that the target did or did not do, so a valid
 	// repeat does not make up for it.
 	Stands bool
@@ -157,7 +156,7 @@ type GateResult struct {
 	// happened; Why says which.
 	NoValue bool
 	Verdict Verdict
-	Why     string
+	Why     Reason
 }
 
 // Comparison holds two designs against each other on one metric.
@@ -168,7 +167,7 @@ type Comparison struct {
 	Shift, Lo, Hi            float64 // Hodges-Lehmann shift B - A and its interval, in the metric's unit
 	P                        float64 // exact permutation test over the trials
 	Verdict                  Verdict
-	Why                      string
+	Why                      Reason
 }
 
 // Control is a check that the experiment can tell good from bad.
@@ -176,5 +175,5 @@ type Control struct {
 	Cell string
 	Kind string // "negative": nothing happens, nothing may fail; "positive": known to fail, must fail
 	Held bool
-	Why  string
+	Why  Reason
 }

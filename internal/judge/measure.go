@@ -47,9 +47,8 @@ func Measure(d *record.TrialData) Trial {
 	drift(&t)
 	t.Reference = reference(d, &t)
 
-	c := invalid(d, &t)
-	t.InvalidReasons = c.reasons
-	t.Valid, t.Stands, t.Sound = len(c.reasons) == 0, c.target, !c.harness
+	t.InvalidReasons = invalid(d, &t)
+	t.Valid, t.Stands, t.Sound = len(t.InvalidReasons) == 0, target.in(t.InvalidReasons), !harness.in(t.InvalidReasons)
 	return t
 }
 

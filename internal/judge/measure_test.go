@@ -225,84 +225,84 @@ func TestValidity(t *testing.T) {
 		change func(*record.TrialData)
 		want   []string
 	}{
-		{"cut short", func(d *record.TrialData) { d.End = nil }, []string{"cut short"}},
-		{"ended with an error", func(d *record.TrialData) { d.End.Error = "no disk" }, []string{"ended with an error: no disk"}},
-		{"damaged", func(d *record.TrialData) { d.Damage = []string{"torn"} }, []string{"damaged: torn"}},
-		{"one not sent", func(d *record.TrialData) { d.Samples = slices.Delete(d.Samples, 100, 101) }, []string{"19,999 of 20,000 planned", "fired 20,000 requests, the record holds 19,999"}},
-		{"fired fewer than recorded", func(d *record.TrialData) { d.End.Sent = 19_999 }, []string{"fired 19,999 requests, the record holds 20,000"}},
+		{"cut short", func(d *record.TrialData) { d.End = nil }, []string{"trial-cut-short"}},
+		{"ended with an error", func(d *record.TrialData) { d.End.Error = "no disk" }, []string{`trial-error "no disk"`}},
+		{"damaged", func(d *record.TrialData) { d.Damage = []string{"torn"} }, []string{`record-damaged "torn"`}},
+		{"one not sent", func(d *record.TrialData) { d.Samples = slices.Delete(d.Samples, 100, 101) }, []string{"load-incomplete 19999 of 20000", "record-incomplete 19999 of 20000"}},
+		{"fired fewer than recorded", func(d *record.TrialData) { d.End.Sent = 19_999 }, []string{"record-incomplete 20000 of 19999"}},
 		{"load cut at 10 s", func(d *record.TrialData) {
 			d.Samples = d.Samples[:10_000]
 			d.End.Sent = 10_000
 			d.Trial.Planned = 10_000
 			d.Reference = d.Reference[:200]
-		}, []string{"covers only 6.0 s of the window of 10.0 s"}},
+		}, []string{"phase-uncovered 6.001s limit 10s window"}},
 		{"load began late", func(d *record.TrialData) {
 			for i := range d.Samples {
 				smp := &d.Samples[i]
 				smp.Intended, smp.Sent, smp.Done = smp.Intended+2*s, smp.Sent+2*s, smp.Done+2*s
 			}
-		}, []string{"covers only 2.0 s of the baseline phase of 3.0 s"}},
+		}, []string{"phase-uncovered 1.999s limit 3s baseline phase"}},
 		{"late schedule", func(d *record.TrialData) {
 			for i := range 201 {
 				d.Samples[i*3].Sent += 60 * ms
 			}
-		}, []string{"p99 of the schedule's lag is 60.1ms, more than 50ms"}},
-		{"trouble of the harness", func(d *record.TrialData) { d.Samples[17_000].Class = record.Harness }, []string{"requests failed by trouble of the harness itself: 1"}},
-		{"trouble of the reference client", func(d *record.TrialData) { d.Reference[1].Class = record.Harness }, []string{"requests failed by trouble of the harness itself: 1"}},
-		{"failure in the baseline phase", func(d *record.TrialData) { fail(d, 2*s, 2002*ms) }, []string{"2 of 3,000 requests failed in the baseline phase"}},
+		}, []string{"load-late 60.1ms limit 50ms"}},
+		{"trouble of the harness", func(d *record.TrialData) { d.Samples[17_000].Class = record.Harness }, []string{"harness-failed 1 of 0"}},
+		{"trouble of the reference client", func(d *record.TrialData) { d.Reference[1].Class = record.Harness }, []string{"harness-failed 1 of 0"}},
+		{"failure in the baseline phase", func(d *record.TrialData) { fail(d, 2*s, 2002*ms) }, []string{"baseline-failures 2 of 3000"}},
 		{"too few instances in the baseline phase", func(d *record.TrialData) {
 			for i := range d.Samples {
 				if d.Samples[i].Instance == "old-2" {
 					d.Samples[i].Instance = "old-1"
 				}
 			}
-		}, []string{"2 of 3 instances served in the baseline phase"}},
+		}, []string{"baseline-servers 2 of 3"}},
 		{"nobody names himself, and one is missing", func(d *record.TrialData) {
 			unnamed(d)
 			d.Trial.ReplicasBefore, d.Trial.ReplicasAfter = 4, 4
-		}, []string{"3 of 4 instances were ready and served in the baseline phase", "3 of 4 instances were ready in the last 2s"}},
+		}, []string{"baseline-unnamed 3 of 4", "final-unnamed 3 of 4 2s"}},
 		{"nobody names himself, and nobody serves", func(d *record.TrialData) {
 			unnamed(d)
 			for i := range d.Probes {
 				d.Probes[i].OK = false
 			}
-		}, []string{"0 of 3 instances were ready and served in the baseline phase"}},
-		{"too few instances at the end", func(d *record.TrialData) { d.Trial.ReplicasAfter = 4 }, []string{"3 of 4 instances were sent requests in the last 2s"}},
+		}, []string{"baseline-unnamed 0 of 3"}},
+		{"too few instances at the end", func(d *record.TrialData) { d.Trial.ReplicasAfter = 4 }, []string{"final-servers 3 of 4 2s"}},
 		{"action failed", func(d *record.TrialData) {
 			drop(record.ActionDone)(d)
 			put(9*s, record.ActionFailed, "no room")(d)
-		}, []string{"action failed: no room"}},
-		{"action never completed", drop(record.ActionDone), []string{"action never completed"}},
-		{"action never started", func(d *record.TrialData) { drop(record.ActionStarted)(d); drop(record.ActionDone)(d) }, []string{"action never started"}},
-		{"watch lost", put(9*s, record.WatchLost, "closed"), []string{"events were lost after 9.0 s: closed"}},
-		{"interrupted", put(9*s, record.TrialInterrupt, ""), []string{"interrupted after 9.0 s"}},
-		{"no probes", func(d *record.TrialData) { d.Probes = nil }, []string{"old-0 are too sparse", "old-1 are", "old-2 are", "new-0 are", "new-1 are", "new-2 are"}},
+		}, []string{`action-failed "no room"`}},
+		{"action never completed", drop(record.ActionDone), []string{"action-not-completed"}},
+		{"action never started", func(d *record.TrialData) { drop(record.ActionStarted)(d); drop(record.ActionDone)(d) }, []string{"action-not-started"}},
+		{"watch lost", put(9*s, record.WatchLost, "closed"), []string{`events-lost 9s "closed"`}},
+		{"interrupted", put(9*s, record.TrialInterrupt, ""), []string{"trial-interrupted 9s"}},
+		{"no probes", func(d *record.TrialData) { d.Probes = nil }, []string{"old-0", "old-1", "old-2", "new-0", "new-1", "new-2"}},
 		{"sparse probes of one", func(d *record.TrialData) {
 			d.Probes = slices.DeleteFunc(d.Probes, func(p record.ProbeResult) bool { return p.Instance == "new-1" && p.At > 8*s })
-		}, []string{"probes of new-1 are too sparse: of 8.0 s that the runtime called it ready, what was true is unknown for 5.8 s"}},
-		{"no verdict", drop(record.Ready), []string{"called no instance ready"}},
-		{"no reference client", func(d *record.TrialData) { d.Reference = nil }, []string{"reference client sent nothing"}},
+		}, []string{"probes-sparse 5.85s limit 8s new-1"}},
+		{"no verdict", drop(record.Ready), []string{"none-ready"}},
+		{"no reference client", func(d *record.TrialData) { d.Reference = nil }, []string{"reference-silent"}},
 		{"reference client disagrees", func(d *record.TrialData) {
 			for i := range d.Reference {
 				if i%10 == 0 {
 					d.Reference[i].Class = record.Other
 				}
 			}
-		}, []string{"reference client disagrees: 180 of its 200"}},
+		}, []string{"reference-disagrees 180 of 200"}},
 		{"load invents failures", func(d *record.TrialData) {
 			for i := 8000; i < 10_000; i += 2 {
 				d.Samples[i].Class = record.Reset
 			}
-		}, []string{"reference client disagrees: 200 of its 200 requests were ok (96.2708 % to 100 %), 9,000 of the load's 10,000"}},
+		}, []string{"reference-disagrees 200 of 200 load 9000 of 10000 from 0.962709 to 1"}},
 		{"load hides an outage", func(d *record.TrialData) {
 			for i := range d.Reference {
 				if w := &d.Reference[i]; w.Intended > 8*s && w.Intended < 10*s {
 					w.Class = record.Other
 				}
 			}
-		}, []string{"reference client disagrees"}},
-		{"nothing at all", func(d *record.TrialData) { *d = record.TrialData{} }, []string{"cut short", "never started", "no load was planned", "reference client sent nothing"}},
-		{"no request", func(d *record.TrialData) { d.Samples, d.Reference = nil, nil }, []string{"holds no request", "fired 20,000 requests, the record holds 0", "3,000 of 3,000 requests failed in the baseline", "0 of 3 instances served", "reference client sent nothing"}},
+		}, []string{"reference-disagrees"}},
+		{"nothing at all", func(d *record.TrialData) { *d = record.TrialData{} }, []string{"trial-cut-short", "action-not-started", "no-load-planned", "reference-silent"}},
+		{"no request", func(d *record.TrialData) { d.Samples, d.Reference = nil, nil }, []string{"no-requests", "record-incomplete 0 of 20000", "baseline-failures 3000 of 3000", "baseline-servers 0 of 3", "reference-silent"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := rollout()
@@ -315,7 +315,7 @@ func TestValidity(t *testing.T) {
 				t.Fatalf("reasons %q, want %q", got.InvalidReasons, tc.want)
 			}
 			for i, want := range tc.want {
-				if !strings.Contains(got.InvalidReasons[i], want) {
+				if !strings.Contains(got.InvalidReasons[i].String(), want) {
 					t.Errorf("reason %q, want it to say %q", got.InvalidReasons[i], want)
 				}
 			}

@@ -1,13 +1,9 @@
 package judge
 
 import (
-	"cmp"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -47,7 +43,6 @@ func Judge(run record.Run, end *record.RunEnd, missing []string, trials []Trial)
 	default:
 		r.Verdict = Pass
 	}
-	r.Headline = headline(&r)
 	return r
 }
 
@@ -82,15 +77,6 @@ func (c *Cell) valid() []*Trial {
 	return out
 }
 
-// pooled are the requests of the valid trials.
-func (c *Cell) pooled() (ok, planned uint64) {
-	for _, t := range c.valid() {
-		ok += t.OK
-		planned += t.Planned
-	}
-	return ok, planned
-}
-
 func estimate(c *Cell) {
 	var rates, lost, longest, recovery []float64
 	for _, t := range c.valid() {
@@ -102,8 +88,8 @@ func estimate(c *Cell) {
 		}
 	}
 	if c.SuccessRate = rangeOf(rates); c.SuccessRate.N > 0 {
-		ok, planned := c.pooled()
-		c.SuccessRate.Lo, c.SuccessRate.Hi = lowerBound(ok, planned, alpha), upperBound(ok, planned, alpha)
+		sum := c.Totals()
+		c.SuccessRate.Lo, c.SuccessRate.Hi = lowerBound(sum.OK, sum.Planned, alpha), upperBound(sum.OK, sum.Planned, alpha)
 	}
 	c.Downtime, c.LongestOutage, c.Recovery = rangeOf(lost), rangeOf(longest), rangeOf(recovery)
 }
@@ -145,73 +131,56 @@ func unrepaired(c *Cell) []*Trial {
 // short reports whether the cell has fewer valid trials than were planned.
 func (c *Cell) short() bool { return len(c.valid()) == 0 || len(unrepaired(c)) > 0 }
 
-func gateReasons(r *Run) (failed, unclear []string) {
-	for _, g := range r.Gates {
-		text := fmt.Sprintf("%s: %s: %s", g.Cell, gateText(g.Gate), g.Why)
+func gateReasons(r *Run) (failed, unclear []Reason) {
+	for i := range r.Gates {
+		g := &r.Gates[i]
+		why := Reason{Kind: GateUnclear, Cell: g.Cell, Gate: &g.Gate, Because: []Reason{g.Why}}
 		switch g.Verdict {
 		case Pass:
 		case Fail:
-			failed = append(failed, text)
+			why.Kind = GateMissed
+			failed = append(failed, why)
 		default:
-			unclear = append(unclear, text)
+			unclear = append(unclear, why)
 		}
 	}
 	return failed, unclear
 }
 
-func gateText(g record.Gate) string {
-	unit := metric.Duration
-	if m, ok := metric.ByName(g.Metric); ok {
-		unit = m.Unit
-	}
-	return g.Metric + " " + g.Op + " " + inUnit(g.Limit, unit)
-}
-
 // evidenceReasons says what is the matter with the evidence, whatever the gates say.
-func evidenceReasons(r *Run, missing []string) []string {
-	var out []string
-	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+func evidenceReasons(r *Run, missing []string) (why []Reason) {
 	switch {
 	case r.End == nil:
-		add("the run was cut short: its record has no end")
+		why = append(why, Reason{Kind: RunCutShort})
 	case r.End.Interrupted:
-		add("the run was interrupted")
+		why = append(why, Reason{Kind: RunInterrupted})
 	}
-	if len(missing) > 0 {
-		add("%s of %s planned trials missing: %s", grouped(uint64(len(missing))), grouped(uint64(max(len(r.Record.Trials), len(missing)))), some(missing))
+	if n := len(missing); n > 0 {
+		why = append(why, Reason{Kind: TrialsMissing, Tally: Tally{uint64(n), uint64(max(len(r.Record.Trials), n))}, Names: missing})
 	}
 	if r.End != nil {
 		for _, s := range r.End.Skipped {
-			add("%s/%s/%s was not run: %s", s.Scenario, s.Driver, s.Design, s.Why)
+			why = append(why, Reason{Kind: CellNotRun, Cell: s.Scenario + "/" + s.Driver + "/" + s.Design, Text: s.Why})
 		}
 	}
 	for i := range r.Cells {
 		c := &r.Cells[i]
 		for _, t := range unrepaired(c) {
-			add("%s: trial %d is invalid: %s", c.Key(), t.Meta.N, strings.Join(t.InvalidReasons, "; "))
+			why = append(why, Reason{Kind: TrialInvalid, Cell: c.Key(), Trial: t.Meta.N, Because: t.InvalidReasons})
 		}
 	}
 	for _, c := range r.Controls {
 		if !c.Held {
-			add("%s: the %s control did not hold: %s", c.Cell, c.Kind, c.Why)
+			why = append(why, Reason{Kind: ControlFailed, Cell: c.Cell, Names: []string{c.Kind}, Because: []Reason{c.Why}})
 		}
 	}
 	if len(r.Cells) == 0 {
-		add("no trial was recorded, and no data is no pass")
+		why = append(why, Reason{Kind: NoTrials})
 	}
 	if len(r.Gates) == 0 {
-		add("no gate was set, so there is nothing to pass")
+		why = append(why, Reason{Kind: NoGates})
 	}
-	return out
-}
-
-// some names the first few of many.
-func some(names []string) string {
-	const shown = 3
-	if len(names) <= shown {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
+	return why
 }
 
 // leastOutage is the downtime that a design known to fail must show at least.
@@ -222,29 +191,9 @@ const leastOutage = 50 * time.Millisecond
 func controls(s record.Scenario, all []Cell) []Control {
 	var out []Control
 	for i := range all {
-		c := &all[i]
-		if c.Scenario != s.Name || c.Action != none {
-			continue
+		if c := &all[i]; c.Scenario == s.Name && c.Action == none {
+			out = append(out, negative(c))
 		}
-		control := Control{Cell: c.Key(), Kind: "negative"}
-		_, planned := c.pooled()
-		// Failures make such a trial invalid, so those of invalid ones count as well, but
-		// for trials in which the harness did not do its part.
-		var failed uint64
-		for j := range c.Trials {
-			if t := &c.Trials[j]; t.Valid || t.Sound {
-				failed += t.Failed + t.Baseline.Failed + t.Early
-			}
-		}
-		switch {
-		case failed > 0:
-			control.Why = fmt.Sprintf("requests that failed though nothing was done: %s", grouped(failed))
-		case planned == 0:
-			control.Why = "no valid trial"
-		default:
-			control.Held, control.Why = true, fmt.Sprintf("0 of %s requests failed", grouped(planned))
-		}
-		out = append(out, control)
 	}
 	for _, design := range s.Positive {
 		found := false
@@ -254,123 +203,55 @@ func controls(s record.Scenario, all []Cell) []Control {
 				continue
 			}
 			found = true
-			if len(s.PositiveOn) > 0 && !slices.Contains(s.PositiveOn, c.Driver) {
-				continue
+			if len(s.PositiveOn) == 0 || slices.Contains(s.PositiveOn, c.Driver) {
+				out = append(out, positive(c))
 			}
-			control := Control{Cell: c.Key(), Kind: "positive"}
-			ok, planned := c.pooled()
-			switch {
-			case planned == 0:
-				control.Why = "no valid trial"
-			case ok == planned:
-				control.Why = fmt.Sprintf("0 of %s requests failed, so this experiment cannot tell good from bad", grouped(planned))
-			case c.Downtime.Median < milliseconds(leastOutage):
-				control.Why = fmt.Sprintf("it lost %s of %s requests, a median of %s a trial: less than %v is what a machine's own hiccup can cost", grouped(planned-ok), grouped(planned), inUnit(c.Downtime.Median, metric.Duration), leastOutage)
-			default:
-				control.Held, control.Why = true, fmt.Sprintf("%s of %s requests failed", grouped(planned-ok), grouped(planned))
-			}
-			out = append(out, control)
 		}
 		if !found {
-			out = append(out, Control{Cell: s.Name + "/" + design, Kind: "positive", Why: "it was not run"})
+			out = append(out, Control{Cell: s.Name + "/" + design, Kind: "positive", Why: Reason{Kind: NeverRun}})
 		}
 	}
 	return out
 }
 
-// headline says which gate was missed, if one was, and what each design lost.
-func headline(r *Run) string {
-	var missed []GateResult
-	for _, g := range r.Gates {
-		if g.Verdict == Fail {
-			missed = append(missed, g)
+// negative is the control of a cell in which nothing is done. Failures make such a trial
+// invalid, so those of invalid ones count as well, but for trials in which the harness did
+// not do its part.
+func negative(c *Cell) Control {
+	control := Control{Cell: c.Key(), Kind: "negative"}
+	planned := c.Totals().Planned
+	var failed uint64
+	for i := range c.Trials {
+		if t := &c.Trials[i]; t.Valid || t.Sound {
+			failed += t.Failed + t.Baseline.Failed + t.Early
 		}
 	}
-	if len(missed) == 0 {
-		return losses(r)
+	switch {
+	case failed > 0:
+		control.Why = Reason{Kind: UnprovokedFailures, Tally: Tally{N: failed}}
+	case planned == 0:
+		control.Why = Reason{Kind: NoValidTrial}
+	default:
+		control.Held, control.Why = true, Reason{Kind: NothingFailed, Tally: Tally{Of: planned}}
 	}
-	text := missed[0].Cell + " missed " + gateText(missed[0].Gate)
-	if n := len(missed) - 1; n > 0 {
-		text += fmt.Sprintf(" and %s", plural(n, "more gate", "more gates"))
-	}
-	return text + ": " + losses(r)
+	return control
 }
 
-// losses says what each design lost, the least first. Over several scenarios or drivers
-// it adds up.
-func losses(r *Run) string {
-	type sum struct {
-		design        string
-		lost, planned uint64
-		downtime      time.Duration
-		discarded     uint64 // lost in discarded trials
-		outlasted     time.Duration
+// positive is the control of a design that is known to fail.
+func positive(c *Cell) Control {
+	control := Control{Cell: c.Key(), Kind: "positive"}
+	sum := c.Totals()
+	lost := Tally{sum.Lost(), sum.Planned}
+	switch {
+	case sum.Planned == 0:
+		control.Why = Reason{Kind: NoValidTrial}
+	case lost.N == 0:
+		control.Why = Reason{Kind: CannotTell, Tally: lost}
+	case c.Downtime.Median < milliseconds(leastOutage):
+		median := time.Duration(c.Downtime.Median * float64(time.Millisecond))
+		control.Why = Reason{Kind: LostTooLittle, Tally: lost, Time: median, Limit: leastOutage}
+	default:
+		control.Held, control.Why = true, Reason{Kind: SomeFailed, Tally: lost}
 	}
-	var sums []sum
-	var scenarios, drivers []string
-	for i := range r.Cells {
-		c := &r.Cells[i]
-		ok, planned := c.pooled()
-		if planned == 0 {
-			continue
-		}
-		if !slices.Contains(scenarios, c.Scenario) {
-			scenarios = append(scenarios, c.Scenario)
-		}
-		if !slices.Contains(drivers, c.Driver) {
-			drivers = append(drivers, c.Driver)
-		}
-		j := slices.IndexFunc(sums, func(s sum) bool { return s.design == c.Design })
-		if j < 0 {
-			j = len(sums)
-			sums = append(sums, sum{design: c.Design})
-		}
-		sums[j].lost += planned - ok
-		sums[j].planned += planned
-		for _, t := range c.valid() {
-			sums[j].downtime += t.Downtime
-			if a := t.Timeline.Action; !a.Open && a.To > t.Window.To {
-				sums[j].outlasted = max(sums[j].outlasted, a.To-t.Window.To)
-			}
-		}
-		for k := range c.Trials {
-			if t := &c.Trials[k]; !t.Valid {
-				sums[j].discarded += t.Failed - (t.Planned - t.Sent) // those that were sent
-			}
-		}
-	}
-	if len(sums) == 0 {
-		return "no valid trial, so nothing can be said"
-	}
-	slices.SortStableFunc(sums, func(a, b sum) int {
-		return cmp.Compare(float64(a.lost)/float64(a.planned), float64(b.lost)/float64(b.planned))
-	})
-	var parts []string
-	for i, s := range sums {
-		text := fmt.Sprintf("%s lost %s", s.design, grouped(s.lost))
-		if i == 0 || s.planned != sums[0].planned {
-			text += " of " + grouped(s.planned)
-		}
-		if i == 0 {
-			text += " requests in " + listed(scenarios, "scenarios") + " on " + listed(drivers, "drivers")
-		}
-		if s.lost > 0 {
-			text += fmt.Sprintf(" (downtime %s)", seconds(s.downtime))
-		}
-		if s.outlasted > 0 {
-			text += fmt.Sprintf(", with its action complete only %s after the window", seconds(s.outlasted))
-		}
-		if s.discarded > 0 {
-			text += fmt.Sprintf(" and %s more in discarded trials", grouped(s.discarded))
-		}
-		parts = append(parts, text)
-	}
-	return strings.Join(parts, "; ")
-}
-
-func listed(names []string, what string) string {
-	if len(names) == 1 {
-		return names[0]
-	}
-	return fmt.Sprintf("%d %s", len(names), what)
+	return control
 }

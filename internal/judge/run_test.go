@@ -28,7 +28,7 @@ func result(design string, n int, failed uint64) Trial {
 
 func broken(design string, n, repeats int) Trial {
 	t := result(design, n, 5000)
-	t.Valid, t.InvalidReasons, t.Meta.Repeats = false, []string{"the load ran late"}, repeats
+	t.Valid, t.InvalidReasons, t.Meta.Repeats = false, []Reason{{Kind: LoadLate, Time: 73 * ms, Limit: lagLimit}}, repeats
 	return t
 }
 
@@ -79,60 +79,60 @@ func TestVerdict(t *testing.T) {
 		reasons []string // parts, in order
 	}{
 		{"pass", described(rateGate999, noBreaches), ended, nil, good(), Pass, false, nil},
-		{"a gate missed", described(rateGate999, noBreaches), ended, nil, breach, Fail, false, []string{"rollout/process/good: breaches <= 0: 1 in trial 2, the worst of 3 trials"}},
-		{"too few to tell", described(record.Gate{Design: "good", Metric: "success_rate", Op: ">=", Limit: 0.99996}), ended, nil, good(), Inconclusive, false, []string{"too few to tell"}},
-		{"no gate", described(), ended, nil, good(), Inconclusive, false, []string{"no gate was set"}},
-		{"no data", described(rateGate999), ended, nil, nil, Inconclusive, false, []string{"no trial of this design", "rollout/bad: the positive control did not hold: it was not run", "no trial was recorded"}},
-		{"no data and no description", record.Run{}, ended, nil, nil, Inconclusive, false, []string{"no trial was recorded", "no gate was set"}},
-		{"a gate on a design that was not run", described(record.Gate{Design: "other", Metric: "failed", Op: "<=", Limit: 0}), ended, nil, good(), Inconclusive, false, []string{"rollout/other: failed <= 0: no trial of this design"}},
-		{"an unknown metric", described(record.Gate{Design: "good", Metric: "charm", Op: ">=", Limit: 1}), ended, nil, good(), Inconclusive, false, []string{"no such metric"}},
-		{"an unknown operator", described(record.Gate{Design: "good", Metric: "failed", Op: "<", Limit: 1}), ended, nil, good(), Inconclusive, false, []string{`operator is "<"`}},
-		{"cut short", described(rateGate999), nil, nil, good(), Inconclusive, true, []string{"run was cut short"}},
-		{"interrupted", described(rateGate999), &record.RunEnd{Interrupted: true}, nil, good(), Inconclusive, true, []string{"run was interrupted"}},
-		{"a trial missing", described(rateGate999), ended, []string{"trials/x-1"}, good(), Inconclusive, true, []string{"1 of 1 planned trials missing: trials/x-1"}},
-		{"skipped", described(rateGate999), &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "docker", Design: "good", Why: "no daemon"}}}, nil, good(), Inconclusive, false, []string{"rollout/docker/good was not run: no daemon"}},
+		{"a gate missed", described(rateGate999, noBreaches), ended, nil, breach, Fail, false, []string{"gate-missed rollout/process/good breaches <= 0 because [worst-trial trial 2 breaches <= 0 0 of 3 value 1]"}},
+		{"too few to tell", described(record.Gate{Design: "good", Metric: "success_rate", Op: ">=", Limit: 0.99996}), ended, nil, good(), Inconclusive, false, []string{"because [rate-unclear 60000 of 60000 "}},
+		{"no gate", described(), ended, nil, good(), Inconclusive, false, []string{"no-gates"}},
+		{"no data", described(rateGate999), ended, nil, nil, Inconclusive, false, []string{"because [no-such-design]", "control-failed rollout/bad positive because [never-run]", "no-trials"}},
+		{"no data and no description", record.Run{}, ended, nil, nil, Inconclusive, false, []string{"no-trials", "no-gates"}},
+		{"a gate on a design that was not run", described(record.Gate{Design: "other", Metric: "failed", Op: "<=", Limit: 0}), ended, nil, good(), Inconclusive, false, []string{"gate-unclear rollout/other failed <= 0 because [no-such-design]"}},
+		{"an unknown metric", described(record.Gate{Design: "good", Metric: "charm", Op: ">=", Limit: 1}), ended, nil, good(), Inconclusive, false, []string{"because [no-such-metric]"}},
+		{"an unknown operator", described(record.Gate{Design: "good", Metric: "failed", Op: "<", Limit: 1}), ended, nil, good(), Inconclusive, false, []string{"because [bad-operator <]"}},
+		{"cut short", described(rateGate999), nil, nil, good(), Inconclusive, true, []string{"run-cut-short"}},
+		{"interrupted", described(rateGate999), &record.RunEnd{Interrupted: true}, nil, good(), Inconclusive, true, []string{"run-interrupted"}},
+		{"a trial missing", described(rateGate999), ended, []string{"trials/x-1"}, good(), Inconclusive, true, []string{"trials-missing 1 of 1 trials/x-1"}},
+		{"skipped", described(rateGate999), &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "docker", Design: "good", Why: "no daemon"}}}, nil, good(), Inconclusive, false, []string{`cell-not-run rollout/docker/good "no daemon"`}},
 		{
 			"invalid and not repeated", described(rateGate999), ended, nil, append(good(), broken("good", 4, 0)), Inconclusive, false,
-			[]string{"success_rate >= 99.9 %", "rollout/process/good: trial 4 is invalid: the load ran late"},
+			[]string{"success_rate >= 0.999", "trial-invalid rollout/process/good trial 4 because [load-late 73ms limit 50ms]"},
 		},
-		{"partial and not repeated", described(rateGate999), ended, nil, append(good(), partial), Inconclusive, true, []string{"not every planned trial is valid", "trial 4 is invalid"}},
+		{"partial and not repeated", described(rateGate999), ended, nil, append(good(), partial), Inconclusive, true, []string{"because [trials-not-valid]", "trial-invalid rollout/process/good trial 4"}},
 		{"invalid and repeated", described(rateGate999), ended, nil, append(good(), partial, repeat(result("good", 5, 0), 4)), Pass, false, nil},
 		{"invalid twice, then repeated", described(rateGate999), ended, nil, append(good(), broken("good", 4, 0), broken("good", 5, 4), repeat(result("good", 6, 0), 4)), Pass, false, nil},
 		{"a chain of repeats", described(rateGate999), ended, nil, append(good(), broken("good", 4, 0), broken("good", 5, 4), repeat(result("good", 6, 0), 5)), Pass, false, nil},
 		{
 			"repeated in vain", described(noBreaches), ended, nil, append(good(), broken("good", 4, 0), broken("good", 5, 4)), Inconclusive, false,
-			[]string{"not every planned trial is valid", "trial 4 is invalid", "trial 5 is invalid"},
+			[]string{"because [trials-not-valid]", "trial-invalid rollout/process/good trial 4", "trial-invalid rollout/process/good trial 5"},
 		},
 		{
 			"one repeat does not stand for two", described(noBreaches), ended, nil, append(good(), broken("good", 4, 0), broken("good", 5, 0), repeat(result("good", 6, 0), 5)), Inconclusive, false,
-			[]string{"not every planned trial is valid", "trial 4 is invalid"},
+			[]string{"because [trials-not-valid]", "trial-invalid rollout/process/good trial 4"},
 		},
-		{"a miss stays one with trials invalid", described(noBreaches), ended, nil, append(breach[:5:5], broken("good", 3, 0)), Fail, false, []string{"breaches", "trial 3 is invalid"}},
+		{"a miss stays one with trials invalid", described(noBreaches), ended, nil, append(breach[:5:5], broken("good", 3, 0)), Fail, false, []string{"gate-missed rollout/process/good breaches", "trial-invalid rollout/process/good trial 3"}},
 		{
 			"only invalid trials", described(noBreaches), ended, nil, []Trial{result("bad", 1, 900), broken("good", 1, 0)}, Inconclusive, false,
-			[]string{"breaches <= 0: no valid trial", "trial 1 is invalid"},
+			[]string{"breaches <= 0 because [no-valid-trial]", "trial-invalid rollout/process/good trial 1"},
 		},
 		{
 			"a positive control that shows nothing", described(rateGate999), ended, nil, []Trial{result("bad", 1, 0), result("good", 1, 0)}, Inconclusive, false,
-			[]string{"rollout/process/bad: the positive control did not hold: 0 of 20,000 requests failed, so this experiment cannot tell"},
+			[]string{"control-failed rollout/process/bad positive because [cannot-tell 0 of 20000]"},
 		},
 		{"a positive control that need not fail on this driver", elsewhere(), ended, nil, []Trial{result("bad", 1, 0), result("good", 1, 0)}, Pass, false, nil},
 		{
 			"a positive control that shows a hiccup", described(rateGate999), ended, nil, []Trial{result("bad", 1, 9), result("good", 1, 0)}, Inconclusive, false,
-			[]string{"rollout/process/bad: the positive control did not hold: it lost 9 of 20,000 requests"},
+			[]string{"control-failed rollout/process/bad positive because [lost-too-little 9 of 20000 9ms limit 50ms]"},
 		},
 		{
 			"what the target did stands", described(rateGate999), ended, nil, append(good(), stuck, repeat(result("good", 5, 0), 4)), Inconclusive, false,
-			[]string{"not every planned trial is valid", "trial 4 is invalid"},
+			[]string{"because [trials-not-valid]", "trial-invalid rollout/process/good trial 4"},
 		},
 		{
 			"a breach counts wherever it was seen", described(noBreaches), ended, nil, append(good(), breached, repeat(result("good", 5, 0), 4)), Fail, false,
-			[]string{"breaches <= 0: 3 in trial 4, which is invalid otherwise"},
+			[]string{"gate-missed rollout/process/good breaches <= 0 because [invalid-breached trial 4 3 of 0]"},
 		},
-		{"a positive control that was not run", described(rateGate999), ended, nil, []Trial{result("good", 1, 0)}, Inconclusive, false, []string{"rollout/bad: the positive control did not hold: it was not run"}},
+		{"a positive control that was not run", described(rateGate999), ended, nil, []Trial{result("good", 1, 0)}, Inconclusive, false, []string{"control-failed rollout/bad positive because [never-run]"}},
 		{
 			"a positive control without a valid trial", described(rateGate999), ended, nil, []Trial{broken("bad", 1, 0), result("good", 1, 0)}, Inconclusive, false,
-			[]string{"rollout/process/bad: trial 1 is invalid", "the positive control did not hold: no valid trial"},
+			[]string{"trial-invalid rollout/process/bad trial 1", "control-failed rollout/process/bad positive because [no-valid-trial]"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -144,12 +144,9 @@ func TestVerdict(t *testing.T) {
 				t.Fatalf("reasons %q, want %q", got.Reasons, tc.reasons)
 			}
 			for i, want := range tc.reasons {
-				if !strings.Contains(got.Reasons[i], want) {
+				if !strings.Contains(got.Reasons[i].String(), want) {
 					t.Errorf("reason %q, want it to say %q", got.Reasons[i], want)
 				}
-			}
-			if got.Headline == "" {
-				t.Error("no headline")
 			}
 		})
 	}
@@ -163,7 +160,7 @@ func TestNegativeControl(t *testing.T) {
 	}
 	trials[0].Failed, trials[0].OK = 1, 19_999
 	got := Judge(run, ended, nil, trials)
-	if got.Verdict != Inconclusive || len(got.Reasons) != 1 || !strings.Contains(got.Reasons[0], "control/process/bad: the negative control did not hold: requests that failed though nothing was done: 1") {
+	if got.Verdict != Inconclusive || len(got.Reasons) != 1 || !strings.Contains(got.Reasons[0].String(), "control-failed control/process/bad negative because [unprovoked-failures 1 of 0]") {
 		t.Errorf("verdict %s, reasons %q", got.Verdict, got.Reasons)
 	}
 }
@@ -197,22 +194,22 @@ func TestGates(t *testing.T) {
 		noValue    bool
 		why        string
 	}{
-		{"47 of 60,000 meet 99.9 %", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 47), result("good", 3, 0)}, Pass, 1 - 47.0/60_000, false, "at least 99.9"},
-		{"48 do not", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 48), result("good", 3, 0)}, Inconclusive, 1 - 48.0/60_000, false, "too few to tell"},
-		{"nor do 65, though the rate is below it", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 65), result("good", 3, 0)}, Inconclusive, 1 - 65.0/60_000, false, "too few to tell"},
-		{"75 miss it", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 75), result("good", 3, 0)}, Fail, 1 - 75.0/60_000, false, "at most 99.8"},
-		{"an upper limit on a rate", "success_rate", "<=", 0.05, []Trial{result("good", 1, 19_900)}, Pass, 0.005, false, "at most 0.5"},
-		{"an upper limit on a rate missed", "success_rate", "<=", 0.05, []Trial{result("good", 1, 10_000)}, Fail, 0.5, false, "at least 49"},
-		{"the worst trial counts", "failed", "<=", 5, []Trial{result("good", 1, 1), result("good", 2, 6), result("good", 3, 0)}, Fail, 6, false, "6 in trial 2, the worst of 3 trials"},
-		{"at the limit", "failed", "<=", 6, []Trial{result("good", 1, 1), result("good", 2, 6)}, Pass, 6, false, "6 in trial 2"},
-		{"a lower limit takes the least", "downtime", ">=", 1000, []Trial{result("good", 1, 3000), result("good", 2, 999)}, Fail, 999, false, "999 ms in trial 2"},
-		{"a lower limit met", "downtime", ">=", 1000, []Trial{result("good", 1, 3000), result("good", 2, 1000)}, Pass, 1000, false, "1000 ms"},
-		{"bins down", "bins_down", "<=", 10, []Trial{result("good", 1, 11)}, Fail, 11, false, "11 ms in trial 1"},
-		{"latency", "latency_p99", "<=", 3, []Trial{result("good", 1, 0)}, Pass, 3, false, "3 ms"},
-		{"never recovered", "recovery", "<=", 1e9, []Trial{result("good", 1, 0), never}, Fail, 0, true, "the record shows no recovery in trial 2"},
-		{"never converged", "convergence", "<=", 1e9, []Trial{never}, Fail, 0, true, "never called the action complete in trial 2"},
-		{"nothing failed, so not early", "disruption_lag", ">=", 500, []Trial{never}, Pass, 0, true, "nothing failed in trial 2"},
-		{"no valid trial", "failed", "<=", 0, []Trial{broken("good", 1, 0)}, Inconclusive, 0, true, "no valid trial"},
+		{"47 of 60,000 meet 99.9 %", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 47), result("good", 3, 0)}, Pass, 1 - 47.0/60_000, false, "rate-at-least 59953 of 60000 from 0.999"},
+		{"48 do not", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 48), result("good", 3, 0)}, Inconclusive, 1 - 48.0/60_000, false, "rate-unclear"},
+		{"nor do 65, though the rate is below it", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 65), result("good", 3, 0)}, Inconclusive, 1 - 65.0/60_000, false, "rate-unclear"},
+		{"75 miss it", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 75), result("good", 3, 0)}, Fail, 1 - 75.0/60_000, false, "rate-at-most 59925 of 60000"},
+		{"an upper limit on a rate", "success_rate", "<=", 0.05, []Trial{result("good", 1, 19_900)}, Pass, 0.005, false, "rate-at-most 100 of 20000"},
+		{"an upper limit on a rate missed", "success_rate", "<=", 0.05, []Trial{result("good", 1, 10_000)}, Fail, 0.5, false, "rate-at-least 10000 of 20000"},
+		{"the worst trial counts", "failed", "<=", 5, []Trial{result("good", 1, 1), result("good", 2, 6), result("good", 3, 0)}, Fail, 6, false, "worst-trial trial 2 failed <= 5 0 of 3 value 6"},
+		{"at the limit", "failed", "<=", 6, []Trial{result("good", 1, 1), result("good", 2, 6)}, Pass, 6, false, "worst-trial trial 2 failed <= 6 0 of 2 value 6"},
+		{"a lower limit takes the least", "downtime", ">=", 1000, []Trial{result("good", 1, 3000), result("good", 2, 999)}, Fail, 999, false, "worst-trial trial 2 downtime >= 1000 0 of 2 value 999"},
+		{"a lower limit met", "downtime", ">=", 1000, []Trial{result("good", 1, 3000), result("good", 2, 1000)}, Pass, 1000, false, "worst-trial trial 2 downtime >= 1000 0 of 2 value 1000"},
+		{"bins down", "bins_down", "<=", 10, []Trial{result("good", 1, 11)}, Fail, 11, false, "worst-trial trial 1 bins_down <= 10 0 of 1 value 11"},
+		{"latency", "latency_p99", "<=", 3, []Trial{result("good", 1, 0)}, Pass, 3, false, "worst-trial trial 1 latency_p99 <= 3 0 of 1 value 3"},
+		{"never recovered", "recovery", "<=", 1e9, []Trial{result("good", 1, 0), never}, Fail, 0, true, "worst-without trial 2 recovery"},
+		{"never converged", "convergence", "<=", 1e9, []Trial{never}, Fail, 0, true, "worst-without trial 2 convergence"},
+		{"nothing failed, so not early", "disruption_lag", ">=", 500, []Trial{never}, Pass, 0, true, "worst-without trial 2 disruption_lag"},
+		{"no valid trial", "failed", "<=", 0, []Trial{broken("good", 1, 0)}, Inconclusive, 0, true, "no-valid-trial"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			run := described(record.Gate{Design: "good", Metric: tc.metric, Op: tc.op, Limit: tc.limit})
@@ -221,7 +218,7 @@ func TestGates(t *testing.T) {
 				t.Fatalf("%d results, want 1", len(got))
 			}
 			g := got[0]
-			if g.Verdict != tc.want || math.Abs(g.Observed-tc.observed) > 1e-12 || g.NoValue != tc.noValue || !strings.Contains(g.Why, tc.why) {
+			if g.Verdict != tc.want || math.Abs(g.Observed-tc.observed) > 1e-12 || g.NoValue != tc.noValue || !strings.Contains(g.Why.String(), tc.why) {
 				t.Errorf("got %+v; want %s, %v, %q", g, tc.want, tc.observed, tc.why)
 			}
 			if g.HasInterval != (tc.metric == "success_rate") || g.Cell != "rollout/process/good" {
@@ -290,14 +287,14 @@ func TestComparisons(t *testing.T) {
 		p    float64
 		why  string
 	}{
-		{"three an arm say nothing", arm("bad", 3000, 3001, 3002), arm("good", 0, 1, 2), Inconclusive, 0.1, "cannot give a p below 0.1"},
-		{"better", arm("bad", 3000, 3001, 3002, 3003), arm("good", 0, 1, 2, 3), Pass, 2.0 / 70, "does not lose more"},
-		{"worse", arm("bad", 0, 1, 2, 3), arm("good", 3000, 3001, 3002, 3003), Fail, 2.0 / 70, "exceeds the margin of 50 ms"},
-		{"worse, but within the margin", arm("bad", 0, 1, 2, 3), arm("good", 40, 41, 42, 43), Pass, 2.0 / 70, "does not lose more than bad by more than the margin of 50 ms"},
-		{"within a fifth of the first", arm("bad", 1000, 1001, 1002, 1003), arm("good", 1100, 1101, 1102, 1103), Pass, 2.0 / 70, "margin of 200.3 ms"},
-		{"the same", arm("bad", 0, 0, 0, 0), arm("good", 0, 0, 0, 0), Pass, 1, "does not lose more"},
-		{"wide", arm("bad", 0, 0, 0, 0), arm("good", 0, 0, 500, 900), Inconclusive, 30.0 / 70, "or may not"},
-		{"one arm invalid", arm("bad", 1), []Trial{broken("good", 1, 0)}, Inconclusive, 1, "1 valid trial against 0"},
+		{"three an arm say nothing", arm("bad", 3000, 3001, 3002), arm("good", 0, 1, 2), Inconclusive, 0.1, "never-sure 3 of 3 value 0.1"},
+		{"better", arm("bad", 3000, 3001, 3002, 3003), arm("good", 0, 1, 2, 3), Pass, 2.0 / 70, "loses-no-more"},
+		{"worse", arm("bad", 0, 1, 2, 3), arm("good", 3000, 3001, 3002, 3003), Fail, 2.0 / 70, "loses-more value 50 "},
+		{"worse, but within the margin", arm("bad", 0, 1, 2, 3), arm("good", 40, 41, 42, 43), Pass, 2.0 / 70, "loses-no-more value 50 from 37 to 43 good,bad"},
+		{"within a fifth of the first", arm("bad", 1000, 1001, 1002, 1003), arm("good", 1100, 1101, 1102, 1103), Pass, 2.0 / 70, "loses-no-more value 200.3 "},
+		{"the same", arm("bad", 0, 0, 0, 0), arm("good", 0, 0, 0, 0), Pass, 1, "loses-no-more"},
+		{"wide", arm("bad", 0, 0, 0, 0), arm("good", 0, 0, 500, 900), Inconclusive, 30.0 / 70, "may-lose-more"},
+		{"one arm invalid", arm("bad", 1), []Trial{broken("good", 1, 0)}, Inconclusive, 1, "too-few-trials 1 of 0"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := Judge(described(), ended, nil, slices.Concat(tc.a, tc.b)).Comparisons
@@ -305,7 +302,7 @@ func TestComparisons(t *testing.T) {
 				t.Fatalf("%d comparisons, want 1", len(got))
 			}
 			c := got[0]
-			if c.A != "bad" || c.B != "good" || c.Verdict != tc.want || math.Abs(c.P-tc.p) > 1e-12 || !strings.Contains(c.Why, tc.why) {
+			if c.A != "bad" || c.B != "good" || c.Verdict != tc.want || math.Abs(c.P-tc.p) > 1e-12 || !strings.Contains(c.Why.String(), tc.why) {
 				t.Errorf("got %+v; want %s, p %v, %q", c, tc.want, tc.p, tc.why)
 			}
 		})
@@ -351,8 +348,8 @@ func TestTheHeadlineSaysThatAnActionOutlastedItsWindow(t *testing.T) {
 	late.Window = timeline.Span{From: 4 * s, To: 34 * s}
 	late.Timeline.Action = timeline.Span{From: 4 * s, To: 35600 * ms}
 	got := Judge(described(rateGate999), ended, nil, []Trial{result("bad", 1, 3000), late})
-	if !strings.Contains(got.Headline, "with its action complete only 1.6 s after the window") {
-		t.Errorf("headline %q", got.Headline)
+	if l := got.Headline().Losses[0]; l.Design != "good" || l.Outlasted != 1600*ms {
+		t.Errorf("%s outlasted its window by %v", l.Design, l.Outlasted)
 	}
 }
 
@@ -360,59 +357,42 @@ func TestTheHeadlineKeepsWhatWasDiscarded(t *testing.T) {
 	discarded := broken("good", 1, 0)
 	discarded.Failed = 7
 	got := Judge(described(rateGate999), ended, nil, []Trial{result("bad", 1, 3000), discarded, repeat(result("good", 2, 0), 1)})
-	if got.Verdict != Pass || !strings.Contains(got.Headline, "good lost 0 of 20,000 requests in rollout on process and 7 more in discarded trials") {
-		t.Errorf("verdict %s, headline %q", got.Verdict, got.Headline)
+	if l := got.Headline().Losses[0]; got.Verdict != Pass || l.Design != "good" || l.Lost() != 0 || l.Planned != 20_000 || l.DiscardedLost != 7 {
+		t.Errorf("verdict %s, %+v", got.Verdict, l)
 	}
 }
 
 func TestHeadline(t *testing.T) {
 	two := []Trial{result("bad", 1, 9182), result("good", 1, 0), result("bad", 2, 0), result("good", 2, 0), result("bad", 3, 0), result("good", 3, 0)}
-	short := result("bad", 4, 0)
-	short.Planned, short.OK = 10, 10
+	several := append(slices.Clone(two), in(result("good", 1, 1), "restart", "kind", "restart"), in(result("bad", 1, 500), "restart", "kind", "restart"))
 	for _, tc := range []struct {
-		name   string
-		trials []Trial
-		want   string
+		name               string
+		trials             []Trial
+		want               string // design lost/planned
+		scenarios, drivers int
+		downtimeOfTheLast  time.Duration
 	}{
-		{"one scenario", two, "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 (downtime 9.2 s)"},
-		{"different plans", append(slices.Clone(two), short), "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 of 60,010 (downtime 9.2 s)"},
-		{
-			"several", append(slices.Clone(two), in(result("good", 1, 1), "restart", "kind", "restart"), in(result("bad", 1, 500), "restart", "kind", "restart")),
-			"good lost 1 of 80,000 requests in 2 scenarios on 2 drivers (downtime 1 ms); bad lost 9,682 (downtime 9.7 s)",
-		},
-		{"only invalid ones", []Trial{broken("good", 1, 0)}, "no valid trial, so nothing can be said"},
-		{"none", nil, "no valid trial, so nothing can be said"},
+		{"one scenario", two, "good 0/60000 bad 9182/60000", 1, 1, 9182 * ms},
+		{"several", several, "good 1/80000 bad 9682/80000", 2, 2, 9682 * ms},
+		{"only invalid ones", []Trial{broken("good", 1, 0)}, "", 0, 0, 0},
+		{"none", nil, "", 0, 0, 0},
 	} {
-		if got := Judge(described(), ended, nil, tc.trials).Headline; got != tc.want {
-			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		run := Judge(described(), ended, nil, tc.trials)
+		got := run.Headline()
+		var losses []string
+		var most time.Duration
+		for _, l := range got.Losses {
+			losses = append(losses, fmt.Sprintf("%s %d/%d", l.Design, l.Lost(), l.Planned))
+			most = l.Downtime
+		}
+		if text := strings.Join(losses, " "); text != tc.want || len(got.Scenarios) != tc.scenarios || len(got.Drivers) != tc.drivers || most != tc.downtimeOfTheLast {
+			t.Errorf("%s: %s, %v, over %v on %v", tc.name, text, most, got.Scenarios, got.Drivers)
 		}
 	}
 	worse := []Trial{result("bad", 1, 900), result("good", 1, 600)}
-	for want, gates := range map[string][]record.Gate{
-		"rollout/process/good missed success_rate >= 99.9 %: good lost 600 of 20,000 requests in rollout on process (downtime 600 ms); bad lost 900 (downtime 900 ms)": {rateGate999, noBreaches},
-		"rollout/process/good missed success_rate >= 99.9 % and 1 more gate: good lost 600":                                                                            {rateGate999, {Design: "good", Metric: "failed", Op: "<=", Limit: 0}},
-	} {
-		if got := Judge(described(gates...), ended, nil, worse).Headline; !strings.HasPrefix(got, want) {
-			t.Errorf("missed: %q, want %q", got, want)
-		}
-	}
-}
-
-func TestNumbersForPeople(t *testing.T) {
-	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 60_000: "60,000", 1_234_567: "1,234,567"} {
-		if got := grouped(n); got != want {
-			t.Errorf("grouped(%d) = %q, want %q", n, got, want)
-		}
-	}
-	for rate, want := range map[float64]string{0: "0 %", 1: "100 %", 0.999: "99.9 %", 0.9999999: "99.9999 %", 1 - 1.0/60_000: "99.9983 %", 0.29: "29 %"} {
-		if got := percent(rate); got != want {
-			t.Errorf("percent(%v) = %q, want %q", rate, got, want)
-		}
-	}
-	for d, want := range map[time.Duration]string{0: "0 ms", 42 * ms: "42 ms", 9182 * ms: "9.2 s"} {
-		if got := seconds(d); got != want {
-			t.Errorf("seconds(%v) = %q, want %q", d, got, want)
-		}
+	run := Judge(described(rateGate999, noBreaches, record.Gate{Design: "good", Metric: "failed", Op: "<=", Limit: 0}), ended, nil, worse)
+	if got := run.Headline().Missed; len(got) != 2 || got[0].Gate != rateGate999 {
+		t.Errorf("missed: %+v", got)
 	}
 }
 
@@ -422,7 +402,7 @@ func TestOrderOfTrialsChangesNoNumber(t *testing.T) {
 	want := Judge(described(rateGate999, noBreaches), ended, nil, trials)
 	slices.Reverse(trials)
 	got := Judge(described(rateGate999, noBreaches), ended, nil, trials)
-	if got.Verdict != want.Verdict || fmt.Sprint(got.Gates) != fmt.Sprint(want.Gates) || got.Headline != want.Headline || fmt.Sprint(got.Comparisons) != fmt.Sprint(want.Comparisons) {
-		t.Errorf("reversed: %s %+v %q, want %s %+v %q", got.Verdict, got.Gates, got.Headline, want.Verdict, want.Gates, want.Headline)
+	if got.Verdict != want.Verdict || fmt.Sprint(got.Gates) != fmt.Sprint(want.Gates) || !cmp.Equal(got.Headline(), want.Headline()) || fmt.Sprint(got.Comparisons) != fmt.Sprint(want.Comparisons) {
+		t.Errorf("reversed: %s %+v %+v, want %s %+v %+v", got.Verdict, got.Gates, got.Headline(), want.Verdict, want.Gates, want.Headline())
 	}
 }

@@ -1,7 +1,6 @@
 package judge
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -24,60 +23,62 @@ const (
 	unknownLimit = 0.10
 )
 
-// complaints are the reasons why a trial is invalid, one sentence each.
-type complaints struct {
-	reasons []string
-	harness bool // one of them is that the harness did not do its part
-	target  bool // one of them is what the target did or did not do
+// side is whose doing it is that a trial is invalid, where that can be said.
+type side int
+
+const (
+	harness side = iota + 1 // it did not do its part
+	target                  // it did, or did not do, something
+)
+
+var sides = map[Kind]side{
+	TrialCutShort: harness, TrialError: harness, TrialInterrupted: harness,
+	RecordDamaged: harness, EventsLost: harness, ActionNotStarted: harness,
+	NoLoadPlanned: harness, NoRequests: harness, LoadIncomplete: harness, RecordIncomplete: harness,
+	LoadLate: harness, HarnessFailed: harness, PhaseEmpty: harness, PhaseUncovered: harness,
+
+	ActionFailed: target, ActionNotCompleted: target, ActionOutlasted: target,
+	FinalServers: target, FinalUnnamed: target,
 }
 
-func (c *complaints) add(format string, args ...any) {
-	c.reasons = append(c.reasons, fmt.Sprintf(format, args...))
+// in reports whether one of the reasons is this side's doing.
+func (s side) in(reasons []Reason) bool {
+	return slices.ContainsFunc(reasons, func(r Reason) bool { return sides[r.Kind] == s })
 }
 
-func (c *complaints) ofHarness(format string, args ...any) {
-	c.harness = true
-	c.add(format, args...)
-}
-
-func (c *complaints) ofTarget(format string, args ...any) {
-	c.target = true
-	c.add(format, args...)
-}
-
-// invalid says why the trial is invalid; there is no complaint about a valid one.
-func invalid(d *record.TrialData, t *Trial) complaints {
-	var c complaints
+// invalid says why the trial is invalid; there is no reason for a valid one.
+func invalid(d *record.TrialData, t *Trial) []Reason {
+	var why []Reason
 	if d.End == nil {
-		c.ofHarness("the trial was cut short: its record has no end")
+		why = append(why, Reason{Kind: TrialCutShort})
 	} else if d.End.Error != "" {
-		c.ofHarness("the trial ended with an error: %s", d.End.Error)
+		why = append(why, Reason{Kind: TrialError, Text: d.End.Error})
 	}
 	for _, damage := range d.Damage {
-		c.ofHarness("the record is damaged: %s", damage)
+		why = append(why, Reason{Kind: RecordDamaged, Text: damage})
 	}
-	eventReasons(d, t, &c)
-	loadReasons(d, t, c.ofHarness)
+	why = append(why, eventReasons(d, t)...)
+	why = append(why, loadReasons(d, t)...)
 	if t.Early > 0 {
-		c.add("requests that failed before the action, outside the baseline phase: %s", grouped(t.Early))
+		why = append(why, Reason{Kind: EarlyFailures, Tally: Tally{N: t.Early}})
 	}
 	if t.Baseline.Failed > 0 {
-		c.add("%s of %s requests failed in the baseline phase, before anything was done", grouped(t.Baseline.Failed), grouped(t.Baseline.Planned))
+		why = append(why, Reason{Kind: BaselineFailures, Tally: Tally{t.Baseline.Failed, t.Baseline.Planned}})
 	}
-	instanceReasons(d, t, &c)
-	probeReasons(d, t, c.add)
+	why = append(why, instanceReasons(d, t)...)
+	why = append(why, probeReasons(d, t)...)
 	switch w := &t.Reference; {
 	case w.Planned == 0:
-		c.add("the reference client sent nothing in the window, so nothing confirms the load's figures")
+		why = append(why, Reason{Kind: ReferenceSilent})
 	case !w.Agrees:
-		c.add("the reference client disagrees: %s of its %s requests were ok (%s to %s), %s of the load's %s", grouped(w.OK), grouped(w.Planned), percent(w.Lo), percent(w.Hi), grouped(t.OK), grouped(t.Planned))
+		why = append(why, Reason{Kind: ReferenceDisagrees, Tally: Tally{w.OK, w.Planned}, Lo: w.Lo, Hi: w.Hi, Load: Tally{t.OK, t.Planned}})
 	case t.Failed == 0 && w.OK < w.Planned:
-		c.add("the load saw no failure, the reference client saw %s in %s requests", grouped(w.Planned-w.OK), grouped(w.Planned))
+		why = append(why, Reason{Kind: ReferenceSawMore, Tally: Tally{w.Planned - w.OK, w.Planned}})
 	}
-	return c
+	return why
 }
 
-func eventReasons(d *record.TrialData, t *Trial, c *complaints) {
+func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	var started, ended bool
 	for _, e := range d.Events {
 		switch e.Kind {
@@ -87,49 +88,50 @@ func eventReasons(d *record.TrialData, t *Trial, c *complaints) {
 			ended = true
 		case record.ActionFailed:
 			ended = true
-			c.ofTarget("the action failed: %s", e.Detail)
+			why = append(why, Reason{Kind: ActionFailed, Text: e.Detail})
 		case record.WatchLost:
-			c.ofHarness("the runtime's events were lost after %.1f s: %s", e.At.Seconds(), e.Detail)
+			why = append(why, Reason{Kind: EventsLost, Time: e.At, Text: e.Detail})
 		case record.TrialInterrupt:
-			c.ofHarness("the trial was interrupted after %.1f s", e.At.Seconds())
+			why = append(why, Reason{Kind: TrialInterrupted, Time: e.At})
 		}
 	}
 	if d.Trial.Action == none {
-		return
+		return why
 	}
 	switch action, _ := timeline.Action(d); {
 	case !started:
-		c.ofHarness("the action never started")
+		why = append(why, Reason{Kind: ActionNotStarted})
 	case !ended:
-		c.ofTarget("the action never completed")
+		why = append(why, Reason{Kind: ActionNotCompleted})
 	case !action.Open && action.To > t.Window.To && !d.Trial.AllowUnfinished:
-		c.ofTarget("the action completed %.1f s after the window had ended, so what it cost is not all in the numbers", (action.To - t.Window.To).Seconds())
+		why = append(why, Reason{Kind: ActionOutlasted, Time: action.To - t.Window.To})
 	}
+	return why
 }
 
 // loadReasons holds the load against its plan.
-func loadReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
+func loadReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	m := &d.Trial
 	sent := uint64(len(d.Samples))
 	switch {
 	case m.Planned == 0 || m.Rate <= 0:
-		add("no load was planned")
+		why = append(why, Reason{Kind: NoLoadPlanned})
 	case sent == 0:
-		add("the record holds no request")
+		why = append(why, Reason{Kind: NoRequests})
 	case sent != m.Planned:
-		add("%s of %s planned requests were sent", grouped(sent), grouped(m.Planned))
+		why = append(why, Reason{Kind: LoadIncomplete, Tally: Tally{sent, m.Planned}})
 	}
 	if d.End != nil && d.End.Sent != sent {
-		add("the load generator fired %s requests, the record holds %s", grouped(d.End.Sent), grouped(sent))
+		why = append(why, Reason{Kind: RecordIncomplete, Tally: Tally{sent, d.End.Sent}})
 	}
 	if lag := t.ScheduleLag.P99; lag > lagLimit {
-		add("the load ran late: p99 of the schedule's lag is %v, more than %v", lag.Round(10*time.Microsecond), lagLimit)
+		why = append(why, Reason{Kind: LoadLate, Time: lag, Limit: lagLimit})
 	}
 	if n := harnessSamples(d.Samples) + harnessSamples(d.Reference); n > 0 {
-		add("requests failed by trouble of the harness itself: %s", grouped(n))
+		why = append(why, Reason{Kind: HarnessFailed, Tally: Tally{N: n}})
 	}
 	if sent == 0 {
-		return
+		return why
 	}
 	for _, phase := range []struct {
 		name    string
@@ -139,11 +141,13 @@ func loadReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
 		want := m.Rate*(phase.span.Len()-lagLimit).Seconds() - 1
 		switch {
 		case phase.planned == 0:
-			add("no request falls into the %s", phase.name)
+			why = append(why, Reason{Kind: PhaseEmpty, Names: []string{phase.name}})
 		case float64(phase.planned) < want:
-			add("the load covers only %.1f s of the %s of %.1f s", float64(phase.planned)/m.Rate, phase.name, phase.span.Len().Seconds())
+			covered := time.Duration(float64(phase.planned) / m.Rate * float64(time.Second))
+			why = append(why, Reason{Kind: PhaseUncovered, Names: []string{phase.name}, Time: covered, Limit: phase.span.Len()})
 		}
 	}
+	return why
 }
 
 func harnessSamples(samples []record.Sample) (n uint64) {
@@ -158,25 +162,30 @@ func harnessSamples(samples []record.Sample) (n uint64) {
 // instanceReasons holds the number of instances against what was asked for. Before the
 // action they must have served; after it requests must have reached as many, whatever
 // became of them: an instance that is there and fails is the design's doing.
-func instanceReasons(d *record.TrialData, t *Trial, c *complaints) {
+func instanceReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	m := &d.Trial
 	last := timeline.Span{From: t.Window.To - settled, To: t.Window.To}
 	action, started := timeline.Action(d)
 	done := m.Action == none || (started && !action.Open && action.To <= last.From)
+	tooFew := func(kind Kind, n, asked int, over time.Duration) {
+		if n < asked {
+			why = append(why, Reason{Kind: kind, Tally: Tally{uint64(n), uint64(asked)}, Time: over})
+		}
+	}
 	if len(d.Samples) > 0 && !anyNamed(d) {
-		if n := serving(t, baselineOf(m, t.Window)); t.Baseline.Planned > 0 && n < m.ReplicasBefore {
-			c.add("%d of %d instances were ready and served in the baseline phase; no answer says who gave it", n, m.ReplicasBefore)
+		if t.Baseline.Planned > 0 {
+			tooFew(BaselineUnnamed, serving(t, baselineOf(m, t.Window)), m.ReplicasBefore, 0)
 		}
-		if n := ready(t, last); done && n < m.ReplicasAfter {
-			c.ofTarget("%d of %d instances were ready in the last %v of the window, with the action complete; no answer says who gave it", n, m.ReplicasAfter, settled)
+		if done {
+			tooFew(FinalUnnamed, ready(t, last), m.ReplicasAfter, settled)
 		}
-		return
+		return why
 	}
-	if t.Baseline.Planned > 0 && t.Baseline.Instances < m.ReplicasBefore {
-		c.add("%d of %d instances served in the baseline phase", t.Baseline.Instances, m.ReplicasBefore)
+	if t.Baseline.Planned > 0 {
+		tooFew(BaselineServers, t.Baseline.Instances, m.ReplicasBefore, 0)
 	}
-	if !done || m.ReplicasAfter == 0 {
-		return
+	if !done {
+		return why
 	}
 	reached := make(map[string]bool)
 	sent := 0
@@ -188,9 +197,10 @@ func instanceReasons(d *record.TrialData, t *Trial, c *complaints) {
 			}
 		}
 	}
-	if sent > 0 && len(reached) < m.ReplicasAfter {
-		c.ofTarget("%d of %d instances were sent requests in the last %v of the window, with the action complete", len(reached), m.ReplicasAfter, settled)
+	if sent > 0 {
+		tooFew(FinalServers, len(reached), m.ReplicasAfter, settled)
 	}
+	return why
 }
 
 // anyNamed says whether any answer names the instance that gave it. A foreign program names
@@ -224,17 +234,18 @@ func serving(t *Trial, span timeline.Span) (n int) {
 
 // probeReasons asks whether verdict and truth are known well enough to be held against
 // each other.
-func probeReasons(d *record.TrialData, t *Trial, add func(string, ...any)) {
+func probeReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	judged := false
 	for i := range t.Timeline.Lanes {
 		l := &t.Timeline.Lanes[i]
 		ready, unknown := l.InState(timeline.Ready, t.Window)
 		judged = judged || ready > 0
 		if ready >= judgedFrom && float64(unknown) > unknownLimit*float64(ready) {
-			add("the direct probes of %s are too sparse: of %.1f s that the runtime called it ready, what was true is unknown for %.1f s", l.Instance, ready.Seconds(), unknown.Seconds())
+			why = append(why, Reason{Kind: ProbesSparse, Names: []string{l.Instance}, Time: unknown, Limit: ready})
 		}
 	}
 	if !judged && d.Trial.ReplicasBefore > 0 {
-		add("the runtime called no instance ready in the window, so its verdict is not known")
+		why = append(why, Reason{Kind: NoneReady})
 	}
+	return why
 }

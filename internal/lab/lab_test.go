@@ -282,7 +282,7 @@ func TestAFailedActionIsNeverAPass(t *testing.T) {
 	if r.Verdict == judge.Pass {
 		t.Error("verdict is pass")
 	}
-	if reasons := strings.Join(r.Cells[0].Trials[0].InvalidReasons, "\n"); !strings.Contains(reasons, "no quorum") {
+	if reasons := fmt.Sprint(r.Cells[0].Trials[0].InvalidReasons); !strings.Contains(reasons, "no quorum") {
 		t.Errorf("reasons %q do not name the error", reasons)
 	}
 }
@@ -365,7 +365,7 @@ func TestADamagedTrialCostsTheVerdictAndNothingElse(t *testing.T) {
 	if r.Verdict != judge.Inconclusive || !r.Partial {
 		t.Errorf("verdict %s, partial %v, want an inconclusive partial run", r.Verdict, r.Partial)
 	}
-	if reasons := strings.Join(r.Reasons, "\n"); !strings.Contains(reasons, "samples.csv") {
+	if reasons := fmt.Sprint(r.Reasons); !strings.Contains(reasons, "samples.csv") {
 		t.Errorf("reasons do not name the file: %s", reasons)
 	}
 	if !slices.ContainsFunc(r.Cells, func(c judge.Cell) bool { return c.Design == "stack-aware" && len(c.Trials) > 0 }) {

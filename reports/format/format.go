@@ -55,9 +55,9 @@ func Rate(f float64) string {
 	return percentage(f, func(digits string, _ bool) (string, bool) { return digits, allNines(digits) })
 }
 
-// rateUp prints the upper end of an interval of rates: rounded up, with as many decimals
+// RateUp prints a rate that is an upper bound: rounded up, with as many decimals
 // as it takes to show that it is not 100 %.
-func rateUp(f float64) string {
+func RateUp(f float64) string {
 	return percentage(f, func(digits string, rest bool) (string, bool) {
 		if !rest {
 			return digits, false
@@ -109,7 +109,7 @@ func Rates(lo, hi float64) string {
 	if math.IsNaN(lo) || math.IsNaN(hi) {
 		return "no data"
 	}
-	return Between(Rate(lo), rateUp(hi))
+	return Between(Rate(lo), RateUp(hi))
 }
 
 // MillisOutward is an end of an interval of milliseconds, its amount rounded up or down.

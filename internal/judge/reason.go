@@ -1,0 +1,145 @@
+package judge
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// Reason is one thing that judge has found, as facts: what is the case, of which cell and
+// trial, and the values that it rests on. The sentence is made by package reports.
+type Reason struct {
+	Kind  Kind
+	Cell  string // key of the cell that it is about, where that is not clear from its place
+	Trial int    // number of the trial that it is about, or 0
+
+	Tally               // how many, of how many
+	Load  Tally         // the load's own count, where another one differs from it
+	Time  time.Duration // how long, or how long after
+	Limit time.Duration // what Time is held against
+
+	Value, Lo, Hi float64      // of a metric, in its unit, with its bounds
+	Gate          *record.Gate // the limit that it is about
+	Names         []string     // of what Kind says
+	Text          string       // words from outside: the runtime's, the system's
+
+	Because []Reason // what it follows from
+}
+
+// Tally is how many of how many.
+type Tally struct{ N, Of uint64 }
+
+// String is the reason for a log or a failing test. What a person reads is reports'.
+func (r Reason) String() string {
+	var b strings.Builder
+	b.WriteString(string(r.Kind))
+	part := func(shown bool, format string, args ...any) {
+		if shown {
+			fmt.Fprintf(&b, " "+format, args...)
+		}
+	}
+	part(r.Cell != "", "%s", r.Cell)
+	part(r.Trial != 0, "trial %d", r.Trial)
+	if r.Gate != nil {
+		part(true, "%s %s %v", r.Gate.Metric, r.Gate.Op, r.Gate.Limit)
+	}
+	part(r.Tally != Tally{}, "%d of %d", r.N, r.Of)
+	part(r.Load != Tally{}, "load %d of %d", r.Load.N, r.Load.Of)
+	part(r.Time != 0, "%v", r.Time)
+	part(r.Limit != 0, "limit %v", r.Limit)
+	part(r.Value != 0, "value %.6g", r.Value)
+	part(r.Lo != 0 || r.Hi != 0, "from %.6g to %.6g", r.Lo, r.Hi)
+	part(len(r.Names) > 0, "%s", strings.Join(r.Names, ","))
+	part(r.Text != "", "%q", r.Text)
+	part(len(r.Because) > 0, "because %v", r.Because)
+	return b.String()
+}
+
+// Kind is what a reason says. Behind each is what else it holds.
+type Kind string
+
+// What stands in the way of a run's pass.
+const (
+	GateMissed     Kind = "gate-missed"     // Cell, Gate, Because
+	GateUnclear    Kind = "gate-unclear"    // Cell, Gate, Because
+	ControlFailed  Kind = "control-failed"  // Cell, Names: the kind of control, Because
+	TrialInvalid   Kind = "trial-invalid"   // Cell, Trial, Because
+	RunCutShort    Kind = "run-cut-short"   //
+	RunInterrupted Kind = "run-interrupted" //
+	TrialsMissing  Kind = "trials-missing"  // Tally: missing of planned; Names: their folders
+	CellNotRun     Kind = "cell-not-run"    // Cell, Text
+	NoTrials       Kind = "no-trials"       //
+	NoGates        Kind = "no-gates"        //
+)
+
+// Why a trial is invalid.
+const (
+	TrialCutShort      Kind = "trial-cut-short"      //
+	TrialError         Kind = "trial-error"          // Text
+	TrialInterrupted   Kind = "trial-interrupted"    // Time: after the start
+	RecordDamaged      Kind = "record-damaged"       // Text
+	EventsLost         Kind = "events-lost"          // Time: after the start; Text
+	ActionFailed       Kind = "action-failed"        // Text
+	ActionNotStarted   Kind = "action-not-started"   //
+	ActionNotCompleted Kind = "action-not-completed" //
+	ActionOutlasted    Kind = "action-outlasted"     // Time: behind the window
+	NoLoadPlanned      Kind = "no-load-planned"      //
+	NoRequests         Kind = "no-requests"          //
+	LoadIncomplete     Kind = "load-incomplete"      // Tally: sent of planned
+	RecordIncomplete   Kind = "record-incomplete"    // Tally: recorded of sent
+	LoadLate           Kind = "load-late"            // Time: p99 of the schedule's lag; Limit
+	HarnessFailed      Kind = "harness-failed"       // N: requests
+	PhaseEmpty         Kind = "phase-empty"          // Names: the phase
+	PhaseUncovered     Kind = "phase-uncovered"      // Names: the phase; Time: covered; Limit: its length
+	EarlyFailures      Kind = "early-failures"       // N: requests
+	BaselineFailures   Kind = "baseline-failures"    // Tally: failed of planned
+	BaselineServers    Kind = "baseline-servers"     // Tally: instances that served, of those asked for
+	BaselineUnnamed    Kind = "baseline-unnamed"     // the same where no answer names an instance
+	FinalServers       Kind = "final-servers"        // Tally: instances that were sent requests, of those asked for; Time: how long
+	FinalUnnamed       Kind = "final-unnamed"        // the same, ready ones, where no answer names an instance
+	ProbesSparse       Kind = "probes-sparse"        // Names: the instance; Time: unknown; Limit: called ready
+	NoneReady          Kind = "none-ready"           //
+	ReferenceSilent    Kind = "reference-silent"     //
+	ReferenceDisagrees Kind = "reference-disagrees"  // Tally: its ok of planned; Lo, Hi; Load
+	ReferenceSawMore   Kind = "reference-saw-more"   // Tally: failures that it alone saw, of its requests
+)
+
+// Why a gate was judged as it was.
+const (
+	NoSuchDesign      Kind = "no-such-design"      //
+	NoSuchMetric      Kind = "no-such-metric"      //
+	BadOperator       Kind = "bad-operator"        // Names: the operator
+	BadLimit          Kind = "bad-limit"           //
+	NoValidTrial      Kind = "no-valid-trial"      //
+	NothingPlanned    Kind = "nothing-planned"     //
+	NothingToComplete Kind = "nothing-to-complete" //
+	RateAtLeast       Kind = "rate-at-least"       // Tally: ok of planned; Lo
+	RateAtMost        Kind = "rate-at-most"        // Tally; Hi
+	RateUnclear       Kind = "rate-unclear"        // Tally; Lo, Hi
+	WorstTrial        Kind = "worst-trial"         // Gate, Value, Trial; Of: how many trials
+	WorstWithout      Kind = "worst-without"       // the same where the worst trial has no value
+	InvalidBreached   Kind = "invalid-breached"    // Trial; N: breaches
+	TrialsNotValid    Kind = "trials-not-valid"    // in Because of a reason that would be a pass
+)
+
+// Why a control held or did not.
+const (
+	UnprovokedFailures Kind = "unprovoked-failures" // N: requests
+	NothingFailed      Kind = "nothing-failed"      // Of: requests
+	CannotTell         Kind = "cannot-tell"         // Of: requests
+	LostTooLittle      Kind = "lost-too-little"     // Tally: failed of planned; Time: median downtime; Limit
+	SomeFailed         Kind = "some-failed"         // Tally: failed of planned
+	NeverRun           Kind = "never-run"           //
+)
+
+// Why a comparison came out as it did. Names are B and A; Value is the margin.
+const (
+	TooFewTrials  Kind = "too-few-trials"  // Tally: valid trials of A and of B
+	TooManyTrials Kind = "too-many-trials" // Tally: trials, and how many can be compared
+	NeverSure     Kind = "never-sure"      // Tally: trials of A and of B; Value: the least p that they can give
+	LosesMore     Kind = "loses-more"      // Lo
+	LosesNoMore   Kind = "loses-no-more"   //
+	MayLoseMore   Kind = "may-lose-more"   // Hi
+)

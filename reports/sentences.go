@@ -1,0 +1,266 @@
+package reports
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
+	"github.com/rollout-lab/rollout-lab/reports/format"
+)
+
+// Sentence says what judge has found. Words from outside are in it as they came.
+func Sentence(r judge.Reason) string {
+	switch r.Kind {
+	case judge.GateMissed, judge.GateUnclear:
+		return fmt.Sprintf("%s: %s: %s", r.Cell, gateLimit(*r.Gate), because(r))
+	case judge.ControlFailed:
+		return fmt.Sprintf("%s: the %s control did not hold: %s", r.Cell, name(r, 0), because(r))
+	case judge.TrialInvalid:
+		return fmt.Sprintf("%s: trial %d is invalid: %s", r.Cell, r.Trial, because(r))
+	}
+	say, ok := sentences[r.Kind]
+	if !ok {
+		return string(r.Kind)
+	}
+	if len(r.Because) > 0 {
+		return say(r) + ", but " + because(r)
+	}
+	return say(r)
+}
+
+// Sentences says each of them.
+func Sentences(reasons []judge.Reason) []string {
+	out := make([]string, 0, len(reasons))
+	for _, r := range reasons {
+		out = append(out, Sentence(r))
+	}
+	return out
+}
+
+// because says what a reason follows from.
+func because(r judge.Reason) string { return strings.Join(Sentences(r.Because), "; ") }
+
+// sentences are those that quote no other.
+var sentences = map[judge.Kind]func(r judge.Reason) string{
+	// What stands in the way of a run's pass.
+	judge.RunCutShort:    fixed("the run was cut short: its record has no end"),
+	judge.RunInterrupted: fixed("the run was interrupted"),
+	judge.TrialsMissing: func(r judge.Reason) string {
+		return fmt.Sprintf("%s planned trials missing: %s", nOf(r), some(r.Names))
+	},
+	judge.CellNotRun: func(r judge.Reason) string { return fmt.Sprintf("%s was not run: %s", r.Cell, r.Text) },
+	judge.NoTrials:   fixed("no trial was recorded, and no data is no pass"),
+	judge.NoGates:    fixed("no gate was set, so there is nothing to pass"),
+
+	// Why a trial is invalid.
+	judge.TrialCutShort:    fixed("the trial was cut short: its record has no end"),
+	judge.TrialError:       func(r judge.Reason) string { return "the trial ended with an error: " + r.Text },
+	judge.TrialInterrupted: func(r judge.Reason) string { return "the trial was interrupted after " + format.Span(r.Time) },
+	judge.RecordDamaged:    func(r judge.Reason) string { return "the record is damaged: " + r.Text },
+	judge.EventsLost: func(r judge.Reason) string {
+		return fmt.Sprintf("the runtime's events were lost after %s: %s", format.Span(r.Time), r.Text)
+	},
+	judge.ActionFailed:       func(r judge.Reason) string { return "the action failed: " + r.Text },
+	judge.ActionNotStarted:   fixed("the action never started"),
+	judge.ActionNotCompleted: fixed("the action never completed"),
+	judge.ActionOutlasted: func(r judge.Reason) string {
+		return fmt.Sprintf("the action completed %s after the window had ended, so what it cost is not all in the numbers", format.Span(r.Time))
+	},
+	judge.NoLoadPlanned:  fixed("no load was planned"),
+	judge.NoRequests:     fixed("the record holds no request"),
+	judge.LoadIncomplete: func(r judge.Reason) string { return nOf(r) + " planned requests were sent" },
+	judge.RecordIncomplete: func(r judge.Reason) string {
+		return fmt.Sprintf("the load generator fired %s requests, the record holds %s", format.Count(r.Of), format.Count(r.N))
+	},
+	judge.LoadLate: func(r judge.Reason) string {
+		return fmt.Sprintf("the load ran late: p99 of the schedule's lag is %s, more than %s", format.Span(r.Time), format.Span(r.Limit))
+	},
+	judge.HarnessFailed: func(r judge.Reason) string {
+		return "requests failed by trouble of the harness itself: " + format.Count(r.N)
+	},
+	judge.PhaseEmpty: func(r judge.Reason) string { return "no request falls into the " + name(r, 0) },
+	judge.PhaseUncovered: func(r judge.Reason) string {
+		return fmt.Sprintf("the load covers only %s of the %s of %s", format.MillisOutward(format.InMillis(r.Time), false), name(r, 0), format.Span(r.Limit))
+	},
+	judge.EarlyFailures: func(r judge.Reason) string {
+		return "requests that failed before the action, outside the baseline phase: " + format.Count(r.N)
+	},
+	judge.BaselineFailures: func(r judge.Reason) string {
+		return nOf(r) + " requests failed in the baseline phase, before anything was done"
+	},
+	judge.BaselineServers: func(r judge.Reason) string { return nOf(r) + " instances served in the baseline phase" },
+	judge.BaselineUnnamed: func(r judge.Reason) string {
+		return nOf(r) + " instances were ready and served in the baseline phase; no answer says who gave it"
+	},
+	judge.FinalServers: func(r judge.Reason) string {
+		return fmt.Sprintf("%s instances were sent requests in the last %s s of the window, with the action complete", nOf(r), format.Seconds(r.Time))
+	},
+	judge.FinalUnnamed: func(r judge.Reason) string {
+		return fmt.Sprintf("%s instances were ready in the last %s s of the window, with the action complete; no answer says who gave it", nOf(r), format.Seconds(r.Time))
+	},
+	judge.ProbesSparse: func(r judge.Reason) string {
+		return fmt.Sprintf("the direct probes of %s are too sparse: of %s that the runtime called it ready, what was true is unknown for %s", name(r, 0), format.Span(r.Limit), format.Span(r.Time))
+	},
+	judge.NoneReady:       fixed("the runtime called no instance ready in the window, so its verdict is not known"),
+	judge.ReferenceSilent: fixed("the reference client sent nothing in the window, so nothing confirms the load's figures"),
+	judge.ReferenceDisagrees: func(r judge.Reason) string {
+		return fmt.Sprintf("the reference client disagrees: %s of its %s requests were ok (%s), %s of the load's %s", format.Count(r.N), format.Count(r.Of),
+			format.Rates(r.Lo, r.Hi), format.Count(r.Load.N), format.Count(r.Load.Of))
+	},
+	judge.ReferenceSawMore: func(r judge.Reason) string {
+		return fmt.Sprintf("the load saw no failure, the reference client saw %s in %s requests", format.Count(r.N), format.Count(r.Of))
+	},
+
+	// Why a gate was judged as it was.
+	judge.NoSuchDesign:      fixed("no trial of this design was recorded"),
+	judge.NoSuchMetric:      fixed("there is no such metric"),
+	judge.BadOperator:       func(r judge.Reason) string { return fmt.Sprintf("the operator is %q, neither >= nor <=", name(r, 0)) },
+	judge.BadLimit:          fixed("the limit is not a number"),
+	judge.NoValidTrial:      fixed("no valid trial"),
+	judge.NothingPlanned:    fixed("no request was planned"),
+	judge.NothingToComplete: fixed("the action none has nothing to complete"),
+	judge.RateAtLeast: func(r judge.Reason) string {
+		return fmt.Sprintf("%s, which is 95 %% sure of at least %s", rateSeen(r), format.Rate(r.Lo))
+	},
+	judge.RateAtMost: func(r judge.Reason) string {
+		return fmt.Sprintf("%s, which is 95 %% sure of at most %s", rateSeen(r), format.RateUp(r.Hi))
+	},
+	judge.RateUnclear: func(r judge.Reason) string {
+		return fmt.Sprintf("%s, and anything from %s fits that: too few to tell", rateSeen(r), format.Rates(r.Lo, r.Hi))
+	},
+	judge.WorstTrial: func(r judge.Reason) string {
+		return fmt.Sprintf("%s in trial %d%s", measured(r.Gate.Metric, r.Value), r.Trial, worstOf(r))
+	},
+	judge.WorstWithout: func(r judge.Reason) string {
+		return fmt.Sprintf("%s in trial %d%s", without(r), r.Trial, worstOf(r))
+	},
+	judge.InvalidBreached: func(r judge.Reason) string {
+		return fmt.Sprintf("%s in trial %d, which is invalid otherwise", format.Count(r.N), r.Trial)
+	},
+	judge.TrialsNotValid: fixed("not every planned trial is valid"),
+
+	// Why a control held or did not.
+	judge.UnprovokedFailures: func(r judge.Reason) string {
+		return "requests that failed though nothing was done: " + format.Count(r.N)
+	},
+	judge.NothingFailed: func(r judge.Reason) string { return nOf(r) + " requests failed" },
+	judge.CannotTell: func(r judge.Reason) string {
+		return nOf(r) + " requests failed, so this experiment cannot tell good from bad"
+	},
+	judge.LostTooLittle: func(r judge.Reason) string {
+		return fmt.Sprintf("it lost %s requests, a median of %s a trial: less than %s is what a machine's own hiccup can cost", nOf(r), format.Span(r.Time), format.Span(r.Limit))
+	},
+	judge.SomeFailed: func(r judge.Reason) string { return nOf(r) + " requests failed" },
+	judge.NeverRun:   fixed("it was not run"),
+
+	// Why a comparison came out as it did.
+	judge.TooFewTrials: func(r judge.Reason) string {
+		return fmt.Sprintf("%s against %d", format.Plural(int(r.N), "valid trial", "valid trials"), r.Of)
+	},
+	judge.TooManyTrials: func(r judge.Reason) string {
+		return fmt.Sprintf("%d trials are more than the %d that are compared exactly", r.N, r.Of)
+	},
+	judge.NeverSure: func(r judge.Reason) string {
+		return fmt.Sprintf("%s against %d cannot give a p below %.2g; the interval is the range of all differences", format.Plural(int(r.N), "trial", "trials"), r.Of, r.Value)
+	},
+	judge.LosesMore: func(r judge.Reason) string {
+		return fmt.Sprintf("%s loses more than %s by at least %s, which exceeds the margin of %s", name(r, 0), name(r, 1), format.MillisOutward(r.Lo, false), format.Millis(r.Value))
+	},
+	judge.LosesNoMore: func(r judge.Reason) string {
+		return fmt.Sprintf("%s does not lose more than %s by more than the margin of %s", name(r, 0), name(r, 1), format.Millis(r.Value))
+	},
+	judge.MayLoseMore: func(r judge.Reason) string {
+		return fmt.Sprintf("%s may lose more than %s by up to %s, which exceeds the margin of %s, or may not", name(r, 0), name(r, 1), format.MillisOutward(r.Hi, true), format.Millis(r.Value))
+	},
+}
+
+func fixed(text string) func(judge.Reason) string { return func(judge.Reason) string { return text } }
+
+// name is one of a reason's names, "" where it has none.
+func name(r judge.Reason, i int) string {
+	if i >= len(r.Names) {
+		return ""
+	}
+	return r.Names[i]
+}
+
+func nOf(r judge.Reason) string { return format.Count(r.N) + " of " + format.Count(r.Of) }
+
+func rateSeen(r judge.Reason) string {
+	return fmt.Sprintf("%s requests were ok (%s)", nOf(r), format.Share(r.N, r.Of))
+}
+
+func worstOf(r judge.Reason) string {
+	if r.Of <= 1 {
+		return ""
+	}
+	return fmt.Sprintf(", the worst of %d trials", r.Of)
+}
+
+// without is what it means that the worst trial has no value.
+func without(r judge.Reason) string {
+	m, _ := metric.ByName(r.Gate.Metric)
+	if m.NoneIsZero { // it has one even where the thing did not happen
+		return "no request was planned"
+	}
+	return m.None
+}
+
+// some names the first few of many.
+func some(names []string) string {
+	const shown = 3
+	if len(names) <= shown {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
+}
+
+// headline says which gate was missed, if one was, and what each design lost.
+func headline(run *judge.Run) string {
+	h := run.Headline()
+	if len(h.Missed) == 0 {
+		return losses(h)
+	}
+	text := h.Missed[0].Cell + " missed " + gateLimit(h.Missed[0].Gate)
+	if n := len(h.Missed) - 1; n > 0 {
+		text += " and " + format.Plural(n, "more gate", "more gates")
+	}
+	return text + ": " + losses(h)
+}
+
+// losses says what each design lost, the least first. Over several scenarios or drivers
+// it is added up.
+func losses(h judge.Headline) string {
+	if len(h.Losses) == 0 {
+		return "no valid trial, so nothing can be said"
+	}
+	var parts []string
+	for i, l := range h.Losses {
+		text := fmt.Sprintf("%s lost %s", l.Design, format.Count(l.Lost()))
+		if i == 0 || l.Planned != h.Losses[0].Planned {
+			text += " of " + format.Count(l.Planned)
+		}
+		if i == 0 {
+			text += " requests in " + listed(h.Scenarios, "scenarios") + " on " + listed(h.Drivers, "drivers")
+		}
+		if l.Lost() > 0 {
+			text += fmt.Sprintf(" (downtime %s)", format.Span(l.Downtime))
+		}
+		if l.Outlasted > 0 {
+			text += fmt.Sprintf(", with its action complete only %s after the window", format.Span(l.Outlasted))
+		}
+		if l.DiscardedLost > 0 {
+			text += fmt.Sprintf(" and %s more in discarded trials", format.Count(l.DiscardedLost))
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
+}
+
+func listed(names []string, what string) string {
+	if len(names) == 1 {
+		return names[0]
+	}
+	return fmt.Sprintf("%d %s", len(names), what)
+}
