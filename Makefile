@@ -24,9 +24,9 @@ vuln: ## known vulnerabilities; needs the network
 
 tidy: ## go mod tidy in every module; go.work gives each the others, but tidy does not read it
 	@for dir in $$(go list -m -f '{{.Dir}}'); do cd $$dir && echo $$dir && \
-		go mod edit $(foreach m,$(UNRELEASED),-replace=$(MODULE)/$(m)=$(CURDIR)/$(m)) || exit 1; \
+		go mod edit -replace=$(MODULE)=$(CURDIR) $(foreach m,$(UNRELEASED),-replace=$(MODULE)/$(m)=$(CURDIR)/$(m)) || exit 1; \
 		GOWORK=off $(TIDY); failed=$$?; \
-		go mod edit $(foreach m,$(UNRELEASED),-dropreplace=$(MODULE)/$(m)) || exit 1; [ $$failed = 0 ] || exit 1; done
+		go mod edit -dropreplace=$(MODULE) $(foreach m,$(UNRELEASED),-dropreplace=$(MODULE)/$(m)) || exit 1; [ $$failed = 0 ] || exit 1; done
 
 tidy-check: ## what make tidy would change
 	@$(MAKE) tidy TIDY='go mod tidy -diff'

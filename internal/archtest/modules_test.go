@@ -48,7 +48,11 @@ func (m modules) of(dir string) string {
 func (m modules) check(files []file) (complaints []string) {
 	complain := func(format string, args ...any) { complaints = append(complaints, fmt.Sprintf(format, args...)) }
 	for dir, text := range m {
-		if !strings.HasPrefix(text, "module "+path.Join(module, dir)+"\n") {
+		if dir == outsideDir {
+			if !strings.HasPrefix(text, "module "+outside+"\n") {
+				complain("%s/go.mod: the module is not named %s", dir, outside)
+			}
+		} else if !strings.HasPrefix(text, "module "+path.Join(module, dir)+"\n") {
 			complain("%s/go.mod: the module is not named after its folder", dir)
 		}
 		if regexp.MustCompile(`(?m)^replace\b`).MatchString(text) {

@@ -1,0 +1,172 @@
+//go:build unix
+
+// Package plain is a driver as somebody else would write one, in a module of its own: each
+// instance is a child process that is started and stopped with nothing but os/exec. The
+// conformance suite holds it to the same promises as the built-in drivers, and
+// cmd/plain-lab is rollout-lab with it in place of them.
+//
+// It is here to be read and copied. What it leaves out that drivers/process has: children
+// that die with the lab (here clean ends them), freezing, and the output of instances that
+// are gone.
+package plain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/fleet"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
+	"github.com/rollout-lab/rollout-lab/drivers/ports"
+)
+
+// Driver implements drivers.Driver.
+type Driver struct {
+	program []string
+	ports   *ports.Pool
+	running drivers.Running
+}
+
+// New returns a driver whose services are the program with their arguments behind its own,
+// unless they name a program themselves.
+func New(program ...string) *Driver {
+	return &Driver{program: program, ports: ports.New()}
+}
+
+// Name implements drivers.Driver.
+func (d *Driver) Name() string { return "plain" }
+
+// Capabilities implements drivers.Capable.
+func (d *Driver) Capabilities() drivers.Capabilities {
+	return drivers.Capabilities{
+		LabBalancer: true,
+		Routing:     "The balancer asks each instance by the design's own signal, and learns of the end of a process at once.",
+	}
+}
+
+// Check implements drivers.Driver.
+func (d *Driver) Check(context.Context) error {
+	_, err := owner.Self()
+	if err == nil {
+		_, err = exec.LookPath(d.program[0])
+	}
+	if err != nil {
+		return &drivers.HintError{Err: fmt.Errorf("%w: %w", drivers.ErrUnavailable, err), Hint: "it takes Linux, and a program that may be executed"}
+	}
+	return nil
+}
+
+// Deploy implements drivers.Driver. The fleet does what all drivers do that have no
+// balancer of their own; it starts and stops instances through the runtime.
+func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
+	if err := stack.RefuseObjects(d.Name()); err != nil {
+		return nil, err
+	}
+	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+		if err := supported(s); err != nil {
+			return nil, err
+		}
+	}
+	self, err := owner.Self()
+	if err != nil {
+		return nil, err
+	}
+	r := &runtime{driver: d, mark: markOf(stack.RunID, self), processes: map[*fleet.Instance]*process{}}
+	env, err := fleet.New(fleet.Config{Stack: stack, Runtime: r, Clean: r.clean})
+	if err != nil {
+		return nil, err
+	}
+	r.env = env
+	d.running.Add(env, stack.RunID)
+	if err := env.Deploy(ctx); err != nil {
+		return nil, err
+	}
+	return env, nil
+}
+
+// supported refuses what child processes on one loopback address cannot be.
+func supported(s drivers.Service) error {
+	if s.Image == "" && len(s.Fixed) == 0 && !s.Socket && s.Limits == (drivers.Limits{}) &&
+		s.Signal.Kind != drivers.ProbeCommand && s.Signal.Kind != drivers.ProbeImage {
+		return nil
+	}
+	return fmt.Errorf("plain: service %s wants an image, fixed ports, a socket, limits, or a check that is not asked over the network: %w", s.Name, drivers.ErrUnsupported)
+}
+
+// Sweep implements drivers.Driver. A process is known by the name that it was given, so
+// nothing of the lab is in its environment.
+func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
+	matches := func(run string, by owner.Owner) bool {
+		return run == runID || runID == "" && by.Dead()
+	}
+	found, err := marked(matches)
+	errs := []error{err}
+	if runID != "" {
+		// A living lab would start its instances again.
+		errs = append(errs, d.running.Close(ctx, runID))
+	}
+	// Only what still has its mark is killed: the ID of what has ended may be another's.
+	rest, err := marked(matches)
+	errs = append(errs, err)
+	for pid, run := range rest {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, fmt.Errorf("kill process %d of run %s: %w", pid, run, err))
+		}
+	}
+	maps.Copy(found, rest)
+	var removed []string
+	for pid, run := range found {
+		removed = append(removed, fmt.Sprintf("process %d of run %s", pid, run))
+	}
+	return removed, errors.Join(errs...)
+}
+
+// mark is the name (argv[0]) of each process that the driver starts.
+type mark string
+
+const markPrefix = "plain-lab"
+
+func markOf(runID string, by owner.Owner) mark {
+	return mark(strings.Join([]string{markPrefix, runID, by.String()}, "/"))
+}
+
+func (m mark) parse() (runID string, by owner.Owner, ok bool) {
+	parts := strings.Split(string(m), "/")
+	if len(parts) != 3 || parts[0] != markPrefix {
+		return "", owner.Owner{}, false
+	}
+	by, err := owner.Parse(parts[2])
+	return parts[1], by, err == nil
+}
+
+// marked returns the runs of the processes, by ID, that labs of this driver have started and
+// that match.
+func marked(match func(runID string, by owner.Owner) bool) (map[int]string, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	out := map[int]string{}
+	for _, f := range files {
+		line, err := os.ReadFile(f)
+		if err != nil {
+			continue // it has ended
+		}
+		name, _, _ := strings.Cut(string(line), "\x00")
+		run, by, ok := mark(name).parse()
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		if ok && err == nil && match(run, by) {
+			out[pid] = run
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,71 @@
+//go:build unix
+
+package plain
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
+)
+
+func TestMain(m *testing.M) { drivertest.Main(m) }
+
+func TestConformance(t *testing.T) {
+	drivertest.Run(t, drivertest.Harness{
+		Driver: func(t testing.TB) drivers.Driver {
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := New(self)
+			if err := d.Check(t.Context()); err != nil {
+				t.Skip(err)
+			}
+			return d
+		},
+		Left: left,
+	})
+}
+
+// left finds processes by their command lines, with nothing of the driver.
+func left(_ context.Context, runID string) ([]string, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, f := range files {
+		// What cannot be read has ended.
+		if line, err := os.ReadFile(f); err == nil && strings.Contains(string(line), markPrefix+"/"+runID+"/") {
+			out = append(out, fmt.Sprintf("%s %q", f, line))
+		}
+	}
+	return out, nil
+}
+
+// TestRunByName: a program of this module offers the driver like any built-in one.
+func TestRunByName(t *testing.T) {
+	if err := New("true").Check(t.Context()); err != nil {
+		t.Skip(err)
+	}
+	bin := filepath.Join(t.TempDir(), "plain-lab")
+	if out, err := exec.Command("go", "build", "-o", bin, "./cmd/plain-lab").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	dir := filepath.Join(t.TempDir(), "run")
+	out, err := exec.Command(bin, "run", "testdata/small.yaml", "--driver", "plain", "--out", dir).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "PASS") || !strings.Contains(string(out), "on plain") {
+		t.Errorf("run --driver plain: %v\n%s", err, out)
+	}
+	out, err = exec.Command(bin, "doctor").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "driver plain") {
+		t.Errorf("doctor: %v\n%s", err, out)
+	}
+}
