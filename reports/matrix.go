@@ -39,7 +39,17 @@ func (r matrixRow) name() string {
 	return definitions[slices.IndexFunc(definitions, func(d definition) bool { return d.ID == r.def })].Name
 }
 
-// matrix are the rows of the matrix, the same for every cell.
+// rows are the rows of a group's matrix, the same for every cell. Where no request had to
+// be denied, there is none about those that were served all the same.
+func (g group) rows() []matrixRow {
+	return slices.DeleteFunc(slices.Clone(matrix), func(r matrixRow) bool { return r.def == metric.Breaches && !g.denies() })
+}
+
+// denies reports whether a request had to be denied in any trial.
+func (g group) denies() bool {
+	return g.any(func(t *judge.Trial) bool { return t.Denials > 0 || t.Breaches > 0 })
+}
+
 var matrix = []matrixRow{
 	{metric.SuccessRate, "", func(_ *judge.Cell, p judge.Totals) entry {
 		return entry{Value: format.Share(p.OK, p.Planned), Bad: p.Failed > 0}
@@ -77,7 +87,7 @@ func breaches(_ *judge.Cell, p judge.Totals) entry {
 	if p.Valid == 0 {
 		return entry{Value: "no data"}
 	}
-	return entry{Value: format.Count(p.Breaches), Note: "of " + format.Count(p.Denials), Bad: p.Breaches > 0}
+	return entry{Value: format.Count(p.Breaches), Note: "of " + format.Count(p.Denials) + " to be denied", Bad: p.Breaches > 0}
 }
 
 func budgetEntry(_ *judge.Cell, p judge.Totals) entry {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 	"github.com/rollout-lab/rollout-lab/reports/picture"
@@ -40,13 +42,7 @@ func (p *page) Headline() string  { return headline(p.Run) }
 func (p *page) Because() []string { return Sentences(p.Reasons) }
 
 // Skipped are the cells that could not be run.
-func (p *page) Skipped() []SkippedDesign {
-	var out []SkippedDesign
-	for _, s := range skipped(p.Run) {
-		out = append(out, SkippedDesign(s))
-	}
-	return out
-}
+func (p *page) Skipped() []record.Skipped { return skipped(p.Run) }
 
 // routing is how requests found instances on a driver, as its trials have recorded it.
 type routing struct {
@@ -111,15 +107,9 @@ func (g pageGroup) AnyNote() bool {
 	return g.any(func(t *judge.Trial) bool { return len(t.Meta.Notes) > 0 })
 }
 
-func (g pageGroup) any(is func(*judge.Trial) bool) bool {
-	for _, c := range g.Cells {
-		for i := range c.Trials {
-			if is(&c.Trials[i]) {
-				return true
-			}
-		}
-	}
-	return false
+// Columns are those of the table of trials.
+func (g pageGroup) Columns() []trialColumn {
+	return slices.DeleteFunc(trialColumns(), func(c trialColumn) bool { return c.ID == metric.Breaches && !g.denies() })
 }
 
 // Answers says who answered in the first valid trial of each cell: instances of different
@@ -155,7 +145,7 @@ type bar struct{ Part, Hole string }
 
 func matrixLines(g group) []matrixLine {
 	var lines []matrixLine
-	for i, row := range append(slices.Clone(matrix), matrixRow{"error_budget", "", budgetEntry}) {
+	for i, row := range append(g.rows(), matrixRow{"error_budget", "", budgetEntry}) {
 		line := matrixLine{Label: strings.TrimSpace(row.name()), Def: row.def}
 		for _, c := range g.Cells {
 			e := row.of(c, c.Totals())

@@ -2,6 +2,12 @@
 // the terminal's matrix, junit.xml, the report page and the timeline picture. It
 // computes no metric and passes no judgement; every number comes from package judge.
 // Output is a pure function of its input: the same run gives the same bytes.
+//
+// results.go makes the document behind results.json. report.html is the judged run and
+// what page.go works out beside it, put into words by the functions of words.go, matrix.go
+// and trials.go where the templates in page/ ask for them. What judge found becomes a
+// sentence in sentences.go. Every number is written by package format, every picture is
+// drawn by package picture and written by package svg.
 package reports
 
 import (
@@ -31,6 +37,18 @@ func groups(run *judge.Run) []group {
 		gs[at].Cells = append(gs[at].Cells, c)
 	}
 	return gs
+}
+
+// any reports whether something is true of a trial.
+func (g group) any(is func(*judge.Trial) bool) bool {
+	for _, c := range g.Cells {
+		for i := range c.Trials {
+			if is(&c.Trials[i]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ranks names the designs of a group with the least and the most time lost, by the

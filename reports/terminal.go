@@ -115,7 +115,7 @@ func (t *terminal) matrix(g group) {
 			used += 2 + columnWidth(columns[n])
 			n++
 		}
-		t.columns(columns[:n])
+		t.columns(g.rows(), columns[:n])
 		t.line("")
 		columns = columns[n:]
 	}
@@ -134,7 +134,7 @@ func matrixColumns(g group) [][]entry {
 			title.Note = "most lost"
 		}
 		column := []entry{title}
-		for _, row := range matrix {
+		for _, row := range g.rows() {
 			column = append(column, row.of(c, c.Totals()))
 		}
 		columns = append(columns, column)
@@ -142,12 +142,12 @@ func matrixColumns(g group) [][]entry {
 	return columns
 }
 
-// columns writes columns side by side, the matrix's labels before them.
-func (t *terminal) columns(columns [][]entry) {
+// columns writes columns side by side, the names of the rows before them.
+func (t *terminal) columns(rows []matrixRow, columns [][]entry) {
 	for row := range columns[0] {
 		label := ""
 		if row > 0 {
-			label = matrix[row-1].name()
+			label = rows[row-1].name()
 		}
 		line := "  " + pad(label, labelWidth)
 		for _, column := range columns {

@@ -41,16 +41,15 @@ var words = template.FuncMap{
 	"action":  actionName,
 
 	// What became of a trial or a cell.
-	"trialColumns": trialColumns,
-	"trialText":    func(c trialColumn, t *judge.Trial) string { return c.text(t) },
-	"sentence":     Sentence,
-	"invalidity":   invalidity,
-	"validTrials":  validTrials,
-	"failures":     failures,
-	"streams":      streams,
-	"notes":        notes,
-	"total":        picture.Total,
-	"worst":        func(b timeline.Bin) string { return format.Share(uint64(max(b.OK, 0)), uint64(max(b.Planned, 0))) },
+	"value":       func(c trialColumn, t *judge.Trial) string { return c.text(t) },
+	"sentence":    Sentence,
+	"invalidity":  invalidity,
+	"validTrials": validTrials,
+	"failures":    failures,
+	"streams":     streams,
+	"notes":       notes,
+	"total":       picture.Total,
+	"worst":       func(b timeline.Bin) string { return format.Share(uint64(max(b.OK, 0)), uint64(max(b.Planned, 0))) },
 
 	// Verdicts and places in the page.
 	"verdictClass": verdictClass,

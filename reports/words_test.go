@@ -1,6 +1,10 @@
 package reports
 
-import "testing"
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
 
 func TestWhatIsNotZeroNeverPrintsAsZero(t *testing.T) {
 	for _, tt := range []struct{ got, want string }{
@@ -17,5 +21,27 @@ func TestWhatIsNotZeroNeverPrintsAsZero(t *testing.T) {
 		if tt.got != tt.want {
 			t.Errorf("got %s, want %s", tt.got, tt.want)
 		}
+	}
+}
+
+// Where nothing had to be denied, nothing is said of what was served all the same.
+func TestBreachesAreShownWhereSomethingMustBeDenied(t *testing.T) {
+	const column, row = `<a href="#def-breaches">breaches</a>`, "breaches   "
+	run := fixtureRun()
+	if page, text := htmlText(t, run), terminalText(t, run, TerminalOptions{}); !bytes.Contains(page, []byte(column)) || !strings.Contains(text, row) || !strings.Contains(text, "36 (of 4,500 to be denied)") {
+		t.Errorf("breaches are not shown:\n%s", text)
+	}
+	run.Gates = run.Gates[:1]
+	for i := range run.Cells {
+		for j := range run.Cells[i].Trials {
+			run.Cells[i].Trials[j].Denials, run.Cells[i].Trials[j].Breaches = 0, 0
+		}
+	}
+	if page, text := htmlText(t, run), terminalText(t, run, TerminalOptions{}); bytes.Contains(page, []byte(column)) || strings.Contains(text, row) {
+		t.Errorf("breaches are shown where nothing had to be denied:\n%s", text)
+	}
+	run.Cells[0].Trials[1].Breaches = 1 // in an invalid trial, of a record that says nothing of denials
+	if text := terminalText(t, run, TerminalOptions{}); !strings.Contains(text, row) {
+		t.Errorf("a breach is hidden:\n%s", text)
 	}
 }
