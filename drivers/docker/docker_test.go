@@ -3,6 +3,8 @@ package docker_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,13 +38,6 @@ func TestMain(m *testing.M) {
 	if drivertest.IsTarget() {
 		drivertest.TargetMain()
 	}
-	if runID := os.Getenv(labEnv); runID != "" {
-		if err := runLab(runID); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
 	code := m.Run()
 	if dir := filepath.Dir(builtProgram); builtProgram != "" {
 		if err := os.RemoveAll(dir); err != nil {
@@ -53,6 +48,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// programEnv names a static test binary that is built already.
+const programEnv = "DOCKER_TEST_PROGRAM"
+
 // builtProgram is what buildProgram has built, which TestMain removes.
 var builtProgram string
 
@@ -62,7 +60,7 @@ var targetProgram = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if p := os.Getenv(programEnv); p != "" {
+	if p := os.Getenv(programEnv); p != "" { // of the process that has started this one
 		return p, nil
 	}
 	if program.Static(self, runtime.GOARCH) == nil {
@@ -78,7 +76,7 @@ var targetProgram = sync.OnceValues(func() (string, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build a static test binary: %w: %s", err, bytes.TrimSpace(out))
 	}
-	return builtProgram, nil
+	return builtProgram, os.Setenv(programEnv, builtProgram)
 })
 
 func config(t testing.TB) docker.Config {
@@ -162,10 +160,79 @@ func left(ctx context.Context, runID string) (out []string, err error) {
 	return out, nil
 }
 
-func TestConformance(t *testing.T) {
-	drivertest.Run(t, drivertest.Harness{
-		Driver:  func(t testing.TB) drivers.Driver { return newDriver(t) },
-		Left:    left,
-		Timeout: 2 * time.Minute,
-	})
+func harness() drivertest.Harness {
+	return drivertest.Harness{
+		Driver:   func(t testing.TB) drivers.Driver { return newDriver(t) },
+		Left:     left,
+		Foreign:  foreign,
+		Obstruct: obstruct,
+		Timeout:  2 * time.Minute,
+	}
 }
+
+// foreign is a network and a volume of somebody who names them as the lab does, without its
+// labels.
+func foreign(t testing.TB) func(context.Context) error {
+	c := engineClient(t)
+	name := "rollout-lab-somebody-elses-" + strings.ToLower(rand.Text()[:12])
+	labels := map[string]string{"dev.rollout-lab.of-somebody-else": "true"}
+	if _, err := c.NetworkCreate(t.Context(), name, network.CreateOptions{Labels: labels}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.NetworkRemove(context.Background(), name); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := c.VolumeCreate(t.Context(), volume.CreateOptions{Name: name, Labels: labels}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.VolumeRemove(context.Background(), name, false); err != nil {
+			t.Error(err)
+		}
+	})
+	return func(ctx context.Context) error {
+		_, networkErr := c.NetworkInspect(ctx, name, network.InspectOptions{})
+		_, volumeErr := c.VolumeInspect(ctx, name)
+		return errors.Join(networkErr, volumeErr)
+	}
+}
+
+// obstruct runs a container of somebody else's in the network of a run, which cannot be
+// removed as long as it is there.
+func obstruct(t testing.TB, runID string) (clear func()) {
+	c := engineClient(t)
+	filter := filters.NewArgs(filters.Arg("label", "dev.rollout-lab.run="+runID))
+	networks, err := c.NetworkList(t.Context(), network.ListOptions{Filters: filter})
+	if err != nil || len(networks) != 1 {
+		t.Fatalf("networks of the run: %v, %v", networks, err)
+	}
+	containers, err := c.ContainerList(t.Context(), containertypes.ListOptions{Filters: filter})
+	if err != nil || len(containers) == 0 {
+		t.Fatalf("containers of the run: %v, %v", containers, err)
+	}
+	var env []string // which makes it the target, without a port
+	for name, value := range drivertest.NewStack().Subject.Env {
+		env = append(env, name+"="+value)
+	}
+	made, err := c.ContainerCreate(t.Context(), &containertypes.Config{
+		Image: containers[0].Image, Env: env, Cmd: []string{"-instance", "somebody-elses"},
+		Labels: map[string]string{"dev.rollout-lab.run": ""}, // not that of the image
+	}, &containertypes.HostConfig{NetworkMode: containertypes.NetworkMode(networks[0].Name)}, nil, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear = sync.OnceFunc(func() {
+		if err := c.ContainerRemove(context.Background(), made.ID, containertypes.RemoveOptions{Force: true}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(clear)
+	if err := c.ContainerStart(t.Context(), made.ID, containertypes.StartOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return clear
+}
+
+func TestConformance(t *testing.T) { drivertest.Run(t, harness()) }

@@ -113,19 +113,19 @@ func architecture(t *testing.T) string {
 // removed, and it is not.
 func TestForeignImage(t *testing.T) {
 	name := foreignImage(t)
-	d := newDriver(t)
 	for kind, signal := range map[string]drivers.Probe{
 		"http":  {Kind: drivers.ProbeHTTP, Port: "health", Path: "/ready", Interval: 200 * time.Millisecond, Fall: 2},
 		"tcp":   {Kind: drivers.ProbeTCP, Port: "health", Interval: 200 * time.Millisecond},
 		"image": {Kind: drivers.ProbeImage},
 	} {
 		t.Run(kind, func(t *testing.T) {
-			env, _ := deployWith(t, d, func(s *drivers.Stack) {
+			b := deploy(t, func(s *drivers.Stack) {
 				s.Subject.Image, s.Subject.Fixed, s.Replicas = name, map[string]int{"data": 9000, "health": 9001}, 1
 				s.Subject.Args = []string{"-data", "0.0.0.0:9000", "-health", "0.0.0.0:9001", "-instance", "${instance}", "-revision", "${revision}"}
 				s.Subject.Signal = signal
 				s.Subject.Limits = drivers.Limits{CPUs: 0.5, Memory: 64 << 20}
 			})
+			env := b.Env
 			if answer := get(t, env.URL()); !strings.HasPrefix(answer, "target-1 v1 ") {
 				t.Errorf("answer %q", answer)
 			}
@@ -148,12 +148,8 @@ func TestForeignImage(t *testing.T) {
 				t.Errorf("privileged: %t, capabilities %v", found.HostConfig.Privileged, found.HostConfig.CapAdd)
 			}
 			if signal.Kind == drivers.ProbeHTTP {
-				list, err := env.Instances(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				post(t, "http://"+list[0].Ports["health"]+"/set?ready=false")
-				awaitEvent(t, env, drivers.Unready, "target-1", 1)
+				b.Set(b.Instances()[0], "ready", false)
+				b.AwaitEvent(drivers.Unready, "target-1", "")
 			}
 			if len(found.Mounts) != 1 {
 				t.Fatalf("mounts %+v, want the image's volume", found.Mounts)

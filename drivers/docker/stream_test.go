@@ -1,6 +1,8 @@
 package docker_test
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -131,16 +133,13 @@ func containerOf(t *testing.T, env drivers.Env, instance string) string {
 	return ""
 }
 
-func health(t *testing.T, id string) string {
-	t.Helper()
-	c, err := engineClient(t).ContainerInspect(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
+// isUnhealthy says what else the engine calls a container.
+func isUnhealthy(ctx context.Context, c *client.Client, id string) error {
+	found, err := c.ContainerInspect(ctx, id)
+	if err == nil && (found.State.Health == nil || found.State.Health.Status != containertypes.Unhealthy) {
+		err = fmt.Errorf("its health is %+v", found.State.Health)
 	}
-	if c.State.Health == nil {
-		return ""
-	}
-	return c.State.Health.Status
+	return err
 }
 
 // TestABrokenStream: while the engine cannot be heard one instance becomes unhealthy and
@@ -152,39 +151,35 @@ func TestABrokenStream(t *testing.T) {
 	g := newGate(t)
 	real := engineClient(t)
 	t.Setenv("DOCKER_HOST", g.host())
-	d := docker.New(c)
-	env, _ := deployWith(t, d, func(s *drivers.Stack) { s.Replicas = 3 })
-	list, err := env.Instances(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := harness()
+	h.Driver = func(testing.TB) drivers.Driver { return docker.New(c) }
+	b := h.Deploy(t, slow, func(s *drivers.Stack) { s.Replicas = 3 })
+	b.MayLose = true
+	env, list := b.Env, b.Instances()
 	sick, lost, well := list[0], list[1], list[2]
 	sickID, lostID := containerOf(t, env, sick.ID), containerOf(t, env, lost.ID)
 
 	g.set(true)
-	awaitEvent(t, env, drivers.Lost, "", 1)
-	post(t, "http://"+sick.Ports["health"]+"/set?ready=false")
+	b.AwaitEvent(drivers.Lost, "", "")
+	b.Set(sick, "ready", false)
 	if err := real.ContainerRemove(t.Context(), lostID, containertypes.RemoveOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the engine to call it unhealthy", func() bool {
-		c, err := real.ContainerInspect(t.Context(), sickID)
-		return err == nil && c.State.Health.Status == containertypes.Unhealthy
-	})
+	b.Eventually("the engine to call it unhealthy", func(ctx context.Context) error { return isUnhealthy(ctx, real, sickID) })
 	if err := env.Restart(t.Context()); err == nil {
 		t.Error("a restart without an engine succeeded")
 	}
 	g.set(false)
 
-	awaitEvent(t, env, drivers.Unready, sick.ID, 1)
-	awaitEvent(t, env, drivers.Gone, lost.ID, 1)
+	b.AwaitEvent(drivers.Unready, sick.ID, "")
+	b.AwaitEvent(drivers.Gone, lost.ID, "")
 	for range 10 {
 		if answer := get(t, env.URL()); !strings.HasPrefix(answer, well.ID+" ") {
 			t.Errorf("answered by %q, want %s, which alone is ready", answer, well.ID)
 		}
 	}
-	post(t, "http://"+sick.Ports["health"]+"/set?ready=true")
-	awaitEvent(t, env, drivers.Ready, sick.ID, 2)
+	b.Set(sick, "ready", true)
+	b.AwaitNth(2, drivers.Ready, sick.ID)
 	if err := env.Scale(t.Context(), 3); err != nil {
 		t.Errorf("a change after the stream was mended: %v", err)
 	}

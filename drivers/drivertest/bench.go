@@ -79,6 +79,9 @@ type Bench struct {
 	Stack  drivers.Stack
 	Env    drivers.Env
 
+	// MayLose: something was done to the source of the events, so some may be missing.
+	MayLose bool
+
 	harness Harness
 	url     string
 	events  *recorded
@@ -90,13 +93,7 @@ type Bench struct {
 func (h Harness) Deploy(t testing.TB, mutate ...func(*drivers.Stack)) *Bench {
 	t.Helper()
 	b := h.undeployed(t, mutate...)
-	ctx, cancel := context.WithTimeout(context.Background(), h.timeout())
-	defer cancel()
-	env, err := b.Driver.Deploy(ctx, b.Stack)
-	if err != nil {
-		t.Fatalf("deploy: %v", err)
-	}
-	b.adopt(env)
+	b.deploy()
 	t.Cleanup(b.tearDown)
 	return b
 }
@@ -107,10 +104,14 @@ func (h Harness) undeployed(t testing.TB, mutate ...func(*drivers.Stack)) *Bench
 	return &Bench{TB: t, harness: h, Driver: h.driver(t), Stack: NewStack(mutate...), events: &recorded{}}
 }
 
-// adopt makes an environment the one under test, and begins to record its events.
-func (b *Bench) adopt(env drivers.Env) {
-	b.Env, b.url = env, env.URL()
-	b.events = record(env.Watch())
+// deploy deploys the stack and begins to record its events.
+func (b *Bench) deploy() {
+	b.Helper()
+	b.Must("deploy", func(ctx context.Context) (err error) {
+		b.Env, err = b.Driver.Deploy(ctx, b.Stack)
+		return err
+	})
+	b.url, b.events = b.Env.URL(), record(b.Env.Watch())
 }
 
 func (b *Bench) tearDown() {
@@ -123,6 +124,9 @@ func (b *Bench) tearDown() {
 	events, ended := b.events.all(b.harness.timeout())
 	if !ended {
 		b.Errorf("the watch was not closed by Close")
+	}
+	if b.MayLose {
+		events = slices.DeleteFunc(events, func(e drivers.Event) bool { return e.Kind == drivers.Lost })
 	}
 	if err := possible(events, true); err != nil {
 		b.Errorf("%v\n%s", err, story(events))
@@ -387,10 +391,39 @@ func (r *recorded) all(timeout time.Duration) (events []drivers.Event, ended boo
 // AwaitEvent waits for the first event of a kind; instance "" means any, revision too.
 func (b *Bench) AwaitEvent(kind drivers.EventKind, instance, revision string) drivers.Event {
 	b.Helper()
+	return b.Events().Await(fmt.Sprintf("event %s of instance %q, revision %q", kind, instance, revision), func(e drivers.Event) bool {
+		return e.Kind == kind && (instance == "" || e.Instance == instance) && (revision == "" || e.Revision == revision)
+	})
+}
+
+// AwaitNth waits for the nth event of a kind of one instance, from 1.
+func (b *Bench) AwaitNth(nth int, kind drivers.EventKind, instance string) drivers.Event {
+	b.Helper()
+	return b.Events().Await(fmt.Sprintf("event %s of %s, number %d", kind, instance, nth), func(e drivers.Event) bool {
+		if e.Kind == kind && e.Instance == instance {
+			nth--
+		}
+		return nth == 0
+	})
+}
+
+// Events reads the events of the stack from the first one on.
+func (b *Bench) Events() *Events { return &Events{bench: b} }
+
+// Events are read one after the other.
+type Events struct {
+	bench *Bench
+	read  int
+}
+
+// Await reads on to the first event that is as wanted, and waits for it.
+func (r *Events) Await(what string, is func(drivers.Event) bool) drivers.Event {
+	r.bench.Helper()
 	var found drivers.Event
-	b.Eventually(fmt.Sprintf("event %s of instance %q, revision %q", kind, instance, revision), func(context.Context) error {
-		for _, e := range b.events.soFar() {
-			if e.Kind == kind && (instance == "" || e.Instance == instance) && (revision == "" || e.Revision == revision) {
+	r.bench.Eventually(what, func(context.Context) error {
+		for _, e := range r.bench.events.soFar()[r.read:] {
+			r.read++
+			if is(e) {
 				found = e
 				return nil
 			}
@@ -399,3 +432,6 @@ func (b *Bench) AwaitEvent(kind drivers.EventKind, instance, revision string) dr
 	})
 	return found
 }
+
+// Recorded are the events so far.
+func (b *Bench) Recorded() []drivers.Event { return b.events.soFar() }

@@ -152,13 +152,7 @@ func testCloseFails(t testing.TB, h Harness) {
 		t.Skipf("the harness has no way to obstruct a clean-up")
 	}
 	b := h.undeployed(t)
-	b.Must("deploy", func(ctx context.Context) error {
-		env, err := b.Driver.Deploy(ctx, b.Stack)
-		if err == nil {
-			b.adopt(env)
-		}
-		return err
-	})
+	b.deploy()
 	clear := h.Obstruct(t, b.Stack.RunID)
 	defer clear()
 	ctx, cancel := context.WithTimeout(context.Background(), h.timeout())
@@ -201,26 +195,21 @@ func testForeign(t testing.TB, h Harness) {
 // the driver itself keeps for the next one, such as a connection, may stay.
 func testNothingGoesOn(t testing.TB, h Harness) {
 	d := h.driver(t)
-	cycle := func(mutate ...func(*drivers.Stack)) {
+	on := func(mutate ...func(*drivers.Stack)) *Bench {
+		return &Bench{TB: t, harness: h, Driver: d, Stack: NewStack(mutate...), events: &recorded{}}
+	}
+	deployed := func(b *Bench) {
 		t.Helper()
-		b := &Bench{TB: t, harness: h, Driver: d, Stack: NewStack(mutate...)}
-		b.Must("deploy", func(ctx context.Context) error {
-			env, err := d.Deploy(ctx, b.Stack)
-			if err == nil {
-				b.adopt(env)
-			}
-			return err
-		})
-		defer b.tearDown()
+		b.deploy()
 		if b.Stack.Replicas > 0 {
 			b.rollout(after)
 		}
+		b.tearDown()
 	}
-	cycle(replicas(0))
+	deployed(on(replicas(0)))
 	had := goleak.IgnoreCurrent()
-	cycle()
-	failing := h.undeployed(t, bad(badExits, ""))
-	failing.Driver = d
+	deployed(on())
+	failing := on(bad(badExits, ""))
 	ctx, cancel := context.WithTimeout(context.Background(), h.failsWithin())
 	defer cancel()
 	if err := failing.deployed(d.Deploy(ctx, failing.Stack)); !errors.Is(err, drivers.ErrNotServing) {

@@ -2,7 +2,6 @@ package drivertest
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -107,16 +106,9 @@ func (l *Lab) Kill() { l.kill() }
 func (h Harness) beLab(t testing.TB, mutate ...func(*drivers.Stack)) {
 	t.Helper()
 	b := h.undeployed(t, mutate...)
-	ctx, cancel := context.WithTimeout(context.Background(), h.timeout())
-	defer cancel()
-	env, err := b.Driver.Deploy(ctx, b.Stack)
-	if err != nil {
-		t.Fatalf("deploy: %v", err)
-	}
-	fmt.Printf("\n%s %s %s\n", labSays, b.Stack.RunID, env.URL())
+	b.deploy()
+	fmt.Printf("\n%s %s %s\n", labSays, b.Stack.RunID, b.url)
 	_, _ = io.Copy(io.Discard, os.Stdin) // until there is nobody left to write
-	if err := env.Close(context.Background()); err != nil {
-		t.Errorf("close: %v", err)
-	}
+	b.tearDown()
 	t.Skip("this was the lab of another process")
 }
