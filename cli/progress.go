@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/term"
 
-	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/lab"
 	"github.com/rollout-lab/rollout-lab/reports"
 )
@@ -77,7 +75,7 @@ func (p *progress) line(u lab.Update) string {
 	case u.Text != "":
 		return head + ": " + u.Text
 	case u.Measured != nil:
-		return head + ": " + outcome(u.Measured)
+		return head + ": " + reports.Outcome(u.Measured)
 	case u.OK+u.Failed == 0:
 		return head
 	}
@@ -88,14 +86,6 @@ func (p *progress) line(u lab.Update) string {
 		line += fmt.Sprintf(", now %.1f %%", float64(int(u.RecentSuccess*1000))/10)
 	}
 	return line
-}
-
-// outcome is a measured trial in one line.
-func outcome(m *judge.Trial) string {
-	if !m.Valid {
-		return "invalid: " + strings.Join(reports.Sentences(m.InvalidReasons), "; ")
-	}
-	return fmt.Sprintf("%d of %d failed, downtime %v", m.Failed, m.Planned, m.Downtime.Round(time.Millisecond))
 }
 
 // terminalOptions fits the result to where it is printed.

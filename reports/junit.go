@@ -152,7 +152,7 @@ func listTrials(c *judge.Cell, listed func(*judge.Trial) bool) string {
 		if !listed(t) {
 			continue
 		}
-		fmt.Fprintf(&b, "\ntrial %d: %s, downtime %s", t.Meta.N, format.Lost(t.Failed, t.Planned), format.Span(t.Downtime))
+		fmt.Fprintf(&b, "\ntrial %d: %s", t.Meta.N, lossOf(t))
 		if !t.Valid {
 			fmt.Fprintf(&b, "; invalid: %s", invalidity(c, t))
 		}

@@ -47,6 +47,20 @@ var trialTexts = map[string]func(t *judge.Trial) string{
 	metric.Breaches:      func(t *judge.Trial) string { return format.Count(t.Breaches) + " of " + format.Count(t.Denials) },
 }
 
+// Outcome is a trial in one line, for who waits for the next one. Text from outside is
+// stripped of control characters.
+func Outcome(t *judge.Trial) string {
+	if !t.Valid {
+		return "invalid: " + format.Clean(strings.Join(Sentences(t.InvalidReasons), "; "))
+	}
+	return lossOf(t)
+}
+
+// lossOf is what a trial lost.
+func lossOf(t *judge.Trial) string {
+	return format.Lost(t.Failed, t.Planned) + ", downtime " + format.Span(t.Downtime)
+}
+
 // value is a metric of a trial, a dash where it has none.
 func value(t *judge.Trial, name string) string {
 	v, ok := t.Value(name)
