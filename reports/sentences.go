@@ -245,7 +245,11 @@ func losses(h judge.Headline) string {
 			text += " requests in " + listed(h.Scenarios, "scenarios") + " on " + listed(h.Drivers, "drivers")
 		}
 		if l.Lost() > 0 {
-			text += fmt.Sprintf(" (downtime %s)", format.Span(l.Downtime))
+			text += " (downtime " + format.Span(l.Downtime)
+			if l.Valid > 1 { // the matrix has their median
+				text += fmt.Sprintf(" in %d trials", l.Valid)
+			}
+			text += ")"
 		}
 		if l.Outlasted > 0 {
 			text += fmt.Sprintf(", with its action complete only %s after the window", format.Span(l.Outlasted))
