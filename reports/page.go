@@ -149,7 +149,7 @@ func matrixLines(g group) []matrixLine {
 		line := matrixLine{Label: strings.TrimSpace(row.name()), Def: row.def}
 		for _, c := range g.Cells {
 			e := row.of(c, c.Totals())
-			line.Cells = append(line.Cells, entry{unbroken(e.Value), unbroken(e.Note), e.Bad})
+			line.Cells = append(line.Cells, entry{format.Unbroken(e.Value), format.Unbroken(e.Note), e.Bad})
 			if i == 0 {
 				line.Bars = append(line.Bars, newBar(c.Totals()))
 			}

@@ -42,7 +42,8 @@ var words = template.FuncMap{
 
 	// What became of a trial or a cell.
 	"value":       func(c trialColumn, t *judge.Trial) string { return c.text(t) },
-	"sentence":    Sentence,
+	"sentence":    func(r judge.Reason) string { return format.Unbroken(Sentence(r)) },
+	"unbroken":    format.Unbroken,
 	"invalidity":  invalidity,
 	"validTrials": validTrials,
 	"failures":    failures,
@@ -103,11 +104,6 @@ func course(spans []timeline.StateSpan, zero time.Duration) string {
 		parts = append(parts, fmt.Sprintf("%s from %s", format.Clean(string(s.State)), format.Offset((s.From-zero).Round(time.Millisecond))))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// unbroken keeps numbers and their units on one line.
-func unbroken(s string) string {
-	return strings.NewReplacer(" %", "\u00a0%", " ms", "\u00a0ms", " s", "\u00a0s").Replace(s)
 }
 
 // verdictClass is the verdict as a class name; text from outside never becomes one.

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -40,11 +41,18 @@ func Shorten(s string, n int) string {
 	return string([]rune(s)[:n-1]) + "…"
 }
 
-// Fold breaks text at spaces so that no line is longer than width, unless one word is.
+// Unbroken keeps numbers and their units on one line, by spaces that do not break.
+func Unbroken(s string) string { return unit.ReplaceAllString(s, "$1\u00a0$2$3") }
+
+var unit = regexp.MustCompile(`(\d) (%|ms|s|min|h)([^\pL]|$)`)
+
+// Fold breaks text at spaces so that no line is longer than width, unless one word is, or
+// a number with its unit.
 func Fold(text string, width int) []string {
 	var lines []string
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for _, word := range strings.FieldsFunc(Unbroken(text), func(r rune) bool { return r != '\u00a0' && unicode.IsSpace(r) }) {
+		word = strings.ReplaceAll(word, "\u00a0", " ")
 		switch {
 		case line == "":
 			line = word
