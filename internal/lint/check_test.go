@@ -3,6 +3,7 @@ package lint_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +154,21 @@ func TestSuppressedIsKept(t *testing.T) {
 	}
 	if len(report.Suppressed) != 1 || report.Suppressed[0].Ignored != "a test of it" || len(report.Findings) != 0 {
 		t.Errorf("got %+v", report)
+	}
+}
+
+// TestARuleByItsFormerName: a comment that did something once says what it has to become.
+func TestARuleByItsFormerName(t *testing.T) {
+	text := strings.Replace(pod, "name: app", "name: app # rollout-lab:ignore k8s-lead-too-short a test of it", 1)
+	report, err := lint.Check([]lint.File{{Name: "a", Data: []byte(text)}}, lint.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hint := func(f lint.Finding) bool {
+		return f.Rule == "lint-comment" && f.Fix == "it is called k8s-drain-too-short now"
+	}
+	if !slices.ContainsFunc(report.Findings, hint) {
+		t.Errorf("got %+v", report.Findings)
 	}
 }
 

@@ -19,6 +19,9 @@ var (
 	unitComment = regexp.MustCompile(`^\s*[#;]\s*rollout-lab:(\S*)\s*(.*)$`)
 )
 
+// renamedRules are what rules were called before.
+var renamedRules = map[string]string{"k8s-lead-too-short": "k8s-drain-too-short"}
+
 type ignoreComment struct {
 	rule, reason string
 	line         int // that it speaks of
@@ -64,7 +67,11 @@ func (s *source) scanComments() *comments {
 			rule, reason, _ := strings.Cut(rest, " ")
 			reason = strings.TrimSpace(reason)
 			if _, known := RuleByID(rule); !known {
-				wrong("no rule is called "+show(rule)+", so nothing is ignored", "rollout-lab lint --rules lists the rules")
+				fix := "rollout-lab lint --rules lists the rules"
+				if now, was := renamedRules[rule]; was {
+					fix = "it is called " + now + " now"
+				}
+				wrong("no rule is called "+show(rule)+", so nothing is ignored", fix)
 				continue
 			}
 			if reason == "" {
