@@ -92,7 +92,7 @@ func validateCommand(a *app) *cobra.Command {
 			}
 			var errs error
 			for _, arg := range args {
-				s, err := scenarios.Load(arg, values)
+				s, err := scenarios.Load(arg, scenarios.Options{Vars: values, Drivers: a.driverNames()})
 				if err != nil {
 					errs = errors.Join(errs, err)
 					continue
@@ -120,7 +120,7 @@ func schemaCommand(a *app) *cobra.Command {
 				_, err := a.Out.Write(reports.Schema())
 				return err
 			}
-			text, err := scenarios.Schema()
+			text, err := scenarios.Schema(scenarios.Options{Drivers: a.driverNames()})
 			if err != nil {
 				return err
 			}

@@ -114,7 +114,7 @@ func (f *runFlags) scenarios(cmd *cobra.Command, args []string) ([]*scenarios.Sc
 	}
 	var out []*scenarios.Scenario
 	for _, arg := range args {
-		s, err := scenarios.Load(arg, vars)
+		s, err := scenarios.Load(arg, scenarios.Options{Vars: vars, Drivers: f.drivers.app.driverNames()})
 		if err != nil {
 			return nil, err
 		}

@@ -252,8 +252,8 @@ type Balancer struct {
 
 // Rolling is how instances are replaced in a restart or a rollout.
 type Rolling struct {
-	MaxSurge       int // instances that may exist above the wanted number
-	MaxUnavailable int // instances that may be missing below the wanted number
+	MaxSurge       int `yaml:"max_surge" doc:"instances that may exist above the wanted number"`
+	MaxUnavailable int `yaml:"max_unavailable" doc:"instances that may be missing below the wanted number"`
 }
 
 // Instance is one instance of the subject as the runtime sees it.

@@ -25,8 +25,8 @@ type Objects struct {
 
 // Manifest is a text in YAML that describes one object or several.
 type Manifest struct {
-	File string // where it came from, for messages
-	Text string
+	File string `yaml:"file,required" doc:"where it came from, for messages"`
+	Text string `yaml:"text,required" doc:"what is in it"`
 }
 
 // RefuseObjects is what a driver says to a stack with Objects when its runtime has none:

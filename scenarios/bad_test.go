@@ -8,6 +8,9 @@ import (
 	"unicode/utf8"
 )
 
+// offered is what the tests read scenarios with: the drivers that there are.
+var offered = Options{Drivers: []string{"process", "docker", "systemd", "kind", "kubernetes"}}
+
 // good is a scenario that the bad ones are made from, one change each.
 const good = `name: base
 about: A scenario to spoil.
@@ -150,7 +153,7 @@ var badScenarios = []struct {
 	{"scale to the same number", "kind: rollout", "kind: scale\n  to: «3", "action.to is 3, which is what replicas already is", "another number", false},
 	{"scale to nothing said", "kind: rollout", "«kind: scale", "action.to is missing", "such as to: 5", false},
 	{"scale below none", "kind: rollout", "kind: scale\n  to: «-1", "action.to must be 0..100, not -1", "", true},
-	{"to of a rollout", "kind: rollout", "kind: rollout\n  to: «5", "action.to is for kind: scale, not for rollout", "remove it", false},
+	{"to of a rollout", "kind: rollout", "kind: rollout\n  «to: 5", "action.to is for kind: scale, not for rollout", "remove it", false},
 	{"rolling 0/0", "  max_surge: 1", "  «max_surge: 0", "no instance can ever be replaced", "set one of them to 1", false},
 	{"negative surge", "max_surge: 1", "max_surge: «-1", "rolling.max_surge must be 0..100, not -1", "", true},
 	{"unknown policy", "round-robin", "«random", "balancer.policy must be one of round-robin, least-connections, not random", "", true},
@@ -187,6 +190,19 @@ var badScenarios = []struct {
 	{"gate twice", "positive_controls", "  - «{design: own, metric: success_rate, op: \">=\", limit: 99%}\npositive_controls", "a second limit on success_rate >= of design own", "remove one of them", false},
 	{"control that is no design", "[naive]", "[«pull]", "positive control pull is no design of the scenario", "one of: naive, own", false},
 	{"control of nothing", "kind: rollout\n  timeout: 60s\nrolling:\n  max_surge: 1\n  max_unavailable: 0\nbalancer:\n  policy: round-robin\ntrials: 1\ndesigns:\n  - naive\n  - name: own\n    from: stack-aware\n    signal:\n      interval: 500ms\n    lame_duck: 2s\ngates:\n  - design: own\n    metric: success_rate\n    op: \">=\"\n    limit: 99.9%\npositive_controls: [naive]", "kind: none\ndesigns: [naive]\npositive_controls: [«naive]", "a positive control where nothing happens", "remove it, or name an action", false},
+	{"control that is not good", "[naive]", "[{design: naive, «om: [process]}]", "unknown key om in positive_controls[0]", "did you mean on?", true},
+	{"control on no driver", "[naive]", "[{design: naive, on: [«procss]}]", "no driver procss", "did you mean process?", true},
+	{"control named by a number", "[naive]", "[«12]", "positive_controls[0] must be text, not 12", "in quotes", true},
+
+	// Words that have another name now.
+	{"quiet", "  baseline: {", "  «quiet: {", "unknown key quiet in phases", "it is called baseline now", true},
+	{"told_of_stop", "    lame_duck: 2s", "    «told_of_stop: true", "unknown key told_of_stop in designs[1]", "it is called deregister_first now", true},
+	{"close_for", "    lame_duck: 2s", "    «close_for: 1s", "unknown key close_for in designs[1]", "it is called close_wait now", true},
+	{"may_outlast_window", "  timeout: 60s", "  «may_outlast_window: true", "unknown key may_outlast_window in action", "it is called allow_unfinished now", true},
+	{"controls_on", "positive_controls: [naive]", "positive_controls: [naive]\n«controls_on: [process]", "unknown key controls_on", "in positive_controls: {design: naive, on: [process]}", true},
+	{"lost_time", "metric: success_rate", "metric: «lost_time", "no metric lost_time", "it is called downtime now", true},
+	{"down", "metric: success_rate", "metric: «down", "no metric down", "it is called bins_down now", true},
+	{"degraded", "metric: success_rate", "metric: «degraded", "no metric degraded", "it is called bins_degraded now", true},
 
 	// Variables.
 	{"unknown variable", "${rate}", "«${rte}", "no variable rte in vars", "did you mean ${rate}?", false},
@@ -197,7 +213,7 @@ var badScenarios = []struct {
 }
 
 func TestParseRefusesBadScenarios(t *testing.T) {
-	if _, err := Parse("good.yaml", []byte(good), nil); err != nil {
+	if _, err := Parse("good.yaml", []byte(good), offered); err != nil {
 		t.Fatalf("the good scenario: %v", err)
 	}
 	sch := compiled(t)
@@ -207,7 +223,7 @@ func TestParseRefusesBadScenarios(t *testing.T) {
 	for _, tt := range badScenarios {
 		t.Run(tt.name, func(t *testing.T) {
 			text, line, column := spoil(t, tt.old, tt.new)
-			s, err := Parse("bad.yaml", []byte(text), nil)
+			s, err := Parse("bad.yaml", []byte(text), offered)
 			var problems Errors
 			if !errors.As(err, &problems) || s != nil {
 				t.Fatalf("got %v, %v; want problems", s, err)

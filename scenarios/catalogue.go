@@ -37,7 +37,7 @@ func Names() []string {
 func Catalogue() ([]*Scenario, error) {
 	var all []*Scenario
 	for _, name := range Names() {
-		s, err := Load(name, nil)
+		s, err := Load(name, Options{})
 		if err != nil {
 			return nil, fmt.Errorf("catalogue: %w", err)
 		}
@@ -71,10 +71,10 @@ func BuiltinDesign(name string) (Design, bool) {
 	return Design{}, false
 }
 
-func builtinNames() []string {
-	var names []string
-	for _, d := range builtin() {
-		names = append(names, d.Name)
+func namesOf(designs []Design) []string {
+	names := make([]string, len(designs))
+	for i := range designs {
+		names[i] = designs[i].Name
 	}
 	return names
 }
@@ -92,34 +92,24 @@ var builtin = sync.OnceValue(func() []Design {
 
 // parseDesigns reads a file of designs. A design may start from one before it.
 func parseDesigns(file string, data []byte) ([]Design, error) {
-	d := &decoder{source: &source{file: file}, at: map[string]*node{}}
+	var all []Design
+	d := newDecoder(file, Options{}, func() []Design { return all })
 	root := d.tree(data)
 	if root == nil {
 		return nil, d.err()
 	}
-	var all []Design
-	known := func(name string) (Design, bool) {
-		i := slices.IndexFunc(all, func(d Design) bool { return d.Name == name })
-		if i < 0 {
-			return Design{}, false
-		}
-		return all[i], true
-	}
-	names := func() []string {
-		var names []string
-		for _, d := range all {
-			names = append(names, d.Name)
-		}
-		return names
-	}
-	d.mapping(root, "", required("designs", d.list(func(n *node, path string) {
-		if design, ok := d.design(n, path, known, names); ok {
+	d.at[""] = root
+	d.unknownKeys(root, "", []string{"designs"})
+	if list := root.get("designs"); list != nil {
+		d.list(list, "designs", func(n *node, path string) {
+			var design Design
+			d.design(n, path, &design)
 			design.check(path, func(path, message, hint string) {
 				at := d.where(path)
 				d.problem(at.line, at.column, message, hint)
 			})
 			all = append(all, design)
-		}
-	})))
+		})
+	}
 	return all, d.err()
 }

@@ -14,7 +14,7 @@ func TestCatalogueIsSound(t *testing.T) {
 	}
 	for _, name := range Names() {
 		t.Run(name, func(t *testing.T) {
-			s, err := Load(name, nil)
+			s, err := Load(name, offered)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -27,7 +27,7 @@ func TestCatalogueIsSound(t *testing.T) {
 			if len(s.Gates) == 0 {
 				t.Error("it has no gates, so it can never pass")
 			}
-			again, err := Parse("again.yaml", []byte(s.Source), nil)
+			again, err := Parse("again.yaml", []byte(s.Source), offered)
 			if err != nil {
 				t.Fatalf("parse its Source: %v\n%s", err, s.Source)
 			}

@@ -4,27 +4,21 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
-// Bounds on what a scenario may ask for. They keep slips of the keyboard from starting
-// an experiment that no machine can run.
+// Bounds on what a scenario may ask for that are not those of one field. They keep slips of
+// the keyboard from starting an experiment that no machine can run.
 const (
-	maxRate     = 100_000     // requests a second
-	maxHits     = 100_000_000 // of one trial
-	maxReplicas = 100
-	maxTrials   = 100
-	maxSessions = 10_000_000
-	maxRoutes   = 10_000
-	maxCount    = 1000    // probes in a row
-	maxAbout    = 2000    // bytes
-	maxMemory   = 1 << 20 // MiB
-	maxCPUs     = 1024
-	maxPort     = 65535
-	minInterval = 10 * time.Millisecond
+	maxHits  = 100_000_000 // of one trial
+	maxAbout = 2000        // bytes
+	maxPort  = 65535
 )
 
 var (
@@ -33,60 +27,128 @@ var (
 	urlPath  = regexp.MustCompile(`^/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,200}$`)
 )
 
-// check reports what is wrong with a scenario whose fields could all be read. Paths
-// name the field at fault.
-func (s *Scenario) check(report func(path, message, hint string)) {
-	within := func(path string, v, low, high int, hint string) {
-		if v < low || v > high {
-			report(path, fmt.Sprintf("%s must be %d..%d, not %d", path, low, high, v), hint)
-		}
-	}
-	if !slug.MatchString(s.Name) {
-		report("name", "bad name of a scenario: "+quote(s.Name), slugHint)
-	}
-	checkAbout("about", s.About, report)
-	if p := s.Target.Refproxy; p != nil {
-		within("target.refproxy.sessions", p.Sessions, 1, maxSessions, "")
-		within("target.refproxy.routes", p.Routes, 1, maxRoutes, "")
-		if !(p.SyncRate > 0) {
-			report("target.refproxy.sync_rate", fmt.Sprintf("target.refproxy.sync_rate must be more than 0, not %v", p.SyncRate), "records a second")
-		} else if t := float64(p.Sessions) / p.SyncRate; t > maxDuration.Seconds() {
+// report is told what is wrong with a value, and where: load.rate, designs[1].signal.
+type report func(path, message, hint string)
+
+// check reports what is wrong with a scenario whose fields could all be read: first of each
+// field alone, as it is declared, then of those that do not go together.
+func (s *Scenario) check(report report) {
+	wrong := map[string]bool{}
+	checkFields(reflect.ValueOf(s).Elem(), "", func(path, message, hint string) {
+		wrong[path] = true
+		report(path, message, hint)
+	})
+	if p := s.Target.Refproxy; p != nil && !wrong["target.refproxy.sync_rate"] {
+		if t := float64(p.Sessions) / p.SyncRate; t > maxDuration.Seconds() {
 			report("target.refproxy.sync_rate", fmt.Sprintf("an instance would sync for %.3g s", t), "raise sync_rate or lower sessions")
 		}
 	}
-	s.checkOwn(report, within)
-	within("limits.memory", s.Limits.Memory, 0, maxMemory, "MiB")
-	if !(s.Limits.CPUs >= 0 && s.Limits.CPUs <= maxCPUs) {
-		report("limits.cpus", fmt.Sprintf("limits.cpus must be 0..%d, not %v", maxCPUs, s.Limits.CPUs), "0.5 is half a CPU")
-	}
-	within("replicas", s.Replicas, 1, maxReplicas, "")
-	within("trials", s.Trials, 1, maxTrials, "")
-	s.checkLoad(report)
-	s.checkPhases(report)
-	s.checkAction(report, within)
-	if !slices.Contains(policies, s.Balancer.Policy) {
-		report("balancer.policy", "no balancer policy "+quote(s.Balancer.Policy), didYouMean(s.Balancer.Policy, policies))
-	}
+	s.checkOwn(report)
+	s.checkLoad(report, !wrong["load.rate"])
+	s.checkPhases(report, !wrong["load.rate"])
+	s.checkAction(report)
 	if s.checkDesigns(report) { // else who a gate is for cannot be told
 		s.checkGates(report)
+		s.checkControls(report)
 	}
 }
 
-// checkOwn checks a target that is a service of the user's own.
-func (s *Scenario) checkOwn(report func(path, message, hint string), within func(path string, v, low, high int, hint string)) {
+// checkFields reports of each field of a struct whether it is out of bounds, or has not the
+// form that it has to have.
+func checkFields(v reflect.Value, path string, told report) {
+	fine := true
+	report := func(path, message, hint string) {
+		fine = false
+		told(path, message, hint)
+	}
+	kind := kindOf(v)
+	for _, f := range fieldsOf(v.Type()) {
+		fv := v.FieldByIndex(f.index)
+		if fv.Kind() == reflect.Map && fv.Type().Elem().Kind() == reflect.Struct && !fine {
+			continue // it comes on top of the other fields: it would be the same mistake again
+		}
+		if f.means(kind) {
+			f.check(fv, join(path, f.name), report)
+		}
+	}
+}
+
+// check reports what is wrong with a value of the field. What is not there is not wrong.
+func (f *field) check(v reflect.Value, path string, report report) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			f.check(v.Elem(), path, report)
+		}
+	case reflect.Struct:
+		if v.IsZero() {
+			return
+		}
+		checkFields(v, path, report)
+		if f.min+f.max != "" {
+			for _, inner := range fieldsOf(v.Type()) {
+				f.checkBounds(v.FieldByIndex(inner.index), join(path, inner.name), report)
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			f.check(v.Index(i), fmt.Sprintf("%s[%d]", path, i), report)
+		}
+	case reflect.Map:
+		for _, key := range stringKeys(v) {
+			f.check(v.MapIndex(reflect.ValueOf(key)), join(path, key), report)
+		}
+	case reflect.String:
+		f.checkForm(v.String(), path, report)
+	default:
+		f.checkBounds(v, path, report)
+	}
+}
+
+func (f *field) checkForm(text, path string, report report) {
+	switch {
+	case f.form == "slug" && !slug.MatchString(text):
+		report(path, "bad name of a "+f.owner+": "+quote(text), slugHint)
+	case f.form == "path" && !urlPath.MatchString(text):
+		report(path, path+" must begin with / and hold no spaces: "+quote(text), f.hint)
+	case f.form == "prose" && len(text) > maxAbout:
+		report(path, fmt.Sprintf("%s is longer than %d bytes", path, maxAbout), "two or three lines are enough")
+	case f.form == "prose" && !printable(text):
+		report(path, path+" holds a character that cannot be printed", "remove it")
+	}
+}
+
+func (f *field) checkBounds(v reflect.Value, path string, report report) {
+	n, ok := numeric(v)
+	if !ok {
+		return
+	}
+	bound := func(text string) float64 { return f.bound(text, v.Type()) }
+	switch {
+	case math.IsNaN(n) || math.IsInf(n, 0):
+		report(path, path+" must be a finite number", "")
+	case f.above != "" && n <= bound(f.above) && v.Type() == durationType:
+		report(path, fmt.Sprintf("%s must be longer than %s", path, f.above), f.hint)
+	case f.above != "" && n <= bound(f.above):
+		report(path, fmt.Sprintf("%s must be more than %s, not %v", path, f.above, v), f.hint)
+	case f.min != "" && f.max != "" && (n < bound(f.min) || n > bound(f.max)):
+		report(path, fmt.Sprintf("%s must be %s..%s, not %v", path, f.min, f.max, v), f.hint)
+	case f.min != "" && n < bound(f.min):
+		report(path, fmt.Sprintf("%s must be at least %s, not %v", path, f.min, v), f.hint)
+	case f.max != "" && n > bound(f.max):
+		report(path, fmt.Sprintf("%s must be at most %s, not %v", path, f.max, v), f.hint)
+	}
+}
+
+// checkOwn checks a custom target.
+func (s *Scenario) checkOwn(report report) {
 	t := &s.Target
 	if !t.Own() {
 		return
 	}
 	s.checkDeployed(report)
-	within("target.ports.data", t.Ports.Data, 0, maxPort, "")
-	within("target.ports.health", t.Ports.Health, 0, maxPort, "")
-	if t.Ports.Data != 0 && t.Ports.Data == t.Ports.Health {
+	if t.Ports.Data != 0 && t.Ports.Health != nil && t.Ports.Data == *t.Ports.Health {
 		report("target.ports.health", "target.ports: data and health are both "+fmt.Sprint(t.Ports.Data), "leave out health, and give signals port: data")
-	}
-	within("target.request.status", t.Request.Status, 100, 599, "")
-	if !urlPath.MatchString(t.Request.Path) {
-		report("target.request.path", "target.request.path must begin with / and hold no spaces: "+quote(t.Request.Path), "such as /")
 	}
 	if s.Load.Deny > 0 {
 		report("load.deny", "load.deny is for refproxy: of a custom target nobody knows what it must deny", "remove it")
@@ -94,10 +156,10 @@ func (s *Scenario) checkOwn(report func(path, message, hint string), within func
 }
 
 // checkTarget reports what of a design does not go together with the scenario's target.
-func (s *Scenario) checkTarget(d *Settings, path string, report func(path, message, hint string)) {
+func (s *Scenario) checkTarget(d *Settings, _, path string, report report) {
 	if !s.Target.Own() {
 		if d.Health == "" {
-			report(path, join(path, "health")+" is missing", "one of "+strings.Join(healthModes, ", "))
+			report(path, join(path, "health")+" is missing", "one of "+strings.Join(fieldOf[Settings]("health").words, ", "))
 		}
 		if len(d.Args) > 0 || len(d.Env) > 0 {
 			report(path, path+": args and env are for a custom target", "remove them")
@@ -111,7 +173,7 @@ func (s *Scenario) checkTarget(d *Settings, path string, report func(path, messa
 		name   string
 		signal *Signal
 	}{{"signal", &d.Signal}, {"startup", &d.Startup}, {"liveness", &d.Liveness}} {
-		if g.signal.Port == "health" && !s.Target.Ports.Two {
+		if g.signal.Port == "health" && s.Target.Ports.Health == nil {
 			report(join(path, g.name), join(path, g.name)+" asks port health, and the target has none", "say port: data, or give target.ports a health")
 		}
 		if g.signal.Kind == "image" && s.Target.Image == "" {
@@ -120,47 +182,20 @@ func (s *Scenario) checkTarget(d *Settings, path string, report func(path, messa
 	}
 }
 
-func checkAbout(path, text string, report func(path, message, hint string)) {
-	switch {
-	case len(text) > maxAbout:
-		report(path, fmt.Sprintf("%s is longer than %d bytes", path, maxAbout), "two or three lines are enough")
-	case !printable(text):
-		report(path, path+" holds a character that cannot be printed", "remove it")
-	}
-}
-
-func (s *Scenario) checkLoad(report func(path, message, hint string)) {
-	switch rate := s.Load.Rate; {
-	case math.IsNaN(rate) || math.IsInf(rate, 0):
-		report("load.rate", "load.rate must be a finite number", "")
-	case rate <= 0:
-		report("load.rate", fmt.Sprintf("load.rate must be more than 0, not %v", rate), "requests a second")
-	case rate > maxRate:
-		report("load.rate", fmt.Sprintf("load.rate must be at most %d, not %v", maxRate, rate), "requests a second")
-	case rate*s.Length().Seconds() > maxHits:
-		report("load.rate", fmt.Sprintf("%v requests a second for %v are %.3g requests, more than %d", rate, s.Length(), rate*s.Length().Seconds(), maxHits),
+func (s *Scenario) checkLoad(report report, fineRate bool) {
+	if n := s.Load.Rate * s.Length().Seconds(); fineRate && n > maxHits {
+		report("load.rate", fmt.Sprintf("%v requests a second for %v are %.3g requests, more than %d", s.Load.Rate, s.Length(), n, maxHits),
 			"lower the rate or shorten the window")
 	}
-	if s.Load.Timeout <= 0 {
-		report("load.timeout", "load.timeout must be longer than 0s", "such as 1s")
-	}
-	if !(s.Load.Deny >= 0 && s.Load.Deny <= 0.5) {
-		report("load.deny", fmt.Sprintf("load.deny must be 0..0.5, not %v", s.Load.Deny), "such as 2%")
-	}
-	sum := 0
-	for _, stream := range sortedStreams(s.Load.Streams) {
-		weight := s.Load.Streams[stream]
-		if weight < 0 || weight > maxRoutes {
-			report("load.streams."+stream, fmt.Sprintf("load.streams.%s must be 0..%d, not %d", stream, maxRoutes, weight), "")
+	for _, weight := range s.Load.Streams {
+		if weight > 0 {
+			return
 		}
-		sum += max(weight, 0)
 	}
-	if sum == 0 {
-		report("load.streams", "load.streams has no stream with a weight above 0", "such as keepalive-get: 40")
-	}
+	report("load.streams", "load.streams has no stream with a weight above 0", "such as keepalive-get: 40")
 }
 
-func (s *Scenario) checkPhases(report func(path, message, hint string)) {
+func (s *Scenario) checkPhases(report report, fineRate bool) {
 	q, w := s.Phases.Baseline, s.Phases.Window
 	fine := true
 	empty := func(path string, p Phase) {
@@ -182,87 +217,78 @@ func (s *Scenario) checkPhases(report func(path, message, hint string)) {
 		report("phases.window", fmt.Sprintf("phases overlap: baseline lasts until %v, window starts at %v", q.To, w.From), "start the window at "+q.To.String()+" or later")
 		return
 	}
-	if s.Load.Rate > 0 && s.Load.Rate <= maxRate {
-		for _, p := range []struct {
-			path string
-			Phase
-		}{{"phases.baseline", q}, {"phases.window", w}} {
-			if hits(s.Load.Rate, p.To) <= hits(s.Load.Rate, p.From) {
-				report(p.path, fmt.Sprintf("%s has no request in it at %v a second", p.path, s.Load.Rate), "make it longer, or raise load.rate")
-			}
+	if !fineRate {
+		return
+	}
+	for _, p := range []struct {
+		path string
+		Phase
+	}{{"phases.baseline", q}, {"phases.window", w}} {
+		if hits(s.Load.Rate, p.To) <= hits(s.Load.Rate, p.From) {
+			report(p.path, fmt.Sprintf("%s has no request in it at %v a second", p.path, s.Load.Rate), "make it longer, or raise load.rate")
 		}
 	}
 }
 
-func (s *Scenario) checkAction(report func(path, message, hint string), within func(path string, v, low, high int, hint string)) {
-	if s.Action.Kind == Scale {
-		within("action.to", s.Action.To, 0, maxReplicas, "")
-		if s.Action.To == s.Replicas {
-			report("action.to", fmt.Sprintf("action.to is %d, which is what replicas already is", s.Action.To), "scale to another number, or say kind: none")
-		}
-	}
-	if s.Action.Timeout <= 0 {
-		report("action.timeout", "action.timeout must be longer than 0s", "such as 60s")
+func (s *Scenario) checkAction(report report) {
+	if s.Action.Kind == Scale && s.Action.To == s.Replicas {
+		report("action.to", fmt.Sprintf("action.to is %d, which is what replicas already is", s.Action.To), "scale to another number, or say kind: none")
 	}
 	if s.Target.Deployed() {
 		return // how instances are replaced is in the Deployment
 	}
-	within("rolling.max_surge", s.Rolling.MaxSurge, 0, maxReplicas, "")
-	within("rolling.max_unavailable", s.Rolling.MaxUnavailable, 0, maxReplicas, "")
-	if s.Rolling.MaxSurge == 0 && s.Rolling.MaxUnavailable == 0 {
+	if s.Rolling == (drivers.Rolling{}) {
 		report("rolling", "rolling: with max_surge 0 and max_unavailable 0 no instance can ever be replaced", "set one of them to 1")
 	}
 }
 
 // checkDesigns reports whether every design has a name of its own.
-func (s *Scenario) checkDesigns(report func(path, message, hint string)) (named bool) {
+func (s *Scenario) checkDesigns(report report) (named bool) {
 	named = true
 	if len(s.Designs) == 0 {
-		report("designs", "designs is empty", "one of: "+strings.Join(builtinNames(), ", "))
+		report("designs", "designs is empty", "one of: "+strings.Join(namesOf(builtin()), ", "))
 	}
 	seen := map[string]bool{}
 	for i := range s.Designs {
 		d, path := &s.Designs[i], fmt.Sprintf("designs[%d]", i)
-		if !slug.MatchString(d.Name) {
-			report(join(path, "name"), "bad name of a design: "+quote(d.Name), slugHint)
-			named = false
-		}
+		named = named && slug.MatchString(d.Name) // else it has been reported
 		if seen[d.Name] {
 			report(join(path, "name"), "two designs are called "+quote(d.Name), "rename one of them")
 			named = false
 		}
 		seen[d.Name] = true
 		if s.Target.Deployed() { // what it decides is in its manifests
-			checkAbout(join(path, "about"), d.About, report)
 			continue
 		}
-		d.check(path, report)
-		s.checkTarget(&d.Settings, path, report)
-		for _, driver := range slices.Sorted(maps.Keys(d.On)) {
-			settings := d.On[driver]
-			s.checkTarget(&settings, join(join(path, "on"), driver), report)
-		}
+		d.eachSettings(path, report, s.checkTarget)
+		d.eachSettings(path, report, (*Settings).check)
 	}
 	return named && len(s.Designs) > 0
 }
 
-func (d *Design) check(path string, report func(path, message, hint string)) {
-	checkAbout(join(path, "about"), d.About, report)
+// check reports what is wrong with a design, whatever it is used for.
+func (d *Design) check(path string, report report) {
+	checkFields(reflect.ValueOf(d).Elem(), path, report)
+	d.eachSettings(path, report, (*Settings).check)
+}
+
+// eachSettings checks what a design decides, and then what it decides on each driver, unless
+// that would be the same mistake again.
+func (d *Design) eachSettings(path string, report report, check func(d *Settings, name, path string, report report)) {
 	fine := true
-	d.Settings.check(d.Name, path, func(path, message, hint string) {
+	check(&d.Settings, d.Name, path, func(path, message, hint string) {
 		fine = false
 		report(path, message, hint)
 	})
-	if !fine {
-		return // on a driver it would be the same mistake again
-	}
 	for _, driver := range slices.Sorted(maps.Keys(d.On)) {
-		settings := d.On[driver]
-		settings.check(d.Name+" on "+driver, join(join(path, "on"), driver), report)
+		if settings := d.On[driver]; fine {
+			check(&settings, d.Name+" on "+driver, join(join(path, "on"), driver), report)
+		}
 	}
 }
 
-func (d *Settings) check(name, path string, report func(path, message, hint string)) {
+// check reports what of the settings does not go together.
+func (d *Settings) check(name, path string, report report) {
 	// The grace begins when the instance is asked to stop, which is after pre_stop.
 	if drain := d.LameDuck + d.CloseWait; d.StopGrace <= drain {
 		report(join(path, "stop_grace"), fmt.Sprintf("design %s is killed while draining: stop_grace %v, lame_duck + close_wait %v", quote(name), d.StopGrace, drain),
@@ -285,37 +311,14 @@ func (d *Settings) check(name, path string, report func(path, message, hint stri
 	}
 }
 
-func (g *Signal) check(path string, report func(path, message, hint string)) {
-	if g.Kind == "none" || g.Kind == "image" {
-		return
-	}
-	if g.Kind == "http" && !urlPath.MatchString(g.Path) {
-		report(join(path, "path"), fmt.Sprintf("%s.path must begin with / and hold no spaces: %s", path, quote(g.Path)), "such as /readyz")
-	}
-	if g.Kind == "command" && len(g.Command) == 0 {
+func (g *Signal) check(path string, report report) {
+	if g.Kind == drivers.ProbeCommand && len(g.Command) == 0 {
 		report(join(path, "command"), path+".command is missing", "a program and its arguments, such as [/bin/check, --brief]")
-	}
-	if g.Interval < minInterval {
-		report(join(path, "interval"), fmt.Sprintf("%s.interval must be at least %v, not %v", path, minInterval, g.Interval), "")
-	}
-	if g.Timeout <= 0 {
-		report(join(path, "timeout"), path+".timeout must be longer than 0s", "such as 1s")
-	}
-	for _, c := range []struct {
-		name string
-		n    int
-	}{{"rise", g.Rise}, {"fall", g.Fall}} {
-		if c.n < 1 || c.n > maxCount {
-			report(join(path, c.name), fmt.Sprintf("%s.%s must be 1..%d, not %d", path, c.name, maxCount, c.n), "answers in a row")
-		}
 	}
 }
 
-func (s *Scenario) checkGates(report func(path, message, hint string)) {
-	names := make([]string, len(s.Designs))
-	for i := range s.Designs {
-		names[i] = s.Designs[i].Name
-	}
+func (s *Scenario) checkGates(report report) {
+	names := namesOf(s.Designs)
 	for i, g := range s.Gates {
 		path := fmt.Sprintf("gates[%d]", i)
 		if !slices.Contains(names, g.Design) {
@@ -326,16 +329,17 @@ func (s *Scenario) checkGates(report func(path, message, hint string)) {
 			report(path, fmt.Sprintf("a second limit on %s %s of design %s", g.Metric, g.Op, quote(g.Design)), "remove one of them")
 		}
 	}
-	if len(s.ControlsOn) > 0 && len(s.PositiveControls)+len(s.NotChosen.PositiveControls) == 0 {
-		report("controls_on", "controls_on says where positive controls must fail, and there are none", "remove it, or name positive_controls")
-	}
+}
+
+func (s *Scenario) checkControls(report report) {
+	names := namesOf(s.Designs)
 	for i, c := range s.PositiveControls {
 		path := fmt.Sprintf("positive_controls[%d]", i)
-		if !slices.Contains(names, c) {
-			report(path, "positive control "+quote(c)+" is no design of the scenario", didYouMean(c, names))
+		if !slices.Contains(names, c.Design) {
+			report(path, "positive control "+quote(c.Design)+" is no design of the scenario", didYouMean(c.Design, names))
 		}
-		if slices.Contains(s.PositiveControls[:i], c) {
-			report(path, "positive control "+quote(c)+" is here twice", "remove one of them")
+		if slices.ContainsFunc(s.PositiveControls[:i], func(o Control) bool { return o.Design == c.Design }) {
+			report(path, "positive control "+quote(c.Design)+" is here twice", "remove one of them")
 		}
 		if s.Action.Kind == None {
 			report(path, "a positive control where nothing happens: with kind: none no design can be known to fail", "remove it, or name an action")

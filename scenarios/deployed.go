@@ -2,62 +2,26 @@ package scenarios
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
-)
 
-// textOrNumber reads a text, or a number as it is written.
-func (d *decoder) textOrNumber(to *string) read {
-	return func(n *node, path string) {
-		if n.kind != text && n.kind != number {
-			d.mismatch(n, path, "a name or a number", "")
-			return
-		}
-		*to = n.value
-	}
-}
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
 
 // deployedDesign reads a design of a target that is a Deployment: a name, and manifests if
 // they are others than the target's.
-func (d *decoder) deployedDesign(n *node, path string) (to Design, ok bool) {
+func (d *decoder) deployedDesign(n *node, path string, to *Design) {
 	if n.kind == text {
 		d.problem(n.line, n.column, "builtin design "+quote(n.value)+" cannot be given to a target that is a deployment",
 			"describe the design: {name: "+quote(n.value)+", manifests: [the files with its objects]}")
-		return to, false
+		return
 	}
-	keys := []key{
-		required("name", d.text(&to.Name)),
-		optional("about", d.text(&to.About)),
-		optional("manifests", func(n *node, path string) {
-			if n.kind == sequence && len(n.items) == 0 {
-				d.problem(n.line, n.column, path+" is empty", "remove it: the target's are meant then")
-				return
-			}
-			d.manifests(&to.Manifests)(n, path)
-		}),
+	if m := n.entry("manifests"); m != nil && m.value.kind == sequence && len(m.value.items) == 0 {
+		d.problem(m.value.line, m.value.column, join(path, "manifests")+" is empty", "remove it: the target's are meant then")
 	}
-	for _, k := range d.settings(&Settings{}) {
-		keys = append(keys, optional(k.name, d.inManifests(k.name)))
-	}
-	keys = append(keys, optional("from", d.inManifests("from")), optional("on", d.inManifests("on")))
-	d.mapping(n, path, keys...)
-	return to, n.kind == mapping
-}
-
-// inManifests refuses a key of a design that is the business of a Deployment's own YAML.
-func (d *decoder) inManifests(name string) read {
-	where := map[string]string{
-		"signal": "readinessProbe", "startup": "startupProbe", "liveness": "livenessProbe",
-		"pre_stop": "lifecycle.preStop", "stop_grace": "terminationGracePeriodSeconds", "args": "args", "env": "env",
-	}[name]
-	hint := "remove it; what differs between designs is in their manifests"
-	if where != "" {
-		hint = "say it as " + where + " in the design's manifests"
-	}
-	return func(n *node, path string) {
-		d.problem(n.line, n.column, path+" means nothing for a target that is a deployment", hint)
-	}
+	d.fields(n, path, reflect.ValueOf(to).Elem())
 }
 
 // checkDeployed checks what of a target that is a Deployment needs no manifest to see.
@@ -75,9 +39,6 @@ func (s *Scenario) checkDeployed(report func(path, message, hint string)) {
 		report("target.port", fmt.Sprintf("target.port must be 1..%d, not %d", maxPort, n), "the Service's port, not the container's")
 	} else if err != nil && t.Port != "" && !objectName(t.Port) {
 		report("target.port", "bad name of a port: "+quote(t.Port), "name or number of the Service's port")
-	}
-	if s.Limits != (Limits{}) {
-		report("limits", "limits means nothing for a target that is a deployment", "say it as resources in the manifests")
 	}
 	total := 0
 	for _, m := range t.Manifests {
@@ -111,21 +72,14 @@ func objectName(s string) bool {
 }
 
 // checkManifests checks the objects that each design's target is made of.
-func (d *decoder) checkManifests(root *node, s *Scenario) {
+func (d *decoder) checkManifests(s *Scenario) {
 	if !d.deployed {
 		return
 	}
-	for _, key := range []string{"rolling", "balancer"} {
-		for _, f := range root.fields {
-			if f.key == key {
-				d.problem(f.line, f.column, key+" means nothing for a target that is a deployment", "how instances are replaced and reached is in the manifests")
-			}
-		}
-	}
-	var seen [][]Manifest
+	var seen [][]drivers.Manifest
 	for _, design := range s.Designs {
 		set := s.ManifestsOf(design)
-		if len(set) == 0 || slices.ContainsFunc(seen, func(o []Manifest) bool { return slices.Equal(o, set) }) {
+		if len(set) == 0 || slices.ContainsFunc(seen, func(o []drivers.Manifest) bool { return slices.Equal(o, set) }) {
 			continue
 		}
 		seen = append(seen, set)

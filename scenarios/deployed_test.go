@@ -85,7 +85,7 @@ func writeDeployed(t *testing.T, file, old, new string) string {
 
 func TestATargetThatIsADeployment(t *testing.T) {
 	path := writeDeployed(t, "web.yaml", "image: web:1", "image: web:2")
-	s, err := Load(path, nil)
+	s, err := Load(path, offered)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestATargetThatIsADeployment(t *testing.T) {
 	if got := s.ManifestsOf(s.Designs[1]); len(got) != 1 || got[0].Text != webManifest {
 		t.Errorf("manifests of %s: %+v", s.Designs[1].Name, got)
 	}
-	again, err := Parse(path, []byte(s.Source), nil)
+	again, err := Parse(path, []byte(s.Source), offered)
 	if err != nil {
 		t.Fatalf("its Source: %v\n%s", err, s.Source)
 	}
@@ -123,7 +123,7 @@ func TestATargetThatIsADeployment(t *testing.T) {
 func TestSourceDependsOnManifests(t *testing.T) {
 	load := func(old, new string) *Scenario {
 		t.Helper()
-		s, err := Load(writeDeployed(t, "drained.yaml", old, new), nil)
+		s, err := Load(writeDeployed(t, "drained.yaml", old, new), offered)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,14 +142,14 @@ func TestATargetThatExistsAlready(t *testing.T) {
 	path := writeDeployed(t, "web.scenario.yaml", "  manifests: [web.yaml, deploy/config.yaml]\n", "")
 	text := strings.Replace(strings.Replace(deployedScenario, "  manifests: [web.yaml, deploy/config.yaml]\n", "", 1),
 		"  - name: drained\n    about: With a probe and a wait.\n    manifests: [drained.yaml]\n", "", 1)
-	s, err := Parse(path, []byte(text), nil)
+	s, err := Parse(path, []byte(text), offered)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(s.ManifestsOf(s.Designs[0])) != 0 {
 		t.Errorf("manifests: %+v", s.ManifestsOf(s.Designs[0]))
 	}
-	if again, err := Parse(path, []byte(s.Source), nil); err != nil || again.Source != s.Source {
+	if again, err := Parse(path, []byte(s.Source), offered); err != nil || again.Source != s.Source {
 		t.Errorf("its Source: %v", err)
 	}
 }
@@ -208,7 +208,7 @@ func TestLoadRefusesBadDeployments(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before, after, marked := strings.Cut(tt.new, "«")
 			path := writeDeployed(t, tt.file, tt.old, before+after)
-			s, err := Load(path, nil)
+			s, err := Load(path, offered)
 			var problems Errors
 			if !errors.As(err, &problems) || s != nil {
 				t.Fatalf("got %v, %v; want problems", s, err)

@@ -22,7 +22,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, value string) {
 		for _, vars := range []map[string]string{nil, {"rate": value}} {
-			s, err := Parse("fuzz.yaml", data, vars)
+			s, err := Parse("fuzz.yaml", data, Options{Vars: vars, Drivers: offered.Drivers})
 			if (s == nil) == (err == nil) {
 				t.Fatalf("got %v and %v", s, err)
 			}
@@ -32,7 +32,7 @@ func FuzzParse(f *testing.F) {
 				}
 				continue
 			}
-			again, err := Parse("fuzz.yaml", []byte(s.Source), nil)
+			again, err := Parse("fuzz.yaml", []byte(s.Source), offered)
 			if err != nil {
 				t.Fatalf("its Source: %v\n%s", err, s.Source)
 			}

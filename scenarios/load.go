@@ -10,27 +10,36 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 )
 
+// Options are what a scenario is read with.
+type Options struct {
+	Vars map[string]string // instead of the defaults of the scenario's variables
+	// Drivers are the names of the drivers that there are: a scenario that names another
+	// one is refused. nil means that nobody knows, and every name will do.
+	Drivers []string
+}
+
 // Load reads a scenario: one of the catalogue by its name, or a file, when the argument
-// holds a slash or ends in .yaml or .yml. vars overrides the defaults of the scenario's
-// variables. What is wrong with the scenario comes as Errors.
-func Load(nameOrPath string, vars map[string]string) (*Scenario, error) {
+// holds a slash or ends in .yaml or .yml. The catalogue may name drivers that this program
+// does not have. What is wrong with the scenario comes as Errors.
+func Load(nameOrPath string, o Options) (*Scenario, error) {
 	if ext := filepath.Ext(nameOrPath); ext != ".yaml" && ext != ".yml" && !strings.ContainsAny(nameOrPath, `/\`) {
 		data, err := Text(nameOrPath)
 		if err != nil {
 			return nil, err
 		}
-		return Parse(nameOrPath+".yaml", data, vars)
+		return Parse(nameOrPath+".yaml", data, Options{Vars: o.Vars})
 	}
 	data, err := readFile(nameOrPath)
 	if err != nil {
 		return nil, fmt.Errorf("read scenario: %w", err)
 	}
-	return Parse(nameOrPath, data, vars)
+	return Parse(nameOrPath, data, o)
 }
 
 // readFile reads no more of a file than is needed to see that it is too large.
@@ -43,24 +52,22 @@ func readFile(path string) ([]byte, error) {
 	return data, errors.Join(err, f.Close())
 }
 
-// Parse reads a scenario from a text; file is its name for messages. vars overrides the
-// defaults of the scenario's variables. It returns Errors, every problem that it found,
-// or a scenario in which every field is filled in and checked.
-func Parse(file string, data []byte, vars map[string]string) (*Scenario, error) {
-	src := &source{file: file}
-	root := src.tree(data)
+// Parse reads a scenario from a text; file is its name for messages. It returns Errors,
+// every problem that it found, or a scenario in which every field is filled in and checked.
+func Parse(file string, data []byte, o Options) (*Scenario, error) {
+	d := newDecoder(file, o, builtin)
+	root := d.tree(data)
 	if root == nil {
-		return nil, src.err()
+		return nil, d.err()
 	}
-	d := &decoder{source: src, at: map[string]*node{}}
-	s := &Scenario{File: file}
-	d.variables(root, s, vars)
-	if src.err() != nil {
+	vars := d.variables(root, o.Vars)
+	if d.err() != nil {
 		// Without the values of the variables every further message would mislead.
-		return nil, src.err()
+		return nil, d.err()
 	}
-	d.scenario(root, s)
-	d.checkManifests(root, s)
+	s := d.scenario(root)
+	s.File, s.Vars = file, vars
+	d.checkManifests(s)
 	trusted := d.trusted()
 	s.check(func(path, message, hint string) {
 		if trusted(path) {
@@ -68,16 +75,40 @@ func Parse(file string, data []byte, vars map[string]string) (*Scenario, error) 
 			d.problem(n.line, n.column, message, hint)
 		}
 	})
-	if err := src.err(); err != nil {
+	if err := d.err(); err != nil {
 		return nil, err
 	}
 	s.Source = render(s)
 	return s, nil
 }
 
-// variables reads vars: and fills them in everywhere else.
-func (d *decoder) variables(root *node, s *Scenario, given map[string]string) {
-	s.Vars = map[string]string{}
+// scenario reads a scenario whose variables are filled in.
+func (d *decoder) scenario(root *node) *Scenario {
+	if target := root.get("target"); target != nil {
+		d.deployed = target.get("deployment") != nil
+	}
+	s := &Scenario{}
+	d.fields(root, "", reflect.ValueOf(s).Elem())
+	if !s.Target.Own() {
+		return s
+	}
+	// Of a custom target nobody knows what it must deny, or whether it takes a POST.
+	if d.at["load.deny"] == nil {
+		s.Load.Deny = 0
+	}
+	if d.at["load.streams"] == nil {
+		s.Load.Streams = map[string]int{"keepalive-get": 80, "newconn-get": 20}
+	}
+	if s.Target.Request == nil {
+		s.Target.Request = &Request{}
+		presets(reflect.ValueOf(s.Target.Request).Elem())
+	}
+	return s
+}
+
+// variables reads vars: and fills them in everywhere else. given overrides what is there.
+func (d *decoder) variables(root *node, given map[string]string) map[string]string {
+	vars := map[string]string{}
 	if n := root.get("vars"); n != nil && n.kind == mapping {
 		for _, f := range n.fields {
 			switch {
@@ -90,14 +121,14 @@ func (d *decoder) variables(root *node, s *Scenario, given map[string]string) {
 			case strings.Contains(f.value.value, "${"):
 				d.problem(f.value.line, f.value.column, "vars."+f.key+" refers to another variable", "vars cannot be made of vars: write the value")
 			}
-			s.Vars[f.key] = f.value.value
+			vars[f.key] = f.value.value
 		}
 	} else if n != nil {
 		d.mismatch(n, "vars", "a mapping of names to defaults", "")
 	}
-	declared := slices.Sorted(maps.Keys(s.Vars))
+	declared := slices.Sorted(maps.Keys(vars))
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		_, known := s.Vars[name]
+		_, known := vars[name]
 		switch {
 		case !known && len(declared) == 0:
 			d.problem(0, 0, "the scenario has no variable "+quote(name), "it declares none: vars: {"+quote(name)+": its default}")
@@ -108,14 +139,15 @@ func (d *decoder) variables(root *node, s *Scenario, given map[string]string) {
 		case strings.Contains(given[name], "${"):
 			d.problem(0, 0, "the value of variable "+name+" refers to another variable", "write the value")
 		default:
-			s.Vars[name] = given[name]
+			vars[name] = given[name]
 		}
 	}
 	for _, f := range root.fields {
 		if f.key != "vars" {
-			d.fill(f.value, s.Vars)
+			d.fill(f.value, vars)
 		}
 	}
+	return vars
 }
 
 // SHA256 is the hex digest of Source: two scenarios with the same one ask for the same
@@ -225,11 +257,11 @@ func (s *Scenario) WithDesigns(names []string) error {
 			s.NotChosen.Gates = append(s.NotChosen.Gates, g)
 		}
 	}
-	for _, name := range controls {
-		if slices.Contains(names, name) {
-			s.PositiveControls = append(s.PositiveControls, name)
+	for _, c := range controls {
+		if slices.Contains(names, c.Design) {
+			s.PositiveControls = append(s.PositiveControls, c)
 		} else {
-			s.NotChosen.PositiveControls = append(s.NotChosen.PositiveControls, name)
+			s.NotChosen.PositiveControls = append(s.NotChosen.PositiveControls, c)
 		}
 	}
 	s.Source = render(s)
@@ -239,7 +271,7 @@ func (s *Scenario) WithDesigns(names []string) error {
 func (s *Scenario) knownDesigns() []string {
 	var names []string
 	if !s.Target.Deployed() {
-		names = builtinNames()
+		names = namesOf(builtin())
 	}
 	for _, d := range s.Designs {
 		if !slices.Contains(names, d.Name) {

@@ -25,7 +25,7 @@ func TestErrorsGolden(t *testing.T) {
 		"limit: 99.9%", "limit: 99.9 per cent",
 		"{from: 4s, to: 24s}", "{from: 4s, to: 24}",
 	).Replace(good)
-	_, err := Parse("bad.yaml", []byte(text), map[string]string{"rate": "fast"})
+	_, err := Parse("bad.yaml", []byte(text), Options{Vars: map[string]string{"rate": "fast"}, Drivers: offered.Drivers})
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -46,12 +46,12 @@ func TestErrorsGolden(t *testing.T) {
 
 func TestSharesAreExact(t *testing.T) {
 	for text, want := range map[string]float64{"99.9%": 0.999, "99.99%": 0.9999, "0.1%": 0.001, "5%": 0.05, "1e1%": 0.1, "100%": 1, "0.999": 0.999} {
-		s, err := Load("rollout", nil)
+		s, err := Load("rollout", offered)
 		if err != nil {
 			t.Fatal(err)
 		}
 		changed := strings.Replace(s.Source, "limit: 0.999", "limit: "+text, 1)
-		if s, err = Parse("x.yaml", []byte(changed), nil); err != nil {
+		if s, err = Parse("x.yaml", []byte(changed), offered); err != nil {
 			t.Errorf("%s: %v", text, err)
 		} else if got := float64(s.Gates[0].Limit); got != want {
 			t.Errorf("%s is %v, want %v", text, got, want)
@@ -94,7 +94,7 @@ func TestParseRefusesWhatIsNoScenarioAtAll(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s, err := Parse("bad.yaml", []byte(tt.text), nil)
+			s, err := Parse("bad.yaml", []byte(tt.text), offered)
 			var first *Error
 			if !errors.As(err, &first) || s != nil {
 				t.Fatalf("got %v, %v", s, err)
@@ -110,7 +110,7 @@ func TestParseRefusesWhatIsNoScenarioAtAll(t *testing.T) {
 }
 
 func TestProblemsAreBounded(t *testing.T) {
-	_, err := Parse("bad.yaml", []byte(strings.Repeat("a: b\n", 1000)), nil)
+	_, err := Parse("bad.yaml", []byte(strings.Repeat("a: b\n", 1000)), offered)
 	var problems Errors
 	if !errors.As(err, &problems) || len(problems) != maxProblems+1 {
 		t.Fatalf("got %d problems, want %d and a last one that counts the others", len(problems), maxProblems)
@@ -129,7 +129,7 @@ func deepIndentation(n int) string {
 }
 
 func TestParseReadsWhatOtherEditorsWrite(t *testing.T) {
-	want, err := Parse("a.yaml", []byte(good), nil)
+	want, err := Parse("a.yaml", []byte(good), offered)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestParseReadsWhatOtherEditorsWrite(t *testing.T) {
 		"one document":    "---\n" + good + "...\n",
 		"comments":        "# one\n" + strings.ReplaceAll(good, "replicas: 3\n", "replicas: 3 # three\n\n  # and more\n"),
 	} {
-		got, err := Parse("a.yaml", []byte(text), nil)
+		got, err := Parse("a.yaml", []byte(text), offered)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		} else if diff := cmp.Diff(want, got); diff != "" {
@@ -151,14 +151,14 @@ func TestParseReadsWhatOtherEditorsWrite(t *testing.T) {
 func TestVariablesStayInsideTheirScalar(t *testing.T) {
 	text := strings.Replace(good, "about: A scenario to spoil.", "about: ${about} and $${literally}", 1)
 	text = strings.Replace(text, "vars:\n", "vars:\n  about: ''\n", 1)
-	plain, err := Parse("a.yaml", []byte(text), map[string]string{"about": "x"})
+	plain, err := Parse("a.yaml", []byte(text), Options{Vars: map[string]string{"about": "x"}, Drivers: offered.Drivers})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, hostile := range []string{
 		"x\nreplicas: 99", "a: b", "{a: b}", "[1, 2]", "- a", "&a *a", "!!int 3", "'", `"`, `\`, "# gone", "|", "> x", "---", "${", "%", "~", "",
 	} {
-		s, err := Parse("a.yaml", []byte(text), map[string]string{"about": hostile})
+		s, err := Parse("a.yaml", []byte(text), Options{Vars: map[string]string{"about": hostile}, Drivers: offered.Drivers})
 		if hostile == "${" {
 			if err == nil {
 				t.Errorf("a variable that refers to others was taken: %q", s.About)
@@ -176,7 +176,7 @@ func TestVariablesStayInsideTheirScalar(t *testing.T) {
 		if diff := cmp.Diff(&want, s); diff != "" {
 			t.Errorf("%q changes more than its scalar (-want +got):\n%s", hostile, diff)
 		}
-		again, err := Parse("a.yaml", []byte(s.Source), nil)
+		again, err := Parse("a.yaml", []byte(s.Source), offered)
 		if err != nil {
 			t.Errorf("%q: its Source: %v\n%s", hostile, err, s.Source)
 		} else if diff := cmp.Diff(s, again); diff != "" {
@@ -196,7 +196,7 @@ func TestVariablesFillInEveryKindOfValue(t *testing.T) {
 		"    lame_duck: 2s", "    fail_open: ${yes}",
 		"  - naive\n", "  - ${design}\n",
 	).Replace(good)
-	s, err := Parse("a.yaml", []byte(text), map[string]string{"rate": "250.5"})
+	s, err := Parse("a.yaml", []byte(text), Options{Vars: map[string]string{"rate": "250.5"}, Drivers: offered.Drivers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,17 +218,17 @@ func TestVariablesFillInEveryKindOfValue(t *testing.T) {
 }
 
 func TestVarThatIsNotDeclared(t *testing.T) {
-	_, err := Parse("a.yaml", []byte(good), map[string]string{"rat": "5"})
+	_, err := Parse("a.yaml", []byte(good), Options{Vars: map[string]string{"rat": "5"}, Drivers: offered.Drivers})
 	var e *Error
 	if !errors.As(err, &e) || !strings.Contains(e.Message, "no variable rat") || e.Hint != "did you mean rate?" {
 		t.Errorf("got %v", err)
 	}
-	_, err = Parse("a.yaml", []byte(good), map[string]string{"rate": "\x1b[2J"})
+	_, err = Parse("a.yaml", []byte(good), Options{Vars: map[string]string{"rate": "\x1b[2J"}, Drivers: offered.Drivers})
 	if !errors.As(err, &e) || !strings.Contains(e.Message, "cannot be printed") {
 		t.Errorf("got %v", err)
 	}
 	// A wrong value is reported where it is used.
-	_, err = Parse("a.yaml", []byte(good), map[string]string{"rate": "-5"})
+	_, err = Parse("a.yaml", []byte(good), Options{Vars: map[string]string{"rate": "-5"}, Drivers: offered.Drivers})
 	if !errors.As(err, &e) || e.Line != 13 || !strings.Contains(e.Message, "must be more than 0, not -5") {
 		t.Errorf("got %v", err)
 	}
@@ -239,7 +239,7 @@ func TestLoad(t *testing.T) {
 	if err := os.WriteFile(path, []byte(good), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Load(path, map[string]string{"rate": "500"})
+	s, err := Load(path, Options{Vars: map[string]string{"rate": "500"}, Drivers: offered.Drivers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,25 +248,25 @@ func TestLoad(t *testing.T) {
 	}
 
 	var e *Error
-	if _, err := Load("quikstart", nil); !errors.As(err, &e) || e.Hint != "did you mean quickstart?" {
+	if _, err := Load("quikstart", offered); !errors.As(err, &e) || e.Hint != "did you mean quickstart?" {
 		t.Errorf("a near name: %v", err)
 	}
-	if _, err := Load("zzz", nil); !errors.As(err, &e) || !strings.Contains(e.Hint, "the catalogue has: control, origin") {
+	if _, err := Load("zzz", offered); !errors.As(err, &e) || !strings.Contains(e.Hint, "the catalogue has: control, origin") {
 		t.Errorf("a far name: %v", err)
 	}
-	if _, err := Load("designs", nil); !errors.As(err, &e) {
+	if _, err := Load("designs", offered); !errors.As(err, &e) {
 		t.Errorf("the designs are no scenario: %v", err)
 	}
-	if _, err := Load("./quickstart", nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Load("./quickstart", offered); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
-	if _, err := Load(t.TempDir()+"/", nil); err == nil {
+	if _, err := Load(t.TempDir()+"/", offered); err == nil {
 		t.Error("a folder was read")
 	}
 }
 
 func TestBuiltinDesigns(t *testing.T) {
-	if diff := cmp.Diff([]string{"none", "naive", "pull", "stack-aware", "fail-open"}, builtinNames()); diff != "" {
+	if diff := cmp.Diff([]string{"none", "naive", "pull", "stack-aware", "fail-open"}, namesOf(builtin())); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 	naive, _ := BuiltinDesign("naive")
@@ -308,7 +308,7 @@ func TestBuiltinDesigns(t *testing.T) {
 
 func TestDesignFromAnother(t *testing.T) {
 	text := strings.Replace(good, "      interval: 500ms\n", "      kind: tcp\n", 1)
-	s, err := Parse("a.yaml", []byte(text), nil)
+	s, err := Parse("a.yaml", []byte(text), offered)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +335,7 @@ func TestADesignDiffersByDriver(t *testing.T) {
         signal: {kind: none}
       systemd: {socket: true, pre_stop: 1s}
 `, 1)
-	s, err := Parse("a.yaml", []byte(text), nil)
+	s, err := Parse("a.yaml", []byte(text), offered)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestADesignDiffersByDriver(t *testing.T) {
 	if got := d.For("process"); got.Socket || !got.Notify || got.Signal.Kind != "http" {
 		t.Errorf("on process: %+v", got)
 	}
-	again, err := Parse("b.yaml", []byte(s.Source), nil)
+	again, err := Parse("b.yaml", []byte(s.Source), offered)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,14 +382,14 @@ designs:
 `
 
 func TestATargetOfYourOwn(t *testing.T) {
-	s, err := Parse("own.yaml", []byte(own), nil)
+	s, err := Parse("own.yaml", []byte(own), offered)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Target{
 		Image: "registry.example/web:1", Args: []string{"--listen=${listen.data}", "--id", "${instance}"},
-		Env: map[string]string{"PORT": "8080", "DEBUG": "true"}, Ports: Ports{Data: 8080, Health: 8081, Two: true},
-		Request: Request{Path: "/hello?x=1", Header: map[string]string{"Host": "example.org"}, Status: 204, Body: "hi"},
+		Env: map[string]string{"PORT": "8080", "DEBUG": "true"}, Ports: Ports{Data: 8080, Health: ptr(8081)},
+		Request: &Request{Path: "/hello?x=1", Header: map[string]string{"Host": "example.org"}, Status: 204, Body: "hi"},
 	}
 	if diff := cmp.Diff(want, s.Target); diff != "" {
 		t.Errorf("target (-want +got):\n%s", diff)
@@ -400,7 +400,7 @@ func TestATargetOfYourOwn(t *testing.T) {
 	if got := s.Designs[1].Signal; got.Kind != "command" || len(got.Command) != 2 || got.Port != "" {
 		t.Errorf("signal inside: %+v", got)
 	}
-	again, err := Parse("b.yaml", []byte(s.Source), nil)
+	again, err := Parse("b.yaml", []byte(s.Source), offered)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -436,7 +436,7 @@ func TestParseRefusesBadTargets(t *testing.T) {
 			if !strings.Contains(own, tt.old) {
 				t.Fatalf("the scenario has no %q", tt.old)
 			}
-			_, err := Parse("own.yaml", []byte(strings.Replace(own, tt.old, tt.new, 1)), nil)
+			_, err := Parse("own.yaml", []byte(strings.Replace(own, tt.old, tt.new, 1)), offered)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
@@ -454,7 +454,7 @@ func TestBadDesignsAreNotScenarioErrors(t *testing.T) {
 		"no gates":                              {"gates:\n  - design: own\n    metric: success_rate\n    op: \">=\"\n    limit: 99.9%\n", ""},
 	} {
 		text, _, _ := spoil(t, change[0], change[1])
-		if _, err := Parse("a.yaml", []byte(text), nil); err != nil {
+		if _, err := Parse("a.yaml", []byte(text), offered); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -462,7 +462,7 @@ func TestBadDesignsAreNotScenarioErrors(t *testing.T) {
 
 func TestOverride(t *testing.T) {
 	load := func() *Scenario {
-		s, err := Load("quickstart", nil)
+		s, err := Load("quickstart", offered)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -508,7 +508,7 @@ func TestOverride(t *testing.T) {
 }
 
 func TestWithDesigns(t *testing.T) {
-	s, err := Parse("a.yaml", []byte(good), nil)
+	s, err := Parse("a.yaml", []byte(good), offered)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -521,7 +521,7 @@ func TestWithDesigns(t *testing.T) {
 	if len(s.Gates) != 1 || len(s.PositiveControls) != 0 {
 		t.Errorf("got gates %v and controls %v, want those of own alone", s.Gates, s.PositiveControls)
 	}
-	if _, err := Parse("a.yaml", []byte(s.Source), nil); err != nil {
+	if _, err := Parse("a.yaml", []byte(s.Source), offered); err != nil {
 		t.Errorf("its Source: %v", err)
 	}
 	for name, choice := range map[string][]string{
@@ -564,7 +564,7 @@ func TestHits(t *testing.T) {
 // TestSourceIsStable pins what a run's files are compared by. A change here means that
 // no run compares with any before it.
 func TestSourceIsStable(t *testing.T) {
-	s, err := Parse("a.yaml", []byte(good), nil)
+	s, err := Parse("a.yaml", []byte(good), offered)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -581,14 +581,14 @@ func TestSourceIsStable(t *testing.T) {
 	if diff := cmp.Diff(string(want), s.Source); diff != "" {
 		t.Errorf("Source (-want +got):\n%s", diff)
 	}
-	commented, err := Parse("b.yaml", bytes.ReplaceAll([]byte(good), []byte("replicas: 3\n"), []byte("replicas:   3 # three\n")), nil)
+	commented, err := Parse("b.yaml", bytes.ReplaceAll([]byte(good), []byte("replicas: 3\n"), []byte("replicas:   3 # three\n")), offered)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s.SHA256() != commented.SHA256() {
 		t.Error("a comment makes another experiment of it")
 	}
-	other, err := Parse("c.yaml", []byte(good), map[string]string{"rate": "999"})
+	other, err := Parse("c.yaml", []byte(good), Options{Vars: map[string]string{"rate": "999"}, Drivers: offered.Drivers})
 	if err != nil {
 		t.Fatal(err)
 	}

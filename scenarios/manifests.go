@@ -4,16 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
-)
 
-// Manifest is a file with Kubernetes objects. In a scenario it is the path of the file, from
-// the scenario's own folder; Source holds the text itself, so that it needs no file.
-type Manifest struct {
-	File string `yaml:"file"` // its path, or what messages call it
-	Text string `yaml:"text"` // what is in it
-}
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
 
 // maxManifests bounds the texts of all manifests of a scenario, in bytes, so that Source
 // stays far below what a scenario's file may have.
@@ -48,31 +44,23 @@ func (o *object) near(path ...string) *node {
 	return o.doc
 }
 
-// manifests reads a list of manifests.
-func (d *decoder) manifests(to *[]Manifest) read {
-	return func(n *node, path string) {
-		var out []Manifest
-		d.list(func(n *node, path string) {
-			var m Manifest
-			if n.kind == mapping {
-				d.mapping(n, path, required("file", d.text(&m.File)), required("text", d.text(&m.Text)))
-			} else if d.text(&m.File)(n, path); m.File != "" {
-				m.Text = d.readManifest(n, m.File)
-			}
-			switch {
-			case m.File == "" || m.Text == "":
-				if n.kind == mapping && len(n.fields) == 2 || n.kind == text && m.File == "" {
-					d.problem(n.line, n.column, path+" is empty", "the path of a file with Kubernetes objects")
-				}
-				return
-			case !printable(m.File):
-				d.problem(n.line, n.column, path+" holds a character that cannot be printed", "")
-				return
-			}
-			d.objectsIn(&m)
-			out = append(out, m)
-		})(n, path)
-		*to = out
+// manifest reads a manifest: the path of a file with Kubernetes objects, from the scenario's
+// own folder, or what Source holds, which is the text itself and needs no file.
+func (d *decoder) manifest(n *node, path string, to *drivers.Manifest) {
+	if n.kind == mapping {
+		d.fields(n, path, reflect.ValueOf(to).Elem())
+	} else if d.text(n, path, &field{}, reflect.ValueOf(&to.File).Elem()); to.File != "" {
+		to.Text = d.readManifest(n, to.File)
+	}
+	switch {
+	case to.File == "" || to.Text == "":
+		if n.kind == mapping && len(n.fields) == 2 || n.kind == text && to.File == "" {
+			d.problem(n.line, n.column, path+" is empty", "the path of a file with Kubernetes objects")
+		}
+	case !printable(to.File):
+		d.problem(n.line, n.column, path+" holds a character that cannot be printed", "")
+	default:
+		d.objectsIn(to)
 	}
 }
 
@@ -110,7 +98,7 @@ func (d *decoder) readManifest(n *node, name string) string {
 
 // objectsIn reads the objects of a manifest, brings its text into the form that Source can
 // hold, and keeps the objects for the checks.
-func (d *decoder) objectsIn(m *Manifest) {
+func (d *decoder) objectsIn(m *drivers.Manifest) {
 	src := &source{file: m.File}
 	if !filepath.IsAbs(m.File) {
 		src.file = filepath.ToSlash(filepath.Join(filepath.Dir(d.file), m.File))
@@ -131,7 +119,7 @@ func (d *decoder) objectsIn(m *Manifest) {
 		src.problem(1, 1, "there is no object in it", "is this the right file?")
 	}
 	if d.objects == nil {
-		d.objects = map[Manifest][]*object{}
+		d.objects = map[drivers.Manifest][]*object{}
 	}
 	if _, twice := d.objects[*m]; !twice { // else its problems are known
 		d.problems = append(d.problems, src.problems...)

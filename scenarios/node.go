@@ -53,24 +53,40 @@ type node struct {
 	column int
 	value  string // of a scalar
 	filled bool   // a variable was filled in, so kind says nothing about value
-	fields []field
+	fields []entry
 	items  []*node
 }
 
-// field is a key of a mapping and its value.
-type field struct {
+// entry is a key of a mapping and its value.
+type entry struct {
 	key          string
 	line, column int
 	value        *node
 }
 
-func (n *node) get(key string) *node {
-	for _, f := range n.fields {
-		if f.key == key {
-			return f.value
+// entry is a key and its value; nil when there is none.
+func (n *node) entry(key string) *entry {
+	for i := range n.fields {
+		if n.fields[i].key == key {
+			return &n.fields[i]
 		}
 	}
 	return nil
+}
+
+// get is the value of a key; nil when there is none.
+func (n *node) get(key string) *node {
+	if e := n.entry(key); e != nil {
+		return e.value
+	}
+	return nil
+}
+
+// without is a mapping but for some of its keys.
+func (n *node) without(keys ...string) *node {
+	rest := *n
+	rest.fields = slices.DeleteFunc(slices.Clone(n.fields), func(e entry) bool { return slices.Contains(keys, e.key) })
+	return &rest
 }
 
 // source is a file that is being parsed, and the problems found in it so far.
@@ -348,12 +364,12 @@ func (s *source) addFields(n *node, values []*ast.MappingValueNode, depth int) {
 		}
 		seen[key] = line
 		if v.Value == nil {
-			n.fields = append(n.fields, field{key, line, column, &node{line: line, column: column}})
+			n.fields = append(n.fields, entry{key, line, column, &node{line: line, column: column}})
 		} else if value := s.convert(v.Value, depth+1); value != nil {
 			if value.kind == null {
 				value.line, value.column = line, column
 			}
-			n.fields = append(n.fields, field{key, line, column, value})
+			n.fields = append(n.fields, entry{key, line, column, value})
 		}
 	}
 }

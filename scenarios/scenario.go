@@ -3,70 +3,71 @@
 // and does no other I/O.
 package scenarios
 
-import "time"
+import (
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+)
 
 // Scenario names a target, a load, one action and the gates. Every field is filled in
 // and checked once Load or Parse has returned it.
+//
+// A field is declared here and nowhere else: its tags say how it is read, checked, written
+// out and described, see field.
 type Scenario struct {
-	Name  string `yaml:"name"`  // 1 to 40 lower-case letters, digits and dashes
-	About string `yaml:"about"` // what it shows, in two or three lines
+	Name  string            `yaml:"name,required" form:"slug" doc:"1 to 40 lower-case letters, digits and dashes"`
+	About string            `yaml:"about" form:"prose" doc:"what it shows, in two or three lines"`
+	Vars  map[string]string `yaml:"vars" keys:"variable" doc:"defaults of ${name}; overridden by --var"`
 
-	Vars map[string]string `yaml:"vars"` // defaults of ${name}; overridden by --var
+	Target   Target          `yaml:"target,required" doc:"the service under test: the reference proxy, or a custom target"`
+	Limits   Limits          `yaml:"limits" doc:"what one instance of the subject may use at most" deployed:"say it as resources in the manifests"`
+	Replicas int             `yaml:"replicas,required" min:"1" max:"100" doc:"instances of the subject, before the action"`
+	Load     Traffic         `yaml:"load,required" doc:"the open-loop load"`
+	Phases   Phases          `yaml:"phases,required" doc:"stretches of the load, from its start"`
+	Action   Action          `yaml:"action,required" doc:"the one disruptive thing that a trial does"`
+	Rolling  drivers.Rolling `yaml:"rolling" min:"0" max:"100" default:"{max_surge: 1}" doc:"how instances are replaced" deployed:"how instances are replaced is in the manifests"`
+	Balancer Balancer        `yaml:"balancer" doc:"how requests reach the instances where the runtime brings no balancer" deployed:"how instances are reached is in the manifests"`
 
-	Target   Target   `yaml:"target"`
-	Limits   Limits   `yaml:"limits"`   // of one instance of the subject
-	Replicas int      `yaml:"replicas"` // of the subject, before the action
-	Load     Traffic  `yaml:"load"`
-	Phases   Phases   `yaml:"phases"`
-	Action   Action   `yaml:"action"`
-	Rolling  Rolling  `yaml:"rolling"`
-	Balancer Balancer `yaml:"balancer"`
+	Trials           int       `yaml:"trials" min:"1" max:"100" default:"1" doc:"of each driver and design, unless --trials says otherwise"`
+	Designs          []Design  `yaml:"designs,required" doc:"what is compared: builtin ones by name, or described here"`
+	Gates            []Gate    `yaml:"gates" doc:"what must hold for the run to pass"`
+	PositiveControls []Control `yaml:"positive_controls" doc:"designs that must show failures here; without that the experiment could not tell good from bad"`
 
-	Trials  int      `yaml:"trials"`  // an arm, unless --trials says otherwise
-	Designs []Design `yaml:"designs"` // what is compared: builtin ones by name, or described here
-	Gates   []Gate   `yaml:"gates"`   // what must hold for the run to pass
-	// PositiveControls names designs that must show failures here.
-	PositiveControls []string `yaml:"positive_controls"`
-	// ControlsOn names the drivers on which they must; none means on every one. What a
-	// design loses may depend on how quickly a runtime tells its balancer.
-	ControlsOn []string `yaml:"controls_on"`
-
-	// Source is the scenario written out: variables filled in, designs resolved, nothing
-	// left to a default. Parsing it gives the same scenario.
 	// NotChosen are the gates and controls of designs that WithDesigns left out: a run
 	// that lacks them has not shown what the scenario asks for.
 	NotChosen struct {
 		Gates            []Gate
-		PositiveControls []string
+		PositiveControls []Control
 	} `yaml:"-"`
 
+	// Source is the scenario written out: variables filled in, designs resolved, nothing
+	// left to a default. Parsing it gives the same scenario.
 	Source string `yaml:"-"`
 	File   string `yaml:"-"` // where it came from, for messages
 }
 
 // Target is the service under test: the reference proxy, or a custom target. Exactly
-// one of refproxy, image, exec and deployment is set; the other fields are for a service of
-// your own.
+// one of refproxy, image, exec and deployment is set; the other fields are for a custom
+// target. With deployment a Kubernetes Deployment is the service: what it runs, its probes,
+// its limits and how it is replaced are in its own YAML.
 type Target struct {
-	Refproxy *Refproxy `yaml:"refproxy"`
+	Refproxy *Refproxy `yaml:"refproxy" doc:"the reference zero-trust proxy with its control plane and upstream"`
 
-	// Deployment makes a Kubernetes Deployment the service. What it runs, its probes, its
-	// limits and how it is replaced are in its own YAML.
-	Deployment string     `yaml:"deployment"` // the name of a Deployment, in the manifests or in the cluster
-	Service    string     `yaml:"service"`    // with deployment: the name of the Service in front of it
-	Port       string     `yaml:"port"`       // with deployment: name or number of the Service's port; without it its first
-	Manifests  []Manifest `yaml:"manifests"`  // with deployment: files with the objects to apply; none when they exist already
+	Deployment string             `yaml:"deployment,omitempty" doc:"the name of a Kubernetes Deployment, in the manifests or in the cluster"`
+	Service    string             `yaml:"service,omitempty" doc:"with deployment: the name of the Service in front of it"`
+	Port       string             `yaml:"port,omitempty" form:"port" doc:"with deployment: name or number of the Service's port; without it its first"`
+	Manifests  []drivers.Manifest `yaml:"manifests" doc:"with deployment: files with the objects to apply; none when they exist already"`
 
-	Image string            `yaml:"image"` // a container image that the runtime has or can pull
-	Exec  string            `yaml:"exec"`  // the path of a program
-	Args  []string          `yaml:"args"`  // arguments; ${listen.data}, ${instance} and ${revision} are filled in
-	Env   map[string]string `yaml:"env"`   // environment variables; filled in as args are
-	Ports Ports             `yaml:"ports"` // where it listens
+	Image string            `yaml:"image,omitempty" doc:"a container image that the runtime has or can pull"`
+	Exec  string            `yaml:"exec,omitempty" doc:"the path of a program"`
+	Args  []string          `yaml:"args" doc:"arguments; ${listen.data}, ${instance} and ${revision} are filled in" deployed:"say it in the YAML of the Deployment"`
+	Env   map[string]string `yaml:"env" doc:"environment variables; filled in as args are" deployed:"say it in the YAML of the Deployment"`
+	Ports Ports             `yaml:"ports" doc:"where it listens" deployed:"say it in the YAML of the Deployment"`
 
-	Request Request `yaml:"request"` // what the load asks, and how it has to be answered
+	Request *Request `yaml:"request" doc:"what the load asks, and how it has to be answered"` // nil with refproxy
 }
 
-// Own says whether the target is a service of the user's own.
+// Own says whether the target is a custom target.
 func (t *Target) Own() bool { return t.Refproxy == nil }
 
 // Deployed says whether the target is a Kubernetes Deployment that somebody else describes.
@@ -75,31 +76,36 @@ func (t *Target) Deployed() bool { return t.Deployment != "" }
 // Ports are the numbers of the ports at which a custom target listens. 0 means that
 // it is told where to listen, by ${listen.data} or ${listen.health} among its arguments.
 type Ports struct {
-	Data   int  `yaml:"data"`   // where it serves requests
-	Health int  `yaml:"health"` // where it answers health questions, if that is another one
-	Two    bool `yaml:"-"`      // there is a port for health
+	Data   int  `yaml:"data" min:"0" max:"65535" doc:"where it serves requests; 0 means that it is told by ${listen.data}"`
+	Health *int `yaml:"health" min:"0" max:"65535" doc:"where it answers health questions, if that is another one"`
 }
 
 // Request is what the load asks of a custom target.
 type Request struct {
-	Path   string            `yaml:"path"`   // from the root, with its query
-	Header map[string]string `yaml:"header"` // sent with it
-	Status int               `yaml:"status"` // of a successful answer
-	Body   string            `yaml:"body"`   // the exact body of a successful answer; without it any whole body will do
+	Path   string            `yaml:"path" form:"path" default:"/" hint:"such as /" doc:"from the root, with its query"`
+	Header map[string]string `yaml:"header" doc:"sent with it"`
+	Status int               `yaml:"status" min:"100" max:"599" default:"200" doc:"of a successful answer"`
+	Body   string            `yaml:"body,omitempty" doc:"the exact body of a successful answer; without it any whole body will do"`
 }
 
-// Limits are what one instance may use at most. 0 means no limit.
+// Limits are what one instance may use at most. 0 means no limit. They are no
+// drivers.Limits because people write memory in MiB.
 type Limits struct {
-	CPUs   float64 `yaml:"cpus"`   // processor time a second, in seconds: 0.5 is half a CPU
-	Memory int     `yaml:"memory"` // MiB
+	CPUs   float64 `yaml:"cpus" min:"0" max:"1024" hint:"0.5 is half a CPU" doc:"processor time a second, in seconds: 0.5 is half a CPU"`
+	Memory int     `yaml:"memory" min:"0" max:"1048576" hint:"MiB" doc:"MiB"`
+}
+
+// Driver is what drivers are told of the limits.
+func (l Limits) Driver() drivers.Limits {
+	return drivers.Limits{CPUs: l.CPUs, Memory: int64(l.Memory) << 20}
 }
 
 // Refproxy is the reference zero-trust proxy with its control plane and upstream.
 type Refproxy struct {
-	Sessions        int           `yaml:"sessions"`         // session records to sync at start, >= 1
-	SyncRate        float64       `yaml:"sync_rate"`        // records a second and subscriber, > 0
-	Routes          int           `yaml:"routes"`           // routes in the configuration
-	UpstreamLatency time.Duration `yaml:"upstream_latency"` // how long the upstream takes to answer, >= 0
+	Sessions        int           `yaml:"sessions,required" min:"1" max:"10000000" doc:"session records to sync at start"`
+	SyncRate        float64       `yaml:"sync_rate,required" above:"0" hint:"records a second" doc:"records a second and subscriber"`
+	Routes          int           `yaml:"routes" min:"1" max:"10000" default:"10" doc:"routes in the configuration"`
+	UpstreamLatency time.Duration `yaml:"upstream_latency" doc:"how long the upstream takes to answer"`
 }
 
 // SyncTime is how long a new instance takes to sync its session records.
@@ -109,22 +115,22 @@ func (r *Refproxy) SyncTime() time.Duration {
 
 // Traffic is the open-loop load.
 type Traffic struct {
-	Rate    float64        `yaml:"rate"`    // requests a second, > 0
-	Timeout time.Duration  `yaml:"timeout"` // from the intended time
-	Streams map[string]int `yaml:"streams"` // weight of each stream: keepalive-get, keepalive-post, newconn-get
-	Deny    float64        `yaml:"deny"`    // share of requests that must be denied, 0..0.5
+	Rate    float64        `yaml:"rate,required" above:"0" max:"100000" hint:"requests a second" doc:"requests a second"`
+	Timeout time.Duration  `yaml:"timeout" above:"0s" default:"2s" hint:"such as 1s" doc:"of a request, from its intended time"`
+	Streams map[string]int `yaml:"streams" keys:"keepalive-get keepalive-post newconn-get" min:"0" max:"10000" default:"{keepalive-get: 40, keepalive-post: 40, newconn-get: 20}" doc:"weight of each stream"`
+	Deny    float64        `yaml:"deny" form:"share" min:"0" max:"0.5" default:"2%" hint:"such as 2%" doc:"share of requests that must be denied"`
 }
 
 // Phases are stretches of the load, from its start.
 type Phases struct {
-	Baseline Phase `yaml:"baseline"` // nothing happens, nothing may fail
-	Window   Phase `yaml:"window"`   // measured; the action starts with it
+	Baseline Phase `yaml:"baseline,required" doc:"nothing happens, nothing may fail"`
+	Window   Phase `yaml:"window,required" doc:"measured; the action starts with it"`
 }
 
 // Phase is a stretch of time.
 type Phase struct {
-	From time.Duration `yaml:"from"` // from the start of the load
-	To   time.Duration `yaml:"to"`   // from the start of the load
+	From time.Duration `yaml:"from,required" doc:"from the start of the load"`
+	To   time.Duration `yaml:"to,required" doc:"from the start of the load"`
 }
 
 // ActionKind is what is done to the subject.
@@ -140,12 +146,11 @@ const (
 
 // Action is the one disruptive thing that a trial does.
 type Action struct {
-	Kind    ActionKind    `yaml:"kind"`    // none, rollout, restart, scale
-	To      int           `yaml:"to"`      // scale: wanted replicas
-	Timeout time.Duration `yaml:"timeout"` // for the action to complete
-	// AllowUnfinished says that the action need not be complete when the window ends.
-	// What it costs later is then in no number, so without this such a trial is invalid.
-	AllowUnfinished bool `yaml:"allow_unfinished"`
+	Kind    ActionKind    `yaml:"kind,required" words:"none rollout restart scale" doc:"what is done to the subject"`
+	To      int           `yaml:"to,required" kinds:"scale" min:"0" max:"100" hint:"say how many replicas to scale to, such as to: 5" doc:"scale: wanted replicas"`
+	Timeout time.Duration `yaml:"timeout" above:"0s" default:"1m" hint:"such as 60s" doc:"for the action to complete"`
+	// What an action that is not complete when the window ends costs later is in no number.
+	AllowUnfinished bool `yaml:"allow_unfinished" doc:"the action need not be complete when the window ends; without this such a trial is invalid"`
 }
 
 // ActionName is what results call the action: none, rollout, restart, scale-out, scale-in.
@@ -159,35 +164,29 @@ func (s *Scenario) ActionName() string {
 	return "scale-out"
 }
 
-// Rolling is how instances are replaced.
-type Rolling struct {
-	MaxSurge       int `yaml:"max_surge"`       // instances that may exist above replicas
-	MaxUnavailable int `yaml:"max_unavailable"` // instances that may be missing below replicas
-}
-
 // Balancer is how requests reach the instances where the runtime brings no balancer.
 type Balancer struct {
-	Policy string `yaml:"policy"` // round-robin, least-connections
+	Policy drivers.Policy `yaml:"policy" words:"round-robin least-connections" default:"round-robin" doc:"how it picks an instance"`
 }
 
 // Design is how the subject is configured and which signal the runtime is given. It is
 // data: nothing outside this package's catalogue may know a design's name.
 type Design struct {
-	Name  string `yaml:"name"`  // 1 to 40 lower-case letters, digits and dashes
-	About string `yaml:"about"` // what is good or bad about it
+	Name  string `yaml:"name,required" form:"slug" doc:"1 to 40 lower-case letters, digits and dashes"`
+	From  string `yaml:"from,omitempty" words:"{builtin design}" doc:"the name of a builtin design to start from; the other keys come on top of it" deployed:"remove it; what differs between designs is in their manifests"` // "" once it is read
+	About string `yaml:"about" form:"prose" doc:"what is good or bad about it"`
 
-	// Manifests are applied instead of the target's, with a target that is a Deployment.
-	Manifests []Manifest `yaml:"manifests"`
+	Manifests []drivers.Manifest `yaml:"manifests" doc:"applied instead of the target's, with a target that is a Deployment"`
 
-	Settings
+	Settings `deployed:"remove it; what differs between designs is in their manifests"`
 
 	// On is what is different on a driver, by its name: probes that cost more are asked
 	// less often, and a slower verdict needs a longer drain.
-	On map[string]Settings `yaml:"on"`
+	On map[string]Settings `yaml:"on" keys:"{driver}" doc:"what is different on a driver, by its name" deployed:"remove it; what differs between designs is in their manifests"`
 }
 
 // ManifestsOf are what a design's target is made of: its own manifests, else the target's.
-func (s *Scenario) ManifestsOf(d Design) []Manifest {
+func (s *Scenario) ManifestsOf(d Design) []drivers.Manifest {
 	if len(d.Manifests) > 0 {
 		return d.Manifests
 	}
@@ -205,44 +204,60 @@ func (d Design) For(driver string) Design {
 
 // Settings are what a design decides.
 type Settings struct {
-	Health   string            `yaml:"health"`    // refproxy --health: none, naive, pull, stack-aware
-	FailOpen bool              `yaml:"fail_open"` // refproxy --fail-open: serve what cannot be decided yet
-	Args     []string          `yaml:"args"`      // more arguments of a custom target
-	Env      map[string]string `yaml:"env"`       // more environment variables of a custom target
+	Health   string            `yaml:"health" words:"none naive pull stack-aware" doc:"how the reference proxy tells its readiness"`
+	FailOpen bool              `yaml:"fail_open" doc:"the reference proxy serves what it cannot decide yet"`
+	Args     []string          `yaml:"args" doc:"more arguments of a custom target" deployed:"say it as args in the design's manifests"`
+	Env      map[string]string `yaml:"env" doc:"more environment variables of a custom target" deployed:"say it as env in the design's manifests"`
 
-	Signal   Signal `yaml:"signal"`   // what the runtime routes by
-	Startup  Signal `yaml:"startup"`  // asked first, by runtimes that know such a probe
-	Liveness Signal `yaml:"liveness"` // a restart follows when it fails, on runtimes that know such a probe
+	Signal   Signal `yaml:"signal,required" doc:"what the runtime routes by" deployed:"say it as readinessProbe in the design's manifests"`
+	Startup  Signal `yaml:"startup" doc:"asked first, by runtimes that know such a probe" deployed:"say it as startupProbe in the design's manifests"`
+	Liveness Signal `yaml:"liveness" doc:"a restart follows when it fails, on runtimes that know such a probe" deployed:"say it as livenessProbe in the design's manifests"`
 
-	Notify   bool          `yaml:"notify"`   // it tells its supervisor by sd_notify, and a supervisor that listens believes that alone
-	Watchdog time.Duration `yaml:"watchdog"` // silence after which such a supervisor kills it; 0s means never
-	Socket   bool          `yaml:"socket"`   // the runtime holds the listener and hands it over
+	Notify   bool          `yaml:"notify,omitempty" doc:"it tells its supervisor by sd_notify, and a supervisor that listens believes that alone"`
+	Watchdog time.Duration `yaml:"watchdog,omitempty" doc:"silence after which such a supervisor kills it; 0s means never"`
+	Socket   bool          `yaml:"socket,omitempty" doc:"the runtime holds the listener and hands it over"`
 
-	DeregisterFirst bool          `yaml:"deregister_first"` // the balancer is told before the instance is stopped
-	PreStop         time.Duration `yaml:"pre_stop"`         // the runtime waits, before it asks the instance to stop, where it knows such a hook
-	LameDuck        time.Duration `yaml:"lame_duck"`        // unready but serving, after SIGTERM
-	CloseWait       time.Duration `yaml:"close_wait"`       // then answering with Connection: close
-	StopGrace       time.Duration `yaml:"stop_grace"`       // until SIGKILL
+	DeregisterFirst bool          `yaml:"deregister_first" doc:"the balancer is told before the instance is stopped"`
+	PreStop         time.Duration `yaml:"pre_stop,omitempty" doc:"the runtime waits, before it asks the instance to stop, where it knows such a hook" deployed:"say it as lifecycle.preStop in the design's manifests"`
+	LameDuck        time.Duration `yaml:"lame_duck" doc:"unready but serving, after SIGTERM"`
+	CloseWait       time.Duration `yaml:"close_wait" doc:"then answering with Connection: close"`
+	StopGrace       time.Duration `yaml:"stop_grace" default:"5s" doc:"until SIGKILL" deployed:"say it as terminationGracePeriodSeconds in the design's manifests"`
 }
 
-// Signal is what the runtime asks an instance.
+// Signal is what the runtime asks an instance. It is no drivers.Probe, which can ask more
+// than a scenario may say.
 type Signal struct {
-	Kind     string        `yaml:"kind"`     // none, tcp, http, command, image
-	Port     string        `yaml:"port"`     // tcp and http: data, health
-	Path     string        `yaml:"path"`     // http
-	Command  []string      `yaml:"command"`  // command: a program beside the instance, and its arguments; status 0 is a good answer
-	Interval time.Duration `yaml:"interval"` // from one question to the next
-	Timeout  time.Duration `yaml:"timeout"`  // for one answer
-	Rise     int           `yaml:"rise"`     // good answers in a row that make it ready
-	Fall     int           `yaml:"fall"`     // bad answers in a row that make it unready
+	Kind     drivers.ProbeKind `yaml:"kind,required" words:"none tcp http command image" doc:"how an instance is asked"`
+	Port     string            `yaml:"port" kinds:"tcp http" words:"data health" default:"health" doc:"tcp and http: the port that is asked"`
+	Path     string            `yaml:"path" kinds:"http" form:"path" default:"/readyz" hint:"such as /readyz" doc:"http: from the root"`
+	Command  []string          `yaml:"command" kinds:"command" doc:"command: a program beside the instance, and its arguments; status 0 is a good answer"`
+	Interval time.Duration     `yaml:"interval" kinds:"tcp http command" min:"10ms" default:"200ms" doc:"from one question to the next"`
+	Timeout  time.Duration     `yaml:"timeout" kinds:"tcp http command" above:"0s" default:"1s" hint:"such as 1s" doc:"for one answer"`
+	Rise     int               `yaml:"rise" kinds:"tcp http command" min:"1" max:"1000" default:"1" hint:"answers in a row" doc:"good answers in a row that make it ready"`
+	Fall     int               `yaml:"fall" kinds:"tcp http command" min:"1" max:"1000" default:"2" hint:"answers in a row" doc:"bad answers in a row that make it unready"`
+}
+
+// Probe is what drivers are told of the signal.
+func (g Signal) Probe() drivers.Probe {
+	return drivers.Probe{
+		Kind: g.Kind, Port: g.Port, Path: g.Path, Command: g.Command,
+		Interval: g.Interval, Timeout: g.Timeout, Rise: g.Rise, Fall: g.Fall,
+	}
 }
 
 // Gate is a limit on a metric of one design.
 type Gate struct {
-	Design string `yaml:"design"` // one of the scenario's
-	Metric string `yaml:"metric"` // one of Metrics
-	Op     string `yaml:"op"`     // >=, <=
-	Limit  Limit  `yaml:"limit"`  // in the metric's unit: 99.9% or 0.999, a count, 250ms
+	Design string `yaml:"design,required" doc:"one of the scenario's"`
+	Metric string `yaml:"metric,required" words:"{metric}" doc:"what is limited"`
+	Op     string `yaml:"op,required" words:">= <=" doc:"which side of the limit is good"`
+	Limit  Limit  `yaml:"limit,required" doc:"in the metric's unit: 99.9% or 0.999, a count, 250ms"`
+}
+
+// Control names a design that must show failures. In a scenario it may be the name alone.
+type Control struct {
+	Design string `yaml:"design,required" doc:"one of the scenario's"`
+	// What a design loses may depend on how quickly a runtime tells its balancer.
+	On []string `yaml:"on" words:"{driver}" doc:"drivers on which it must; without it on every one"`
 }
 
 // Limit is a number in the metric's unit: a rate 0..1 (also written 99.9%), a count, or

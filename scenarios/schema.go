@@ -1,21 +1,212 @@
 package scenarios
 
 import (
-	_ "embed" // for the schema
-	"errors"
-	"slices"
+	"encoding/json"
+	"reflect"
 )
 
-//go:embed schema.json
-var schema []byte
+// Patterns of texts in a scenario's file, in which ${name} may stand for a value or a part
+// of one.
+const (
+	variablePattern = `\$\{[a-z][a-z0-9_]{0,39}\}`
+	durationPattern = `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$|^0$|` + variablePattern
+	percentPattern  = `^[0-9]+(\.[0-9]+)?%$|` + variablePattern
+)
 
-// Schema is the JSON Schema (draft 2020-12) of a scenario's file, for editors. It tells
-// unknown keys, wrong types and wrong words; what takes several fields to see (phases
-// that overlap, the unit of a limit) only Parse tells. The file is generated from the
-// types and their comments: go test ./scenarios -run TestSchema -update.
-func Schema() ([]byte, error) {
-	if len(schema) == 0 {
-		return nil, errors.New("the scenario schema is empty: this program was built without it")
+// Schema is the JSON Schema (draft 2020-12) of a scenario's file, for editors, made of the
+// fields' declarations. It tells unknown keys, wrong types and wrong words; what takes
+// several fields to see (phases that overlap, the unit of a limit) only Parse tells. Of the
+// options it takes the names of drivers.
+func Schema(o Options) ([]byte, error) {
+	m := &schemas{decoder: newDecoder("", o, builtin), defs: schema{}}
+	s := m.object(reflect.TypeFor[Scenario]())
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	s["$id"] = "https://github.com/rollout-lab/rollout-lab/schemas/scenario-v1.json"
+	s["title"] = "A rollout-lab scenario"
+	s["description"] = "A target, a load, one action and the gates."
+	s["$defs"] = m.defs
+	// A design of a Deployment is its manifests; every other one needs a signal.
+	refused := schema{"designs": schema{"items": schema{"type": "object", "properties": refusals[Design]()}}}
+	for name := range refusals[Scenario]() {
+		refused[name] = false
 	}
-	return slices.Clone(schema), nil
+	s["if"] = schema{"properties": schema{"target": schema{"required": []string{"deployment"}}}}
+	s["then"] = schema{"properties": refused}
+	s["else"] = schema{"properties": schema{"designs": schema{"items": anyOf(
+		schema{"type": "string"}, schema{"required": []string{"from"}}, schema{"required": []string{"signal"}},
+	)}}}
+	return json.MarshalIndent(s, "", "  ")
+}
+
+type schema = map[string]any
+
+// schemas makes the schemas of types, each type of struct once.
+type schemas struct {
+	*decoder // for the words of sets
+	defs     schema
+}
+
+func anyOf(all ...any) schema { return schema{"anyOf": all} }
+
+// refusals are the keys of a type that mean nothing for a target that is a Deployment.
+func refusals[T any]() schema {
+	out := schema{}
+	for _, f := range fieldsOf(reflect.TypeFor[T]()) {
+		if f.deployed != "" {
+			out[f.name] = false
+		}
+	}
+	return out
+}
+
+// object is the schema of a struct.
+func (m *schemas) object(t reflect.Type) schema {
+	properties, required := schema{}, []string{}
+	for _, f := range fieldsOf(t) {
+		p := m.value(f, t.FieldByIndex(f.index).Type)
+		p["description"] = f.doc
+		properties[f.name] = p
+		// What a kind decides, or another key may bring, is not always required.
+		if f.required && f.kinds == nil && !(t == reflect.TypeFor[Design]() && f.name == "signal") && t != reflect.TypeFor[Settings]() && t != reflect.TypeFor[Signal]() {
+			required = append(required, f.name)
+		}
+	}
+	out := schema{"type": "object", "additionalProperties": false, "properties": properties}
+	if len(required) > 0 {
+		out["required"] = required
+	}
+	if t == reflect.TypeFor[Target]() {
+		var one []any
+		for _, kind := range targetKinds {
+			one = append(one, schema{"required": []string{kind}})
+		}
+		out["oneOf"] = one
+		out["dependentRequired"] = map[string][]string{"deployment": {"service"}, "service": {"deployment"}, "port": {"deployment"}, "manifests": {"deployment"}}
+	}
+	return out
+}
+
+// ref is a reference to the schema of a struct.
+func (m *schemas) ref(t reflect.Type) schema {
+	if _, known := m.defs[t.Name()]; !known {
+		m.defs[t.Name()] = nil // until it is made: it may refer to itself
+		m.defs[t.Name()] = m.object(t)
+	}
+	return schema{"$ref": "#/$defs/" + t.Name()}
+}
+
+// value is the schema of a value of the field.
+func (m *schemas) value(f *field, t reflect.Type) schema {
+	switch t {
+	case durationType:
+		return schema{"type": "string", "pattern": durationPattern}
+	case reflect.TypeFor[Limit]():
+		return anyOf(schema{"type": "number", "minimum": 0}, schema{"type": "string", "pattern": percentPattern + "|" + durationPattern})
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return m.value(f, t.Elem())
+	case reflect.Struct:
+		out := m.ref(t)
+		if f.min+f.max != "" { // of every number in it
+			bounds := schema{}
+			for _, inner := range fieldsOf(t) {
+				bounds[inner.name] = anyOf(f.bounded("integer"), schema{"type": "string"})
+			}
+			out["properties"] = bounds
+		}
+		return out
+	case reflect.Slice:
+		out := schema{"type": "array", "items": m.item(f, t.Elem())}
+		if f.required || f.name == "manifests" && f.owner == "design" {
+			out["minItems"] = 1
+		}
+		return out
+	case reflect.Map:
+		return m.entries(f, t.Elem())
+	case reflect.Bool:
+		return orVariable(schema{"type": "boolean"})
+	case reflect.Int:
+		return orVariable(f.bounded("integer"))
+	case reflect.Float64:
+		if f.form == "share" {
+			return anyOf(f.bounded("number"), schema{"type": "string", "pattern": percentPattern})
+		}
+		return orVariable(f.bounded("number"))
+	default:
+		return m.text(f)
+	}
+}
+
+// item is the schema of an item of a list, which may be shorter than its type.
+func (m *schemas) item(f *field, t reflect.Type) schema {
+	of := m.value(f, t)
+	switch t.Name() {
+	case "Design":
+		return anyOf(m.words("builtin design"), of)
+	case "Control":
+		return anyOf(schema{"type": "string"}, of)
+	case "Manifest":
+		return anyOf(schema{"type": "string", "minLength": 1, "description": "The path of a file, from the scenario's folder."}, of)
+	}
+	return of
+}
+
+// entries is the schema of a mapping whose keys are no fields.
+func (m *schemas) entries(f *field, of reflect.Type) schema {
+	out := schema{"type": "object"}
+	if of.Kind() == reflect.String { // what is not of text may be written as it is
+		out["additionalProperties"] = anyOf(schema{"type": "string"}, schema{"type": "number"}, schema{"type": "boolean"})
+	} else {
+		out["additionalProperties"] = m.value(f, of)
+	}
+	words, listed := f.keyWords()
+	switch {
+	case f.keys == "variable":
+		out["propertyNames"] = schema{"pattern": variable.String()}
+	case f.keys == "{driver}" && m.options.Drivers != nil:
+		out["propertyNames"] = schema{"enum": m.options.Drivers}
+	case listed:
+		out["propertyNames"] = schema{"enum": words}
+	}
+	return out
+}
+
+func (m *schemas) text(f *field) schema {
+	switch {
+	case f.words != nil:
+		return anyOf(schema{"enum": f.words}, schema{"type": "string", "pattern": variablePattern})
+	case f.set != "":
+		return m.words(f.set)
+	case f.form == "slug":
+		return schema{"type": "string", "pattern": slug.String() + "|" + variablePattern}
+	case f.form == "port":
+		return anyOf(schema{"type": "string"}, schema{"type": "integer", "minimum": 1, "maximum": maxPort})
+	}
+	return schema{"type": "string"}
+}
+
+// words is the schema of a word of a set.
+func (m *schemas) words(set string) schema {
+	words, known := m.decoder.words(set)
+	if !known {
+		return schema{"type": "string"}
+	}
+	return anyOf(schema{"enum": words}, schema{"type": "string", "pattern": variablePattern})
+}
+
+// bounded is the schema of a number within the field's bounds.
+func (f *field) bounded(kind string) schema {
+	out := schema{"type": kind}
+	for name, bound := range map[string]string{"minimum": f.min, "maximum": f.max, "exclusiveMinimum": f.above} {
+		if bound != "" {
+			out[name] = json.Number(bound)
+		}
+	}
+	return out
+}
+
+// orVariable lets ${name} stand for a value that is no text.
+func orVariable(of schema) schema {
+	return anyOf(of, schema{"type": "string", "pattern": "^" + variablePattern + "$"})
 }

@@ -80,7 +80,7 @@ type failing struct {
 func deployFailing(t *testing.T, scenario, design string) *failing {
 	t.Helper()
 	needDriver(t, "kind")
-	s, err := scenarios.Parse("failing.yaml", []byte(scenario), nil)
+	s, err := scenarios.Parse("failing.yaml", []byte(scenario), scenarios.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

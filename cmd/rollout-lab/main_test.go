@@ -8,6 +8,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/rollout-lab/rollout-lab/scenarios"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy"
 )
 
@@ -46,6 +47,31 @@ func TestDriversAreOfferedByTheirNames(t *testing.T) {
 		}
 		if d.Name() != offered.Name {
 			t.Errorf("driver %s is offered as %s", d.Name(), offered.Name)
+		}
+	}
+}
+
+// TestTheCatalogueNamesNoOtherDriver: a scenario, or a builtin design, that speaks of a
+// driver by a wrong name would say nothing on any.
+func TestTheCatalogueNamesNoOtherDriver(t *testing.T) {
+	var offered scenarios.Options
+	for _, d := range builtin() {
+		offered.Drivers = append(offered.Drivers, d.Name)
+	}
+	for _, name := range scenarios.Names() {
+		text, err := scenarios.Text(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := scenarios.Parse(name+".yaml", text, offered)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.WithDesigns([]string{"none", "naive", "pull", "stack-aware", "fail-open"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := scenarios.Parse(name+".yaml", []byte(s.Source), offered); err != nil {
+			t.Errorf("with the builtin designs: %v", err)
 		}
 	}
 }

@@ -203,7 +203,7 @@ func controls(s record.Scenario, all []Cell) []Control {
 				continue
 			}
 			found = true
-			if len(s.PositiveOn) == 0 || slices.Contains(s.PositiveOn, c.Driver) {
+			if on := s.PositiveOn[design]; len(on) == 0 || slices.Contains(on, c.Driver) {
 				out = append(out, positive(c))
 			}
 		}

@@ -52,7 +52,7 @@ func described(gates ...record.Gate) record.Run {
 // elsewhere is a run whose positive control must fail on another driver than its own.
 func elsewhere() record.Run {
 	run := described(rateGate999)
-	run.Scenarios[0].PositiveOn = []string{"docker"}
+	run.Scenarios[0].PositiveOn = map[string][]string{"bad": {"docker"}}
 	return run
 }
 

@@ -65,7 +65,14 @@ func describeScenario(s *scenarios.Scenario) record.Scenario {
 	for _, g := range slices.Concat(s.Gates, s.NotChosen.Gates) {
 		out.Gates = append(out.Gates, record.Gate{Design: g.Design, Metric: g.Metric, Op: g.Op, Limit: float64(g.Limit)})
 	}
-	out.Positive = slices.Concat(s.PositiveControls, s.NotChosen.PositiveControls)
-	out.PositiveOn = s.ControlsOn
+	for _, c := range slices.Concat(s.PositiveControls, s.NotChosen.PositiveControls) {
+		out.Positive = append(out.Positive, c.Design)
+		if len(c.On) > 0 {
+			if out.PositiveOn == nil {
+				out.PositiveOn = map[string][]string{}
+			}
+			out.PositiveOn[c.Design] = c.On
+		}
+	}
 	return out
 }

@@ -44,7 +44,7 @@ gates:
 
 func short(t *testing.T, change ...string) *scenarios.Scenario {
 	t.Helper()
-	s, err := scenarios.Parse("short.yaml", []byte(strings.NewReplacer(change...).Replace(shortScenario)), nil)
+	s, err := scenarios.Parse("short.yaml", []byte(strings.NewReplacer(change...).Replace(shortScenario)), scenarios.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +374,7 @@ func TestADamagedTrialCostsTheVerdictAndNothingElse(t *testing.T) {
 }
 
 func TestChoosingADesignDoesNotDropWhatTheScenarioAsksFor(t *testing.T) {
-	s, err := scenarios.Load("quickstart", nil)
+	s, err := scenarios.Load("quickstart", scenarios.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +389,7 @@ func TestChoosingADesignDoesNotDropWhatTheScenarioAsksFor(t *testing.T) {
 }
 
 func TestTheReferenceClientAsksWhatTheLoadAsks(t *testing.T) {
-	s, err := scenarios.Load("quickstart", nil)
+	s, err := scenarios.Load("quickstart", scenarios.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -435,7 +435,7 @@ func (sparing) Capabilities() drivers.Capabilities {
 func (s sparing) ProbeInterval() time.Duration { return s.every }
 
 func TestTheRecordHoldsWhatADriverSaysOfItself(t *testing.T) {
-	s, err := scenarios.Load("quickstart", nil)
+	s, err := scenarios.Load("quickstart", scenarios.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,8 +52,9 @@ type Scenario struct {
 	// Positive names the designs that are known to fail here: where one shows no
 	// failure, the experiment cannot tell good from bad and is inconclusive.
 	Positive []string `json:"positive_controls"`
-	// PositiveOn names the drivers on which they must; empty means every one.
-	PositiveOn []string `json:"positive_controls_on,omitempty"`
+	// PositiveOn names the drivers on which one of them must, by its design; none means on
+	// every one.
+	PositiveOn map[string][]string `json:"positive_controls_on,omitempty"`
 }
 
 // Gate is a limit on a metric of a design's cells.

@@ -28,10 +28,10 @@ func buildOwn(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	if t.Ports.Data != 0 {
 		fixed["data"] = t.Ports.Data
 	}
-	if t.Ports.Two {
+	if t.Ports.Health != nil {
 		ports = append(ports, "health")
-		if t.Ports.Health != 0 {
-			fixed["health"] = t.Ports.Health
+		if *t.Ports.Health != 0 {
+			fixed["health"] = *t.Ports.Health
 		}
 	}
 	truth := ownTruth(t.Request)
@@ -58,10 +58,7 @@ func buildDeployed(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
-	objects := &drivers.Objects{Deployment: s.Target.Deployment, Service: s.Target.Service, Port: s.Target.Port}
-	for _, m := range s.ManifestsOf(d) {
-		objects.Manifests = append(objects.Manifests, drivers.Manifest{File: m.File, Text: m.Text})
-	}
+	objects := &drivers.Objects{Manifests: s.ManifestsOf(d), Deployment: s.Target.Deployment, Service: s.Target.Service, Port: s.Target.Port}
 	return Target{
 		Stack: drivers.Stack{
 			Subject:  drivers.Service{Name: ownName, Ports: []string{"data"}, Serves: serves(truth)},
@@ -73,7 +70,7 @@ func buildDeployed(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 }
 
 // ownTruth is the request of a service of the user's own.
-func ownTruth(r scenarios.Request) load.Request {
+func ownTruth(r *scenarios.Request) load.Request {
 	return load.Request{
 		Method: http.MethodGet, Path: r.Path, Header: r.Header,
 		Expect: record.Serve, Statuses: []int{r.Status}, WantBody: r.Body, AnyBody: r.Body == "",

@@ -51,22 +51,14 @@ func Build(s *scenarios.Scenario, d scenarios.Design, driver string) (Target, er
 		return Target{}, err
 	}
 	subject := &t.Stack.Subject
-	subject.Signal, subject.Startup, subject.Liveness = signal(d.Signal), signal(d.Startup), signal(d.Liveness)
+	subject.Signal, subject.Startup, subject.Liveness = d.Signal.Probe(), d.Startup.Probe(), d.Liveness.Probe()
 	subject.Notify, subject.Watchdog, subject.Socket = d.Notify, d.Watchdog, d.Socket
 	subject.PreStop, subject.StopGrace, subject.RestartOnExit = d.PreStop, d.StopGrace, true
-	subject.Limits = drivers.Limits{CPUs: s.Limits.CPUs, Memory: int64(s.Limits.Memory) << 20}
+	subject.Limits = s.Limits.Driver()
 	t.Stack.Replicas, t.Stack.Revision = s.Replicas, RevisionBefore
-	t.Stack.Balancer = drivers.Balancer{Policy: drivers.Policy(s.Balancer.Policy), DeregisterFirst: d.DeregisterFirst}
-	t.Stack.Rolling = drivers.Rolling{MaxSurge: s.Rolling.MaxSurge, MaxUnavailable: s.Rolling.MaxUnavailable}
+	t.Stack.Balancer = drivers.Balancer{Policy: s.Balancer.Policy, DeregisterFirst: d.DeregisterFirst}
+	t.Stack.Rolling = s.Rolling
 	return t, nil
-}
-
-// signal is the runtime's view of a design's signal.
-func signal(s scenarios.Signal) drivers.Probe {
-	return drivers.Probe{
-		Kind: drivers.ProbeKind(s.Kind), Port: s.Port, Path: s.Path, Command: s.Command,
-		Interval: s.Interval, Timeout: s.Timeout, Rise: s.Rise, Fall: s.Fall,
-	}
 }
 
 // RecordStreams describes streams for the record, with shares that add up to 1.

@@ -43,7 +43,7 @@ func TestEveryScenarioAndDesignMakesAStackThatDriversAccept(t *testing.T) {
 
 func quickstart(t *testing.T) *scenarios.Scenario {
 	t.Helper()
-	s, err := scenarios.Load("quickstart", nil)
+	s, err := scenarios.Load("quickstart", scenarios.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ designs:
 
 func ownScenario(t *testing.T) *scenarios.Scenario {
 	t.Helper()
-	s, err := scenarios.Parse("own.yaml", []byte(ownText), nil)
+	s, err := scenarios.Parse("own.yaml", []byte(ownText), scenarios.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +280,7 @@ designs:
 `
 
 func TestADeployment(t *testing.T) {
-	s, err := scenarios.Parse("web.yaml", []byte(deployedText), nil)
+	s, err := scenarios.Parse("web.yaml", []byte(deployedText), scenarios.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

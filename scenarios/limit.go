@@ -64,7 +64,7 @@ func (d *decoder) limit(n *node, path, name string, to *Limit) {
 			return
 		}
 		var v time.Duration
-		d.duration(&v)(n, path)
+		d.duration(n, path, &v)
 		*to = Limit(float64(v) / float64(time.Millisecond))
 	}
 }
