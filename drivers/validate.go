@@ -19,15 +19,12 @@ func (s Stack) Validate() error {
 	if s.Replicas < 0 {
 		return fmt.Errorf("%d replicas of %s: the number may not be negative", s.Replicas, s.Subject.Name)
 	}
-	if s.Rolling.MaxSurge < 0 || s.Rolling.MaxUnavailable < 0 {
-		return fmt.Errorf("max surge %d and max unavailable %d: neither may be negative", s.Rolling.MaxSurge, s.Rolling.MaxUnavailable)
-	}
+	limits := s.Rolling.Validate
 	if s.Objects != nil {
-		if err := s.validateObjects(); err != nil {
-			return err
-		}
-	} else if s.Rolling == (Rolling{}) {
-		return errors.New("max surge and max unavailable are both 0: no instance could ever be replaced")
+		limits = s.validateObjects
+	}
+	if err := limits(); err != nil {
+		return err
 	}
 	places := Places{Addr: map[string]map[string]string{}}
 	for _, service := range append(slices.Clone(s.Dependencies), s.Subject) {
@@ -42,6 +39,20 @@ func (s Stack) Validate() error {
 			return err
 		}
 		places.Addr[service.Name] = places.Listen
+	}
+	return nil
+}
+
+// ErrNoProgress: the bounds of a change forbid every step.
+var ErrNoProgress = errors.New("max surge and max unavailable are both 0: no instance could ever be replaced")
+
+// Validate refuses bounds under which nothing could be replaced.
+func (r Rolling) Validate() error {
+	switch {
+	case r.MaxSurge < 0 || r.MaxUnavailable < 0:
+		return fmt.Errorf("max surge %d and max unavailable %d: neither may be negative", r.MaxSurge, r.MaxUnavailable)
+	case r == (Rolling{}):
+		return ErrNoProgress
 	}
 	return nil
 }

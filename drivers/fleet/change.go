@@ -8,25 +8,38 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/rolling"
 )
+
+// goal is what must exist in the end: as many ready instances of the revision, none of them
+// of an earlier generation, and nothing else.
+type goal struct {
+	replicas   int
+	revision   string
+	generation int // counts restarts
+}
+
+func (g goal) wants(i *Instance) bool {
+	return i.Revision == g.revision && i.Generation >= g.generation
+}
 
 // Scale implements drivers.Env.
 func (e *Environment) Scale(ctx context.Context, replicas int) error {
 	if replicas < 0 {
 		return fmt.Errorf("scale to %d: the number may not be negative", replicas)
 	}
-	return e.change(ctx, fmt.Sprintf("scale to %d", replicas), func(g *rolling.Goal) { g.Replicas = replicas }, e.pursue)
+	return e.change(ctx, fmt.Sprintf("scale to %d", replicas), func(g *goal) { g.replicas = replicas }, e.pursue)
 }
 
 // Restart implements drivers.Env.
 func (e *Environment) Restart(ctx context.Context) error {
 	if r, ok := e.runtime.(Restarter); ok {
-		return e.change(ctx, "restart", func(*rolling.Goal) {}, func(ctx context.Context, goal rolling.Goal) error {
-			return e.restartInPlace(ctx, r, goal)
+		return e.change(ctx, "restart", func(*goal) {}, func(ctx context.Context, to goal) error {
+			return e.restartInPlace(ctx, r, to)
 		})
 	}
-	return e.change(ctx, "restart", func(g *rolling.Goal) { g.Generation++ }, e.pursue)
+	return e.change(ctx, "restart", func(g *goal) { g.generation++ }, e.pursue)
 }
 
 // Rollout implements drivers.Env.
@@ -34,46 +47,159 @@ func (e *Environment) Rollout(ctx context.Context, revision string) error {
 	if revision == "" {
 		return errors.New("rollout to a revision without a name")
 	}
-	return e.change(ctx, "rollout to "+revision, func(g *rolling.Goal) { g.Revision = revision }, e.pursue)
+	return e.change(ctx, "rollout to "+revision, func(g *goal) { g.revision = revision }, e.pursue)
 }
 
 // change sets a new goal and pursues it. A change that is cut short leaves its goal
 // behind: the next one goes on from it.
-func (e *Environment) change(ctx context.Context, what string, set func(*rolling.Goal), pursue func(context.Context, rolling.Goal) error) error {
+func (e *Environment) change(ctx context.Context, what string, set func(*goal), pursue func(context.Context, goal) error) error {
 	return e.life.Change(ctx, what, func(ctx context.Context) error {
 		e.mu.Lock()
 		set(&e.goal)
-		goal := e.goal
-		e.ended = nil
+		to := e.goal
 		e.mu.Unlock()
-		if err := pursue(ctx, goal); err != nil {
+		if err := pursue(ctx, to); err != nil {
 			return fmt.Errorf("%w%s", err, e.lastOutputs())
 		}
 		return nil
 	})
 }
 
-func (e *Environment) pursue(ctx context.Context, goal rolling.Goal) error {
-	return rolling.Run(ctx, &members{e, goal}, goal, e.bounds)
+// pursue takes the subject to the goal, step by step as rolling.Plan says, and returns when
+// it is reached. It stops where it is, with an error that says what it waited for, when ctx
+// ends, and when an instance that it started ends for good before it was ready.
+func (e *Environment) pursue(ctx context.Context, to goal) error {
+	var started []*Instance // and not seen ready so far
+	for {
+		changed := e.changed.Next()
+		wanted, replaced := e.compare(to)
+		var err error
+		if started, err = e.unready(started); err != nil {
+			return err
+		}
+		step, err := rolling.Plan(to.replicas, e.stack.Rolling, wanted, replaced)
+		if err != nil {
+			return err
+		}
+		if step.Done {
+			return nil
+		}
+		// A cancelled change must not take another step, also when there is one to take.
+		if err := context.Cause(ctx); err != nil {
+			return fmt.Errorf("%s: %w", e.missing(to), err)
+		}
+		for _, id := range step.Stop {
+			if err := e.stopByID(ctx, id); err != nil {
+				return err
+			}
+		}
+		for range step.Start {
+			i, err := e.startSubject(ctx, to)
+			if err != nil {
+				return fmt.Errorf("start an instance of revision %s: %w", to.revision, err)
+			}
+			started = append(started, i)
+		}
+		if step.Start > 0 || len(step.Stop) > 0 {
+			continue // what was compared is out of date
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// compare lists the subject's instances that exist, those that the goal wants apart from
+// those to be replaced. One that has ended by itself, for good, does not count, although
+// something of it may be left.
+func (e *Environment) compare(to goal) (wanted, replaced []drivers.Instance) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, i := range e.instances {
+		switch {
+		case i.failed():
+		case to.wants(i):
+			wanted = append(wanted, i.public())
+		default:
+			replaced = append(replaced, i.public())
+		}
+	}
+	return wanted, replaced
+}
+
+// unready returns those of the instances that are not ready, and an error when one of them
+// never will be.
+func (e *Environment) unready(instances []*Instance) ([]*Instance, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []*Instance
+	for _, i := range instances {
+		switch {
+		case i.state() == drivers.StateReady:
+		case i.failed():
+			return nil, fmt.Errorf("instance %s of revision %s ended before it was ready: %s", i.ID, i.Revision, i.why())
+		default:
+			out = append(out, i)
+		}
+	}
+	return out, nil
+}
+
+func (e *Environment) stopByID(ctx context.Context, id string) error {
+	i, err := e.Find(id)
+	if errors.Is(err, ErrNoInstance) {
+		return nil // it went by itself since it was planned
+	}
+	if err != nil {
+		return fmt.Errorf("stop %s: %w", id, err)
+	}
+	return e.stop(ctx, i)
+}
+
+// missing says how far a change has come and what it waits for.
+func (e *Environment) missing(to goal) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ready := 0
+	var missing []string
+	for _, i := range e.instances {
+		switch {
+		case i.failed():
+		case i.stopped:
+			missing = append(missing, i.ID+" to be gone")
+		case !to.wants(i):
+			missing = append(missing, fmt.Sprintf("%s of revision %s to be replaced", i.ID, i.Revision))
+		case i.ready:
+			ready++
+		default:
+			missing = append(missing, fmt.Sprintf("%s to be ready (%s)", i.ID, i.why()))
+		}
+	}
+	what := fmt.Sprintf("%d of %d instances of revision %s are ready", ready, to.replicas, to.revision)
+	if len(missing) > 0 {
+		what += "; waiting for " + strings.Join(missing, ", ")
+	}
+	return what
 }
 
 // restartInPlace restarts the instances one after the other, or as many at a time as may
 // be unavailable.
-func (e *Environment) restartInPlace(ctx context.Context, r Restarter, goal rolling.Goal) error {
-	if err := e.pursue(ctx, goal); err != nil { // what an earlier change has left undone
+func (e *Environment) restartInPlace(ctx context.Context, r Restarter, to goal) error {
+	if err := e.pursue(ctx, to); err != nil { // what an earlier change has left undone
 		return err
 	}
 	e.mu.Lock()
 	old := slices.Clone(e.instances)
 	e.mu.Unlock()
-	if e.bounds.MaxUnavailable == 0 && !e.stack.Subject.Socket && len(old) > 0 {
-		more := goal
-		more.Replicas++
+	if e.stack.Rolling.MaxUnavailable == 0 && !e.stack.Subject.Socket && len(old) > 0 {
+		more := to
+		more.replicas++
 		if err := e.pursue(ctx, more); err != nil {
 			return fmt.Errorf("one more for the time of the restart: %w", err)
 		}
 	}
-	for batch := range slices.Chunk(old, max(1, e.bounds.MaxUnavailable)) {
+	for batch := range slices.Chunk(old, max(1, e.stack.Rolling.MaxUnavailable)) {
 		errs := make([]error, len(batch))
 		var restarting sync.WaitGroup
 		for n, i := range batch {
@@ -84,7 +210,7 @@ func (e *Environment) restartInPlace(ctx context.Context, r Restarter, goal roll
 			return err
 		}
 	}
-	return e.pursue(ctx, goal)
+	return e.pursue(ctx, to)
 }
 
 func (e *Environment) restartOne(ctx context.Context, r Restarter, i *Instance) error {
@@ -116,43 +242,4 @@ func (e *Environment) lastOutputs() string {
 		}
 	}
 	return out.String()
-}
-
-// members lets a change drive the subject's instances.
-type members struct {
-	env  *Environment
-	goal rolling.Goal
-}
-
-// Instances implements rolling.Fleet.
-func (m *members) Instances(context.Context) ([]rolling.Instance, <-chan struct{}, error) {
-	changed := m.env.changed.Next()
-	m.env.mu.Lock()
-	defer m.env.mu.Unlock()
-	out := append([]rolling.Instance(nil), m.env.ended...)
-	for _, i := range m.env.instances {
-		out = append(out, i.rolling())
-	}
-	return out, changed, nil
-}
-
-// Start implements rolling.Fleet.
-func (m *members) Start(ctx context.Context) (string, error) {
-	i, err := m.env.startSubject(ctx, m.goal)
-	if err != nil {
-		return "", err
-	}
-	return i.ID, nil
-}
-
-// Stop implements rolling.Fleet.
-func (m *members) Stop(ctx context.Context, id string) error {
-	i, err := m.env.Find(id)
-	if errors.Is(err, ErrNoInstance) {
-		return nil // it went by itself since the list was made
-	}
-	if err != nil {
-		return err
-	}
-	return m.env.stop(ctx, i)
 }

@@ -1,6 +1,6 @@
 // Package fleet is what drivers share whose runtime brings no balancer: the instances of
 // one deployed stack, the balancer that routes to those that the runtime calls ready, and
-// the changes that internal/rolling makes to them. It starts and stops nothing itself and
+// the changes that are made to them, as internal/rolling plans them. It starts and stops nothing itself and
 // asks no instance how it is: a Runtime does, and reports through the methods of Instance.
 package fleet
 
@@ -16,7 +16,6 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/lifecycle"
 	"github.com/rollout-lab/rollout-lab/internal/edge"
-	"github.com/rollout-lab/rollout-lab/internal/rolling"
 )
 
 // cleanGrace is how long it may take to remove what is left once every instance is gone, and
@@ -73,18 +72,16 @@ type Environment struct {
 	runtime  Runtime
 	clean    func(context.Context) error
 	balancer *edge.Balancer
-	bounds   rolling.Bounds
 	events   drivers.EventLog
 	life     *lifecycle.Life
 	changed  drivers.Broadcast // of the instances
 
 	mu        sync.Mutex
-	goal      rolling.Goal
+	goal      goal
 	instances []*Instance // of the subject, oldest first
 	started   int         // instances of the subject so far
 	deps      []*Instance // in the order in which they were started
 	places    map[string]map[string]string
-	ended     []rolling.Instance
 }
 
 // New validates the stack and starts its balancer. The caller must Close the environment.
@@ -93,11 +90,7 @@ func New(config Config) (*Environment, error) {
 	if err := stack.Validate(); err != nil {
 		return nil, err
 	}
-	policy, err := edgePolicy(stack.Balancer.Policy)
-	if err != nil {
-		return nil, err
-	}
-	balancer, err := edge.New(edge.Config{Policy: policy})
+	balancer, err := edge.New(edge.Config{Policy: stack.Balancer.Policy})
 	if err != nil {
 		return nil, err
 	}
@@ -107,22 +100,11 @@ func New(config Config) (*Environment, error) {
 	}
 	e := &Environment{
 		stack: stack, runtime: config.Runtime, clean: clean, balancer: balancer,
-		goal:   rolling.Goal{Replicas: stack.Replicas, Revision: stack.Revision},
-		bounds: rolling.Bounds{MaxSurge: stack.Rolling.MaxSurge, MaxUnavailable: stack.Rolling.MaxUnavailable},
+		goal:   goal{replicas: stack.Replicas, revision: stack.Revision},
 		places: map[string]map[string]string{},
 	}
 	e.life = lifecycle.New(e.shutdown)
 	return e, nil
-}
-
-func edgePolicy(p drivers.Policy) (edge.Policy, error) {
-	switch p {
-	case "", drivers.RoundRobin:
-		return edge.RoundRobin, nil
-	case drivers.LeastConnections:
-		return edge.LeastConnections, nil
-	}
-	return 0, fmt.Errorf("unknown balancer policy %q", p)
 }
 
 // Deploy starts the dependencies in their order and then the subject, and returns once
@@ -161,13 +143,13 @@ func (e *Environment) deploy(ctx context.Context) error {
 }
 
 // startSubject starts one more instance of the subject.
-func (e *Environment) startSubject(ctx context.Context, goal rolling.Goal) (*Instance, error) {
+func (e *Environment) startSubject(ctx context.Context, to goal) (*Instance, error) {
 	e.mu.Lock()
 	e.started++
 	id := fmt.Sprintf("%s-%d", e.stack.Subject.Name, e.started)
 	e.mu.Unlock()
-	i := e.newInstance(e.stack.Subject, id, goal.Revision, true)
-	i.Generation = goal.Generation
+	i := e.newInstance(e.stack.Subject, id, to.revision, true)
+	i.Generation = to.generation
 	if err := e.create(ctx, i); err != nil {
 		return nil, err
 	}
@@ -295,10 +277,7 @@ func (e *Environment) Instances(context.Context) ([]drivers.Instance, error) {
 		if i.reach == nil {
 			continue // it is still being created
 		}
-		out = append(out, drivers.Instance{
-			ID: i.ID, Revision: i.Revision, State: i.state(),
-			Addr: i.reach[i.Service.Ports[0]], Ports: maps.Clone(i.reach),
-		})
+		out = append(out, i.public())
 	}
 	return out, nil
 }

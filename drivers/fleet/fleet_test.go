@@ -360,18 +360,32 @@ func (u unready) Create(ctx context.Context, i *Instance) error {
 	if i.Revision != "v2" {
 		return u.servers.Create(ctx, i)
 	}
+	return u.create(i)
+}
+
+// create starts an instance and says nothing of its readiness.
+func (u unready) create(i *Instance) error {
+	if u.onCreate != nil {
+		if err := u.onCreate(i); err != nil {
+			return err
+		}
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	server := &httptest.Server{Listener: l, Config: &http.Server{ReadHeaderTimeout: time.Second}}
+	server := &httptest.Server{Listener: l, Config: &http.Server{
+		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ReadHeaderTimeout: time.Second,
+	}}
 	server.Start()
 	u.mu.Lock()
 	u.running[i] = server
 	u.mu.Unlock()
-	i.SetAddrs(map[string]string{"data": l.Addr().String()}, nil)
-	if err := u.late(i); err != nil {
-		return err
+	i.SetAddrs(map[string]string{i.Service.Ports[0]: l.Addr().String()}, nil)
+	if u.late != nil {
+		if err := u.late(i); err != nil {
+			return err
+		}
 	}
 	i.Started("server")
 	return nil

@@ -10,7 +10,6 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/lifecycle"
 	"github.com/rollout-lab/rollout-lab/internal/edge"
-	"github.com/rollout-lab/rollout-lab/internal/rolling"
 )
 
 // stableAfter: an instance whose process lived shorter has crashed at its start.
@@ -191,11 +190,6 @@ func (i *Instance) Gone(detail string) {
 	i.ended()
 	i.unroute(detail)
 	if i.Subject {
-		if !i.stopped {
-			failed := i.rolling()
-			failed.Failed = true
-			i.env.ended = append(i.env.ended, failed)
-		}
 		i.env.events.Append(i.event(drivers.Gone, detail))
 		i.env.drop(i)
 	}
@@ -284,12 +278,14 @@ func (i *Instance) state() drivers.State {
 	return drivers.StateStarting
 }
 
-// rolling is the instance as a change sees it; the caller holds env.mu.
-func (i *Instance) rolling() rolling.Instance {
-	return rolling.Instance{
-		ID: i.ID, Revision: i.Revision, Generation: i.Generation,
-		Ready: i.ready && !i.stopped, Stopping: i.stopped,
-		Failed: i.isOver && !i.stopped, Why: i.why(),
+// failed says whether the instance has ended by itself, for good; the caller holds env.mu.
+func (i *Instance) failed() bool { return i.isOver && !i.stopped }
+
+// public is the instance as the contract shows it; the caller holds env.mu.
+func (i *Instance) public() drivers.Instance {
+	return drivers.Instance{
+		ID: i.ID, Revision: i.Revision, State: i.state(),
+		Addr: i.reach[i.Service.Ports[0]], Ports: maps.Clone(i.reach),
 	}
 }
 

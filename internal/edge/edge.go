@@ -23,6 +23,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
 // The headers that the balancer adds to answers.
@@ -41,18 +43,6 @@ const ReasonHarness = "harness: "
 
 const reasonConnect = "no tunnels"
 
-// Policy is how an endpoint is chosen for a request.
-type Policy int
-
-// The policies.
-const (
-	// RoundRobin takes the endpoints in turn. One that is new takes its first turn after
-	// all the others; one that goes does not disturb the order of the rest.
-	RoundRobin Policy = iota
-	// LeastConnections takes one of those with the fewest requests in flight, in turn.
-	LeastConnections
-)
-
 // Defaults of Config.
 const (
 	DefaultDialTimeout     = 2 * time.Second
@@ -64,7 +54,11 @@ const (
 // Config configures a Balancer. The zero value is useful.
 type Config struct {
 	Listen string // TCP address to listen on, "" means 127.0.0.1:0
-	Policy Policy // default RoundRobin
+	// Policy is how an endpoint is chosen for a request. RoundRobin takes them in turn: one
+	// that is new takes its first turn after all the others, and one that goes does not
+	// disturb the order of the rest. LeastConnections takes one of those with the fewest
+	// requests in flight, in turn.
+	Policy drivers.Policy
 
 	DialTimeout     time.Duration // to connect to an endpoint; 0 means DefaultDialTimeout, negative none
 	ResponseTimeout time.Duration // from the request written to the head of the answer; 0 means DefaultResponseTimeout, negative none
@@ -74,6 +68,9 @@ type Config struct {
 
 // withDefaults resolves the zero values; afterwards 0 means none.
 func (c Config) withDefaults() Config {
+	if c.Policy == "" {
+		c.Policy = drivers.RoundRobin
+	}
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:0"
 	}
@@ -127,8 +124,8 @@ type Balancer struct {
 // New listens and serves until Close. It routes nowhere yet.
 func New(config Config) (*Balancer, error) {
 	config = config.withDefaults()
-	if config.Policy != RoundRobin && config.Policy != LeastConnections {
-		return nil, fmt.Errorf("edge: unknown policy %d", config.Policy)
+	if config.Policy != drivers.RoundRobin && config.Policy != drivers.LeastConnections {
+		return nil, fmt.Errorf("edge: unknown policy %q", config.Policy)
 	}
 	listener, err := net.Listen("tcp", config.Listen)
 	if err != nil {

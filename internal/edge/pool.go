@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
 // Endpoint is a place that requests can be sent to.
@@ -160,7 +162,7 @@ func (b *Balancer) begin() *backend {
 		return nil
 	}
 	at := b.next
-	if b.config.Policy == LeastConnections {
+	if b.config.Policy == drivers.LeastConnections {
 		for i := range b.order {
 			candidate := (b.next + i) % len(b.order)
 			if b.order[candidate].inFlight < b.order[at].inFlight {

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
 // turns takes n requests through begin and end and names who got them.
@@ -70,7 +72,7 @@ func TestRoundRobin(t *testing.T) {
 }
 
 func TestLeastConnections(t *testing.T) {
-	b := start(t, Config{Policy: LeastConnections})
+	b := start(t, Config{Policy: drivers.LeastConnections})
 	for _, id := range []string{"a", "b", "c"} {
 		b.Route(Endpoint{ID: id})
 	}
@@ -325,7 +327,7 @@ func TestStreaming(t *testing.T) {
 func TestChurn(t *testing.T) {
 	const clients, each = 6, 150
 	addr := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "served\n") })
-	b := start(t, Config{Policy: LeastConnections})
+	b := start(t, Config{Policy: drivers.LeastConnections})
 	stop := make(chan struct{})
 	var churn, load sync.WaitGroup
 	for _, id := range []string{"a", "b", "c"} {

@@ -8,10 +8,54 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
-func inst(id, revision string, flags string) Instance {
-	i := Instance{ID: id, Revision: revision}
+// instance is one of the tests' world, in which revisions and restarts are told apart.
+type instance struct {
+	ID         string
+	Revision   string
+	Generation int // counts restarts
+	Ready      bool
+	Stopping   bool
+	Failed     bool // it ended unasked and will not come back
+}
+
+// goal is what must exist in the end, of no generation below its own.
+type goal struct {
+	Replicas   int
+	Revision   string
+	Generation int
+}
+
+func (i instance) state() drivers.State {
+	switch {
+	case i.Stopping:
+		return drivers.StateTerminating
+	case i.Ready:
+		return drivers.StateReady
+	}
+	return drivers.StateStarting
+}
+
+func plan(g goal, bounds drivers.Rolling, instances []instance) (Step, error) {
+	var wanted, replaced []drivers.Instance
+	for _, i := range instances {
+		seen := drivers.Instance{ID: i.ID, State: i.state()}
+		switch {
+		case i.Failed:
+		case i.Revision == g.Revision && i.Generation >= g.Generation:
+			wanted = append(wanted, seen)
+		default:
+			replaced = append(replaced, seen)
+		}
+	}
+	return Plan(g.Replicas, bounds, wanted, replaced)
+}
+
+func inst(id, revision string, flags string) instance {
+	i := instance{ID: id, Revision: revision}
 	for _, f := range flags {
 		switch f {
 		case 'r':
@@ -28,42 +72,42 @@ func inst(id, revision string, flags string) Instance {
 }
 
 func TestPlan(t *testing.T) {
-	v1 := Goal{Replicas: 3, Revision: "v1"}
-	v2 := Goal{Replicas: 3, Revision: "v2"}
-	again := Goal{Replicas: 2, Revision: "v1", Generation: 1}
-	surge, inPlace := Bounds{MaxSurge: 1}, Bounds{MaxUnavailable: 1}
+	v1 := goal{Replicas: 3, Revision: "v1"}
+	v2 := goal{Replicas: 3, Revision: "v2"}
+	again := goal{Replicas: 2, Revision: "v1", Generation: 1}
+	surge, inPlace := drivers.Rolling{MaxSurge: 1}, drivers.Rolling{MaxUnavailable: 1}
 	for _, tt := range []struct {
 		name      string
-		goal      Goal
-		bounds    Bounds
-		instances []Instance
+		goal      goal
+		bounds    drivers.Rolling
+		instances []instance
 		want      Step
 	}{
 		{"nothing there", v1, surge, nil, Step{Start: 3}},
-		{"scaled to nothing", Goal{Revision: "v1"}, surge, []Instance{inst("a", "v1", "r"), inst("b", "v1", "")}, Step{Stop: []string{"b", "a"}}},
-		{"nothing wanted, nothing there", Goal{Revision: "v1"}, surge, nil, Step{Done: true}},
-		{"all there but one not ready", v1, surge, []Instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "")}, Step{}},
-		{"done", v1, surge, []Instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Done: true}},
-		{"one still stopping", v1, surge, []Instance{inst("z", "v1", "s"), inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{}},
-		{"scale in takes the newest", Goal{Replicas: 1, Revision: "v1"}, surge, []Instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Stop: []string{"c", "b"}}},
-		{"scale in takes the unready one", Goal{Replicas: 2, Revision: "v1"}, surge, []Instance{inst("a", "v1", ""), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Stop: []string{"a"}}},
-		{"rollout starts first", v2, surge, []Instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Start: 1}},
-		{"rollout waits for the new one", v2, surge, []Instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r"), inst("d", "v2", "")}, Step{}},
-		{"rollout stops an old one for a ready new one", v2, surge, []Instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r"), inst("d", "v2", "r")}, Step{Stop: []string{"a"}}},
-		{"rollout waits until the old one is gone", v2, surge, []Instance{inst("a", "v1", "rs"), inst("b", "v1", "r"), inst("c", "v1", "r"), inst("d", "v2", "r")}, Step{}},
-		{"an unready old one goes first", v2, surge, []Instance{inst("a", "v1", "r"), inst("b", "v1", ""), inst("c", "v1", "r"), inst("d", "v2", "r")}, Step{Stop: []string{"b"}}},
-		{"old ones that are unready for the moment are kept", v2, surge, []Instance{inst("a", "v1", ""), inst("b", "v1", ""), inst("c", "v1", ""), inst("d", "v2", "")}, Step{}},
-		{"stop first", v2, inPlace, []Instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Stop: []string{"a"}}},
-		{"stop first, then start", v2, inPlace, []Instance{inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Start: 1}},
-		{"stop first waits for the new one", v2, inPlace, []Instance{inst("b", "v1", "r"), inst("c", "v1", "r"), inst("d", "v2", "")}, Step{}},
-		{"roll back from one that never got ready", v1, surge, []Instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r"), inst("d", "v2", "")}, Step{Stop: []string{"d"}}},
-		{"restart replaces the same revision", again, surge, []Instance{inst("a", "v1", "r"), inst("b", "v1", "r")}, Step{Start: 1}},
-		{"restart is done", again, surge, []Instance{inst("a", "v1", "r1"), inst("b", "v1", "r1")}, Step{Done: true}},
-		{"what failed is not there", v1, surge, []Instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "f")}, Step{Start: 1}},
-		{"all at once", v2, Bounds{MaxUnavailable: 5}, []Instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Stop: []string{"a", "b", "c"}}},
+		{"scaled to nothing", goal{Revision: "v1"}, surge, []instance{inst("a", "v1", "r"), inst("b", "v1", "")}, Step{Stop: []string{"b", "a"}}},
+		{"nothing wanted, nothing there", goal{Revision: "v1"}, surge, nil, Step{Done: true}},
+		{"all there but one not ready", v1, surge, []instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "")}, Step{}},
+		{"done", v1, surge, []instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Done: true}},
+		{"one still stopping", v1, surge, []instance{inst("z", "v1", "s"), inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{}},
+		{"scale in takes the newest", goal{Replicas: 1, Revision: "v1"}, surge, []instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Stop: []string{"c", "b"}}},
+		{"scale in takes the unready one", goal{Replicas: 2, Revision: "v1"}, surge, []instance{inst("a", "v1", ""), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Stop: []string{"a"}}},
+		{"rollout starts first", v2, surge, []instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Start: 1}},
+		{"rollout waits for the new one", v2, surge, []instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r"), inst("d", "v2", "")}, Step{}},
+		{"rollout stops an old one for a ready new one", v2, surge, []instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r"), inst("d", "v2", "r")}, Step{Stop: []string{"a"}}},
+		{"rollout waits until the old one is gone", v2, surge, []instance{inst("a", "v1", "rs"), inst("b", "v1", "r"), inst("c", "v1", "r"), inst("d", "v2", "r")}, Step{}},
+		{"an unready old one goes first", v2, surge, []instance{inst("a", "v1", "r"), inst("b", "v1", ""), inst("c", "v1", "r"), inst("d", "v2", "r")}, Step{Stop: []string{"b"}}},
+		{"old ones that are unready for the moment are kept", v2, surge, []instance{inst("a", "v1", ""), inst("b", "v1", ""), inst("c", "v1", ""), inst("d", "v2", "")}, Step{}},
+		{"stop first", v2, inPlace, []instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Stop: []string{"a"}}},
+		{"stop first, then start", v2, inPlace, []instance{inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Start: 1}},
+		{"stop first waits for the new one", v2, inPlace, []instance{inst("b", "v1", "r"), inst("c", "v1", "r"), inst("d", "v2", "")}, Step{}},
+		{"roll back from one that never got ready", v1, surge, []instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r"), inst("d", "v2", "")}, Step{Stop: []string{"d"}}},
+		{"restart replaces the same revision", again, surge, []instance{inst("a", "v1", "r"), inst("b", "v1", "r")}, Step{Start: 1}},
+		{"restart is done", again, surge, []instance{inst("a", "v1", "r1"), inst("b", "v1", "r1")}, Step{Done: true}},
+		{"what failed is not there", v1, surge, []instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "f")}, Step{Start: 1}},
+		{"all at once", v2, drivers.Rolling{MaxUnavailable: 5}, []instance{inst("a", "v1", "r"), inst("b", "v1", "r"), inst("c", "v1", "r")}, Step{Stop: []string{"a", "b", "c"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Plan(tt.goal, tt.bounds, tt.instances)
+			got, err := plan(tt.goal, tt.bounds, tt.instances)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,13 +119,13 @@ func TestPlan(t *testing.T) {
 }
 
 func TestPlanRefuses(t *testing.T) {
-	if _, err := Plan(Goal{Replicas: 1}, Bounds{}, nil); !errors.Is(err, ErrNoProgress) {
+	if _, err := plan(goal{Replicas: 1}, drivers.Rolling{}, nil); !errors.Is(err, drivers.ErrNoProgress) {
 		t.Errorf("0/0: got %v, want ErrNoProgress", err)
 	}
-	if _, err := Plan(Goal{Replicas: 1}, Bounds{MaxSurge: -1, MaxUnavailable: 1}, nil); err == nil {
+	if _, err := plan(goal{Replicas: 1}, drivers.Rolling{MaxSurge: -1, MaxUnavailable: 1}, nil); err == nil {
 		t.Error("negative surge: no error")
 	}
-	if _, err := Plan(Goal{Replicas: -1}, Bounds{MaxSurge: 1}, nil); err == nil {
+	if _, err := plan(goal{Replicas: -1}, drivers.Rolling{MaxSurge: 1}, nil); err == nil {
 		t.Error("negative replicas: no error")
 	}
 }
@@ -89,11 +133,11 @@ func TestPlanRefuses(t *testing.T) {
 // world is a runtime in which anything may happen between two steps.
 type world struct {
 	rnd       *rand.Rand
-	instances []Instance
+	instances []instance
 	next      int
 }
 
-func (w *world) count(pred func(Instance) bool) int {
+func (w *world) count(pred func(instance) bool) int {
 	n := 0
 	for _, i := range w.instances {
 		if pred(i) {
@@ -103,15 +147,15 @@ func (w *world) count(pred func(Instance) bool) int {
 	return n
 }
 
-func available(i Instance) bool { return i.Ready && !i.Stopping }
+func available(i instance) bool { return i.Ready && !i.Stopping }
 
-func (w *world) start(g Goal) {
+func (w *world) start(g goal) {
 	w.next++
-	w.instances = append(w.instances, Instance{ID: fmt.Sprint("i", w.next), Revision: g.Revision, Generation: g.Generation})
+	w.instances = append(w.instances, instance{ID: fmt.Sprint("i", w.next), Revision: g.Revision, Generation: g.Generation})
 }
 
 // apply carries a step out and returns an error when it breaks a bound.
-func (w *world) apply(step Step, g Goal, b Bounds) error {
+func (w *world) apply(step Step, g goal, b drivers.Rolling) error {
 	floor := g.Replicas - b.MaxUnavailable
 	for _, id := range step.Stop {
 		found := false
@@ -146,11 +190,11 @@ func (w *world) apply(step Step, g Goal, b Bounds) error {
 func TestPlanKeepsItsBounds(t *testing.T) {
 	for seed := range uint64(4000) {
 		w := &world{rnd: rand.New(rand.NewPCG(seed, 1))}
-		b := Bounds{MaxSurge: w.rnd.IntN(4), MaxUnavailable: w.rnd.IntN(4)}
-		if b == (Bounds{}) {
+		b := drivers.Rolling{MaxSurge: w.rnd.IntN(4), MaxUnavailable: w.rnd.IntN(4)}
+		if b == (drivers.Rolling{}) {
 			b.MaxSurge = 1
 		}
-		goal := Goal{Replicas: w.rnd.IntN(6), Revision: "v1"}
+		goal := goal{Replicas: w.rnd.IntN(6), Revision: "v1"}
 		for range goal.Replicas {
 			w.start(goal)
 			w.instances[len(w.instances)-1].Ready = true
@@ -173,7 +217,7 @@ func TestPlanKeepsItsBounds(t *testing.T) {
 			}
 			done := false
 			for n := 0; n < limit && !done; n++ {
-				step, err := Plan(goal, b, w.instances)
+				step, err := plan(goal, b, w.instances)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -215,18 +259,18 @@ func (w *world) happen(noisy bool) {
 func TestPlanStopsAtTheSurge(t *testing.T) {
 	for seed := range uint64(1000) {
 		w := &world{rnd: rand.New(rand.NewPCG(seed, 2))}
-		b := Bounds{MaxSurge: w.rnd.IntN(3), MaxUnavailable: w.rnd.IntN(3)}
-		if b == (Bounds{}) {
+		b := drivers.Rolling{MaxSurge: w.rnd.IntN(3), MaxUnavailable: w.rnd.IntN(3)}
+		if b == (drivers.Rolling{}) {
 			b.MaxUnavailable = 1
 		}
-		old := Goal{Replicas: 1 + w.rnd.IntN(5), Revision: "v1"}
+		old := goal{Replicas: 1 + w.rnd.IntN(5), Revision: "v1"}
 		for range old.Replicas {
 			w.start(old)
 			w.instances[len(w.instances)-1].Ready = true
 		}
-		goal := Goal{Replicas: old.Replicas, Revision: "v2"}
+		goal := goal{Replicas: old.Replicas, Revision: "v2"}
 		for quiet := 0; quiet < 2; {
-			step, err := Plan(goal, b, w.instances)
+			step, err := plan(goal, b, w.instances)
 			if err != nil {
 				t.Fatal(err)
 			}
