@@ -2,11 +2,15 @@ package reports
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
@@ -41,271 +45,506 @@ func appendMillis(d time.Duration) []byte {
 	return []byte(format.TrimZeros(fmt.Sprintf("%s%d.%06d", sign, whole, rest)))
 }
 
-// Document is results.json, schema SchemaName. Durations are milliseconds, rates 0..1,
-// and null means that the thing did not happen or that there is no data. Offsets
-// (from_ms, to_ms, last_ok_ms) count from the start of the action.
+// The comment of each field below is its description in results.schema.json and in
+// docs/results.md; a test fails for a field without one. Durations are milliseconds, rates
+// 0..1. Every field is always there: what did not happen, or is not known, is null.
+
+// Document is results.json: the result of a run.
 type Document struct {
-	Schema      string          `json:"schema"`
-	Tool        Tool            `json:"tool"`
-	RunID       string          `json:"run_id"`
-	Started     string          `json:"started"`
-	DurationMS  *Milliseconds   `json:"duration_ms"` // null: the run was cut short
-	Command     string          `json:"command"`
-	Partial     bool            `json:"partial"`
-	Environment Environment     `json:"environment"`
-	Scenario    *Scenario       `json:"scenario"` // the first of Scenarios
-	Scenarios   []Scenario      `json:"scenarios"`
-	Verdict     judge.Verdict   `json:"verdict"`
-	Headline    string          `json:"headline"`
-	Reasons     []string        `json:"reasons"`
-	Cells       []Cell          `json:"cells"`
-	Gates       []Gate          `json:"gates"`
-	Comparisons []Comparison    `json:"comparisons"`
-	Controls    []Control       `json:"controls"`
-	Skipped     []SkippedDesign `json:"skipped"`
+	// The name and version of this layout. Programs should refuse another one.
+	Schema string `json:"schema"`
+	// The program that made the record.
+	Tool Tool `json:"tool"`
+	// What names the run, in its folder as well.
+	RunID string `json:"run_id"`
+	// When the run began, in RFC 3339 and UTC.
+	Started string `json:"started"`
+	// How long the run took. Null: it was cut short.
+	DurationMS *Milliseconds `json:"duration_ms"`
+	// The command line that makes the same run again.
+	Command string `json:"command"`
+	// Whether the run was cut short, or a planned trial is missing or damaged.
+	Partial bool `json:"partial"`
+	// The machine that the run ran on.
+	Environment Environment `json:"environment"`
+	// The first of scenarios. Null: there is none.
+	Scenario *Scenario `json:"scenario"`
+	// What was asked for.
+	Scenarios []Scenario `json:"scenarios"`
+	// Fail when a gate was missed; else inconclusive when anything stands in the way of a pass; else pass. The exit code says the same.
+	Verdict judge.Verdict `json:"verdict"`
+	// The verdict in one sentence: which gate was missed, if one was, and what each design lost.
+	Headline string `json:"headline"`
+	// What stands in the way of a pass, one sentence each. Empty only where the verdict is pass.
+	Reasons []string `json:"reasons"`
+	// What was measured: each scenario on each driver with each design.
+	Cells []Cell `json:"cells"`
+	// The gates, each held against the cells of its design.
+	Gates []Gate `json:"gates"`
+	// The designs of a scenario held against each other. They inform and decide nothing.
+	Comparisons []Comparison `json:"comparisons"`
+	// The checks that the experiment can tell good from bad.
+	Controls []Control `json:"controls"`
+	// The cells that could not be run.
+	Skipped []SkippedDesign `json:"skipped"`
 }
 
 // Tool is the program that made the record.
 type Tool struct {
+	// The version of rollout-lab.
 	Version string `json:"version"`
-	Commit  string `json:"commit"`
+	// The commit that it was built from. Empty: not known.
+	Commit string `json:"commit"`
 }
 
 // Environment is the machine that the run ran on.
 type Environment struct {
-	OS          string            `json:"os"`
-	Arch        string            `json:"arch"`
-	CPUs        int               `json:"cpus"`
-	Kernel      string            `json:"kernel"`
-	Go          string            `json:"go"`
-	Runtimes    map[string]string `json:"runtimes"`
-	Fingerprint string            `json:"fingerprint"`
+	// The operating system, as Go calls it.
+	OS string `json:"os"`
+	// The architecture, as Go calls it.
+	Arch string `json:"arch"`
+	// The number of processors that the lab could use.
+	CPUs int `json:"cpus"`
+	// The release of the kernel. Empty: not known.
+	Kernel string `json:"kernel"`
+	// The version of Go that the lab was built with.
+	Go string `json:"go"`
+	// The version of each runtime that was used, by the driver's name.
+	Runtimes map[string]string `json:"runtimes"`
+	// A hash of all of the above. Runs of different fingerprints must not be compared.
+	Fingerprint string `json:"fingerprint"`
 }
 
 // Scenario is what was asked for.
 type Scenario struct {
-	Name     string       `json:"name"`
-	SHA256   string       `json:"sha256"`
-	Rate     float64      `json:"rate"`
+	// The name of the scenario.
+	Name string `json:"name"`
+	// The SHA-256 of the scenario as it was run, with its variables filled in, in hexadecimal.
+	SHA256 string `json:"sha256"`
+	// The requests per second of the load.
+	Rate float64 `json:"rate"`
+	// The length of the window that is judged.
 	WindowMS Milliseconds `json:"window_ms"`
-	Action   string       `json:"action"`
-	Replicas int          `json:"replicas"`
-	About    string       `json:"about"`
-	Designs  []string     `json:"designs"`
+	// The action: none, rollout, restart, scale-out or scale-in.
+	Action string `json:"action"`
+	// The number of instances before the action.
+	Replicas int `json:"replicas"`
+	// What the scenario is about, in its author's words.
+	About string `json:"about"`
+	// The designs, in the order in which the scenario has them.
+	Designs []string `json:"designs"`
 }
 
 // Cell is a scenario on a driver with a design.
 type Cell struct {
-	Scenario string  `json:"scenario"`
-	Driver   string  `json:"driver"`
-	Action   string  `json:"action"`
-	Design   string  `json:"design"`
-	Trials   []Trial `json:"trials"`
-	Summary  Summary `json:"summary"`
+	// The name of the scenario.
+	Scenario string `json:"scenario"`
+	// The name of the driver.
+	Driver string `json:"driver"`
+	// The action, as in scenarios.
+	Action string `json:"action"`
+	// The name of the design.
+	Design string `json:"design"`
+	// Every trial that was run, invalid ones too, in the order in which they were run.
+	Trials []Trial `json:"trials"`
+	// The valid trials together.
+	Summary Summary `json:"summary"`
 }
 
-// Summary is the estimates over the valid trials of a cell.
+// Summary is the valid trials of a cell together. It also has the metrics that are pooled:
+// see MarshalJSON.
 type Summary struct {
-	SuccessRate     Estimate     `json:"success_rate"`
-	Pooled          Pooled       `json:"pooled"`
-	DowntimeMS      Estimate     `json:"downtime_ms"`
-	LongestOutageMS Estimate     `json:"longest_outage_ms"`
-	RecoveryMS      Estimate     `json:"recovery_ms"`
-	Planned         uint64       `json:"planned"`
-	Failed          uint64       `json:"failed"`
-	Breaches        uint64       `json:"breaches"`
-	ValidTrials     int          `json:"valid_trials"`
-	InvalidTrials   int          `json:"invalid_trials"`
-	ErrorBudget     *ErrorBudget `json:"error_budget"` // null without a valid trial
+	// The requests of the valid trials added up.
+	Pooled Pooled `json:"pooled"`
+	// Requests planned in the windows of the valid trials.
+	Planned uint64 `json:"planned"`
+	// How many trials are valid.
+	ValidTrials int `json:"valid_trials"`
+	// How many trials are invalid. They are in no other number of the summary.
+	InvalidTrials int `json:"invalid_trials"`
+	// The mean downtime held against what 99.9 % over 30 days allow, which is 43.2 minutes. Null: no valid trial.
+	ErrorBudget *ErrorBudget `json:"error_budget"`
+
+	// By the metric's name.
+	Estimates map[string]Estimate `json:"-"`
+	Sums      map[string]uint64   `json:"-"`
 }
 
-// Pooled is the success rate of all the valid trials' requests together. Lo and Hi are its
-// one-sided 95 % Clopper-Pearson bounds, each for itself; they assume that requests fail
-// independently of each other. Rates are null when nothing was planned.
+// Pooled is the success rate of all valid trials together.
 type Pooled struct {
-	OK      uint64   `json:"ok"`
-	Planned uint64   `json:"planned"`
-	Rate    *float64 `json:"rate"`
-	Lo      *float64 `json:"lo"`
-	Hi      *float64 `json:"hi"`
+	// Requests that were ok.
+	OK uint64 `json:"ok"`
+	// Requests that were planned.
+	Planned uint64 `json:"planned"`
+	// ok divided by planned, 0..1. Null: nothing was planned.
+	Rate *float64 `json:"rate"`
+	// The one-sided 95 % Clopper-Pearson lower bound of rate, 0..1; it assumes that requests fail independently of each other. Null: nothing was planned.
+	Lo *float64 `json:"lo"`
+	// The one-sided 95 % upper bound, likewise, 0..1. Both bounds together hold at 90 %. Null: nothing was planned.
+	Hi *float64 `json:"hi"`
 }
 
-// Estimate is a median over the valid trials with their range; all null when N is 0.
+// Estimate is a metric over the valid trials, in the metric's own unit.
 type Estimate struct {
+	// The median over the trials, in the metric's unit. Null: n is 0.
 	Median *float64 `json:"median"`
-	Lo     *float64 `json:"lo"`
-	Hi     *float64 `json:"hi"`
-	N      int      `json:"n"`
+	// The least of the trials, in the metric's unit. Null: n is 0.
+	Lo *float64 `json:"lo"`
+	// The greatest of the trials, in the metric's unit. Null: n is 0.
+	Hi *float64 `json:"hi"`
+	// The number of trials that have a value.
+	N int `json:"n"`
 }
 
 // ErrorBudget holds the mean downtime against 99.9 % over 30 days.
 type ErrorBudget struct {
-	Share   float64 `json:"share"`   // of the budget, that one action takes
-	Affords *uint64 `json:"affords"` // such actions in 30 days; null: no limit, nothing was lost
+	// The share of the budget that one action takes; 1 is all of it.
+	Share float64 `json:"share"`
+	// How many such actions the budget affords in 30 days. Null: any number, nothing was lost.
+	Affords *uint64 `json:"affords"`
 }
 
-// Trial is the metrics of one trial.
+// Trial is one deployment, one load and at most one action. It also has every metric under
+// its key: see MarshalJSON.
 type Trial struct {
-	N              int      `json:"n"`
-	Repeats        int      `json:"repeats"`
-	Partial        bool     `json:"partial"`
-	Valid          bool     `json:"valid"`
+	// The number of the trial within its cell, from 1.
+	N int `json:"n"`
+	// The number of the trial that this one repeats, 0 for a planned one.
+	Repeats int `json:"repeats"`
+	// Whether the record was cut short or is damaged.
+	Partial bool `json:"partial"`
+	// Whether the trial counts. An invalid one counts neither for nor against a design, except that a breach is one wherever it was seen.
+	Valid bool `json:"valid"`
+	// Why the trial is invalid, one sentence each. Empty: it is valid.
 	InvalidReasons []string `json:"invalid_reasons"`
-	Notes          []string `json:"notes"` // where the runtime deployed something else than was asked for
+	// Where the runtime deployed something else than was asked for, one sentence each.
+	Notes []string `json:"notes"`
 
-	Planned         uint64        `json:"planned"`
-	Sent            uint64        `json:"sent"`
-	OK              uint64        `json:"ok"`
-	Failed          uint64        `json:"failed"`
-	SuccessRate     *float64      `json:"success_rate"` // null: nothing was planned in the window
-	DowntimeMS      Milliseconds  `json:"downtime_ms"`
-	LongestOutageMS *Milliseconds `json:"longest_outage_ms"`
-	LongestOutage   *Outage       `json:"longest_outage"`
-	Outages         int           `json:"outages"`
-	BinsDownMS      *Milliseconds `json:"bins_down_ms"`
-	BinsDegradedMS  *Milliseconds `json:"bins_degraded_ms"`
-	Bins            []BinTimes    `json:"bins"`
-	DisruptionLagMS *Milliseconds `json:"disruption_lag_ms"`
-	RecoveryMS      *Milliseconds `json:"recovery_ms"`
-	ConvergenceMS   *Milliseconds `json:"convergence_ms"`
-	FalseReadyMS    Milliseconds  `json:"false_ready_ms"`
-	FalseUnreadyMS  Milliseconds  `json:"false_unready_ms"`
-	SyncMS          *Milliseconds `json:"sync_ms"`
-	Breaches        uint64        `json:"breaches"`
-	Denials         uint64        `json:"denials"`
-	HiddenRetries   uint64        `json:"hidden_retries"`
-	SentToUnready   uint64        `json:"sent_to_unready"`
+	// Requests that were due in the window.
+	Planned uint64 `json:"planned"`
+	// Those of them that were sent.
+	Sent uint64 `json:"sent"`
+	// Those of them that were ok: the expected status and body, all of it read, before the deadline counted from the intended send time; or denied, where they had to be.
+	OK uint64 `json:"ok"`
+	// The longest outage with its bracket. Null: nothing failed.
+	LongestOutage *Outage `json:"longest_outage"`
+	// How many outages began in the window.
+	Outages int `json:"outages"`
+	// bins_down_ms and bins_degraded_ms at every width of the bins.
+	Bins []BinTimes `json:"bins"`
+	// The median time from the start of an instance to its first successful direct probe, over the instances that the action started. Null: none was started, or none was seen to serve.
+	SyncMS *Milliseconds `json:"sync_ms"`
+	// Requests in the window that had to be denied.
+	Denials uint64 `json:"denials"`
+	// Requests that an instance was sent while its direct probe failed.
+	SentToUnready uint64 `json:"sent_to_unready"`
 
-	ScheduleLagP99MS     *Milliseconds `json:"schedule_lag_p99_ms"`
-	ScheduleLagMS        *Percentiles  `json:"schedule_lag_ms"`
-	LatencyMS            *Percentiles  `json:"latency_ms"`
-	LatencyUncorrectedMS *Percentiles  `json:"latency_uncorrected_ms"`
+	// The 99th percentile of schedule_lag_ms. Null: nothing was sent.
+	ScheduleLagP99MS *Milliseconds `json:"schedule_lag_p99_ms"`
+	// From the intended to the real send time, over the whole load. Null: nothing was sent.
+	ScheduleLagMS *Percentiles `json:"schedule_lag_ms"`
+	// Response time from the intended send time, over the requests in the window that were ok. Null: there was none.
+	LatencyMS *Percentiles `json:"latency_ms"`
+	// The same from the real send time, which leaves out the wait of requests that could not be sent in time. Null: there was none.
+	LatencyUncorrectedMS *Percentiles `json:"latency_uncorrected_ms"`
 
-	Streams   []Stream   `json:"streams"`
-	Errors    []Failure  `json:"errors"`
+	// How each stream of the load fared in the window.
+	Streams []Stream `json:"streams"`
+	// The failures in the window by class, the most frequent first.
+	Errors []Failure `json:"errors"`
+	// How each instance answered in the window.
 	Instances []Instance `json:"instances"`
-	Baseline  Baseline   `json:"baseline"`
-	Reference *Reference `json:"reference"` // null: it sent nothing
-	Cost      Cost       `json:"cost"`
-	Files     string     `json:"files"`
+	// The stretch before the action, in which nothing happens and nothing may fail.
+	Baseline Baseline `json:"baseline"`
+	// An independent client's view of the window. Null: it sent nothing.
+	Reference *Reference `json:"reference"`
+	// What the trial cost the machine.
+	Cost Cost `json:"cost"`
+	// The folder of the trial's record, relative to the run's.
+	Files string `json:"files"`
+
+	// By the metric's name; one without a value is not in it.
+	Metrics map[string]float64 `json:"-"`
 }
 
-// Outage is the longest outage with its bracket.
+// Outage is the longest outage with its bracket. Offsets count from the start of the window.
 type Outage struct {
-	FromMS       Milliseconds  `json:"from_ms"`
-	ToMS         Milliseconds  `json:"to_ms"`
-	LastOKMS     *Milliseconds `json:"last_ok_ms"`
-	Failures     int           `json:"failures"`
-	Open         bool          `json:"open"`
-	ResolutionMS *float64      `json:"resolution_ms"` // 1/rate
+	// The intended send time of its first failure.
+	FromMS Milliseconds `json:"from_ms"`
+	// The intended send time of the first of the 10 successes in a row that end it.
+	ToMS Milliseconds `json:"to_ms"`
+	// The intended send time of the last success before it. Null: there was none.
+	LastOKMS *Milliseconds `json:"last_ok_ms"`
+	// Requests that failed in it.
+	Failures int `json:"failures"`
+	// Whether the load ended before the outage did: it is at least as long as from_ms to to_ms.
+	Open bool `json:"open"`
+	// How exactly the times are known, in milliseconds: 1/rate. Null: no rate is known.
+	ResolutionMS *float64 `json:"resolution_ms"`
 }
 
 // BinTimes is down and degraded time at one width of the bins.
 type BinTimes struct {
-	BinMS      Milliseconds `json:"bin_ms"`
-	DownMS     Milliseconds `json:"down_ms"`
+	// The width of the bins.
+	BinMS Milliseconds `json:"bin_ms"`
+	// The total of the bins with less than 50 % ok.
+	DownMS Milliseconds `json:"down_ms"`
+	// The total of the bins with less than 99 % ok, the ones that are down among them.
 	DegradedMS Milliseconds `json:"degraded_ms"`
 }
 
 // Percentiles of a duration.
 type Percentiles struct {
-	P50  Milliseconds `json:"p50"`
-	P90  Milliseconds `json:"p90"`
-	P99  Milliseconds `json:"p99"`
+	// The median.
+	P50 Milliseconds `json:"p50"`
+	// The 90th percentile.
+	P90 Milliseconds `json:"p90"`
+	// The 99th percentile.
+	P99 Milliseconds `json:"p99"`
+	// The 99.9th percentile.
 	P999 Milliseconds `json:"p999"`
-	Max  Milliseconds `json:"max"`
-	N    uint64       `json:"n"`
+	// The greatest value.
+	Max Milliseconds `json:"max"`
+	// The number of values.
+	N uint64 `json:"n"`
 }
 
 // Stream is how one stream fared in the window.
 type Stream struct {
-	Name    string `json:"name"`
+	// The name of the stream, such as keepalive-get.
+	Name string `json:"name"`
+	// Its requests that were sent.
 	Planned uint64 `json:"planned"`
-	OK      uint64 `json:"ok"`
+	// Those of them that were ok.
+	OK uint64 `json:"ok"`
 }
 
 // Failure is how often a class of failure occurred in the window.
 type Failure struct {
-	Class  record.Class `json:"class"`
-	Count  uint64       `json:"count"`
-	Reason string       `json:"reason"`
+	// The class: http_NNN (a complete answer with a status that was not expected), refused, reset, timeout, truncated, wrong_body, eof, dns, harness (the harness's own trouble), unsent, other. More may come.
+	Class record.Class `json:"class"`
+	// Requests that failed so.
+	Count uint64 `json:"count"`
+	// The reason most often given with it. Empty: none was.
+	Reason string `json:"reason"`
 }
 
-// Instance is how one instance answered in the window; an empty id stands for requests
-// that no instance answered.
+// Instance is how one instance answered in the window.
 type Instance struct {
-	ID       string `json:"id"`
+	// The name of the instance. Empty: no instance answered, or none was named.
+	ID string `json:"id"`
+	// Its revision. Empty: not known.
 	Revision string `json:"revision"`
-	OK       uint64 `json:"ok"`
-	Failed   uint64 `json:"failed"`
+	// Its answers that were ok.
+	OK uint64 `json:"ok"`
+	// Requests sent to it that failed.
+	Failed uint64 `json:"failed"`
 }
 
-// Baseline is the stretch of the trial in which nothing happened.
+// Baseline is the stretch of the trial before the action.
 type Baseline struct {
-	Planned   uint64       `json:"planned"`
-	Failed    uint64       `json:"failed"`
-	Instances int          `json:"instances"`
-	P99MS     Milliseconds `json:"p99_ms"`
+	// Requests that were due in it.
+	Planned uint64 `json:"planned"`
+	// Those of them that were not ok.
+	Failed uint64 `json:"failed"`
+	// How many different instances answered in it.
+	Instances int `json:"instances"`
+	// The 99th percentile of the response time in it; 0 without a request that was ok.
+	P99MS Milliseconds `json:"p99_ms"`
 }
 
 // Reference is the independent client's view of the window.
 type Reference struct {
-	Planned uint64   `json:"planned"`
-	OK      uint64   `json:"ok"`
-	Lo      *float64 `json:"lo"`
-	Hi      *float64 `json:"hi"`
-	Agrees  bool     `json:"agrees"`
+	// Requests that it sent in the window.
+	Planned uint64 `json:"planned"`
+	// Those of them that were ok.
+	OK uint64 `json:"ok"`
+	// The lower end of the two-sided 99.9 % interval of its success rate, 0..1. Null: not known.
+	Lo *float64 `json:"lo"`
+	// The upper end, 0..1. Null: not known.
+	Hi *float64 `json:"hi"`
+	// Whether its interval and that of the load overlap.
+	Agrees bool `json:"agrees"`
 }
 
 // Cost is what the trial cost the machine.
 type Cost struct {
-	CPUMS       Milliseconds `json:"cpu_ms"`
-	ChildrenMS  Milliseconds `json:"children_cpu_ms"`
-	MaxRSSBytes int64        `json:"max_rss_bytes"`
+	// Processor time of the lab's own process during the load.
+	CPUMS Milliseconds `json:"cpu_ms"`
+	// Processor time of the processes that it started and that have ended since the trial began; 0 where that is not known.
+	ChildrenMS Milliseconds `json:"children_cpu_ms"`
+	// The most memory that the lab has had resident so far, in bytes.
+	MaxRSSBytes int64 `json:"max_rss_bytes"`
 }
 
 // Gate is a gate held against the cell that it names.
 type Gate struct {
-	Cell     string        `json:"cell"`
-	Metric   string        `json:"metric"`
-	Op       string        `json:"op"`
-	Limit    *float64      `json:"limit"`
-	Observed *float64      `json:"observed"`
-	Lo       *float64      `json:"lo"`
-	Hi       *float64      `json:"hi"`
-	Verdict  judge.Verdict `json:"verdict"`
-	Design   string        `json:"design"`
-	Why      string        `json:"why"`
+	// The cell, as scenario/driver/design; scenario/design where no such cell was run.
+	Cell string `json:"cell"`
+	// The name of the metric, as in scenarios.
+	Metric string `json:"metric"`
+	// The operator, >= or <=.
+	Op string `json:"op"`
+	// The limit, in the metric's unit. Null: the scenario has no number there.
+	Limit *float64 `json:"limit"`
+	// What was observed, in the metric's unit: the pooled success rate, or the worst valid trial. Null: there are no data, or the thing never happened; why says which.
+	Observed *float64 `json:"observed"`
+	// The one-sided 95 % lower bound of a success rate, in the metric's unit. Null: no rate, or no data.
+	Lo *float64 `json:"lo"`
+	// The one-sided 95 % upper bound, likewise, in the metric's unit. Null: no rate, or no data.
+	Hi *float64 `json:"hi"`
+	// Whether the limit was met. Inconclusive: the data do not say, or not every planned trial is valid.
+	Verdict judge.Verdict `json:"verdict"`
+	// The design that the gate is for.
+	Design string `json:"design"`
+	// Why it was judged so, in one sentence.
+	Why string `json:"why"`
 }
 
 // Comparison holds two designs against each other on one metric.
 type Comparison struct {
-	Scenario string        `json:"scenario"`
-	Driver   string        `json:"driver"`
-	Action   string        `json:"action"`
-	A        string        `json:"a"`
-	B        string        `json:"b"`
-	Metric   string        `json:"metric"`
-	Shift    *float64      `json:"shift"`
-	Lo       *float64      `json:"lo"`
-	Hi       *float64      `json:"hi"`
-	P        *float64      `json:"p"`
-	Verdict  judge.Verdict `json:"verdict"`
-	Why      string        `json:"why"`
+	// The name of the scenario.
+	Scenario string `json:"scenario"`
+	// The name of the driver.
+	Driver string `json:"driver"`
+	// The action, as in scenarios.
+	Action string `json:"action"`
+	// The design that is compared with.
+	A string `json:"a"`
+	// The design that is compared.
+	B string `json:"b"`
+	// The name of the metric, as in scenarios.
+	Metric string `json:"metric"`
+	// The Hodges-Lehmann shift from a to b, in the metric's unit. Null: not known.
+	Shift *float64 `json:"shift"`
+	// The lower end of its two-sided 95 % interval, in the metric's unit. Null: not known.
+	Lo *float64 `json:"lo"`
+	// The upper end, in the metric's unit. Null: not known.
+	Hi *float64 `json:"hi"`
+	// The p of the exact permutation test over the trials, 0..1. Null: not known.
+	P *float64 `json:"p"`
+	// Fail: b surely loses more than a, by more than the margin. Pass: it surely does not. Else inconclusive.
+	Verdict judge.Verdict `json:"verdict"`
+	// Why it was judged so, in one sentence.
+	Why string `json:"why"`
 }
 
 // Control is a check that the experiment can tell good from bad.
 type Control struct {
+	// The cell, as scenario/driver/design.
 	Cell string `json:"cell"`
+	// negative: nothing is done, so nothing may fail. positive: the design is known to fail, so it must.
 	Kind string `json:"kind"`
-	Held bool   `json:"held"`
-	Why  string `json:"why"`
+	// Whether it came out as it had to.
+	Held bool `json:"held"`
+	// Why it is said to have held or not, in one sentence.
+	Why string `json:"why"`
 }
 
 // SkippedDesign is a cell that could not be run.
 type SkippedDesign struct {
+	// The name of the scenario.
 	Scenario string `json:"scenario"`
-	Driver   string `json:"driver"`
-	Design   string `json:"design"`
-	Why      string `json:"why"`
+	// The name of the driver.
+	Driver string `json:"driver"`
+	// The name of the design.
+	Design string `json:"design"`
+	// Why it was not run.
+	Why string `json:"why"`
+}
+
+// MarshalJSON writes the fields and, by its key, every metric that a trial has not got in
+// an object of its own. A metric without a value is null.
+func (t Trial) MarshalJSON() ([]byte, error) {
+	type fields Trial
+	b, err := json.Marshal(fields(t))
+	for _, m := range trialMetrics() {
+		var v any
+		if f, ok := t.Metrics[m.Name]; ok {
+			v = f
+		}
+		b = appendMember(b, m.Key, v, &err)
+	}
+	return b, err
+}
+
+// UnmarshalJSON reads what MarshalJSON has written.
+func (t *Trial) UnmarshalJSON(b []byte) error {
+	type fields Trial
+	values := make(map[string]json.RawMessage)
+	if err := errors.Join(json.Unmarshal(b, (*fields)(t)), json.Unmarshal(b, &values)); err != nil {
+		return err
+	}
+	t.Metrics = make(map[string]float64)
+	for _, m := range trialMetrics() {
+		var v *float64
+		if raw, ok := values[m.Key]; !ok {
+			continue
+		} else if err := json.Unmarshal(raw, &v); err != nil {
+			return fmt.Errorf("%s: %w", m.Key, err)
+		}
+		if v != nil {
+			t.Metrics[m.Name] = *v
+		}
+	}
+	return nil
+}
+
+// trialMetrics are the metrics that stand in a trial itself.
+func trialMetrics() []metric.Metric {
+	return slices.DeleteFunc(metric.All(), func(m metric.Metric) bool { return strings.Contains(m.Key, ".") })
+}
+
+// MarshalJSON writes the fields and, by its key, every metric that is pooled: an estimate,
+// or a sum.
+func (s Summary) MarshalJSON() ([]byte, error) {
+	type fields Summary
+	b, err := json.Marshal(fields(s))
+	for _, m := range metric.All() {
+		switch {
+		case estimated(m):
+			b = appendMember(b, m.Key, s.Estimates[m.Name], &err)
+		case m.Pooling == metric.Sum:
+			b = appendMember(b, m.Key, s.Sums[m.Name], &err)
+		}
+	}
+	return b, err
+}
+
+// UnmarshalJSON reads what MarshalJSON has written.
+func (s *Summary) UnmarshalJSON(b []byte) error {
+	type fields Summary
+	values := make(map[string]json.RawMessage)
+	err := errors.Join(json.Unmarshal(b, (*fields)(s)), json.Unmarshal(b, &values))
+	s.Estimates, s.Sums = make(map[string]Estimate), make(map[string]uint64)
+	for _, m := range metric.All() {
+		raw, ok := values[m.Key]
+		switch {
+		case !ok:
+		case estimated(m):
+			var e Estimate
+			err = errors.Join(err, json.Unmarshal(raw, &e))
+			s.Estimates[m.Name] = e
+		case m.Pooling == metric.Sum:
+			var n uint64
+			err = errors.Join(err, json.Unmarshal(raw, &n))
+			s.Sums[m.Name] = n
+		}
+	}
+	return err
+}
+
+// estimated reports whether the trials of a cell give an estimate of a metric.
+func estimated(m metric.Metric) bool {
+	return m.Pooling == metric.Median || m.Pooling == metric.Rate
+}
+
+// appendMember adds a member to a JSON object, unless there was an error.
+func appendMember(object []byte, key string, v any, err *error) []byte {
+	if *err != nil {
+		return nil
+	}
+	var raw []byte
+	raw, *err = json.Marshal(v)
+	return fmt.Appendf(object[:len(object)-1], ",%q:%s}", key, raw)
 }

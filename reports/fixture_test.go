@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 	"github.com/rollout-lab/rollout-lab/reports/format"
@@ -215,35 +216,31 @@ func fixtureCell(scenario, driver, action, design string, naive bool) judge.Cell
 
 // estimate fills in the cell's estimates by hand; judge has the real statistics.
 func estimate(c *judge.Cell) {
-	var n int
+	c.Estimates, c.Bounds = make(map[string]judge.Estimate), judge.Bounds{}
 	var losts, rates []float64
-	var ok, planned uint64
+	sum := c.Totals()
 	for i := range c.Trials {
 		if t := &c.Trials[i]; t.Valid {
-			n++
 			losts, rates = append(losts, format.InMillis(t.Downtime)), append(rates, t.SuccessRate)
-			ok, planned = ok+t.OK, planned+t.Planned
 		}
 	}
+	n := sum.Valid
 	if n == 0 {
 		return
 	}
-	p := float64(ok) / float64(planned)
+	p := float64(sum.OK) / float64(sum.Planned)
+	c.Bounds = judge.Bounds{Lo: p - 0.0017, Hi: math.Min(1, p+0.0016)}
+	if sum.Lost() == 0 {
+		c.Bounds.Lo = 0.99996671
+	}
 	slices.Sort(rates)
-	c.SuccessRate = judge.Estimate{Median: rates[n/2], Lo: p - 0.0017, Hi: math.Min(1, p+0.0016), N: n}
-	if ok == planned {
-		c.SuccessRate.Lo = 0.99996671
-	}
-	lo, hi := losts[0], losts[0]
-	for _, l := range losts {
-		lo, hi = min(lo, l), max(hi, l)
-	}
-	c.Downtime = judge.Estimate{Median: losts[0], Lo: lo, Hi: hi, N: n}
-	c.LongestOutage = judge.Estimate{N: n}
-	c.Recovery = judge.Estimate{N: n}
+	c.Estimates[metric.SuccessRate] = judge.Estimate{Median: rates[n/2], Lo: rates[0], Hi: rates[n-1], N: n}
+	lo, hi := slices.Min(losts), slices.Max(losts)
+	c.Estimates[metric.Downtime] = judge.Estimate{Median: losts[0], Lo: lo, Hi: hi, N: n}
+	c.Estimates[metric.LongestOutage], c.Estimates[metric.Recovery] = judge.Estimate{N: n}, judge.Estimate{N: n}
 	if hi > 0 {
-		c.LongestOutage = judge.Estimate{Median: 3010, Lo: 2998, Hi: 3041, N: n}
-		c.Recovery = judge.Estimate{Median: 3300, Lo: 3290, Hi: 3400, N: n}
+		c.Estimates[metric.LongestOutage] = judge.Estimate{Median: 3010, Lo: 2998, Hi: 3041, N: n}
+		c.Estimates[metric.Recovery] = judge.Estimate{Median: 3300, Lo: 3290, Hi: 3400, N: n}
 	}
 }
 

@@ -58,7 +58,7 @@ var matrix = []matrixRow{
 	{"lost_requests", "", func(_ *judge.Cell, p judge.Totals) entry {
 		return entry{Value: format.Lost(p.Failed, p.Planned), Bad: p.Failed > 0}
 	}},
-	{metric.Downtime, "", func(c *judge.Cell, p judge.Totals) entry { return times(c.Downtime, p, "none") }},
+	{metric.Downtime, "", func(c *judge.Cell, p judge.Totals) entry { return times(c.Estimates[metric.Downtime], p, "none") }},
 	{metric.LongestOutage, "", longestOutage},
 	{metric.Recovery, "", recovery},
 	{metric.Breaches, "", breaches},
@@ -69,14 +69,14 @@ var matrix = []matrixRow{
 }
 
 func bounds(c *judge.Cell, p judge.Totals) entry {
-	if c.SuccessRate.N == 0 || p.Planned == 0 {
+	if p.Planned == 0 {
 		return entry{Value: "no data"}
 	}
-	return entry{Value: format.Rates(c.SuccessRate.Lo, c.SuccessRate.Hi)}
+	return entry{Value: format.Rates(c.Bounds.Lo, c.Bounds.Hi)}
 }
 
 func longestOutage(c *judge.Cell, p judge.Totals) entry {
-	e := times(c.LongestOutage, p, "none")
+	e := times(c.Estimates[metric.LongestOutage], p, "none")
 	if p.OpenOutages > 0 { // the record ended before the outage did
 		e.Value = "at least " + e.Value
 	}
@@ -91,9 +91,9 @@ func breaches(_ *judge.Cell, p judge.Totals) entry {
 }
 
 func budgetEntry(_ *judge.Cell, p judge.Totals) entry {
-	b := budget(p)
+	b, ok := p.Budget()
 	switch {
-	case b == nil:
+	case !ok:
 		return entry{Value: "no data"}
 	case b.Affords == nil:
 		return entry{Value: "nothing spent"}
@@ -137,10 +137,11 @@ func recovery(c *judge.Cell, p judge.Totals) entry {
 	case p.Recovered == 0:
 		return entry{Value: "not seen", Bad: true}
 	}
-	out := times(c.Recovery, p, "at once")
-	if p.Failed == 0 && c.Recovery.Hi > 0 {
+	e := c.Estimates[metric.Recovery]
+	out := times(e, p, "at once")
+	if p.Failed == 0 && e.Hi > 0 {
 		// Nothing failed, so nothing recovered: what took its time was the response time.
-		out = entry{Value: "nothing failed", Note: "p99 calm after " + format.Millis(c.Recovery.Hi)}
+		out = entry{Value: "nothing failed", Note: "p99 calm after " + format.Millis(e.Hi)}
 	}
 	if p.Unrecovered > 0 {
 		out.Note = fmt.Sprintf("not seen in %d of %d trials", p.Unrecovered, p.Valid)

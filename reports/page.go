@@ -244,7 +244,8 @@ func (t pictureTable) Course(spans []timeline.StateSpan) string { return course(
 func dots(g group) template.HTML {
 	var rows []picture.Row
 	for _, c := range g.Cells {
-		row := picture.Row{Name: format.Clean(c.Design), Median: c.Downtime.Median, Lo: c.Downtime.Lo, Hi: c.Downtime.Hi, Ranged: c.Downtime.N > 0}
+		e := c.Estimates[metric.Downtime]
+		row := picture.Row{Name: format.Clean(c.Design), Median: e.Median, Lo: e.Lo, Hi: e.Hi, Ranged: e.N > 0}
 		for i := range c.Trials {
 			t := &c.Trials[i]
 			dot := picture.Dot{At: t.Downtime, Invalid: !t.Valid, Title: fmt.Sprintf("trial %d: %s", t.Meta.N, format.Span(t.Downtime))}

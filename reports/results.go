@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
@@ -88,14 +89,34 @@ func Results(run *judge.Run) Document {
 }
 
 func newCell(c *judge.Cell) Cell {
-	p := c.Totals()
-	out := Cell{Scenario: c.Scenario, Driver: c.Driver, Action: c.Action, Design: c.Design, Trials: []Trial{},
-		Summary: Summary{SuccessRate: overTrials(c), Pooled: newPooled(c, p), DowntimeMS: newEstimate(c.Downtime),
-			LongestOutageMS: newEstimate(c.LongestOutage), RecoveryMS: newEstimate(c.Recovery),
-			Planned: p.Planned, Failed: p.Failed, Breaches: p.Breaches,
-			ValidTrials: p.Valid, InvalidTrials: p.Invalid, ErrorBudget: budget(p)}}
+	out := Cell{Scenario: c.Scenario, Driver: c.Driver, Action: c.Action, Design: c.Design, Trials: []Trial{}, Summary: newSummary(c)}
 	for i := range c.Trials {
 		out.Trials = append(out.Trials, newTrial(&c.Trials[i]))
+	}
+	return out
+}
+
+func newSummary(c *judge.Cell) Summary {
+	sum := c.Totals()
+	out := Summary{Pooled: Pooled{OK: sum.OK, Planned: sum.Planned}, Planned: sum.Planned, ValidTrials: sum.Valid, InvalidTrials: sum.Invalid,
+		Estimates: make(map[string]Estimate), Sums: make(map[string]uint64)}
+	if sum.Planned > 0 {
+		out.Pooled.Rate = finite(float64(sum.OK) / float64(sum.Planned))
+		out.Pooled.Lo, out.Pooled.Hi = finite(c.Bounds.Lo), finite(c.Bounds.Hi)
+	}
+	if b, ok := sum.Budget(); ok {
+		out.ErrorBudget = &ErrorBudget{Share: b.Share, Affords: b.Affords}
+	}
+	for name, e := range c.Estimates {
+		out.Estimates[name] = Estimate{}
+		if e.N > 0 {
+			out.Estimates[name] = Estimate{Median: finite(e.Median), Lo: finite(e.Lo), Hi: finite(e.Hi), N: e.N}
+		}
+	}
+	for _, m := range metric.All() {
+		if m.Pooling == metric.Sum {
+			out.Sums[m.Name] = uint64(c.Sum(m.Name))
+		}
 	}
 	return out
 }
@@ -104,25 +125,23 @@ func newTrial(t *judge.Trial) Trial {
 	out := Trial{
 		N: t.Meta.N, Repeats: t.Meta.Repeats, Partial: t.Partial, Valid: t.Valid, InvalidReasons: Sentences(t.InvalidReasons),
 		Notes:   present(t.Meta.Notes),
-		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Failed: t.Failed,
-		DowntimeMS: Milliseconds(t.Downtime), Outages: t.Outages,
-		DisruptionLagMS: optional(t.DisruptionLag), RecoveryMS: optional(t.Recovery), ConvergenceMS: optional(t.Convergence),
-		FalseReadyMS: Milliseconds(t.FalseReady), FalseUnreadyMS: Milliseconds(t.FalseUnready), SyncMS: optional(t.Sync),
-		Breaches: t.Breaches, Denials: t.Denials, HiddenRetries: t.HiddenRetries, SentToUnready: t.SentToUnready,
+		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Outages: t.Outages, SyncMS: optional(t.Sync),
+		Denials: t.Denials, SentToUnready: t.SentToUnready, Metrics: make(map[string]float64),
 		ScheduleLagMS: newPercentiles(t.ScheduleLag), LatencyMS: newPercentiles(t.Latency), LatencyUncorrectedMS: newPercentiles(t.LatencyUncorrected),
 		Bins: []BinTimes{}, Streams: []Stream{}, Errors: []Failure{}, Instances: []Instance{},
 		Baseline: Baseline{Planned: t.Baseline.Planned, Failed: t.Baseline.Failed, Instances: t.Baseline.Instances, P99MS: Milliseconds(t.Baseline.P99)},
 		Cost:     Cost{CPUMS: Milliseconds(t.Cost.CPU), ChildrenMS: Milliseconds(t.Cost.Children), MaxRSSBytes: t.Cost.MaxRSS},
 		Files:    t.Folder,
 	}
-	if t.Planned > 0 {
-		out.SuccessRate = finite(t.SuccessRate)
+	for _, m := range trialMetrics() {
+		if v, ok := t.Value(m.Name); ok && finite(v) != nil {
+			out.Metrics[m.Name] = v
+		}
 	}
 	if out.ScheduleLagMS != nil {
 		out.ScheduleLagP99MS = &out.ScheduleLagMS.P99
 	}
 	if o := t.LongestOutage; o != (timeline.Outage{}) {
-		out.LongestOutageMS = new(Milliseconds(o.Len()))
 		out.LongestOutage = &Outage{FromMS: Milliseconds(o.From - t.Window.From), ToMS: Milliseconds(o.To - t.Window.From), Failures: o.Failures, Open: o.Open}
 		if o.LastOK >= 0 {
 			out.LongestOutage.LastOKMS = new(Milliseconds(o.LastOK - t.Window.From))
@@ -130,12 +149,6 @@ func newTrial(t *judge.Trial) Trial {
 		if t.Meta.Rate > 0 {
 			out.LongestOutage.ResolutionMS = finite(1000 / t.Meta.Rate)
 		}
-	}
-	if d, ok := t.Down[100*time.Millisecond]; ok {
-		out.BinsDownMS = new(Milliseconds(d))
-	}
-	if d, ok := t.Degraded[100*time.Millisecond]; ok {
-		out.BinsDegradedMS = new(Milliseconds(d))
 	}
 	for _, width := range slices.Sorted(maps.Keys(t.Down)) {
 		out.Bins = append(out.Bins, BinTimes{Milliseconds(width), Milliseconds(t.Down[width]), Milliseconds(t.Degraded[width])})
@@ -151,48 +164,6 @@ func newTrial(t *judge.Trial) Trial {
 	}
 	if w := t.Reference; w.Planned > 0 {
 		out.Reference = &Reference{Planned: w.Planned, OK: w.OK, Lo: finite(w.Lo), Hi: finite(w.Hi), Agrees: w.Agrees}
-	}
-	return out
-}
-
-func budget(p judge.Totals) *ErrorBudget {
-	b, ok := p.Budget()
-	if !ok {
-		return nil
-	}
-	return &ErrorBudget{Share: b.Share, Affords: b.Affords}
-}
-
-func newEstimate(e judge.Estimate) Estimate {
-	if e.N == 0 {
-		return Estimate{}
-	}
-	return Estimate{Median: finite(e.Median), Lo: finite(e.Lo), Hi: finite(e.Hi), N: e.N}
-}
-
-// overTrials is the median success rate with the range of the trials that it is the median
-// of: judge's own bounds are those of the pooled rate, which the median can lie outside of.
-func overTrials(c *judge.Cell) Estimate {
-	e := c.SuccessRate
-	first := true
-	for i := range c.Trials {
-		t := &c.Trials[i]
-		switch {
-		case !t.Valid || t.Planned == 0 || math.IsNaN(t.SuccessRate):
-			continue
-		case first:
-			e.Lo, e.Hi, first = t.SuccessRate, t.SuccessRate, false
-		}
-		e.Lo, e.Hi = min(e.Lo, t.SuccessRate), max(e.Hi, t.SuccessRate)
-	}
-	return newEstimate(e)
-}
-
-func newPooled(c *judge.Cell, p judge.Totals) Pooled {
-	out := Pooled{OK: p.OK, Planned: p.Planned}
-	if p.Planned > 0 && c.SuccessRate.N > 0 {
-		out.Rate = finite(float64(p.OK) / float64(p.Planned))
-		out.Lo, out.Hi = finite(c.SuccessRate.Lo), finite(c.SuccessRate.Hi)
 	}
 	return out
 }

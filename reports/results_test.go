@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
@@ -50,66 +50,6 @@ func resultsJSON(t *testing.T, run *judge.Run) []byte {
 	return b.Bytes()
 }
 
-// schemaOf writes down the JSON Schema of a type of results.json. Unknown fields are
-// allowed, because within v1 fields are added.
-func schemaOf(t reflect.Type) map[string]any {
-	switch {
-	case t == reflect.TypeFor[Milliseconds]():
-		return map[string]any{"type": "number"}
-	case t == reflect.TypeFor[judge.Verdict]():
-		return map[string]any{"enum": []string{"pass", "fail", "inconclusive"}}
-	}
-	switch t.Kind() {
-	case reflect.Pointer:
-		return map[string]any{"anyOf": []any{schemaOf(t.Elem()), map[string]any{"type": "null"}}}
-	case reflect.Slice:
-		return map[string]any{"type": "array", "items": schemaOf(t.Elem())}
-	case reflect.Map:
-		return map[string]any{"type": "object", "additionalProperties": schemaOf(t.Elem())}
-	case reflect.String:
-		return map[string]any{"type": "string"}
-	case reflect.Bool:
-		return map[string]any{"type": "boolean"}
-	case reflect.Float64:
-		return map[string]any{"type": "number"}
-	case reflect.Int, reflect.Int64:
-		return map[string]any{"type": "integer"}
-	case reflect.Uint64:
-		return map[string]any{"type": "integer", "minimum": 0}
-	case reflect.Struct:
-		properties, required := map[string]any{}, []string{}
-		for f := range t.Fields() {
-			name := f.Tag.Get("json")
-			properties[name] = schemaOf(f.Type)
-			required = append(required, name)
-		}
-		return map[string]any{"type": "object", "properties": properties, "required": required}
-	}
-	panic("no schema for " + t.String())
-}
-
-func TestSchemaIsTheOneOfTheTypes(t *testing.T) {
-	s := schemaOf(reflect.TypeFor[Document]())
-	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-	s["title"] = SchemaName
-	s["description"] = "The result of a run. Times are milliseconds, rates 0..1; null means that the thing did not happen or that there is no data. Within v1 fields are only added."
-	s["properties"].(map[string]any)["schema"] = map[string]any{"const": SchemaName}
-	got, err := json.MarshalIndent(s, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got = append(got, '\n')
-	if *update {
-		if err := os.WriteFile("results.schema.json", got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(string(got), string(Schema())); diff != "" {
-		t.Errorf("results.schema.json is not of these types (-want +got), run with -update:\n%s", diff)
-	}
-}
-
 func compiledSchema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
 	raw, err := os.ReadFile("results.schema.json")
@@ -134,7 +74,8 @@ func compiledSchema(t *testing.T) *jsonschema.Schema {
 func TestResultsMeetTheSchema(t *testing.T) {
 	s := compiledSchema(t)
 	nan := fixtureRun()
-	nan.Cells[0].SuccessRate.Lo = math.NaN()
+	nan.Cells[0].Bounds.Lo = math.NaN()
+	nan.Cells[0].Estimates[metric.Downtime] = judge.Estimate{Median: math.NaN(), N: 1}
 	nan.Gates[0].Observed = math.Inf(1)
 	nan.Cells[0].Trials[0].SuccessRate = math.NaN()
 	for name, run := range map[string]*judge.Run{
@@ -167,7 +108,7 @@ func partialRun() *judge.Run {
 	c := &run.Cells[1]
 	c.Trials = c.Trials[:1]
 	c.Trials[0] = judge.Trial{Meta: c.Trials[0].Meta, Folder: c.Trials[0].Folder, Partial: true, InvalidReasons: []judge.Reason{{Kind: judge.TrialCutShort}}}
-	c.SuccessRate, c.Downtime, c.LongestOutage, c.Recovery = judge.Estimate{}, judge.Estimate{}, judge.Estimate{}, judge.Estimate{}
+	estimate(c)
 	for i := range run.Gates {
 		run.Gates[i] = judge.GateResult{Cell: run.Gates[i].Cell, Gate: run.Gates[i].Gate, NoValue: true, Verdict: judge.Inconclusive, Why: judge.Reason{Kind: judge.NoValidTrial}}
 	}
@@ -228,10 +169,23 @@ func TestResultsContract(t *testing.T) {
 func TestWhatDidNotHappenIsNull(t *testing.T) {
 	doc := Results(fixtureRun())
 	clean := doc.Cells[1].Trials[0]
-	if clean.LongestOutageMS != nil || clean.LongestOutage != nil || clean.DisruptionLagMS != nil {
-		t.Errorf("a trial without a failure has an outage %v or a disruption lag %v", clean.LongestOutageMS, clean.DisruptionLagMS)
+	var raw map[string]any
+	b, err := json.Marshal(clean)
+	if err == nil {
+		err = json.Unmarshal(b, &raw)
 	}
-	if got := doc.Cells[0].Trials[0].LongestOutageMS; got == nil || time.Duration(*got) != 3010*time.Millisecond {
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"longest_outage_ms", "longest_outage", "disruption_lag_ms"} {
+		if v, ok := raw[key]; !ok || v != nil {
+			t.Errorf("a trial without a failure has %s %v, want null", key, v)
+		}
+	}
+	if raw["failed"] != 0.0 || raw["downtime_ms"] != 0.0 {
+		t.Errorf("a trial without a failure: failed %v, downtime %v", raw["failed"], raw["downtime_ms"])
+	}
+	if got := doc.Cells[0].Trials[0].Metrics[metric.LongestOutage]; got != 3010 {
 		t.Errorf("longest outage: got %v, want 3010 ms", got)
 	}
 	partial := Results(partialRun())
@@ -240,7 +194,7 @@ func TestWhatDidNotHappenIsNull(t *testing.T) {
 			t.Errorf("gate %s without a valid trial observed %v", g.Metric, g.Observed)
 		}
 	}
-	if e := partial.Cells[1].Summary.SuccessRate; e.Median != nil || e.N != 0 {
+	if e := partial.Cells[1].Summary.Estimates[metric.SuccessRate]; e.Median != nil || e.N != 0 {
 		t.Errorf("success rate without a valid trial: %v", e)
 	}
 }
@@ -255,7 +209,7 @@ func TestMedianLiesWithinItsRange(t *testing.T) {
 		{Meta: record.Trial{N: 4}, Planned: 3000, Failed: 3000},
 	})
 	s := Results(&run).Cells[0].Summary
-	e, p := s.SuccessRate, s.Pooled
+	e, p := s.Estimates[metric.SuccessRate], s.Pooled
 	if *e.Median != 1 || *e.Lo != 0.9 || *e.Hi != 1 || e.N != 3 {
 		t.Errorf("over the trials: got %v in %v to %v of %d, want 1 in 0.9 to 1 of 3", *e.Median, *e.Lo, *e.Hi, e.N)
 	}

@@ -185,7 +185,7 @@ func TestE2EDockerThirdPartyServer(t *testing.T) {
 	}
 	for _, c := range doc.Cells {
 		for _, tr := range validTrials(t, c, 1) {
-			t.Logf("%s: %d of %d failed, %v", c.Design, tr.Failed, tr.Planned, tr.Errors)
+			t.Logf("%s: %d of %d failed, %v", c.Design, failures(t, tr), tr.Planned, tr.Errors)
 		}
 	}
 	nothingNewInEngine(t, append(before, leftImages(t, image)...))

@@ -58,9 +58,9 @@ func TestE2EKindRevisionThatIsNeverReady(t *testing.T) {
 	}
 	for _, tr := range doc.Cells[0].Trials {
 		why := strings.Join(tr.InvalidReasons, "\n")
-		t.Logf("trial %d: %d of %d failed; %s", tr.N, tr.Failed, tr.Planned, why)
-		if tr.Failed != 0 || tr.Sent != tr.Planned {
-			t.Errorf("trial %d: %d of %d failed, %d sent; want the old instances to serve all", tr.N, tr.Failed, tr.Planned, tr.Sent)
+		t.Logf("trial %d: %d of %d failed; %s", tr.N, failures(t, tr), tr.Planned, why)
+		if failures(t, tr) != 0 || tr.Sent != tr.Planned {
+			t.Errorf("trial %d: %d of %d failed, %d sent; want the old instances to serve all", tr.N, failures(t, tr), tr.Planned, tr.Sent)
 		}
 		for _, want := range []string{"rollout to v2", "waited for 3 ready instances of revision v2, there are 0", "/statusz", "storage"} {
 			if !strings.Contains(why, want) {

@@ -101,7 +101,7 @@ func TestE2EKindManifestsThirdPartyServer(t *testing.T) {
 	}
 	for _, c := range doc.Cells {
 		for _, tr := range validTrials(t, c, 1) {
-			t.Logf("%s: %d of %d failed, %v", c.Design, tr.Failed, tr.Planned, tr.Errors)
+			t.Logf("%s: %d of %d failed, %v", c.Design, failures(t, tr), tr.Planned, tr.Errors)
 			for _, s := range tr.Streams {
 				t.Logf("  %s: %d of %d failed", s.Name, s.Planned-s.OK, s.Planned)
 			}

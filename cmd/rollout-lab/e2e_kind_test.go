@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 )
 
 // kindCluster is used by all of the tests on kind but those that look at what is left. As
@@ -40,9 +42,9 @@ func TestE2EKindOrigin(t *testing.T) {
 	_, _, doc := runLabBinary(t, labBinary(t), "run", "origin", "--driver", "kind", "--design", "naive", "--kind-cluster", kindCluster, "--kind-keep")
 	for _, c := range doc.Cells {
 		for _, tr := range validTrials(t, c, 1) {
-			t.Logf("%s: success rate %.5f", c.Design, *tr.SuccessRate)
-			if *tr.SuccessRate > 0.1 {
-				t.Errorf("%s: success rate %.5f, want next to nothing while nobody has synced", c.Design, *tr.SuccessRate)
+			t.Logf("%s: success rate %.5f", c.Design, value(t, tr, metric.SuccessRate))
+			if value(t, tr, metric.SuccessRate) > 0.1 {
+				t.Errorf("%s: success rate %.5f, want next to nothing while nobody has synced", c.Design, value(t, tr, metric.SuccessRate))
 			}
 			for _, s := range tr.Streams {
 				t.Logf("  %s: %d of %d", s.Name, s.OK, s.Planned)
@@ -83,14 +85,14 @@ func TestE2EKindDrainRace(t *testing.T) {
 	_, _, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "kind", "--kind-cluster", kindCluster, "--kind-keep")
 	for _, c := range doc.Cells {
 		for _, tr := range validTrials(t, c, 1) {
-			t.Logf("%s: %d of %d failed, %v", c.Design, tr.Failed, tr.Planned, tr.Errors)
+			t.Logf("%s: %d of %d failed, %v", c.Design, failures(t, tr), tr.Planned, tr.Errors)
 			for _, s := range tr.Streams {
 				t.Logf("  %s: %d of %d failed", s.Name, s.Planned-s.OK, s.Planned)
 			}
-			if c.Design == "stack-aware" && tr.Failed != 0 {
-				t.Errorf("stack-aware lost %d", tr.Failed)
+			if c.Design == "stack-aware" && failures(t, tr) != 0 {
+				t.Errorf("stack-aware lost %d", failures(t, tr))
 			}
-			if c.Design == "no-drain" && tr.Failed == 0 {
+			if c.Design == "no-drain" && failures(t, tr) == 0 {
 				t.Error("no-drain lost nothing: the experiment shows nothing")
 			}
 		}

@@ -53,10 +53,10 @@ func TestE2ESystemdSocket(t *testing.T) {
 			switch {
 			case c.Design == "socket" && refused > 0:
 				t.Errorf("socket: %d connections were refused", refused)
-			case c.Design == "no-socket" && tr.Failed == 0:
+			case c.Design == "no-socket" && failures(t, tr) == 0:
 				t.Error("no-socket: nothing failed: the experiment shows nothing")
 			}
-			t.Logf("%s trial %d, valid %v %v: %d of %d failed, %v; latency %+v", c.Design, tr.N, tr.Valid, tr.InvalidReasons, tr.Failed, tr.Planned, tr.Errors, tr.LatencyMS)
+			t.Logf("%s trial %d, valid %v %v: %d of %d failed, %v; latency %+v", c.Design, tr.N, tr.Valid, tr.InvalidReasons, failures(t, tr), tr.Planned, tr.Errors, tr.LatencyMS)
 		}
 	}
 }
@@ -98,7 +98,7 @@ func TestE2ESystemdThirdPartyServer(t *testing.T) {
 	}
 	for _, c := range doc.Cells {
 		for _, tr := range validTrials(t, c, 1) {
-			t.Logf("%s: %d of %d failed, %v", c.Design, tr.Failed, tr.Planned, tr.Errors)
+			t.Logf("%s: %d of %d failed, %v", c.Design, failures(t, tr), tr.Planned, tr.Errors)
 			if tr.OK == 0 {
 				t.Errorf("%s: nothing was served", c.Design)
 			}

@@ -21,6 +21,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/cli"
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports"
 )
@@ -112,8 +113,8 @@ func validTrials(t *testing.T, c reports.Cell, want int) []reports.Trial {
 		if tr.Reference == nil || !tr.Reference.Agrees {
 			t.Errorf("%s %s trial %d counts although the reference client does not agree: %+v", c.Scenario, c.Design, tr.N, tr.Reference)
 		}
-		if tr.HiddenRetries != 0 {
-			t.Errorf("%s %s trial %d: %d hidden retries", c.Scenario, c.Design, tr.N, tr.HiddenRetries)
+		if n := value(t, tr, "hidden_retries"); n != 0 {
+			t.Errorf("%s %s trial %d: %v hidden retries", c.Scenario, c.Design, tr.N, n)
 		}
 		if p99 := tr.ScheduleLagP99MS; p99 == nil || ms(*p99) > 50*time.Millisecond {
 			t.Errorf("%s %s trial %d counts although its schedule lagged: %v", c.Scenario, c.Design, tr.N, p99)
@@ -139,14 +140,14 @@ func TestE2EQuickstart(t *testing.T) {
 		for _, tr := range validTrials(t, c, 1) {
 			switch c.Design {
 			case "stack-aware":
-				if tr.Failed != 0 || tr.Planned != 20_000 {
-					t.Errorf("stack-aware lost %d of %d", tr.Failed, tr.Planned)
+				if failures(t, tr) != 0 || tr.Planned != 20_000 {
+					t.Errorf("stack-aware lost %d of %d", failures(t, tr), tr.Planned)
 				}
 			case "naive":
 				if tr.SyncMS == nil {
 					t.Fatal("naive: no sync time was measured")
 				}
-				lost, sync := ms(tr.DowntimeMS), ms(*tr.SyncMS)
+				lost, sync := time.Duration(value(t, tr, metric.Downtime)*1e6), ms(*tr.SyncMS)
 				t.Logf("naive lost %v, an instance takes %v to sync", lost, sync)
 				if math.Abs(lost.Seconds()-sync.Seconds()) > 0.25*sync.Seconds() {
 					t.Errorf("naive lost %v, which is not within 25 %% of the sync time %v", lost, sync)
@@ -157,6 +158,21 @@ func TestE2EQuickstart(t *testing.T) {
 	for _, f := range []string{"results.json", "report.html", "junit.xml"} {
 		rebuilt(t, bin, dir, f)
 	}
+}
+
+// value is a metric of a trial that must have it: none is not zero.
+func value(t *testing.T, tr reports.Trial, name string) float64 {
+	t.Helper()
+	v, ok := tr.Metrics[name]
+	if !ok {
+		t.Fatalf("trial %d has no %s", tr.N, name)
+	}
+	return v
+}
+
+func failures(t *testing.T, tr reports.Trial) uint64 {
+	t.Helper()
+	return uint64(value(t, tr, "failed"))
 }
 
 // rebuilt checks that `report` makes the same file again, byte for byte.
@@ -216,7 +232,7 @@ func survives(t *testing.T, driver string, trials int, scenarios ...string) {
 		var planned, failed uint64
 		for _, tr := range validTrials(t, c, trials) {
 			planned += tr.Planned
-			failed += tr.Failed
+			failed += failures(t, tr)
 		}
 		t.Logf("%s %s %s: %d of %d failed", driver, c.Scenario, c.Design, failed, planned)
 		switch c.Design {
@@ -242,7 +258,7 @@ func TestE2EOrigin(t *testing.T) {
 	}
 	for _, c := range doc.Cells {
 		for _, tr := range validTrials(t, c, 1) {
-			rate := *tr.SuccessRate
+			rate := value(t, tr, metric.SuccessRate)
 			t.Logf("%s: success rate %.5f", c.Design, rate)
 			if c.Design == "naive" && rate >= 0.05 {
 				t.Errorf("naive %.4f, want below 5 %%", rate)

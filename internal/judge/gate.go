@@ -67,7 +67,7 @@ func rateGate(r *GateResult, c *Cell) {
 	}
 	r.NoValue, r.HasInterval = false, true
 	r.Observed = float64(sum.OK) / float64(sum.Planned)
-	r.Lo, r.Hi = lowerBound(sum.OK, sum.Planned, alpha), upperBound(sum.OK, sum.Planned, alpha)
+	r.Lo, r.Hi = c.Bounds.Lo, c.Bounds.Hi
 	surely, surelyNot := r.Lo >= r.Gate.Limit, r.Hi < r.Gate.Limit
 	if r.Gate.Op == "<=" {
 		surely, surelyNot = r.Hi <= r.Gate.Limit, r.Lo > r.Gate.Limit

@@ -36,23 +36,27 @@ type Run struct {
 // Cell is a scenario on a driver with a design.
 type Cell struct {
 	Scenario, Driver, Action, Design string
-	Trials                           []Trial  // every one that was run, invalid ones too, in order
-	SuccessRate                      Estimate // over the valid trials, 0..1
-	Downtime                         Estimate // over the valid trials, in milliseconds
-	LongestOutage, Recovery          Estimate // the same
+	Trials                           []Trial // every one that was run, invalid ones too, in order
+
+	// Estimates are those of the metrics that are pooled as a median or a rate, by their
+	// name, over the valid trials.
+	Estimates map[string]Estimate
+	// Bounds are those of the success rate of all valid trials together.
+	Bounds Bounds
 }
 
 // Key names the cell within its run: scenario/driver/design.
 func (c *Cell) Key() string { return c.Scenario + "/" + c.Driver + "/" + c.Design }
 
-// Estimate is a median over trials with an interval: for a rate the one-sided 95 %
-// Clopper-Pearson bounds of the pooled count (Lo and Hi each one-sided), for a time the
-// range of the trials. N is the number of valid trials that it rests on; with N 0 the
-// other fields mean nothing.
+// Estimate is a median over trials with their range, in the metric's unit. N is the number
+// of valid trials that it rests on; with N 0 the other fields mean nothing.
 type Estimate struct {
 	Median, Lo, Hi float64
 	N              int
 }
+
+// Bounds are the one-sided 95 % Clopper-Pearson bounds of a pooled count, each for itself.
+type Bounds struct{ Lo, Hi float64 }
 
 // Trial holds the metrics of one trial, over the window. A nil duration means that the
 // thing did not happen (no failure, no recovery) or could not be known.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -78,20 +79,21 @@ func (c *Cell) valid() []*Trial {
 }
 
 func estimate(c *Cell) {
-	var rates, lost, longest, recovery []float64
-	for _, t := range c.valid() {
-		rates = append(rates, t.SuccessRate)
-		lost = append(lost, milliseconds(t.Downtime))
-		longest = append(longest, milliseconds(t.LongestOutage.Len()))
-		if v, ok := optional(t.Recovery); ok {
-			recovery = append(recovery, v)
+	c.Estimates = make(map[string]Estimate)
+	valid := c.valid()
+	for _, m := range metric.All() {
+		if m.Pooling != metric.Median && m.Pooling != metric.Rate {
+			continue
 		}
+		var values []float64
+		for _, t := range valid {
+			values = append(values, t.limited(m))
+		}
+		c.Estimates[m.Name] = rangeOf(values) // what is later than any limit is in no range
 	}
-	if c.SuccessRate = rangeOf(rates); c.SuccessRate.N > 0 {
-		sum := c.Totals()
-		c.SuccessRate.Lo, c.SuccessRate.Hi = lowerBound(sum.OK, sum.Planned, alpha), upperBound(sum.OK, sum.Planned, alpha)
+	if sum := c.Totals(); sum.Planned > 0 {
+		c.Bounds = Bounds{lowerBound(sum.OK, sum.Planned, alpha), upperBound(sum.OK, sum.Planned, alpha)}
 	}
-	c.Downtime, c.LongestOutage, c.Recovery = rangeOf(lost), rangeOf(longest), rangeOf(recovery)
 }
 
 // unrepaired are the invalid trials that no valid one makes up for. A repeat stands for
@@ -247,8 +249,8 @@ func positive(c *Cell) Control {
 		control.Why = Reason{Kind: NoValidTrial}
 	case lost.N == 0:
 		control.Why = Reason{Kind: CannotTell, Tally: lost}
-	case c.Downtime.Median < milliseconds(leastOutage):
-		median := time.Duration(c.Downtime.Median * float64(time.Millisecond))
+	case c.Estimates[metric.Downtime].Median < milliseconds(leastOutage):
+		median := time.Duration(c.Estimates[metric.Downtime].Median * float64(time.Millisecond))
 		control.Why = Reason{Kind: LostTooLittle, Tally: lost, Time: median, Limit: leastOutage}
 	default:
 		control.Held, control.Why = true, Reason{Kind: SomeFailed, Tally: lost}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
@@ -257,19 +258,21 @@ func TestEstimates(t *testing.T) {
 		t.Fatalf("cells %+v, want one with all four trials", got)
 	}
 	want := Estimate{Median: 20, Lo: 10, Hi: 30, N: 3}
-	if got[0].Downtime != want {
-		t.Errorf("downtime %+v, want %+v", got[0].Downtime, want)
+	if got[0].Estimates[metric.Downtime] != want {
+		t.Errorf("downtime %+v, want %+v", got[0].Estimates[metric.Downtime], want)
 	}
-	if want := (Estimate{Median: 15, Lo: 10, Hi: 20, N: 2}); got[0].Recovery != want {
-		t.Errorf("recovery %+v, want %+v", got[0].Recovery, want)
+	if want := (Estimate{Median: 15, Lo: 10, Hi: 20, N: 2}); got[0].Estimates[metric.Recovery] != want {
+		t.Errorf("recovery %+v, want %+v", got[0].Estimates[metric.Recovery], want)
 	}
-	rate := got[0].SuccessRate
-	if rate.Median != 1-20.0/20_000 || rate.N != 3 || rate.Lo != lowerBound(59_940, 60_000, alpha) || rate.Hi != upperBound(59_940, 60_000, alpha) {
-		t.Errorf("success rate %+v", rate)
+	if want, rate := (Estimate{Median: 1 - 20.0/20_000, Lo: 1 - 30.0/20_000, Hi: 1 - 10.0/20_000, N: 3}), got[0].Estimates[metric.SuccessRate]; rate != want {
+		t.Errorf("success rate %+v, want %+v", rate, want)
+	}
+	if want := (Bounds{lowerBound(59_940, 60_000, alpha), upperBound(59_940, 60_000, alpha)}); got[0].Bounds != want {
+		t.Errorf("bounds %+v, want %+v", got[0].Bounds, want)
 	}
 	none := Judge(described(), ended, nil, []Trial{broken("good", 1, 0)}).Cells[0]
-	if none.SuccessRate.N != 0 || none.Downtime.N != 0 {
-		t.Errorf("estimates without a valid trial: %+v", none)
+	if none.Estimates[metric.SuccessRate].N != 0 || none.Estimates[metric.Downtime].N != 0 || none.Bounds != (Bounds{}) {
+		t.Errorf("estimates without a valid trial: %+v", none.Estimates)
 	}
 }
 

@@ -32,6 +32,16 @@ func (c *Cell) Totals() Totals {
 	return sum
 }
 
+// Sum adds up a metric over the valid trials.
+func (c *Cell) Sum(name string) (sum float64) {
+	for _, t := range c.valid() {
+		if v, ok := t.Value(name); ok {
+			sum += v
+		}
+	}
+	return sum
+}
+
 func (s *Totals) add(t *Trial) {
 	if !t.Valid {
 		s.Invalid++
