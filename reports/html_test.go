@@ -398,11 +398,11 @@ func TestAnEmptyRunHasAPage(t *testing.T) {
 }
 
 // A trial that is thrown away must not take its failures out of sight.
-func TestWhatDoesNotCountIsShown(t *testing.T) {
+func TestWhatIsDiscardedIsShown(t *testing.T) {
 	run := fixtureRun()
-	void := &run.Cells[1].Trials[1]
-	loseThree(void)
-	void.Errors = []judge.ErrorCount{{Class: record.Truncated, Reason: "after the answer had begun", Count: 3}}
+	discarded := &run.Cells[1].Trials[1]
+	loseThree(discarded)
+	discarded.Errors = []judge.ErrorCount{{Class: record.Truncated, Reason: "after the answer had begun", Count: 3}}
 
 	if got := terminalText(t, run, TerminalOptions{}); !strings.Contains(got, "1 trial (lost 3)") {
 		t.Errorf("the terminal does not say what the invalid trial lost:\n%s", got)

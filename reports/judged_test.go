@@ -112,7 +112,7 @@ func TestReportsOfAJudgedRecord(t *testing.T) {
 		t.Errorf("junit.xml: got %d failures and %d errors, want 1 and 0", got.Failures, got.Errors)
 	}
 	page := htmlText(t, &run)
-	for _, want := range []string{`class="lie"`, `class="denied"`, "session not synced", ">b</text>"} {
+	for _, want := range []string{`class="false-ready"`, `class="denied"`, "session not synced", ">b</text>"} {
 		if !bytes.Contains(page, []byte(want)) {
 			t.Errorf("the page does not contain %q", want)
 		}

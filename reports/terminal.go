@@ -298,11 +298,11 @@ func (t *terminal) verdict(run *judge.Run) {
 	word := verdictWord(run.Verdict)
 	t.wrapped(t.paint(verdictStyle(run.Verdict), word)+"  ", strings.Repeat(" ", len(word)+2), format.Clean(headline(run)))
 	for _, r := range run.Reasons {
-		if !told[r.Kind] {
+		if !shownAbove[r.Kind] {
 			t.wrapped("  - ", "    ", format.Clean(Sentence(r)))
 		}
 	}
 }
 
-// told are the reasons that the lines above the verdict have said already.
-var told = map[judge.Kind]bool{judge.GateMissed: true, judge.GateUnclear: true, judge.ControlFailed: true, judge.TrialInvalid: true, judge.CellNotRun: true}
+// shownAbove are the reasons that the lines above the verdict have said already.
+var shownAbove = map[judge.Kind]bool{judge.GateMissed: true, judge.GateUnclear: true, judge.ControlFailed: true, judge.TrialInvalid: true, judge.CellNotRun: true}

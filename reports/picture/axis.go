@@ -55,8 +55,8 @@ var marks = []struct {
 }{
 	{"ok", "ok", 10}, {"failed", "failed", 10}, {"denied", "wrongly denied", 10},
 	{"starting", "starting", 10}, {"ready", "ready", 10}, {"draining", "draining", 10}, {"unready", "unready", 10},
-	{"serving", "probe: serves", truthHeight}, {"not-serving", "probe: does not", truthHeight},
-	{"lie", "false ready: called ready, cannot serve", 10},
+	{"serving", "probe: serves", probeHeight}, {"not-serving", "probe: does not", probeHeight},
+	{"false-ready", "false ready: called ready, cannot serve", 10},
 }
 
 // legend explains every mark from y down, and returns where it ends.

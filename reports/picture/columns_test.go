@@ -120,7 +120,7 @@ func TestCoarseLanesShowTheWorst(t *testing.T) {
 	}
 }
 
-func TestDrawnLanesKeepsTheLiars(t *testing.T) {
+func TestLanesKeepsTheFalselyReady(t *testing.T) {
 	lanes := make([]timeline.Lane, 40)
 	lanes[33].FalseReady = []timeline.Span{{From: 0, To: time.Second}}
 	got := Lanes(lanes, 16)

@@ -56,8 +56,8 @@ func stateClass(s timeline.State) string {
 func (l Layout) lane(lane *timeline.Lane, a axis, y float64, first bool) svg.Group {
 	name := format.Clean(lane.Instance)
 	title := name + ", revision " + format.Clean(lane.Revision)
-	if lie := Total(lane.FalseReady); lie > 0 {
-		title += ": ready for " + format.Span(lie) + " while it could not serve"
+	if d := Total(lane.FalseReady); d > 0 {
+		title += ": ready for " + format.Span(d) + " while it could not serve"
 	}
 	strips, caption := y, label("t-lane", l.indent, y+11, format.Shorten(name, 24))
 	if l.narrow() {
@@ -69,19 +69,19 @@ func (l Layout) lane(lane *timeline.Lane, a axis, y float64, first bool) svg.Gro
 		// A transparent strip, so that the whole row answers to the pointer.
 		svg.Rect{Class: "row", Y: y, Width: l.width, Height: l.pitch() - 3},
 	}}
-	g.Shapes = append(g.Shapes, states(coarse(lane.Verdict, a.from, a.to, most), a, strips, verdictHeight)...)
-	g.Shapes = append(g.Shapes, states(coarse(lane.Truth, a.from, a.to, most), a, strips+verdictHeight+1, truthHeight)...)
+	g.Shapes = append(g.Shapes, states(coarse(lane.Verdict, a.from, a.to, most), a, strips, runtimeHeight)...)
+	g.Shapes = append(g.Shapes, states(coarse(lane.Truth, a.from, a.to, most), a, strips+runtimeHeight+1, probeHeight)...)
 	gap := a.pixels(1)
 	if len(lane.FalseReady) > most {
 		gap = (a.to - a.from) / time.Duration(most) // as coarse as the strips
 	}
-	lies := svg.Path{Class: "lie"}
+	falseReady := svg.Path{Class: "false-ready"}
 	for _, s := range near(lane.FalseReady, gap) {
 		x0, x1 := a.x(s.From), a.x(s.To)
-		lies.Steps = append(lies.Steps, svg.Box(x0, strips-1, math.Max(x1-x0, 1.5), verdictHeight+truthHeight+3)...)
+		falseReady.Steps = append(falseReady.Steps, svg.Box(x0, strips-1, math.Max(x1-x0, 1.5), runtimeHeight+probeHeight+3)...)
 	}
-	if len(lies.Steps) > 0 {
-		g.Shapes = append(g.Shapes, lies)
+	if len(falseReady.Steps) > 0 {
+		g.Shapes = append(g.Shapes, falseReady)
 	}
 	if first {
 		g.Shapes = append(g.Shapes, label("t-small", l.scaleX(), strips+8, "runtime"), label("t-small", l.scaleX(), strips+18, "probe"))

@@ -77,8 +77,8 @@ func (l Layout) pitch() float64 {
 const (
 	bandHeight    = 60.0
 	latencyHeight = 46.0
-	verdictHeight = 10.0
-	truthHeight   = 6.0
+	runtimeHeight = 10.0
+	probeHeight   = 6.0
 	trialGap      = 14.0
 	leastFailure  = 3.0 // a failure is never drawn lower than this, however few they were
 )
