@@ -1,12 +1,11 @@
 MODULE      = github.com/rollout-lab/rollout-lab
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
-# Modules of this tree that others in it require, at a version that no proxy has yet.
-UNRELEASED  = healthkit healthkit/grpc healthkit/promhealth healthkit/sdnotify
-TIDY        = go mod tidy
+OLDEST_GO   = go1.24.0
+ADAPTERS    = grpc promhealth sdnotify
 PLATFORMS   = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: build test lint vuln tidy tidy-check cross demo conformance e2e e2e-full kindnode
+.PHONY: build test lint vuln tidy tidy-check oldest cross demo conformance e2e e2e-full kindnode
 
 build: ## the program, in ./rollout-lab
 	CGO_ENABLED=0 go build -trimpath -o rollout-lab ./cmd/rollout-lab
@@ -14,22 +13,35 @@ build: ## the program, in ./rollout-lab
 test: ## everything that needs nothing but Go
 	go test -race -timeout 30m work
 
-lint: ## gofmt, go vet, staticcheck; the import rules are tests (internal/archtest)
+lint: ## gofmt, go vet, staticcheck, go mod tidy; the import rules are tests (internal/archtest)
 	@test -z "$$(gofmt -l .)" || { gofmt -d . ; exit 1; }
 	go vet work && go vet -tags e2e ./cmd/rollout-lab
 	go run $(STATICCHECK) work
+	@$(MAKE) -s tidy-check
 
 vuln: ## known vulnerabilities; needs the network
 	go run $(GOVULNCHECK) work
 
-tidy: ## go mod tidy in every module; go.work gives each the others, but tidy does not read it
-	@for dir in $$(go list -m -f '{{.Dir}}'); do cd $$dir && echo $$dir && \
-		go mod edit -replace=$(MODULE)=$(CURDIR) $(foreach m,$(UNRELEASED),-replace=$(MODULE)/$(m)=$(CURDIR)/$(m)) || exit 1; \
-		GOWORK=off $(TIDY); failed=$$?; \
-		go mod edit -dropreplace=$(MODULE) $(foreach m,$(UNRELEASED),-dropreplace=$(MODULE)/$(m)) || exit 1; [ $$failed = 0 ] || exit 1; done
+# alone FOLDERS,COMMAND: the command in each, as if there were no go.work, which go mod tidy
+# does not read either; a copy of go.mod, in $$tmp, replaces what is not yet released.
+define alone
+	@tmp=$$(mktemp -d) && trap 'rm -r $$tmp' EXIT && for dir in $(1); do echo $$dir && cd $(CURDIR)/$$dir && \
+		cp go.mod $$tmp && { cat go.sum 2>/dev/null || true; } >$$tmp/go.sum && \
+		go mod edit $$(awk '/=>/ { print "-replace=" $$1 "=$(CURDIR)/" $$4 }' $(CURDIR)/go.work) $$tmp/go.mod && \
+		GOWORK=off GOFLAGS="$$(go env GOFLAGS) -modfile=$$tmp/go.mod" $(2) || exit 1; done
+endef
+MODULES = $$(awk '$$1 ~ /^[.]/ { print $$1 }' go.work)
+
+tidy: ## go mod tidy in every module
+	$(call alone,$(MODULES),go mod tidy && \
+		go mod edit $$(awk '/=>/ { print "-dropreplace=" $$1 }' $(CURDIR)/go.work) $$tmp/go.mod && \
+		cp $$tmp/go.mod . && if [ -s $$tmp/go.sum ]; then cp $$tmp/go.sum .; fi)
 
 tidy-check: ## what make tidy would change
-	@$(MAKE) tidy TIDY='go mod tidy -diff'
+	$(call alone,$(MODULES),go mod tidy -diff)
+
+oldest: ## healthkit with the oldest Go and the oldest libraries that it promises
+	$(call alone,healthkit $(addprefix healthkit/,$(ADAPTERS)),env GOTOOLCHAIN=$(OLDEST_GO) go test -vet=all ./...)
 
 cross: ## compiles everywhere, tests included
 	@for p in $(PLATFORMS); do echo $$p; GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go vet work || exit 1; done
