@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"io"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
@@ -75,5 +80,48 @@ func TestDriversThatUsersCouldNotTellApartAreRefused(t *testing.T) {
 	good := Driver{Name: "a", New: made, Flags: flags("a-image")}
 	if code := Main(t.Context(), []string{"run", "--help"}, Streams{Out: &stdout, Err: &stderr}, good); code != ExitPass || !strings.Contains(stdout.String(), "--a-image") {
 		t.Errorf("exit code %d %q, the help lacks the driver's flag:\n%s", code, stderr.String(), stdout.String())
+	}
+}
+
+func TestVerdictsHaveExitCodes(t *testing.T) {
+	for verdict, want := range map[judge.Verdict]int{judge.Pass: ExitPass, judge.Fail: ExitFail, judge.Inconclusive: ExitInconclusive, "": ExitInconclusive} {
+		if got := report(verdictOf(&judge.Run{Verdict: verdict}), io.Discard); got != want {
+			t.Errorf("verdict %q: exit code %d, want %d", verdict, got, want)
+		}
+	}
+}
+
+// Whoever ends a job in a pipeline sends SIGINT, a few seconds later SIGTERM, and a few later
+// still SIGKILL: the second one must not cut off the cleaning up.
+func TestAnotherSignalSoonAfterIsTheSameWish(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		second os.Signal
+		after  time.Duration
+		quits  bool
+	}{
+		{"another, soon", syscall.SIGTERM, 7500 * time.Millisecond, false},
+		{"another, late", syscall.SIGTERM, 11 * time.Second, true},
+		{"the same, at once", os.Interrupt, 0, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				signals := make(chan os.Signal, 2)
+				code := -1
+				ctx, stop := interruptedBy(t.Context(), signals, io.Discard, func(c int) { code = c })
+				signals <- os.Interrupt
+				synctest.Wait()
+				if context.Cause(ctx) != errInterrupted {
+					t.Errorf("the first signal ended the context with %v", context.Cause(ctx))
+				}
+				time.Sleep(tc.after)
+				signals <- tc.second
+				synctest.Wait()
+				stop()
+				if want := map[bool]int{true: ExitInterrupted, false: -1}[tc.quits]; code != want {
+					t.Errorf("exit code %d, want %d", code, want)
+				}
+			})
+		})
 	}
 }

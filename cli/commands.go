@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/lab"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
 
@@ -42,16 +42,34 @@ func listCommand(a *app) *cobra.Command {
 			if asJSON {
 				return listJSON(a.Out, all)
 			}
-			w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
-			for _, s := range all {
-				about, _, _ := strings.Cut(strings.TrimSpace(s.About), "\n")
-				fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, s.ActionName(), about)
-			}
-			return w.Flush()
+			printScenarios(a.Out, all, terminalOptions(a.Out, "").Width)
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// printScenarios writes the first sentence about each scenario, folded at the width of the terminal.
+func printScenarios(out io.Writer, all []*scenarios.Scenario, width int) {
+	name, action := 0, 0
+	for _, s := range all {
+		name, action = max(name, len(s.Name)), max(action, len(s.ActionName()))
+	}
+	indent := name + action + 4
+	for _, s := range all {
+		about, _, more := strings.Cut(strings.Join(strings.Fields(s.About), " "), ". ")
+		if more {
+			about += "."
+		}
+		for i, line := range format.Fold(about, max(width-indent, 20)) {
+			if i > 0 {
+				fmt.Fprintf(out, "%*s%s\n", indent, "", line)
+				continue
+			}
+			fmt.Fprintf(out, "%-*s  %-*s  %s\n", name, s.Name, action, s.ActionName(), line)
+		}
+	}
 }
 
 func listJSON(out io.Writer, all []*scenarios.Scenario) error {
@@ -231,8 +249,10 @@ func reportCommand(a *app) *cobra.Command {
 			if err != nil {
 				return &usageError{err, "want a folder that rollout-lab run wrote; runs are kept in rollout-lab-runs"}
 			}
+			// What cannot be written can still be read.
+			var writeErr error
 			if err := writeReports(args[0], judged); err != nil {
-				return &environmentError{err, ""}
+				writeErr = &environmentError{err, "what is printed is judged from the record all the same"}
 			}
 			if picture != "" {
 				draw := func(w io.Writer) error { return reports.WriteTimelineSVG(w, judged) }
@@ -242,6 +262,9 @@ func reportCommand(a *app) *cobra.Command {
 			}
 			if err := printRun(a.Out, judged, args[0], asJSON); err != nil {
 				return &environmentError{err, ""}
+			}
+			if writeErr != nil {
+				return writeErr
 			}
 			return verdictOf(judged)
 		},

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/term"
@@ -12,78 +14,128 @@ import (
 	"github.com/rollout-lab/rollout-lab/reports"
 )
 
-// progress shows how a run goes on. On a terminal one line per trial is kept up to
-// date; elsewhere there is a plain line whenever a trial enters a phase.
-type progress struct {
+// console is where progress goes, and everything else that is said on the way. On a terminal
+// the last line may be one of progress that is written over and over again; whatever else is
+// written begins on a line of its own. Its methods may be called concurrently.
+type console struct {
 	out   io.Writer
 	tty   bool
 	width int
 
-	trial string // the one that is shown
-	phase lab.Phase
-	began time.Time
-	open  bool // the terminal's line is not finished
+	mu   sync.Mutex
+	open bool // the line of progress is not finished
 }
 
-func newProgress(out io.Writer) *progress {
-	p := &progress{out: out, width: 80, began: time.Now()}
+func newConsole(out io.Writer) *console {
+	c := &console{out: out, width: 80}
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
-		p.tty = true
+		c.tty = true
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
-			p.width = w
+			c.width = w
 		}
 	}
-	return p
+	return c
 }
+
+// Write writes lines that are not of progress.
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finishLine()
+	return c.out.Write(p)
+}
+
+// show writes the line of progress anew.
+func (c *console) show(line string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fmt.Fprintf(c.out, "\r\x1b[K%s", line)
+	c.open = true
+}
+
+// finish ends the line of progress, if there is one.
+func (c *console) finish() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finishLine()
+}
+
+func (c *console) finishLine() {
+	if c.open {
+		fmt.Fprintln(c.out)
+		c.open = false
+	}
+}
+
+// progress shows how a run goes on. On a terminal one line per trial is kept up to
+// date; elsewhere there is a plain line whenever a trial enters a phase.
+type progress struct {
+	console *console
+	trial   string // the one that is shown
+	phase   lab.Phase
+	began   time.Time
+}
+
+func newProgress(c *console) *progress { return &progress{console: c, began: time.Now()} }
 
 // update is a lab.Progress.
 func (p *progress) update(u lab.Update) {
+	changed := u.Trial != p.trial
 	last := u.Phase == lab.PhaseDone || u.Phase == lab.PhaseFailed
-	if !p.tty {
-		if u.Trial != p.trial || u.Phase != p.phase || last {
-			p.trial, p.phase = u.Trial, u.Phase
-			fmt.Fprintf(p.out, "[%7.1fs] %s\n", time.Since(p.began).Seconds(), p.line(u))
+	if !p.console.tty {
+		if changed || u.Phase != p.phase || last {
+			fmt.Fprintf(p.console, "[%7.1fs] %s\n", time.Since(p.began).Seconds(), strings.Join(parts(u), "  "))
 		}
+		p.trial, p.phase = u.Trial, u.Phase
 		return
 	}
-	if u.Trial != p.trial {
-		p.close()
+	if changed {
+		p.console.finish()
 		p.trial = u.Trial
 	}
-	text := []rune(p.line(u))
-	if len(text) > p.width-1 && !last {
-		text = text[:p.width-1]
+	if last { // all of it: it stays, and may take several lines
+		p.console.show(strings.Join(parts(u), "  "))
+		p.console.finish()
+		return
 	}
-	fmt.Fprintf(p.out, "\r\x1b[K%s", string(text))
-	p.open = true
-	if last {
-		p.close()
-	}
+	p.console.show(fit(parts(u), p.console.width-1))
 }
 
-// close finishes the line that is being shown.
-func (p *progress) close() {
-	if p.open {
-		fmt.Fprintln(p.out)
-		p.open = false
-	}
-}
-
-func (p *progress) line(u lab.Update) string {
+// parts are what there is to say of a trial, the most important first.
+func parts(u lab.Update) []string {
 	head := fmt.Sprintf("%d/%d %s  %s", u.Index, u.Of, u.Trial, u.Phase)
 	switch {
 	case u.Text != "":
-		return head + ": " + u.Text
+		return []string{head + ": " + u.Text}
 	case u.Measured != nil:
-		return head + ": " + reports.Outcome(u.Measured)
+		return []string{head + ": " + reports.Outcome(u.Measured)}
 	case u.OK+u.Failed == 0:
-		return head
+		return []string{head}
 	}
-	line := fmt.Sprintf("%s  %4.1f/%.0f s  %.0f/s  %d ok, %d failed", head,
-		max(0, u.Elapsed).Seconds(), u.Length.Seconds(), u.Rate, u.OK, u.Failed)
+	out := []string{
+		head,
+		fmt.Sprintf("%.1f/%.0f s", max(0, u.Elapsed).Seconds(), u.Length.Seconds()),
+		fmt.Sprintf("%d failed", u.Failed),
+	}
 	if u.RecentSuccess >= 0 {
 		// Rounded down: what is shown as 100 % is 100 %.
-		line += fmt.Sprintf(", now %.1f %%", float64(int(u.RecentSuccess*1000))/10)
+		out = append(out, fmt.Sprintf("now %.1f %%", float64(int(u.RecentSuccess*1000))/10))
+	}
+	return append(out, fmt.Sprintf("%d ok", u.OK), fmt.Sprintf("%.0f/s", u.Rate))
+}
+
+// fit joins as many of the parts as have room, and cuts none but the first.
+func fit(parts []string, width int) string {
+	line := parts[0]
+	if first := []rune(line); len(first) > width {
+		return string(first[:max(0, width-1)]) + "…"
+	}
+	for _, part := range parts[1:] {
+		longer := line + "  " + part
+		if len([]rune(longer)) > width {
+			break
+		}
+		line = longer
 	}
 	return line
 }

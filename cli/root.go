@@ -8,13 +8,16 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/lab"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // Exit codes, an interface that others script against.
@@ -36,9 +39,10 @@ type Streams struct {
 // Standard are the streams of this process.
 func Standard() Streams { return Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr} }
 
-// app is one call of the program.
+// app is one call of the program. Its Err is the console.
 type app struct {
 	Streams
+	console *console
 	args    []string
 	drivers []Driver
 }
@@ -64,40 +68,64 @@ func (e *environmentError) Unwrap() error { return e.err }
 // drivers that it offers, the default one first. It returns the exit code. SIGINT and
 // SIGTERM end what it does and are cleaned up after.
 func Main(ctx context.Context, args []string, std Streams, ds ...Driver) int {
+	console := newConsole(std.Err)
+	std.Err = console
 	if err := checkDrivers(ds); err != nil {
 		return report(err, std.Err)
 	}
 	ctx, stop := interruptible(ctx, std.Err)
 	defer stop()
-	root := rootCommand(&app{Streams: std, args: args, drivers: ds})
+	root := rootCommand(&app{Streams: std, console: console, args: args, drivers: ds})
 	root.SetArgs(args)
 	return report(root.ExecuteContext(ctx), std.Err)
 }
 
-// interruptible is a context that the first SIGINT or SIGTERM ends; the second one ends
-// the program at once, and the children die with it.
+// patience is how long after the first signal another one is taken for the same wish:
+// whoever ends a job in a pipeline sends SIGINT, and a few seconds later SIGTERM.
+const patience = 10 * time.Second
+
+// interruptible is a context that the first SIGINT, SIGTERM or SIGHUP ends. The same signal
+// once more ends the program at once, and so does any other that comes later than patience.
 func interruptible(ctx context.Context, stderr io.Writer) (context.Context, func()) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := interruptedBy(ctx, signals, stderr, os.Exit)
+	return ctx, func() {
+		signal.Stop(signals)
+		stop()
+	}
+}
+
+func interruptedBy(ctx context.Context, signals <-chan os.Signal, stderr io.Writer, exit func(code int)) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	done := make(chan struct{})
-	go func() {
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		var first os.Signal
 		select {
-		case <-signals:
+		case first = <-signals:
 		case <-done:
 			return
 		}
 		fmt.Fprintln(stderr, "rollout-lab: interrupted, cleaning up (again to quit at once)")
 		cancel(errInterrupted)
-		select {
-		case <-signals:
-			os.Exit(ExitInterrupted)
-		case <-done:
+		for began := time.Now(); ; {
+			select {
+			case next := <-signals:
+				if next != first && time.Since(began) < patience {
+					continue
+				}
+				fmt.Fprintln(stderr, "rollout-lab: quit before everything was removed\nhint: rollout-lab clean removes the rest; rollout-lab report DIR shows what was measured")
+				exit(ExitInterrupted)
+				return
+			case <-done:
+				return
+			}
 		}
-	}()
+	})
 	return ctx, func() {
-		signal.Stop(signals)
 		close(done)
+		watching.Wait()
 		cancel(nil)
 	}
 }
@@ -162,6 +190,9 @@ func hints(err error) []string {
 		}
 	}
 	walk(err)
+	if errors.Is(err, record.ErrNotEmpty) {
+		add("give --out another folder, or remove that one")
+	}
 	return out
 }
 

@@ -140,7 +140,7 @@ func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario
 	if dir == "" {
 		dir = filepath.Join("rollout-lab-runs", id)
 	}
-	view := newProgress(a.Err)
+	view := newProgress(a.console)
 	cfg := lab.Config{
 		RunID: id, Dir: dir, Scenarios: ss, Drivers: ds, Tool: tool(),
 		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update,
@@ -149,15 +149,13 @@ func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario
 		cfg.Hold = hold(a)
 	}
 	runErr := lab.Run(ctx, cfg)
-	view.close()
+	a.console.finish()
 	judged, err := lab.Judge(dir)
 	if err := ownRecord(id, judged, err, runErr); err != nil {
 		return err
 	}
-	if err := writeReports(dir, judged); err != nil {
-		return errors.Join(runErr, &environmentError{err, ""})
-	}
-	if err := printRun(a.Out, judged, dir, f.json); err != nil {
+	// A full disk must not keep the result from the terminal.
+	if err := errors.Join(writeReports(dir, judged), printRun(a.Out, judged, dir, f.json)); err != nil {
 		return errors.Join(runErr, &environmentError{err, ""})
 	}
 	if runErr != nil {
@@ -177,15 +175,15 @@ func verdictOf(r *judge.Run) error {
 // hold keeps an environment until the run is interrupted.
 func hold(a *app) func(context.Context, drivers.Env) {
 	return func(ctx context.Context, env drivers.Env) {
-		fmt.Fprintf(a.Err, "kept: %s", env.URL())
+		fmt.Fprintf(a.Err, "kept: %s\n", env.URL())
 		instances, err := env.Instances(ctx)
 		if err != nil {
-			fmt.Fprintf(a.Err, " (instances: %v)", err)
+			fmt.Fprintf(a.Err, "  its instances cannot be listed: %v\n", err)
 		}
 		for _, i := range instances {
-			fmt.Fprintf(a.Err, "  %s %s %s", i.ID, i.Revision, i.Addr)
+			fmt.Fprintf(a.Err, "  %s  revision %s  %s\n", i.ID, i.Revision, i.Addr)
 		}
-		fmt.Fprintln(a.Err, "\nCtrl-C ends it")
+		fmt.Fprintln(a.Err, "Ctrl-C ends it")
 		<-ctx.Done()
 	}
 }

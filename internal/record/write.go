@@ -17,6 +17,9 @@ const flushEvery = 250 * time.Millisecond
 // flushAt is the size of a buffer, in bytes, that is written without waiting.
 const flushAt = 1 << 20
 
+// ErrNotEmpty: a run needs a folder of its own.
+var ErrNotEmpty = errors.New("the folder is not empty")
+
 // RunWriter writes a run's folder. Its methods may be called concurrently.
 type RunWriter struct{ dir string }
 
@@ -31,7 +34,7 @@ func CreateRun(dir string, run Run) (*RunWriter, error) {
 		return nil, fmt.Errorf("create run: %w", err)
 	}
 	if len(entries) > 0 {
-		return nil, fmt.Errorf("create run: %s is not empty", dir)
+		return nil, fmt.Errorf("create run: %s: %w", dir, ErrNotEmpty)
 	}
 	// Mkdir, not MkdirAll: of two runs that were given the same folder one must lose.
 	if err := os.Mkdir(filepath.Join(dir, trialsDir), 0o755); err != nil {

@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/lab"
+)
+
+func TestProgressFitsTheLine(t *testing.T) {
+	u := lab.Update{
+		Trial: "quickstart process stack-aware #1", Index: 1, Of: 6, Phase: lab.PhaseWindow,
+		Elapsed: 12345 * time.Millisecond, Length: 25 * time.Second, Rate: 1000, OK: 9987, Failed: 13, RecentSuccess: 0.9996,
+	}
+	for _, tc := range []struct {
+		width int
+		want  string
+	}{
+		{120, "1/6 quickstart process stack-aware #1  window  12.3/25 s  13 failed  now 99.9 %  9987 ok  1000/s"},
+		{79, "1/6 quickstart process stack-aware #1  window  12.3/25 s  13 failed  now 99.9 %"},
+		{78, "1/6 quickstart process stack-aware #1  window  12.3/25 s  13 failed"},
+		{50, "1/6 quickstart process stack-aware #1  window"},
+		{20, "1/6 quickstart proc…"},
+	} {
+		if got := fit(parts(u), tc.width); got != tc.want {
+			t.Errorf("width %d: got %q, want %q", tc.width, got, tc.want)
+		}
+	}
+}
+
+// What others say during a run begins on a line of its own, and progress goes on below it.
+func TestNothingIsPrintedIntoALineOfProgress(t *testing.T) {
+	var out bytes.Buffer
+	c := &console{out: &out, tty: true, width: 80}
+	p := newProgress(c)
+	p.update(lab.Update{Trial: "a #1", Index: 1, Of: 2, Phase: lab.PhaseDeploy})
+	fmt.Fprintln(c, "rollout-lab: interrupted")
+	p.update(lab.Update{Trial: "a #1", Index: 1, Of: 2, Phase: lab.PhaseFailed, Text: strings.Repeat("long ", 30)})
+	p.update(lab.Update{Trial: "b #1", Index: 2, Of: 2, Phase: lab.PhaseDeploy})
+	c.finish()
+	c.finish()
+	want := "\r\x1b[K1/2 a #1  deploy\nrollout-lab: interrupted\n\r\x1b[K1/2 a #1  failed: " + strings.Repeat("long ", 30) + "\n\r\x1b[K2/2 b #1  deploy\n"
+	if got := out.String(); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
