@@ -31,12 +31,15 @@ type Lab struct {
 	kill func() // once
 }
 
+// IsLab says whether this process was started by StartLab to be a lab.
+func IsLab() bool { return os.Getenv(labEnv) != "" }
+
 // StartLab starts a lab that deploys one stack and keeps it. The lab is this test binary,
 // run once more with the same test alone: there StartLab deploys and does not return. Call
 // it first in a test. Whatever becomes of this process, the lab does not survive it.
 func (h Harness) StartLab(t testing.TB, mutate ...func(*drivers.Stack)) *Lab {
 	t.Helper()
-	if os.Getenv(labEnv) != "" {
+	if IsLab() {
 		h.beLab(t, mutate...)
 	}
 	h.driver(t) // skips the test where there is none

@@ -72,6 +72,9 @@ func (d *Driver) choose(ctx context.Context) (*choice, error) {
 		}
 		missing = append(missing, fmt.Sprintf("%s: %v", kind, err))
 	}
+	if errors.Is(ctx.Err(), context.Canceled) { // nothing is missing: somebody did not wait for the answer
+		return nil, fmt.Errorf("look for a systemd: %w", context.Cause(ctx))
+	}
 	return nil, &drivers.HintError{
 		Err:  fmt.Errorf("%w: no systemd to drive: %s", drivers.ErrUnavailable, strings.Join(missing, "; ")),
 		Hint: "run it where a systemd user session is, as root where PID 1 is systemd, or with a Docker engine on this machine",

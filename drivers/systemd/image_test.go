@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
 	"github.com/rollout-lab/rollout-lab/drivers/systemd"
 )
 
@@ -38,7 +39,7 @@ func TestThirdPartyServer(t *testing.T) {
 		absent(t, err)
 	}
 	t.Logf("image there after %v", time.Since(began).Round(time.Millisecond))
-	env := deploy(t, d, func(s *drivers.Stack) {
+	b := deploy(t, d, func(s *drivers.Stack) {
 		s.Dependencies = nil
 		s.Subject = drivers.Service{
 			Name: "web", Ports: []string{"http"}, Exec: "/bin/sh", Args: []string{"-c", nginx}, StopGrace: 5 * time.Second,
@@ -46,15 +47,16 @@ func TestThirdPartyServer(t *testing.T) {
 			Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "http"},
 		}
 	})
+	env := b.Env
 	if err := env.Rollout(ctx, "v2"); err != nil {
 		t.Fatal(err)
 	}
-	for _, i := range instances(t, env) {
-		if answer, err := get("http://" + i.Addr + "/"); err != nil || answer != i.ID+" v2" {
+	for _, i := range b.Instances() {
+		if answer, err := drivertest.Get("http://" + i.Addr + "/"); err != nil || answer != i.ID+" v2" {
 			t.Errorf("%s answers %q, %v", i.ID, answer, err)
 		}
 	}
-	if answer, err := get(env.URL() + "/"); err != nil || !strings.HasSuffix(answer, " v2") {
+	if answer, err := drivertest.Get(env.URL() + "/"); err != nil || !strings.HasSuffix(answer, " v2") {
 		t.Errorf("through the balancer: %q, %v", answer, err)
 	}
 	if err := env.Restart(ctx); err != nil {

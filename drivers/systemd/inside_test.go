@@ -63,7 +63,7 @@ func TestOnASystemOfItsOwn(t *testing.T) {
 		}
 	}
 	out, err := docker("exec", "--env="+hostEnv+"="+systemd.HostSystem, "--env=ROLLOUT_LAB_REQUIRE=systemd", id,
-		"/opt/systemd.test", "-test.v", "-test.timeout=4m", "-test.run=^(TestConformance|TestNeverReady|TestReadyOfAChild|TestSocket|TestWatchdog|TestLostBus|TestSweep)")
+		"/opt/systemd.test", "-test.v", "-test.timeout=4m", "-test.run=^(TestConformance|TestNeverReady|TestReadyOfAChild|TestSocket|TestWatchdog|TestLostBus)")
 	for line := range strings.Lines(out) {
 		if err != nil || strings.Contains(line, "---") {
 			t.Log(strings.TrimRight(line, "\n"))

@@ -3,20 +3,15 @@ package systemd_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
@@ -32,72 +27,19 @@ func bad(what string) func(*drivers.Stack) {
 }
 
 // deploy deploys a stack until the end of the test.
-func deploy(t *testing.T, d *systemd.Driver, mutate ...func(*drivers.Stack)) drivers.Env {
+func deploy(t *testing.T, d *systemd.Driver, mutate ...func(*drivers.Stack)) *drivertest.Bench {
 	t.Helper()
-	stack := drivertest.NewStack(mutate...)
+	h := harness()
+	h.Driver = func(testing.TB) drivers.Driver { return d }
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	env, err := d.Deploy(ctx, stack)
-	if err != nil {
-		t.Fatalf("deploy: %v", err)
-	}
+	b := h.Deploy(t, mutate...)
 	t.Logf("deployed after %v", time.Since(began).Round(time.Millisecond))
-	t.Cleanup(func() {
-		if err := env.Close(context.Background()); err != nil {
-			t.Errorf("close: %v", err)
-		}
-		if left, err := left(context.Background(), stack.RunID); err != nil || len(left) > 0 {
-			t.Errorf("left: %q, %v", left, err)
-		}
-	})
-	return env
+	return b
 }
 
-func instances(t *testing.T, env drivers.Env) []drivers.Instance {
-	t.Helper()
-	list, err := env.Instances(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
-}
-
-// fresh makes a connection for each request.
-var fresh = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-
-func get(url string) (string, error) {
-	resp, err := fresh.Get(url)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s %s", resp.Status, resp.Header.Get("Rollout-Lab-Reason"))
-	}
-	return string(body), err
-}
-
-// await reads a watch until an event satisfies.
-func await(t *testing.T, watch <-chan drivers.Event, what string, is func(drivers.Event) bool) drivers.Event {
-	t.Helper()
-	late := time.After(patience)
-	var seen []string
-	for {
-		select {
-		case e, open := <-watch:
-			if open && is(e) {
-				return e
-			}
-			seen = append(seen, fmt.Sprintf("%s %s %s", e.Kind, e.Instance, e.Detail))
-			if open {
-				continue
-			}
-		case <-late:
-		}
-		t.Fatalf("waited in vain for %s; events:\n%s", what, strings.Join(seen, "\n"))
-	}
+// is selects the events of a kind.
+func is(kind drivers.EventKind) func(drivers.Event) bool {
+	return func(e drivers.Event) bool { return e.Kind == kind }
 }
 
 // stopsRollout rolls to a revision that cannot become ready, and demands that the rollout
@@ -105,7 +47,7 @@ func await(t *testing.T, watch <-chan drivers.Event, what string, is func(driver
 func stopsRollout(t *testing.T, what string) error {
 	t.Helper()
 	d := newDriver(t, func(c *systemd.Config) { c.StartTimeout = time.Second })
-	env := deploy(t, d, bad(what+"@v2"))
+	env := deploy(t, d, bad(what+"@v2")).Env
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	began := time.Now()
@@ -115,7 +57,7 @@ func stopsRollout(t *testing.T, what string) error {
 		t.Fatalf("rollout: got %v, want it to stop by itself", err)
 	}
 	for range 4 {
-		if answer, err := get(env.URL() + "/"); err != nil || !strings.Contains(answer, " v1 ") {
+		if answer, err := drivertest.Get(env.URL() + "/"); err != nil || !strings.Contains(answer, " v1 ") {
 			t.Errorf("through the balancer: %q, %v, want an old instance", answer, err)
 		}
 	}
@@ -143,11 +85,11 @@ func TestReadyOfAChildIsIgnored(t *testing.T) {
 // TestSocketOutlivesARestart: with one instance and nothing else to take its place, no
 // connection is refused while it is restarted; those that come wait.
 func TestSocketOutlivesARestart(t *testing.T) {
-	env := deploy(t, newDriver(t), func(s *drivers.Stack) {
+	b := deploy(t, newDriver(t), func(s *drivers.Stack) {
 		s.Replicas, s.Subject.Socket, s.Rolling = 1, true, drivers.Rolling{MaxUnavailable: 1}
 	})
-	addr := instances(t, env)[0].Addr
-	before, err := get("http://" + addr + "/")
+	env, addr := b.Env, b.Instances()[0].Addr
+	before, err := drivertest.Get("http://" + addr + "/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +113,7 @@ func TestSocketOutlivesARestart(t *testing.T) {
 			}
 			sent := <-ticker.C
 			asking.Go(func() {
-				_, errs[n] = get(url)
+				_, errs[n] = drivertest.Get(url)
 				took[n] = time.Since(sent)
 			})
 		}
@@ -194,28 +136,27 @@ func TestSocketOutlivesARestart(t *testing.T) {
 		t.Logf("%s: restart took %v; latency p50 %v p90 %v p99 %v max %v", url, restart,
 			took[requests/2], took[requests*9/10], took[requests*99/100], took[requests-1])
 	}
-	if after, err := get("http://" + addr + "/"); err != nil || after == before {
+	if after, err := drivertest.Get("http://" + addr + "/"); err != nil || after == before {
 		t.Errorf("answer %q, %v; want another process than %q", after, err, before)
 	}
 }
 
 func TestWatchdogIsNamed(t *testing.T) {
-	env := deploy(t, newDriver(t), func(s *drivers.Stack) {
+	b := deploy(t, newDriver(t), func(s *drivers.Stack) {
 		s.Replicas, s.Subject.Watchdog, s.Subject.RestartOnExit = 1, 500*time.Millisecond, true
 	})
-	watch := env.Watch()
-	id := instances(t, env)[0].ID
-	await(t, watch, "ready", func(e drivers.Event) bool { return e.Kind == drivers.Ready })
+	events, id := b.Events(), b.Instances()[0].ID
+	events.Await("ready", is(drivers.Ready))
 	frozen := time.Now()
-	if err := env.(drivers.Pauser).Pause(t.Context(), id); err != nil {
+	if err := b.Env.(drivers.Pauser).Pause(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	down := await(t, watch, "unready", func(e drivers.Event) bool { return e.Kind == drivers.Unready })
-	up := await(t, watch, "a new process", func(e drivers.Event) bool { return e.Kind == drivers.Started })
+	down := events.Await("unready", is(drivers.Unready))
+	up := events.Await("a new process", is(drivers.Started))
 	if !strings.Contains(up.Detail, "watchdog") {
 		t.Errorf("started again with %q, want it to name the watchdog", up.Detail)
 	}
-	back := await(t, watch, "ready again", func(e drivers.Event) bool { return e.Kind == drivers.Ready })
+	back := events.Await("ready again", is(drivers.Ready))
 	t.Logf("watchdog of 500ms: noticed %v, started again %v, ready %v after the freeze",
 		down.At.Sub(frozen), up.At.Sub(frozen), back.At.Sub(frozen))
 }
@@ -297,15 +238,14 @@ func TestRestartAwaitsWhatWasToldOfIt(t *testing.T) {
 		_, through := newCut(t, address, 100*time.Millisecond)
 		return through, nil
 	})
-	env := deploy(t, d)
-	watch := env.Watch()
+	b := deploy(t, d)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := env.Restart(ctx); err != nil {
+	if err := b.Env.Restart(ctx); err != nil {
 		t.Fatal(err)
 	}
 	routed, settled, began := map[string]bool{}, false, 0
-	await(t, watch, "two instances, another, and the two again", func(e drivers.Event) bool {
+	b.Events().Await("two instances, another, and the two again", func(e drivers.Event) bool {
 		switch e.Kind {
 		case drivers.Ready:
 			routed[e.Instance] = true
@@ -331,21 +271,19 @@ func TestLostBus(t *testing.T) {
 		c, through = newCut(t, address, 0)
 		return through, nil
 	})
-	env := deploy(t, d)
-	list := instances(t, env)
-	watch := env.Watch()
+	b := deploy(t, d)
+	b.MayLose = true
+	list, events := b.Instances(), b.Events()
 	for range list {
-		await(t, watch, "ready", func(e drivers.Event) bool { return e.Kind == drivers.Ready })
+		events.Await("ready", is(drivers.Ready))
 	}
 	for round := range 4 { // an even number: in the end it is ready
 		c.all()
 		// Over the network, not over the bus: the first instance's word about itself.
 		says := round%2 == 1
-		if _, err := fresh.Post(fmt.Sprintf("http://%s/set?ready=%t", list[0].Ports["health"], says), "", nil); err != nil {
-			t.Fatal(err)
-		}
+		b.Set(list[0], "ready", says)
 		lost, want := false, map[bool]drivers.EventKind{true: drivers.Ready, false: drivers.Unready}[says]
-		e := await(t, watch, string(want), func(e drivers.Event) bool {
+		e := events.Await(string(want), func(e drivers.Event) bool {
 			lost = lost || e.Kind == drivers.Lost
 			return e.Kind != drivers.Lost
 		})
@@ -358,62 +296,17 @@ func TestLostBus(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := env.Scale(ctx, 3); err != nil {
+	if err := b.Env.Scale(ctx, 3); err != nil {
 		t.Errorf("scale after the cuts: %v", err)
 	}
 }
 
-// labEnv makes the test binary a lab that deploys and then waits to be killed.
-const labEnv = "ROLLOUT_LAB_SYSTEMD_TEST_LAB"
-
-func TestLab(t *testing.T) {
-	run := os.Getenv(labEnv)
-	if run == "" {
-		t.Skip("runs in a process of its own, for TestSweepOfAKilledLab")
+// TestTheFolderOfAKilledLabIsSwept: what it shared with its container is on this machine.
+func TestTheFolderOfAKilledLabIsSwept(t *testing.T) {
+	if os.Getenv(hostEnv) != "" {
+		t.Skip("there is no container, and no folder")
 	}
-	deploy(t, newDriver(t), func(s *drivers.Stack) { s.RunID = run })
-	fmt.Println("deployed")
-	<-t.Context().Done()
-	select {} // until it is killed
-}
-
-func TestSweepOfAKilledLab(t *testing.T) {
-	d := newDriver(t)
-	program := "" // this one
-	if os.Getenv(hostEnv) == "" {
-		var err error
-		if program, err = static(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run := drivertest.NewStack().RunID
-	lab := exec.Command(os.Args[0], "-test.run=^TestLab$", "-test.v")
-	lab.Env = append(os.Environ(), labEnv+"="+run, labEnv+"_PROGRAM="+program)
-	out, err := lab.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := lab.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var said strings.Builder
-	for buf := make([]byte, 1024); !strings.Contains(said.String(), "deployed\n"); {
-		n, err := out.Read(buf)
-		said.Write(buf[:n])
-		if err != nil {
-			t.Fatalf("the lab ended: %v: %s", err, &said)
-		}
-	}
-	if removed, err := d.Sweep(t.Context(), ""); err != nil || slices.ContainsFunc(removed, func(s string) bool { return strings.Contains(s, run) }) {
-		t.Errorf("sweeping under a living lab removed %q, %v", removed, err)
-	}
-	if err := lab.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = lab.Wait() // it was killed
-	if left, err := left(t.Context(), run); err != nil || len(left) == 0 {
-		t.Fatalf("the killed lab left %q, %v; want something to sweep", left, err)
-	}
+	lab := harness().StartLab(t)
 	dirs := func() []string {
 		found, err := filepath.Glob(filepath.Join(os.TempDir(), "rollout-lab-systemd-*"))
 		if err != nil {
@@ -422,24 +315,21 @@ func TestSweepOfAKilledLab(t *testing.T) {
 		return found
 	}
 	before := dirs()
-	removed, err := d.Sweep(t.Context(), "")
-	if err != nil || !slices.ContainsFunc(removed, func(s string) bool { return strings.Contains(s, run) }) {
-		t.Errorf("sweep removed %q, %v; want what is of run %s", removed, err, run)
+	lab.Kill()
+	removed, err := newDriver(t).Sweep(t.Context(), "")
+	if err != nil || !slices.ContainsFunc(removed, func(s string) bool { return strings.Contains(s, lab.RunID) }) {
+		t.Errorf("sweep removed %q, %v; want what is of run %s", removed, err, lab.RunID)
 	}
-	if left, err := left(t.Context(), run); err != nil || len(left) > 0 {
-		t.Errorf("left after the sweep: %q, %v", left, err)
-	}
-	if after := dirs(); os.Getenv(hostEnv) == "" && len(after) != len(before)-1 {
+	if after := dirs(); len(after) != len(before)-1 {
 		t.Errorf("shared folders before %q, after %q; want one less", before, after)
 	}
 }
 
 // TestReadyIsRoutedAtOnce: nothing is polled between what a service says and the balancer.
 func TestReadyIsRoutedAtOnce(t *testing.T) {
-	env := deploy(t, newDriver(t), func(s *drivers.Stack) { s.Replicas = 1 })
-	watch := env.Watch()
-	await(t, watch, "ready", func(e drivers.Event) bool { return e.Kind == drivers.Ready })
-	i := instances(t, env)[0]
+	b := deploy(t, newDriver(t), func(s *drivers.Stack) { s.Replicas = 1 })
+	events, i := b.Events(), b.Instances()[0]
+	events.Await("ready", is(drivers.Ready))
 	var lags []time.Duration
 	for n := range 40 {
 		says, want := n%2 == 1, drivers.Unready
@@ -447,12 +337,8 @@ func TestReadyIsRoutedAtOnce(t *testing.T) {
 			want = drivers.Ready
 		}
 		before := time.Now()
-		resp, err := fresh.Post(fmt.Sprintf("http://%s/set?ready=%t", i.Ports["health"], says), "", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		e := await(t, watch, string(want), func(e drivers.Event) bool { return true })
+		b.Set(i, "ready", says)
+		e := events.Await(string(want), func(drivers.Event) bool { return true })
 		if e.Kind != want {
 			t.Fatalf("event %s, want %s", e.Kind, want)
 		}
@@ -460,23 +346,4 @@ func TestReadyIsRoutedAtOnce(t *testing.T) {
 	}
 	slices.Sort(lags)
 	t.Logf("from the request to say so to the balancer: p50 %v, max %v", lags[len(lags)/2], lags[len(lags)-1])
-}
-
-// TestNothingGoesOn: a closed environment has no goroutine left.
-func TestNothingGoesOn(t *testing.T) {
-	d := newDriver(t)
-	before := goleak.IgnoreCurrent()
-	for range 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		env, err := d.Deploy(ctx, drivertest.NewStack())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := env.Close(ctx); err != nil {
-			t.Error(err)
-		}
-	}
-	fresh.CloseIdleConnections()
-	goleak.VerifyNone(t, before)
 }

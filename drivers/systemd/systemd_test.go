@@ -2,7 +2,9 @@ package systemd_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,10 +66,17 @@ func image(t testing.TB) string {
 	return ""
 }
 
+// programEnv names a static binary that is built already, by the process that has started
+// this one.
+const programEnv = "ROLLOUT_LAB_SYSTEMD_TEST_PROGRAM"
+
 var staticBuilt bool
 
 // static is this test as a binary that runs in any container.
 var static = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv(programEnv); path != "" {
+		return path, nil
+	}
 	staticBuilt = true
 	dir, err := os.MkdirTemp("", "systemd-test")
 	if err != nil {
@@ -79,7 +88,7 @@ var static = sync.OnceValues(func() (string, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", errors.New("build the target: " + string(out))
 	}
-	return path, nil
+	return path, os.Setenv(programEnv, path)
 })
 
 // newDriver returns a driver whose services are the suite's target.
@@ -91,12 +100,9 @@ func newDriver(t testing.TB, change ...func(*systemd.Config)) *systemd.Driver {
 		absent(t, err)
 	}
 	if strings.Contains(probe.Version(t.Context()), systemd.HostContainer) {
-		path := os.Getenv(labEnv + "_PROGRAM") // of a lab that will be killed, and cleans nothing up
-		if path == "" {
-			var err error
-			if path, err = static(); err != nil {
-				t.Fatal(err)
-			}
+		path, err := static()
+		if err != nil {
+			t.Fatal(err)
 		}
 		config.Program, config.Image = path, image(t)
 	}
@@ -120,10 +126,40 @@ func left(ctx context.Context, runID string) ([]string, error) {
 	return lines, err
 }
 
+// foreign is a container, or a unit, of somebody who names it as the lab does.
+func foreign(t testing.TB) func(context.Context) error {
+	name := "rollout-lab-somebody-elses-" + strings.ToLower(rand.Text()[:12])
+	run := func(ctx context.Context, argv ...string) error {
+		if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%q: %w: %s", argv, err, out)
+		}
+		return nil
+	}
+	begin, look := []string{"systemd-run", "--unit=" + name, "sleep", "600"}, []string{"systemctl", "is-active", name}
+	end := []string{"systemctl", "stop", name}
+	if os.Getenv(hostEnv) != systemd.HostSystem {
+		host := image(t)
+		if host == "" {
+			t.Skip("no image to make a container of")
+		}
+		begin, look = []string{"docker", "create", "--name=" + name, host}, []string{"docker", "inspect", name}
+		end = []string{"docker", "rm", "--force", name}
+	}
+	if err := run(t.Context(), begin...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := run(context.Background(), end...); err != nil {
+			t.Error(err)
+		}
+	})
+	return func(ctx context.Context) error { return run(ctx, look...) }
+}
+
 func harness() drivertest.Harness {
 	return drivertest.Harness{
 		Driver: func(t testing.TB) drivers.Driver { return newDriver(t) },
-		Left:   left, PushBased: true, FailsWithin: 6 * time.Second,
+		Left:   left, Foreign: foreign, PushBased: true, FailsWithin: 6 * time.Second,
 	}
 }
 
