@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -254,44 +255,46 @@ func testNeverReady(t testing.TB, h Harness) {
 func (b *Bench) asked(instance string, times int) {
 	b.Helper()
 	if b.harness.PushBased {
-		for _, i := range b.Instances() {
-			if i.ID != instance {
-				continue
-			}
-			for range times {
-				b.Eventually(instance+" to tell its supervisor", func(context.Context) error {
-					_, err := ask(http.MethodPost, "http://"+i.Ports["health"]+"/tell")
-					return err
-				})
-			}
-			return
+		for range times {
+			b.Eventually(instance+" to tell its supervisor", func(ctx context.Context) error {
+				_, err := b.askHealth(ctx, http.MethodPost, instance, "/tell")
+				return err
+			})
 		}
-		b.Fatalf("%s is not listed", instance)
+		return
 	}
 	first := -1
-	b.Eventually(fmt.Sprintf("%s to be asked %d times", instance, times), func(context.Context) error {
-		for _, i := range b.Instances() {
-			if i.ID != instance {
-				continue
-			}
-			s, err := Get("http://" + i.Ports["health"] + "/asked")
-			if err != nil {
-				return err
-			}
-			var n int
-			if _, err := fmt.Sscan(s, &n); err != nil {
-				return err
-			}
-			if first < 0 {
-				first = n
-			}
-			if n < first+times {
-				return fmt.Errorf("asked %d times", n-first)
-			}
-			return nil
+	b.Eventually(fmt.Sprintf("%s to be asked %d times", instance, times), func(ctx context.Context) error {
+		s, err := b.askHealth(ctx, http.MethodGet, instance, "/asked")
+		if err != nil {
+			return err
 		}
-		return errors.New("it is not listed")
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return err
+		}
+		if first < 0 {
+			first = n
+		}
+		if n < first+times {
+			return fmt.Errorf("asked %d times", n-first)
+		}
+		return nil
 	})
+}
+
+// askHealth asks the health port of an instance, which must be listed.
+func (b *Bench) askHealth(ctx context.Context, method, instance, path string) (string, error) {
+	list, err := b.Env.Instances(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, i := range list {
+		if i.ID == instance {
+			return ask(method, "http://"+i.Ports["health"]+path)
+		}
+	}
+	return "", fmt.Errorf("%s is not listed", instance)
 }
 
 // serveOn demands that all of these processes are still ready and that requests reach

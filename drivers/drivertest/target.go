@@ -71,81 +71,74 @@ func TargetMain() {
 	os.Exit(0)
 }
 
-func runTarget(args []string, out io.Writer) error {
+// options are what a target is told on its command line.
+type options struct {
+	data, health       string // addresses to listen on, "" for none
+	instance, revision string
+	is                 map[string]bool // WHAT@REVISION
+}
+
+func parseOptions(args []string) (*options, error) {
+	o := &options{is: map[string]bool{}}
 	flags := flag.NewFlagSet("target", flag.ContinueOnError)
-	data := flags.String("data", "", "address of the data port")
-	health := flags.String("health", "", "address of the health port")
-	instance := flags.String("instance", "", "name of this instance")
-	revision := flags.String("revision", "", "revision of this instance")
-	is := map[string]bool{}
+	flags.StringVar(&o.data, "data", "", "address of the data port")
+	flags.StringVar(&o.health, "health", "", "address of the health port")
+	flags.StringVar(&o.instance, "instance", "", "name of this instance")
+	flags.StringVar(&o.revision, "revision", "", "revision of this instance")
 	flags.Func("bad", "what is bad, as `WHAT@REVISION`; no revision means all of them", func(s string) error {
 		what, revision, _ := strings.Cut(s, "@")
-		is[what+"@"+revision] = true
+		o.is[what+"@"+revision] = true
 		return nil
 	})
-	if err := flags.Parse(args); err != nil {
+	return o, flags.Parse(args)
+}
+
+func (o *options) bad(what string) bool { return o.is[what+"@"] || o.is[what+"@"+o.revision] }
+
+// supervisor is whom the target tells of its state. One that leaves it to a child tells
+// nobody anything.
+func (o *options) supervisor() (supervisor, error) {
+	if !o.bad(badChild) {
+		return dialSupervisor()
+	}
+	return nobody{}, childTells()
+}
+
+func runTarget(args []string, out io.Writer) error {
+	o, err := parseOptions(args)
+	switch {
+	case err != nil:
 		return err
-	}
-	bad := func(what string) bool { return is[what+"@"] || is[what+"@"+*revision] }
-	if *instance == childInstance {
+	case o.instance == childInstance:
 		return childMain()
-	}
-	if bad(badExits) {
+	case o.bad(badExits):
 		return errors.New(strings.TrimPrefix(lastWords, "target: "))
-	}
-	if bad(badParent) {
+	case o.bad(badParent):
 		if err := leaveOrphan(); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
-	t := &target{instance: *instance, revision: *revision, boot: rand.Text(), stop: ctx.Done(), release: make(chan struct{})}
-	t.ready.Store(!bad(badUnready))
-	t.serving.Store(!bad(badLies))
-
-	supervisor, err := dialSupervisor()
-	if err != nil {
+	t := &target{instance: o.instance, revision: o.revision, boot: rand.Text(), stop: ctx.Done(), release: make(chan struct{})}
+	t.ready.Store(!o.bad(badUnready))
+	t.serving.Store(!o.bad(badLies))
+	if t.supervisor, err = o.supervisor(); err != nil {
 		return err
-	}
-	if t.supervisor = supervisor; bad(badChild) {
-		t.supervisor = nobody{}
-		if err := childTells(); err != nil {
-			return err
-		}
 	}
 	failed := make(chan error, 3)
-	var servers []*healthkit.GracefulServer
-	handed, err := handedListener()
+	servers, err := t.listen(o, failed)
 	if err != nil {
-		return err
-	}
-	serve := func(addr string, h http.Handler) error {
-		if addr == "" {
-			return nil
-		}
-		l := handed
-		if handed = nil; l == nil { // the first port's alone
-			if l, err = net.Listen("tcp", addr); err != nil {
-				return err
-			}
-		}
-		s := healthkit.Graceful(&http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second})
-		servers = append(servers, s)
-		go func() { failed <- s.Serve(l) }()
-		return nil
-	}
-	if err := errors.Join(serve(*data, t.dataHandler()), serve(*health, t.healthHandler())); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "target: %s %s %s listens\n", t.instance, t.revision, t.boot)
-	if *health != "" {
+	if o.health != "" {
 		if err := t.supervisor.tell(t.ready.Load()); err != nil {
 			return err
 		}
 		go func() { failed <- t.supervisor.feedWatchdog() }()
 	}
-	if bad(badStubborn) {
+	if o.bad(badStubborn) {
 		return <-failed
 	}
 	select {
@@ -164,6 +157,34 @@ func runTarget(args []string, out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// listen serves the target's ports. The first of them is on the listener that a supervisor
+// has handed over, if there is one.
+func (t *target) listen(o *options, failed chan<- error) ([]*healthkit.GracefulServer, error) {
+	l, err := handedListener()
+	if err != nil {
+		return nil, err
+	}
+	var servers []*healthkit.GracefulServer
+	for _, port := range []struct {
+		addr    string
+		handler http.Handler
+	}{{o.data, t.dataHandler()}, {o.health, t.healthHandler()}} {
+		if port.addr == "" {
+			continue
+		}
+		if l == nil {
+			if l, err = net.Listen("tcp", port.addr); err != nil {
+				return nil, err
+			}
+		}
+		s := healthkit.Graceful(&http.Server{Handler: port.handler, ReadHeaderTimeout: 10 * time.Second})
+		servers = append(servers, s)
+		go func(l net.Listener) { failed <- s.Serve(l) }(l)
+		l = nil
+	}
+	return servers, nil
 }
 
 func (t *target) dataHandler() http.Handler {
