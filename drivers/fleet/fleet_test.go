@@ -302,29 +302,6 @@ func TestACloseWhoseContextEndsTakesTheGrace(t *testing.T) {
 	}
 }
 
-func TestOneChangeAtATime(t *testing.T) {
-	s := newServers()
-	creating, goOn := make(chan struct{}), make(chan struct{})
-	s.onCreate = func(i *Instance) error {
-		if i.ID == "web-3" {
-			close(creating)
-			<-goOn
-		}
-		return nil
-	}
-	e := deploy(t, s)
-	change := make(chan error, 1)
-	go func() { change <- e.Scale(context.Background(), 3) }()
-	<-creating
-	if err := e.Restart(t.Context()); !errors.Is(err, drivers.ErrBusy) {
-		t.Errorf("a second change: got %v, want %v", err, drivers.ErrBusy)
-	}
-	close(goOn)
-	if err := <-change; err != nil {
-		t.Error(err)
-	}
-}
-
 func TestAnErrorCarriesTheLastOutput(t *testing.T) {
 	s := newServers()
 	var created *Instance
