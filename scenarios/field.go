@@ -13,7 +13,8 @@ import (
 // field is what a field's declaration says of it: of a struct of a scenario each field is a
 // key, and its tags are
 //
-//	yaml      its name, then required, or omitempty: it is not written out when it is zero
+//	yaml      its name, then required; or inherited: required where the struct that it comes
+//	          on top of has none; or omitempty: not written out when it is zero
 //	doc       what it means, for the JSON Schema
 //	default   its value, in YAML, when nothing is said
 //	words     the words that it may hold, or {a set} of words that is known elsewhere
@@ -27,9 +28,9 @@ import (
 //
 // Reading, checking, writing and describing scenarios go by these alone.
 type field struct {
-	name, doc           string
-	index               []int
-	required, omitempty bool
+	name, doc                      string
+	index                          []int
+	required, inherited, omitempty bool
 
 	preset          string
 	words, kinds    []string
@@ -75,7 +76,7 @@ var fieldsByType sync.Map // of reflect.Type: []*field
 func newField(t reflect.Type, sf reflect.StructField, name, options string) *field {
 	f := &field{
 		name: name, index: sf.Index, owner: strings.ToLower(t.Name()),
-		required: options == "required", omitempty: options == "omitempty",
+		required: options == "required", inherited: options == "inherited", omitempty: options == "omitempty",
 		doc: sf.Tag.Get("doc"), preset: sf.Tag.Get("default"), form: sf.Tag.Get("form"), keys: sf.Tag.Get("keys"),
 		min: sf.Tag.Get("min"), max: sf.Tag.Get("max"), above: sf.Tag.Get("above"),
 		deployed: sf.Tag.Get("deployed"), hint: sf.Tag.Get("hint"),

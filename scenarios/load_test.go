@@ -358,6 +358,57 @@ func TestADesignDiffersByDriver(t *testing.T) {
 	}
 }
 
+// TestAnotherKindOfSignalHasItsDefaults: what has begun to mean something is not zero, and
+// what means nothing any more is.
+func TestAnotherKindOfSignalHasItsDefaults(t *testing.T) {
+	text := strings.Replace(own, "    signal: {kind: image}\n", "    signal: {kind: image}\n    on: {docker: {signal: {kind: http, port: data}}}\n", 1)
+	s, err := Parse("a.yaml", []byte(text), offered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Signal{Kind: "http", Port: "data", Path: "/readyz", Interval: 200 * time.Millisecond, Timeout: time.Second, Rise: 1, Fall: 2}
+	if diff := cmp.Diff(want, s.Designs[2].For("docker").Signal); diff != "" {
+		t.Errorf("on docker (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(Signal{Kind: "image"}, s.Designs[2].For("process").Signal); diff != "" {
+		t.Errorf("on process (-want +got):\n%s", diff)
+	}
+}
+
+func TestAPositiveControlOfSomeDrivers(t *testing.T) {
+	text := strings.Replace(good, "[naive]", "[{design: naive, on: [process, docker]}, own]", 1)
+	s, err := Parse("a.yaml", []byte(text), offered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Control{{Design: "naive", On: []string{"process", "docker"}}, {Design: "own"}}
+	if diff := cmp.Diff(want, s.PositiveControls); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	again, err := Parse("a.yaml", []byte(s.Source), offered)
+	if err != nil {
+		t.Fatalf("its Source: %v\n%s", err, s.Source)
+	}
+	if diff := cmp.Diff(s, again); diff != "" {
+		t.Errorf("its Source says something else (-want +got):\n%s", diff)
+	}
+}
+
+// TestDriversThatNobodyLists: without a list of drivers every name will do, and the catalogue
+// may speak of drivers that a program has not.
+func TestDriversThatNobodyLists(t *testing.T) {
+	text := strings.Replace(good, "[naive]", "[{design: naive, on: [mine]}]", 1)
+	if _, err := Parse("a.yaml", []byte(text), Options{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Parse("a.yaml", []byte(text), Options{Drivers: []string{"mine"}}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Load("scale-in", Options{Drivers: []string{"mine"}}); err != nil {
+		t.Error(err)
+	}
+}
+
 const own = `name: own-image
 target:
   image: registry.example/web:1

@@ -58,8 +58,7 @@ func (d *decoder) fields(n *node, path string, to reflect.Value) {
 		d.mismatch(n, path, "a mapping", "write its keys on lines below it, indented")
 		return
 	}
-	fresh := to.IsZero()
-	if fresh {
+	if to.IsZero() {
 		presets(to)
 	}
 	all := fieldsOf(to.Type())
@@ -82,7 +81,7 @@ func (d *decoder) fields(n *node, path string, to reflect.Value) {
 				d.problem(e.line, e.column, p+" "+f.meaning(kind), "remove it")
 			}
 		case e == nil:
-			if f.required && (fresh || v.IsZero()) && f.means(kind) && !meant[f.name] {
+			if (f.required || f.inherited && v.IsZero()) && f.means(kind) && !meant[f.name] {
 				d.problem(n.line, n.column, p+" is missing", f.hint)
 			}
 		case e.value.kind == null:

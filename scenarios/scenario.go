@@ -209,7 +209,7 @@ type Settings struct {
 	Args     []string          `yaml:"args" doc:"more arguments of a custom target" deployed:"say it as args in the design's manifests"`
 	Env      map[string]string `yaml:"env" doc:"more environment variables of a custom target" deployed:"say it as env in the design's manifests"`
 
-	Signal   Signal `yaml:"signal,required" doc:"what the runtime routes by" deployed:"say it as readinessProbe in the design's manifests"`
+	Signal   Signal `yaml:"signal,inherited" doc:"what the runtime routes by" deployed:"say it as readinessProbe in the design's manifests"`
 	Startup  Signal `yaml:"startup" doc:"asked first, by runtimes that know such a probe" deployed:"say it as startupProbe in the design's manifests"`
 	Liveness Signal `yaml:"liveness" doc:"a restart follows when it fails, on runtimes that know such a probe" deployed:"say it as livenessProbe in the design's manifests"`
 
@@ -227,7 +227,7 @@ type Settings struct {
 // Signal is what the runtime asks an instance. It is no drivers.Probe, which can ask more
 // than a scenario may say.
 type Signal struct {
-	Kind     drivers.ProbeKind `yaml:"kind,required" words:"none tcp http command image" doc:"how an instance is asked"`
+	Kind     drivers.ProbeKind `yaml:"kind,inherited" words:"none tcp http command image" doc:"how an instance is asked"`
 	Port     string            `yaml:"port" kinds:"tcp http" words:"data health" default:"health" doc:"tcp and http: the port that is asked"`
 	Path     string            `yaml:"path" kinds:"http" form:"path" default:"/readyz" hint:"such as /readyz" doc:"http: from the root"`
 	Command  []string          `yaml:"command" kinds:"command" doc:"command: a program beside the instance, and its arguments; status 0 is a good answer"`

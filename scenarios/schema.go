@@ -3,6 +3,8 @@ package scenarios
 import (
 	"encoding/json"
 	"reflect"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
 // Patterns of texts in a scenario's file, in which ${name} may stand for a value or a part
@@ -66,8 +68,7 @@ func (m *schemas) object(t reflect.Type) schema {
 		p := m.value(f, t.FieldByIndex(f.index).Type)
 		p["description"] = f.doc
 		properties[f.name] = p
-		// What a kind decides, or another key may bring, is not always required.
-		if f.required && f.kinds == nil && !(t == reflect.TypeFor[Design]() && f.name == "signal") && t != reflect.TypeFor[Settings]() && t != reflect.TypeFor[Signal]() {
+		if f.required && f.kinds == nil { // what a kind decides is not always required
 			required = append(required, f.name)
 		}
 	}
@@ -141,12 +142,12 @@ func (m *schemas) value(f *field, t reflect.Type) schema {
 // item is the schema of an item of a list, which may be shorter than its type.
 func (m *schemas) item(f *field, t reflect.Type) schema {
 	of := m.value(f, t)
-	switch t.Name() {
-	case "Design":
+	switch t {
+	case reflect.TypeFor[Design]():
 		return anyOf(m.words("builtin design"), of)
-	case "Control":
+	case reflect.TypeFor[Control]():
 		return anyOf(schema{"type": "string"}, of)
-	case "Manifest":
+	case reflect.TypeFor[drivers.Manifest]():
 		return anyOf(schema{"type": "string", "minLength": 1, "description": "The path of a file, from the scenario's folder."}, of)
 	}
 	return of

@@ -388,6 +388,18 @@ func TestChoosingADesignDoesNotDropWhatTheScenarioAsksFor(t *testing.T) {
 	}
 }
 
+// TestAControlOfSomeDriversIsRecordedAsOne: judge must not ask it of the others.
+func TestAControlOfSomeDriversIsRecordedAsOne(t *testing.T) {
+	s, err := scenarios.Load("scale-in", scenarios.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := describeScenario(s)
+	if !slices.Equal(got.Positive, []string{"naive"}) || !slices.Equal(got.PositiveOn["naive"], []string{"process"}) {
+		t.Errorf("positive controls %q on %v", got.Positive, got.PositiveOn)
+	}
+}
+
 func TestTheReferenceClientAsksWhatTheLoadAsks(t *testing.T) {
 	s, err := scenarios.Load("quickstart", scenarios.Options{})
 	if err != nil {
