@@ -58,7 +58,7 @@ stderr is progress.`,
 		},
 	}
 	fl := cmd.Flags()
-	f.drivers.register(fl, []string{"process"}, "drivers to run on")
+	f.drivers.register(fl, a.driverNames()[:1], "drivers to run on")
 	fl.StringSliceVar(&f.designs, "design", nil, "designs to run (default: those of the scenario)")
 	fl.Float64Var(&f.rate, "rate", 0, "requests a second (default: the scenario's)")
 	fl.IntVar(&f.trials, "trials", 0, "trials of each design (default: the scenario's)")

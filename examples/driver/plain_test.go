@@ -50,7 +50,8 @@ func left(_ context.Context, runID string) ([]string, error) {
 	return out, nil
 }
 
-// TestRunByName: a program of this module offers the driver like any built-in one.
+// TestRunByName: a program of this module offers the driver like any built-in one, and as the
+// first of its list without being asked for.
 func TestRunByName(t *testing.T) {
 	if err := New("true").Check(t.Context()); err != nil {
 		t.Skip(err)
@@ -60,9 +61,9 @@ func TestRunByName(t *testing.T) {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	dir := filepath.Join(t.TempDir(), "run")
-	out, err := exec.Command(bin, "run", "testdata/small.yaml", "--driver", "plain", "--out", dir).CombinedOutput()
+	out, err := exec.Command(bin, "run", "testdata/small.yaml", "--out", dir).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "PASS") || !strings.Contains(string(out), "on plain") {
-		t.Errorf("run --driver plain: %v\n%s", err, out)
+		t.Errorf("run: %v\n%s", err, out)
 	}
 	out, err = exec.Command(bin, "doctor").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "driver plain") {
