@@ -247,6 +247,9 @@ func reportCommand(a *app) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			judged, err := lab.Judge(args[0])
 			if err != nil {
+				if errors.As(err, new(*record.FormatError)) {
+					return &usageError{err, ""} // it knows better
+				}
 				return &usageError{err, "want a folder that rollout-lab run wrote; runs are kept in rollout-lab-runs"}
 			}
 			// What cannot be written can still be read.

@@ -35,11 +35,11 @@ type RunReader struct {
 func OpenRun(dir string) (*RunReader, error) {
 	r := &RunReader{Dir: dir}
 	files := os.DirFS(dir)
-	if err := readJSON(files, runFile, &r.Run); err != nil {
+	switch err := readJSON(files, runFile, &r.Run); {
+	case r.Run.Schema != RunSchema && (r.Run.Schema != "" || err == nil):
+		return nil, fmt.Errorf("open run: %w", &FormatError{filepath.Join(dir, runFile), fmt.Sprintf("has the schema %q, this program reads %q", r.Run.Schema, RunSchema)})
+	case err != nil:
 		return nil, fmt.Errorf("open run %s: %w", dir, err)
-	}
-	if r.Run.Schema != RunSchema {
-		return nil, fmt.Errorf("open run: %s has the schema %q, this program reads %q", filepath.Join(dir, runFile), r.Run.Schema, RunSchema)
 	}
 	var end RunEnd
 	switch err := readJSON(files, endFile, &end); {
@@ -308,6 +308,7 @@ func scanLines(r io.Reader, name, header string, f func(line []byte) error) (n u
 	}
 }
 
+// readJSON reads a file into v, and returns a *FormatError for one that holds more than v can.
 func readJSON(dir fs.FS, name string, v any) error {
 	text, err := fs.ReadFile(dir, name)
 	if err != nil {
@@ -315,6 +316,12 @@ func readJSON(dir fs.FS, name string, v any) error {
 	}
 	if err := json.Unmarshal(text, v); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	// A key that is not known is a word of another version, and its value would be lost.
+	strict := json.NewDecoder(bytes.NewReader(text))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(v); err != nil {
+		return &FormatError{name, "is of another version: " + strings.TrimPrefix(err.Error(), "json: ")}
 	}
 	return nil
 }

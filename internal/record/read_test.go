@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -209,10 +210,41 @@ func TestOpenRunListsTrials(t *testing.T) {
 }
 
 func TestOpenRunRefusesWhatItDoesNotKnow(t *testing.T) {
-	dir, _ := written(t, 1)
-	edit(t, filepath.Join(dir, "run.json"), func(s string) string { return strings.Replace(s, "run/v1", "run/v2", 1) })
-	if _, err := OpenRun(dir); err == nil || !strings.Contains(err.Error(), "run/v2") {
-		t.Errorf("err = %v, want one about the schema", err)
+	dir, trial := written(t, 1)
+	for name, change := range map[string][2]string{
+		"an older version":        {"run/v2", "run/v1"},
+		"a newer version":         {"run/v2", "run/v3"},
+		"no version":              {`"schema": "rollout-lab.run/v2"`, `"schema": ""`},
+		"a key of older words":    {`"run_id"`, `"runid"`},
+		"an older version's type": {`"schema": "rollout-lab.run/v2",`, `"schema": "rollout-lab.run/v1", "tool": 3,`},
+	} {
+		edit(t, filepath.Join(dir, "run.json"), func(s string) string {
+			if !strings.Contains(s, change[0]) {
+				t.Fatalf("no %s in %s", change[0], s)
+			}
+			return strings.Replace(s, change[0], change[1], 1)
+		})
+		_, err := OpenRun(dir)
+		var format *FormatError
+		if !errors.As(err, &format) || !strings.Contains(format.Hint(), "record the run again") {
+			t.Errorf("%s: err = %v, want one with the advice to record again", name, err)
+		}
+		edit(t, filepath.Join(dir, "run.json"), func(s string) string { return strings.Replace(s, change[1], change[0], 1) })
+	}
+	if _, err := OpenRun(dir); err != nil {
+		t.Fatalf("changed and changed back: %v", err)
+	}
+	// The same in a trial: a phase under an old name would be a phase of length 0.
+	edit(t, filepath.Join(trial, "trial.json"), func(s string) string {
+		return strings.Replace(s, "baseline_from_ns", "quiet_from_ns", 1)
+	})
+	r, err := OpenRun(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var format *FormatError
+	if _, err := r.Trial(r.Folders[0]); !errors.As(err, &format) || !strings.Contains(err.Error(), "quiet_from_ns") {
+		t.Errorf("err = %v, want one about quiet_from_ns", err)
 	}
 	if _, err := OpenRun(t.TempDir()); err == nil {
 		t.Error("an empty folder was opened as a run")

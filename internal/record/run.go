@@ -16,8 +16,22 @@ type Run struct {
 	Trials      []string    `json:"trials"` // folders of the planned trials, in order; repeats of invalid ones are added behind
 }
 
-// RunSchema names the layout of a run's files. Readers refuse any other.
-const RunSchema = "rollout-lab.run/v1"
+// RunSchema names the layout of a run's files and the words in them. Readers refuse any
+// other: the record is no interface.
+const RunSchema = "rollout-lab.run/v2"
+
+// FormatError says that a file of a record is not of the layout that this program reads.
+type FormatError struct {
+	File string // its path
+	What string // what is different
+}
+
+func (e *FormatError) Error() string { return e.File + " " + e.What }
+
+// Hint says what to do about it.
+func (e *FormatError) Hint() string {
+	return "another version of rollout-lab made this record, with other words and perhaps other definitions: record the run again, or read it with that version"
+}
 
 // Tool is the program that made the record.
 type Tool struct {
@@ -60,7 +74,7 @@ type Scenario struct {
 // Gate is a limit on a metric of a design's cells.
 type Gate struct {
 	Design string `json:"design"`
-	Metric string `json:"metric"` // a name of judge.Metrics
+	Metric string `json:"metric"` // a name in package metric
 	// Op is >= or <=.
 	Op string `json:"op"`
 	// Limit is a rate 0..1, a count, or milliseconds, as the metric has it.
