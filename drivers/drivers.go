@@ -73,13 +73,15 @@ type Driver interface {
 
 	// Deploy starts the stack and returns once every instance of it serves, judged by
 	// probing it directly and not by its health signal. On error nothing is left
-	// behind. The caller must Close the environment.
+	// behind; when ctx ends first it stops soon, whatever it has begun, and the error
+	// wraps what ctx ended with. The caller must Close the environment.
 	Deploy(ctx context.Context, stack Stack) (Env, error)
 
 	// Sweep removes whatever the given run left behind, also when its lab was killed;
 	// an empty run ID means every run whose lab no longer lives. It never touches what
-	// a living lab owns unless that run is named. It is idempotent and returns what it
-	// removed, for people.
+	// a living lab owns unless that run is named, nor what is not a lab's, whatever it is
+	// called. It is idempotent and returns what it removed, for people, and an error for
+	// what it could not.
 	Sweep(ctx context.Context, runID string) ([]string, error)
 }
 
@@ -115,7 +117,9 @@ type Env interface {
 
 	// Close stops and removes everything that the stack consists of, and waits for it.
 	// It is idempotent. Instances get their grace; when ctx ends they get none, as far as
-	// the runtime lets a grace be taken back that has begun.
+	// the runtime lets a grace be taken back that has begun. When something could not be
+	// removed the error says so, and Sweep of the run removes it once it can be. No
+	// goroutine of the environment goes on after it.
 	Close(ctx context.Context) error
 }
 

@@ -2,14 +2,141 @@ package drivertest
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 )
+
+// testKill: an instance that is killed is started again under its own name where the
+// stack says so.
+func testKill(t testing.TB, h Harness) {
+	b := h.Deploy(t, func(s *drivers.Stack) { s.Subject.RestartOnExit = true })
+	killer := ability[drivers.Killer](b)
+	was := b.expect(2, before)
+	victim := b.Instances()[0]
+	b.Must("kill", func(ctx context.Context) error { return killer.Kill(ctx, victim.ID) })
+	b.Eventually("the killed instance to serve again", func(context.Context) error {
+		answer, err := Get("http://" + victim.Addr + "/")
+		if err != nil {
+			return err
+		}
+		if id, _, boot := parseAnswer(answer); id != victim.ID || boot == was[victim.ID] {
+			return fmt.Errorf("answer %q", answer)
+		}
+		return nil
+	})
+	b.Eventually("both to be ready", func(context.Context) error {
+		for _, i := range b.Instances() {
+			if i.State != drivers.StateReady {
+				return fmt.Errorf("%s is %s", i.ID, i.State)
+			}
+		}
+		return nil
+	})
+	b.expect(2, before)
+	starts := 0
+	for _, e := range b.events.soFar() {
+		if e.Kind == drivers.Started && e.Instance == victim.ID {
+			starts++
+		}
+	}
+	if starts != 2 {
+		t.Errorf("%d started events of the killed instance, want 2", starts)
+	}
+	if err := killer.Kill(context.Background(), "nobody"); err == nil {
+		t.Error("an instance that does not exist was killed")
+	}
+}
+
+// testKillForGood: where it is not started again, it is gone, and the next change makes
+// up for it.
+func testKillForGood(t testing.TB, h Harness) {
+	if h.AlwaysRestarts {
+		t.Skip("the runtime starts again whatever ends")
+	}
+	b := h.Deploy(t)
+	killer := ability[drivers.Killer](b)
+	victim := b.Instances()[0]
+	b.Must("kill", func(ctx context.Context) error { return killer.Kill(ctx, victim.ID) })
+	b.AwaitEvent(drivers.Gone, victim.ID, "")
+	b.expect(1, before)
+	b.scale(2)
+	b.expect(2, before)
+}
+
+// testPause: a frozen instance is unready by its signal and recovers. A runtime that asks
+// nobody learns of it from its watchdog, and starts the instance again.
+func testPause(t testing.TB, h Harness) {
+	if h.PushBased {
+		testWatchdog(t, h)
+		return
+	}
+	b := h.Deploy(t, func(s *drivers.Stack) { s.Subject.Signal.Timeout = 250 * time.Millisecond })
+	pauser := ability[drivers.Pauser](b)
+	was := b.expect(2, before)
+	victim := b.Instances()[0]
+	b.Must("pause", func(ctx context.Context) error { return pauser.Pause(ctx, victim.ID) })
+	b.AwaitEvent(drivers.Unready, victim.ID, "")
+	probe := b.Stack.Subject.Serves
+	probe.Timeout = 200 * time.Millisecond
+	if answer, err := probe.Ask(context.Background(), victim.Addr); err == nil {
+		t.Errorf("the frozen instance answers %q", answer)
+	}
+	b.Must("resume", func(ctx context.Context) error { return pauser.Resume(ctx, victim.ID) })
+	b.Eventually("both to be ready again", func(context.Context) error {
+		if ready, _ := fold(b.events.soFar()); len(ready) != 2 {
+			return fmt.Errorf("ready: %v", ready)
+		}
+		return nil
+	})
+	if now := b.expect(2, before); now[victim.ID] != was[victim.ID] {
+		t.Errorf("instance %s was replaced while it was frozen", victim.ID)
+	}
+}
+
+func testWatchdog(t testing.TB, h Harness) {
+	b := h.Deploy(t, func(s *drivers.Stack) {
+		s.Subject.Watchdog, s.Subject.RestartOnExit = time.Second, true
+	})
+	pauser := ability[drivers.Pauser](b)
+	was := b.expect(2, before)
+	victim := b.Instances()[0]
+	paused := time.Now()
+	b.Must("pause", func(ctx context.Context) error { return pauser.Pause(ctx, victim.ID) })
+	unready := b.AwaitEvent(drivers.Unready, victim.ID, "")
+	t.Logf("watchdog of %v: unready %v after it was frozen", b.Stack.Subject.Watchdog, unready.At.Sub(paused))
+	b.Eventually("both to be ready again", func(context.Context) error {
+		if ready, _ := fold(b.events.soFar()); len(ready) != 2 {
+			return fmt.Errorf("ready: %v", ready)
+		}
+		return nil
+	})
+	b.Must("resume", func(ctx context.Context) error { return pauser.Resume(ctx, victim.ID) })
+	if now := b.expect(2, before); now[victim.ID] == was[victim.ID] {
+		t.Errorf("instance %s was not started again by its watchdog", victim.ID)
+	}
+}
+
+// testLogs: what an instance wrote can be read.
+func testLogs(t testing.TB, h Harness) {
+	b := h.Deploy(t)
+	logger := ability[drivers.Logger](b)
+	for id, boot := range b.expect(2, before) {
+		b.Eventually("the log of "+id, func(ctx context.Context) error {
+			log, err := logger.Logs(ctx, id)
+			if err == nil && !strings.Contains(log, boot) {
+				err = fmt.Errorf("log %q lacks %q", log, boot)
+			}
+			return err
+		})
+	}
+}
 
 // reasonHeader is on what the lab's own balancer answers by itself.
 const reasonHeader = "Rollout-Lab-Reason"
