@@ -4,6 +4,7 @@ package plain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rollout-lab/rollout-lab/cli"
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
 )
@@ -62,7 +64,9 @@ func TestRunByName(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "run")
 	out, err := exec.Command(bin, "run", "testdata/small.yaml", "--out", dir).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "PASS") || !strings.Contains(string(out), "on plain") {
+	// A machine too busy for even this load makes the trial invalid, never wrong.
+	var exit *exec.ExitError
+	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == cli.ExitInconclusive) || !strings.Contains(string(out), "small on plain") {
 		t.Errorf("run: %v\n%s", err, out)
 	}
 	out, err = exec.Command(bin, "doctor").CombinedOutput()
