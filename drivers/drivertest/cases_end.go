@@ -196,6 +196,7 @@ func testCloseWithoutGrace(t testing.TB, h Harness) {
 func testSweep(t testing.TB, h Harness) {
 	b := h.Deploy(t)
 	was := b.expect(2, before)
+	SweepAlone(t)
 	sweep := func(runID string) []string { t.Helper(); return sweep(t, h, b.Driver, runID) }
 	sweep("")
 	b.serveOn(was)

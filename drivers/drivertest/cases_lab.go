@@ -30,6 +30,7 @@ func sweep(t testing.TB, h Harness, d drivers.Driver, runID string) []string {
 // left it alone while that lab lived, and leaves alone what other labs have.
 func testKilledLab(t testing.TB, h Harness) {
 	lab := h.StartLab(t, bad(badParent, ""))
+	SweepAlone(t)
 	other := h.Deploy(t, replicas(1))
 	was := other.expect(1, before)
 	left := func() []string {
@@ -177,6 +178,7 @@ func testForeign(t testing.TB, h Harness) {
 		t.Skipf("the harness makes nothing of somebody else's")
 	}
 	b := h.undeployed(t) // skips where there is no driver
+	SweepAlone(t)
 	untouched := h.Foreign(t)
 	b.Must("look at what is somebody else's", untouched)
 	one := h.Deploy(t)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -114,4 +115,29 @@ func (h Harness) beLab(t testing.TB, mutate ...func(*drivers.Stack)) {
 	_, _ = io.Copy(io.Discard, os.Stdin) // until there is nobody left to write
 	b.tearDown()
 	t.Skip("this was the lab of another process")
+}
+
+// sweepersWait is how long a test waits for the tests of other processes that sweep.
+const sweepersWait = 5 * time.Minute
+
+// SweepAlone keeps the suite's other runs on this machine, those of other drivers' tests too,
+// from sweeping until the end of the test: each would find what a lab has left that this one
+// has killed.
+func SweepAlone(t testing.TB) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "drivertest-sweeps.lock"), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		t.Fatalf("sweep alone: %v", err)
+	}
+	t.Cleanup(func() { f.Close() })
+	late := time.After(sweepersWait)
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for !tryLock(f) {
+		select {
+		case <-ticker.C:
+		case <-late:
+			t.Fatalf("other tests on this machine have been sweeping for %v", sweepersWait)
+		}
+	}
 }

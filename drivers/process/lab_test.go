@@ -52,6 +52,7 @@ func orphaning(s *drivers.Stack) { s.Subject.Args = append(s.Subject.Args, "-bad
 // but for what they have started themselves.
 func TestTheChildrenOfAKilledLabEndWithIt(t *testing.T) {
 	lab := harness().StartLab(t, orphaning)
+	drivertest.SweepAlone(t)
 	const want = 1 + 2 + 2 // a dependency, two instances, their orphans
 	if children := leftOf(t, lab.RunID); len(children) != want {
 		t.Errorf("%d processes of the run, want %d: %v", len(children), want, children)

@@ -307,6 +307,7 @@ func TestTheFolderOfAKilledLabIsSwept(t *testing.T) {
 		t.Skip("there is no container, and no folder")
 	}
 	lab := harness().StartLab(t)
+	drivertest.SweepAlone(t)
 	dirs := func() []string {
 		found, err := filepath.Glob(filepath.Join(os.TempDir(), "rollout-lab-systemd-*"))
 		if err != nil {
