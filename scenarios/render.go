@@ -15,7 +15,7 @@ import (
 // not done by a library, because its digest is compared across versions of the lab.
 func render(s *Scenario) string {
 	w := &writer{deployed: s.Target.Deployed()}
-	w.fields(0, reflect.ValueOf(s).Elem(), false)
+	w.fields(0, reflect.ValueOf(s).Elem(), reflect.Value{})
 	return w.String()
 }
 
@@ -24,36 +24,50 @@ type writer struct {
 	deployed bool // the target is a Deployment
 }
 
-// fields writes what is in a struct. Unless all of it is asked for, what only some scenarios
-// know is left out when it is zero.
-func (w *writer) fields(depth int, v reflect.Value, all bool) {
+// fields writes what is in a struct, but for what means nothing there, and for what only some
+// scenarios know when it is zero. Of one that comes on top of another it is what differs.
+func (w *writer) fields(depth int, v, below reflect.Value) {
 	kind := kindOf(v)
 	for _, f := range fieldsOf(v.Type()) {
 		fv := v.FieldByIndex(f.index)
-		if w.deployed && f.deployed != "" || !f.means(kind) || f.omitempty && fv.IsZero() && !all {
-			continue
+		switch {
+		case w.deployed && f.deployed != "" || !f.means(kind):
+		case !below.IsValid():
+			if !f.omitempty || !fv.IsZero() {
+				w.field(depth, f, fv, v)
+			}
+		case !reflect.DeepEqual(fv.Interface(), below.FieldByIndex(f.index).Interface()):
+			w.field(depth, f, fv, v)
+			w.emptied(depth, f, fv)
 		}
-		w.field(depth, f, fv, v, all)
+	}
+}
+
+// emptied writes a list or a mapping that has nothing in it, which is left out elsewhere.
+func (w *writer) emptied(depth int, f *field, v reflect.Value) {
+	switch {
+	case v.Kind() == reflect.Slice && v.Len() == 0:
+		w.line(depth, f.name, "[]")
+	case v.Kind() == reflect.Map && v.Len() == 0:
+		w.line(depth, f.name, "{}")
 	}
 }
 
 // field writes a key and its value. in is the struct that has it.
-func (w *writer) field(depth int, f *field, v, in reflect.Value, all bool) {
+func (w *writer) field(depth int, f *field, v, in reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {
-			w.field(depth, f, v.Elem(), in, all)
+			w.field(depth, f, v.Elem(), in)
 		}
 	case reflect.Struct:
 		if !v.IsZero() {
 			w.line(depth, f.name, "")
-			w.fields(depth+1, v, all)
+			w.fields(depth+1, v, reflect.Value{})
 		}
 	case reflect.Slice:
 		if v.Len() > 0 {
 			w.line(depth, f.name, "")
-		} else if all {
-			w.line(depth, f.name, "[]")
 		}
 		for i := range v.Len() {
 			w.item(depth+1, f, v.Index(i))
@@ -61,11 +75,9 @@ func (w *writer) field(depth int, f *field, v, in reflect.Value, all bool) {
 	case reflect.Map:
 		if v.Len() > 0 {
 			w.line(depth, f.name, "")
-		} else if all && f.keys == "" {
-			w.line(depth, f.name, "{}")
 		}
 		for _, key := range stringKeys(v) {
-			w.entry(depth+1, f, key, v.MapIndex(reflect.ValueOf(key)))
+			w.entry(depth+1, f, key, v.MapIndex(reflect.ValueOf(key)), in)
 		}
 	default:
 		if text := f.scalarOf(v, in); text != "" {
@@ -75,16 +87,23 @@ func (w *writer) field(depth int, f *field, v, in reflect.Value, all bool) {
 }
 
 // entry writes an entry of a mapping whose keys are no fields.
-func (w *writer) entry(depth int, f *field, key string, v reflect.Value) {
+func (w *writer) entry(depth int, f *field, key string, v, in reflect.Value) {
 	if f.keys == "" {
 		key = scalarText(key)
 	}
-	if v.Kind() == reflect.Struct {
-		w.line(depth, key, "")
-		w.fields(depth+1, v, true) // what is not said there is as it is above
+	if v.Kind() != reflect.Struct {
+		w.line(depth, key, f.scalarOf(v, reflect.Value{}))
 		return
 	}
-	w.line(depth, key, f.scalarOf(v, reflect.Value{}))
+	// It comes on top of the struct of its type that is embedded around it.
+	inner := &writer{deployed: w.deployed}
+	inner.fields(depth+1, v, in.FieldByName(v.Type().Name()))
+	if inner.Len() == 0 {
+		w.line(depth, key, "{}")
+		return
+	}
+	w.line(depth, key, "")
+	w.WriteString(inner.String())
 }
 
 // item writes an item of a list.
@@ -103,7 +122,7 @@ func (w *writer) item(depth int, f *field, v reflect.Value) {
 	case v.Kind() != reflect.Struct:
 		inner.WriteString(strings.Repeat("  ", depth+1) + f.scalarOf(v, reflect.Value{}) + "\n")
 	case inner.Len() == 0:
-		inner.fields(depth+1, v, false)
+		inner.fields(depth+1, v, reflect.Value{})
 	}
 	w.WriteString(strings.Repeat("  ", depth) + "- " + inner.String()[2*depth+2:])
 }
