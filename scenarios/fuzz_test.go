@@ -21,8 +21,8 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(text), "x")
 	}
 	f.Fuzz(func(t *testing.T, data []byte, value string) {
-		for _, vars := range []map[string]string{nil, {"rate": value}} {
-			s, err := Parse("fuzz.yaml", data, Options{Vars: vars, Drivers: offered.Drivers})
+		for _, o := range []Options{offered, {Vars: map[string]string{"rate": value}}} {
+			s, err := Parse("fuzz.yaml", data, o)
 			if (s == nil) == (err == nil) {
 				t.Fatalf("got %v and %v", s, err)
 			}
@@ -32,7 +32,7 @@ func FuzzParse(f *testing.F) {
 				}
 				continue
 			}
-			again, err := Parse("fuzz.yaml", []byte(s.Source), offered)
+			again, err := Parse("fuzz.yaml", []byte(s.Source), Options{})
 			if err != nil {
 				t.Fatalf("its Source: %v\n%s", err, s.Source)
 			}

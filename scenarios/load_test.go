@@ -398,8 +398,19 @@ func TestAPositiveControlOfSomeDrivers(t *testing.T) {
 // may speak of drivers that a program has not.
 func TestDriversThatNobodyLists(t *testing.T) {
 	text := strings.Replace(good, "[naive]", "[{design: naive, on: [mine]}]", 1)
-	if _, err := Parse("a.yaml", []byte(text), Options{}); err != nil {
-		t.Error(err)
+	hostile := strings.Replace(text, "    lame_duck: 2s\n", "    on: {\"a: b\\n#\": {lame_duck: 1s}}\n", 1)
+	for _, text := range []string{text, hostile} {
+		s, err := Parse("a.yaml", []byte(text), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse("a.yaml", []byte(s.Source), Options{})
+		if err != nil {
+			t.Fatalf("its Source: %v\n%s", err, s.Source)
+		}
+		if diff := cmp.Diff(s, again); diff != "" {
+			t.Errorf("its Source says something else (-want +got):\n%s", diff)
+		}
 	}
 	if _, err := Parse("a.yaml", []byte(text), Options{Drivers: []string{"mine"}}); err != nil {
 		t.Error(err)

@@ -88,7 +88,7 @@ func (w *writer) field(depth int, f *field, v, in reflect.Value) {
 
 // entry writes an entry of a mapping whose keys are no fields.
 func (w *writer) entry(depth int, f *field, key string, v, in reflect.Value) {
-	if f.keys == "" {
+	if f.keys == "" || !plain.MatchString(key) {
 		key = scalarText(key)
 	}
 	if v.Kind() != reflect.Struct {
