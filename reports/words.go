@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 	"github.com/rollout-lab/rollout-lab/reports/picture"
@@ -86,7 +87,7 @@ func maybe(d *time.Duration) string {
 }
 
 func actionName(a string) string {
-	if a == "none" || a == "" {
+	if a == record.NoAction || a == "" {
 		return "no action"
 	}
 	return a

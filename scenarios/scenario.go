@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // Scenario names a target, a load, one action and the gates. Every field is filled in
@@ -138,7 +139,7 @@ type ActionKind string
 
 // The actions.
 const (
-	None    ActionKind = "none"
+	None    ActionKind = record.NoAction
 	Rollout ActionKind = "rollout"
 	Restart ActionKind = "restart"
 	Scale   ActionKind = "scale"

@@ -138,9 +138,6 @@ func testLogs(t testing.TB, h Harness) {
 	}
 }
 
-// reasonHeader is on what the lab's own balancer answers by itself.
-const reasonHeader = "Rollout-Lab-Reason"
-
 // testNotes: equal stacks have equal notes, each of one line that names a service.
 func testNotes(t testing.TB, h Harness) {
 	odd := func(s *drivers.Stack) {
@@ -209,7 +206,7 @@ func (b *Bench) balancerIsAsClaimed() {
 	labs := false
 	resp, err := client.Get(b.url + "/")
 	if err == nil {
-		labs = resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get(reasonHeader) != ""
+		labs = resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get(drivers.ReasonHeader) != ""
 		err = resp.Body.Close()
 	}
 	if labs != c.LabBalancer {

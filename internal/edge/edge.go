@@ -7,7 +7,7 @@
 //
 // It gives answers of its own with their reason in the header Rollout-Lab-Reason: 503 when
 // nothing is routed to, 502 when the endpoint failed before the head of its answer was
-// there (or, said with ReasonHarness, when the balancer could not even try), and 501 to CONNECT. Where the answer's body breaks off later, the client's connection is
+// there (or, said with drivers.HarnessReason, when the balancer could not even try), and 501 to CONNECT. Where the answer's body breaks off later, the client's connection is
 // aborted.
 package edge
 
@@ -27,19 +27,8 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
-// The headers that the balancer adds to answers.
-const (
-	EndpointHeader = "Rollout-Lab-Endpoint" // ID of the endpoint that answered, or was tried
-	ReasonHeader   = "Rollout-Lab-Reason"   // why the balancer itself answered, on its own answers only
-)
-
 // ReasonNoEndpoint is the reason of a 503.
 const ReasonNoEndpoint = "no ready endpoint"
-
-// ReasonHarness begins the reason of a 502 that is no endpoint's fault: the balancer's machine
-// had no descriptor, port or buffer left to connect with. It says nothing about the
-// endpoint, so it must not be held against one.
-const ReasonHarness = "harness: "
 
 const reasonConnect = "no tunnels"
 

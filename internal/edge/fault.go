@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/textproto"
 	"syscall"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
 // fault is how an attempt failed. Its text is the reason that the client is told.
@@ -19,7 +21,7 @@ const (
 	faultRefused        fault = "connect refused"
 	faultConnectTimeout fault = "connect timeout"
 	faultConnect        fault = "connect failed"
-	faultHarness        fault = ReasonHarness + "no descriptor, port or buffer left to connect with"
+	faultHarness        fault = drivers.HarnessReason + "no descriptor, port or buffer left to connect with"
 	faultReset          fault = "reset"
 	faultEOF            fault = "eof"
 	faultTimeout        fault = "timeout"

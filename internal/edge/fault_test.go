@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
 // counterOf returns the counter of the endpoint once nothing is in flight there, which
@@ -81,10 +83,10 @@ func TestFailureBeforeAnswer(t *testing.T) {
 			client := newClient(t)
 			for try := 1; try <= 2; try++ {
 				res, body := get(t, client, b.URL())
-				if res.StatusCode != 502 || body != tt.reason+"\n" || res.Header.Get(ReasonHeader) != tt.reason {
-					t.Errorf("got %d %q %q, want 502 %q", res.StatusCode, body, res.Header.Get(ReasonHeader), tt.reason)
+				if res.StatusCode != 502 || body != tt.reason+"\n" || res.Header.Get(drivers.ReasonHeader) != tt.reason {
+					t.Errorf("got %d %q %q, want 502 %q", res.StatusCode, body, res.Header.Get(drivers.ReasonHeader), tt.reason)
 				}
-				if got := res.Header.Get(EndpointHeader); got != "a" {
+				if got := res.Header.Get(drivers.EndpointHeader); got != "a" {
 					t.Errorf("endpoint: got %q, want a", got)
 				}
 			}
@@ -116,7 +118,7 @@ func TestOwnTroubleIsTheRigs(t *testing.T) {
 				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", tt.err)}
 			}
 			res, _ := get(t, newClient(t), b.URL())
-			if got := res.Header.Get(ReasonHeader); res.StatusCode != 502 || got != tt.reason {
+			if got := res.Header.Get(drivers.ReasonHeader); res.StatusCode != 502 || got != tt.reason {
 				t.Errorf("got %d %q, want 502 %q", res.StatusCode, got, tt.reason)
 			}
 			want := Counter{Requests: 1, ConnectFailures: 1}

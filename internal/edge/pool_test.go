@@ -142,7 +142,7 @@ func TestDrain(t *testing.T) {
 	}
 	close(release)
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil || res.StatusCode != 200 || res.Header.Get(EndpointHeader) != "a" {
+	if err != nil || res.StatusCode != 200 || res.Header.Get(drivers.EndpointHeader) != "a" {
 		t.Errorf("request under way: got %v, %v, want a 200 of a", res, err)
 	}
 	if err := b.Drained(t.Context(), "a"); err != nil {

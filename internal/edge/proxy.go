@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
 // attempt is the one and only try of a request.
@@ -101,7 +103,7 @@ func withClientConn(ctx context.Context, conn net.Conn) context.Context {
 // answer is an answer of the balancer's own.
 func answer(rw http.ResponseWriter, status int, reason string) {
 	header := rw.Header()
-	header[ReasonHeader] = []string{reason}
+	header[drivers.ReasonHeader] = []string{reason}
 	header["Content-Type"] = []string{"text/plain; charset=utf-8"}
 	header["Content-Length"] = []string{strconv.Itoa(len(reason) + 1)}
 	rw.WriteHeader(status)
@@ -120,7 +122,7 @@ func (b *Balancer) newProxy() *httputil.ReverseProxy {
 				// Nobody is there to be answered. A plain return would send an empty 200.
 				panic(http.ErrAbortHandler)
 			}
-			a.rw.Header()[EndpointHeader] = []string{a.backend.label}
+			a.rw.Header()[drivers.EndpointHeader] = []string{a.backend.label}
 			answer(a.rw, http.StatusBadGateway, string(a.fault))
 		},
 		BufferPool:    bufferPool{},
@@ -214,7 +216,7 @@ func adopt(res *http.Response) error {
 	}
 	a := attemptOf(res.Request.Context())
 	a.status = res.StatusCode
-	res.Header[EndpointHeader] = []string{a.backend.label}
+	res.Header[drivers.EndpointHeader] = []string{a.backend.label}
 	if _, said := res.Header["Content-Type"]; !said {
 		// Present and empty keeps net/http from guessing one.
 		a.rw.Header()["Content-Type"] = nil

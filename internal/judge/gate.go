@@ -91,7 +91,7 @@ func rateGate(r *GateResult, c *Cell) {
 // and meets a lower one. Only where nothing is done there is nothing to complete, and a
 // limit on that says nothing.
 func worstGate(r *GateResult, m metric.Metric, c *Cell, valid []*Trial) {
-	if m.Name == metric.Convergence && c.Action == none {
+	if m.Name == metric.Convergence && c.Action == record.NoAction {
 		r.Why.Kind = NothingToComplete
 		return
 	}

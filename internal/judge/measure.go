@@ -8,9 +8,6 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
-// none is the action that does nothing.
-const none = "none"
-
 // Measure computes every metric of a trial over its window, which begins at the
 // moment that the action really started (at the planned one for the action none, or when
 // it never did; a little earlier where a request under way failed) and is as long as
@@ -58,7 +55,7 @@ func window(d *record.TrialData) timeline.Span {
 	m := &d.Trial
 	w := timeline.Span{From: m.WindowFrom, To: m.WindowTo}
 	action, ok := timeline.Action(d)
-	if !ok || m.Action == none {
+	if !ok || m.Action == record.NoAction {
 		return w
 	}
 	length := w.Len()
@@ -74,7 +71,7 @@ func window(d *record.TrialData) timeline.Span {
 
 // actionStart is when the action began; the window's begin where there was none.
 func actionStart(d *record.TrialData, window timeline.Span) time.Duration {
-	if action, ok := timeline.Action(d); ok && d.Trial.Action != none {
+	if action, ok := timeline.Action(d); ok && d.Trial.Action != record.NoAction {
 		return action.From
 	}
 	return window.From

@@ -274,7 +274,7 @@ func TestValidity(t *testing.T) {
 		}, []string{`action-failed "no room"`}},
 		{"action never completed", drop(record.ActionDone), []string{"action-not-completed"}},
 		{"action never started", func(d *record.TrialData) { drop(record.ActionStarted)(d); drop(record.ActionDone)(d) }, []string{"action-not-started"}},
-		{"watch lost", put(9*s, record.WatchLost, "closed"), []string{`events-lost 9s "closed"`}},
+		{"watch lost", put(9*s, record.Lost, "closed"), []string{`events-lost 9s "closed"`}},
 		{"interrupted", put(9*s, record.TrialInterrupt, ""), []string{"trial-interrupted 9s"}},
 		{"no probes", func(d *record.TrialData) { d.Probes = nil }, []string{"old-0", "old-1", "old-2", "new-0", "new-1", "new-2"}},
 		{"sparse probes of one", func(d *record.TrialData) {
@@ -413,7 +413,7 @@ func TestTheWindowFollowsTheAction(t *testing.T) {
 	if got, want := Measure(d).Window, (timeline.Span{From: 4321 * ms, To: 14321 * ms}); got != want {
 		t.Errorf("window = %v, want %v", got, want)
 	}
-	d.Trial.Action = none
+	d.Trial.Action = record.NoAction
 	if got, want := Measure(d).Window, (timeline.Span{From: 4 * s, To: 14 * s}); got != want {
 		t.Errorf("window of the action none = %v, want the planned one %v", got, want)
 	}

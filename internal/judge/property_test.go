@@ -81,7 +81,7 @@ func TestAnyRecordIsMeasured(t *testing.T) {
 			})
 		}
 		for range rng.IntN(30) {
-			d.Events = append(d.Events, record.Event{At: somewhen(), Instance: pick(ids), Kind: record.EventKind(pick([]string{"started", "ready", "unready", "terminating", "gone", "action_started", "action_done", "watch_lost", "unheard_of"}))})
+			d.Events = append(d.Events, record.Event{At: somewhen(), Instance: pick(ids), Kind: record.EventKind(pick([]string{"started", "ready", "unready", "terminating", "gone", "action_started", "action_done", "lost", "unheard_of"}))})
 			d.Probes = append(d.Probes, record.ProbeResult{At: somewhen(), Took: time.Duration(rng.IntN(100)) * ms, Instance: pick(ids[1:]), OK: rng.IntN(2) == 0})
 		}
 		slices.SortStableFunc(d.Events, func(a, b record.Event) int { return int(a.At - b.At) })

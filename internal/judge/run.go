@@ -193,7 +193,7 @@ const leastOutage = 50 * time.Millisecond
 func controls(s record.Scenario, all []Cell) []Control {
 	var out []Control
 	for i := range all {
-		if c := &all[i]; c.Scenario == s.Name && c.Action == none {
+		if c := &all[i]; c.Scenario == s.Name && c.Action == record.NoAction {
 			out = append(out, negative(c))
 		}
 	}

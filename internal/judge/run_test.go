@@ -154,8 +154,8 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestNegativeControl(t *testing.T) {
-	run := record.Run{Scenarios: []record.Scenario{{Name: "control", Action: none, Designs: []string{"bad", "good"}, Gates: []record.Gate{{Design: "good", Metric: "failed", Op: "<=", Limit: 0}}}}}
-	trials := []Trial{in(result("bad", 1, 0), "control", "process", none), in(result("good", 1, 0), "control", "process", none)}
+	run := record.Run{Scenarios: []record.Scenario{{Name: "control", Action: record.NoAction, Designs: []string{"bad", "good"}, Gates: []record.Gate{{Design: "good", Metric: "failed", Op: "<=", Limit: 0}}}}}
+	trials := []Trial{in(result("bad", 1, 0), "control", "process", record.NoAction), in(result("good", 1, 0), "control", "process", record.NoAction)}
 	if got := Judge(run, ended, nil, trials); got.Verdict != Pass || len(got.Controls) != 2 || !got.Controls[0].Held {
 		t.Errorf("verdict %s, controls %+v, reasons %q", got.Verdict, got.Controls, got.Reasons)
 	}
@@ -167,10 +167,10 @@ func TestNegativeControl(t *testing.T) {
 }
 
 func TestANegativeControlForgetsNoFailure(t *testing.T) {
-	run := record.Run{Scenarios: []record.Scenario{{Name: "control", Action: none, Designs: []string{"good"}, Gates: []record.Gate{{Design: "good", Metric: "failed", Op: "<=", Limit: 0}}}}}
-	noisy := in(broken("good", 1, 0), "control", "process", none)
+	run := record.Run{Scenarios: []record.Scenario{{Name: "control", Action: record.NoAction, Designs: []string{"good"}, Gates: []record.Gate{{Design: "good", Metric: "failed", Op: "<=", Limit: 0}}}}}
+	noisy := in(broken("good", 1, 0), "control", "process", record.NoAction)
 	noisy.Baseline.Failed = 3
-	clean := in(repeat(result("good", 2, 0), 1), "control", "process", none)
+	clean := in(repeat(result("good", 2, 0), 1), "control", "process", record.NoAction)
 	for _, tc := range []struct {
 		sound bool
 		want  Verdict

@@ -89,13 +89,13 @@ func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {
 		case record.ActionFailed:
 			ended = true
 			why = append(why, Reason{Kind: ActionFailed, Text: e.Detail})
-		case record.WatchLost:
+		case record.Lost:
 			why = append(why, Reason{Kind: EventsLost, Time: e.At, Text: e.Detail})
 		case record.TrialInterrupt:
 			why = append(why, Reason{Kind: TrialInterrupted, Time: e.At})
 		}
 	}
-	if d.Trial.Action == none {
+	if d.Trial.Action == record.NoAction {
 		return why
 	}
 	switch action, _ := timeline.Action(d); {
@@ -166,7 +166,7 @@ func instanceReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	m := &d.Trial
 	last := timeline.Span{From: t.Window.To - settled, To: t.Window.To}
 	action, started := timeline.Action(d)
-	done := m.Action == none || (started && !action.Open && action.To <= last.From)
+	done := m.Action == record.NoAction || (started && !action.Open && action.To <= last.From)
 	tooFew := func(kind Kind, n, asked int, over time.Duration) {
 		if n < asked {
 			why = append(why, Reason{Kind: kind, Tally: Tally{uint64(n), uint64(asked)}, Time: over})

@@ -236,7 +236,7 @@ func (o *observation) watch(ctx context.Context) {
 	events := o.env.Watch()
 	o.watching.Go(func() {
 		for e := range events {
-			o.out.Event(record.Event{At: e.At.Sub(o.base), Kind: eventKind(e.Kind), Instance: e.Instance, Revision: e.Revision, Detail: e.Detail})
+			o.out.Event(record.Event{At: e.At.Sub(o.base), Kind: e.Kind, Instance: e.Instance, Revision: e.Revision, Detail: e.Detail})
 			switch e.Kind {
 			case drivers.Started:
 				o.aim(ctx, e)
@@ -256,7 +256,7 @@ func (o *observation) aim(ctx context.Context, e drivers.Event) {
 	instances, err := o.env.Instances(ctx)
 	if err != nil {
 		// Without its probes the instance's truth is unknown, which judge reports.
-		o.event(record.WatchLost, fmt.Sprintf("address of %s: %v", e.Instance, err))
+		o.event(record.Lost, fmt.Sprintf("address of %s: %v", e.Instance, err))
 		return
 	}
 	for _, i := range instances {
@@ -264,14 +264,6 @@ func (o *observation) aim(ctx context.Context, e drivers.Event) {
 			o.prober.Add(i.ID, i.Revision, i.Addr)
 		}
 	}
-}
-
-// eventKind translates the runtime's word into the record's.
-func eventKind(k drivers.EventKind) record.EventKind {
-	if k == drivers.Lost {
-		return record.WatchLost
-	}
-	return record.EventKind(k)
 }
 
 // act waits for the planned moment and does the scenario's action. How it went is in

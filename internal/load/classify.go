@@ -9,13 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
-
-// reasonHarness begins the reason that a balancer of the lab gives with a 502 when it could not
-// even try: it had no descriptor, port or buffer left. It is edge.ReasonHarness; a test holds
-// the two equal, because the load must not know who balances.
-const reasonHarness = "harness: "
 
 // outcome is all that is known about a request whose fate is sealed.
 type outcome struct {
@@ -42,7 +38,7 @@ func classify(o *outcome) (record.Class, string) {
 	}
 	if o.err == nil && !o.retried {
 		switch {
-		case o.status == http.StatusBadGateway && strings.HasPrefix(o.said, reasonHarness):
+		case o.status == http.StatusBadGateway && strings.HasPrefix(o.said, drivers.HarnessReason):
 			return record.Harness, o.said
 		case o.late:
 			return record.Timeout, "the answer was complete after the deadline"

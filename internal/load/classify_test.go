@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollout-lab/rollout-lab/internal/edge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -189,12 +188,6 @@ func TestClassify(t *testing.T) {
 				t.Errorf("got %s %q, want %s %q", class, reason, tt.class, tt.reason)
 			}
 		})
-	}
-}
-
-func TestReasonRigIsTheBalancers(t *testing.T) {
-	if reasonHarness != edge.ReasonHarness {
-		t.Errorf("got %q, want what the balancer says: %q", reasonHarness, edge.ReasonHarness)
 	}
 }
 

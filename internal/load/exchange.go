@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -99,13 +100,13 @@ type headerNames struct {
 
 func newHeaderNames(instance []string, revision, reason string) headerNames {
 	if len(instance) == 0 {
-		instance = []string{DefaultInstanceHeader, FallbackInstanceHeader}
+		instance = []string{drivers.InstanceHeader, drivers.EndpointHeader}
 	}
 	if revision == "" {
-		revision = DefaultRevisionHeader
+		revision = drivers.RevisionHeader
 	}
 	if reason == "" {
-		reason = DefaultReasonHeader
+		reason = drivers.ReasonHeader
 	}
 	return headerNames{instance: instance, revision: revision, reason: reason}
 }

@@ -17,14 +17,6 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
-// Names of the headers in which an answer names itself, unless a Plan says otherwise.
-const (
-	DefaultInstanceHeader  = "Rollout-Lab-Instance"
-	FallbackInstanceHeader = "Rollout-Lab-Endpoint" // of a balancer, for answers of instances that say nothing
-	DefaultRevisionHeader  = "Rollout-Lab-Revision"
-	DefaultReasonHeader    = "Rollout-Lab-Reason"
-)
-
 // Request is one kind of request together with what its answer must be.
 type Request struct {
 	Method string // "" means GET

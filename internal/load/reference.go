@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -205,9 +206,9 @@ func (v *reference) converse(r *Request, fresh bool, deadline time.Time) (t test
 		return t, err
 	}
 	t.status = resp.StatusCode
-	t.instance = resp.Header.Get(DefaultInstanceHeader)
-	t.revision = resp.Header.Get(DefaultRevisionHeader)
-	t.reason = resp.Header.Get(DefaultReasonHeader)
+	t.instance = resp.Header.Get(drivers.InstanceHeader)
+	t.revision = resp.Header.Get(drivers.RevisionHeader)
+	t.reason = resp.Header.Get(drivers.ReasonHeader)
 	t.reusable = !resp.Close
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	t.bytes = int64(len(body))

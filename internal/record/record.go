@@ -10,6 +10,8 @@ package record
 import (
 	"fmt"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
 // Class says what became of one request, judged at the client. Everything but OK is a
@@ -71,23 +73,23 @@ func (s *Sample) Breach() bool { return s.Expect == Deny && s.Status >= 200 && s
 func (s *Sample) Latency() time.Duration { return s.Done - s.Intended }
 
 // EventKind names what happened at an instant of the trial.
-type EventKind string
+type EventKind = drivers.EventKind
 
 // The kinds of events. The first group is what the runtime says of an instance, the
 // second is the lab's own course of action.
 const (
-	Started     EventKind = "started"     // the instance was created and runs
-	Ready       EventKind = "ready"       // the runtime routes to it from here on
-	Unready     EventKind = "unready"     // the runtime stops routing to it
-	Terminating EventKind = "terminating" // it was asked to stop
-	Gone        EventKind = "gone"        // it no longer exists
+	Started     = drivers.Started
+	Ready       = drivers.Ready
+	Unready     = drivers.Unready
+	Terminating = drivers.Terminating
+	Gone        = drivers.Gone
+	Lost        = drivers.Lost // the runtime's event stream broke: what follows may be incomplete
 
 	LoadStarted    EventKind = "load_started"
 	LoadEnded      EventKind = "load_ended"
 	ActionStarted  EventKind = "action_started"
 	ActionDone     EventKind = "action_done"   // the runtime itself says that the action is complete
 	ActionFailed   EventKind = "action_failed" // Detail holds the error
-	WatchLost      EventKind = "watch_lost"    // the runtime's event stream broke: what follows may be incomplete
 	TrialInterrupt EventKind = "interrupted"   // the trial was cut short (signal)
 )
 
@@ -120,6 +122,9 @@ type Stream struct {
 	Reuse  bool    `json:"reuse"`  // keep-alive; false means a new connection for each request
 }
 
+// NoAction is the action of a trial in which nothing is done.
+const NoAction = "none"
+
 // Revisions of the subject before and after the action.
 type Revisions struct {
 	Before string `json:"before"`
@@ -130,7 +135,7 @@ type Revisions struct {
 type Trial struct {
 	Scenario string `json:"scenario"`
 	Driver   string `json:"driver"`
-	Action   string `json:"action"` // none, rollout, restart, scale-out, scale-in
+	Action   string `json:"action"` // NoAction, rollout, restart, scale-out, scale-in
 	Design   string `json:"design"`
 	N        int    `json:"n"`       // number within its cell, from 1; repeats keep counting
 	Repeats  int    `json:"repeats"` // N of the invalid trial that this one repeats, 0 when it repeats none

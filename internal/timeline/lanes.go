@@ -70,7 +70,7 @@ func Lanes(d *record.TrialData, window Span) []Lane {
 		l.FalseUnready = intersect(in(l.Verdict, Starting, Unready), serving)
 		if i := slices.IndexFunc(r.events, func(e record.Event) bool { return e.Kind == record.Started }); i >= 0 {
 			began := r.events[i].At
-			l.ByAction = d.Trial.Action != "none" && began >= window.From
+			l.ByAction = d.Trial.Action != record.NoAction && began >= window.From
 			if j := slices.IndexFunc(r.probes, func(p record.ProbeResult) bool { return p.OK && p.At >= began }); j >= 0 {
 				l.Sync = r.probes[j].At - began
 			}

@@ -1,0 +1,15 @@
+package drivers
+
+// The headers in which an answer says where it comes from. A target of the lab sends them; a
+// balancer that a driver brings may add EndpointHeader, and the reason of its own answers.
+const (
+	InstanceHeader = "Rollout-Lab-Instance" // the instance that answered
+	RevisionHeader = "Rollout-Lab-Revision" // its revision
+	EndpointHeader = "Rollout-Lab-Endpoint" // from a balancer: the instance that answered, or was tried
+	ReasonHeader   = "Rollout-Lab-Reason"   // why a request was refused, of refusals only
+)
+
+// HarnessReason begins the reason of a balancer's 502 that is no instance's fault: the
+// machine had no descriptor, port or buffer left to connect with. It says nothing about the
+// instance, so it must not be held against one.
+const HarnessReason = "harness: "
