@@ -20,7 +20,6 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
-	"github.com/rollout-lab/rollout-lab/internal/target"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/upstream"
 )
@@ -397,26 +396,6 @@ func TestAControlOfSomeDriversIsRecordedAsOne(t *testing.T) {
 	got := describeScenario(s)
 	if !slices.Equal(got.Positive, []string{"naive"}) || !slices.Equal(got.PositiveOn["naive"], []string{"process"}) {
 		t.Errorf("positive controls %q on %v", got.Positive, got.PositiveOn)
-	}
-}
-
-func TestTheReferenceClientAsksWhatTheLoadAsks(t *testing.T) {
-	s, err := scenarios.Load("quickstart", scenarios.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tgt, err := target.Build(s, s.Designs[0], "process")
-	if err != nil {
-		t.Fatal(err)
-	}
-	counts := map[string]int{}
-	round := referenceRound(tgt.Streams, s.Load.Deny)
-	for _, r := range round {
-		counts[r.Method]++
-		counts[string(r.Expect)]++
-	}
-	if len(round) != 50 || counts["POST"] == 0 || counts["GET"] == 0 || counts[string(record.Deny)] != 1 {
-		t.Errorf("a round of %d: %v, want GET, POST and one of fifty that must be denied", len(round), counts)
 	}
 }
 

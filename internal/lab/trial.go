@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -318,36 +317,12 @@ func (o *observation) wait(ctx context.Context, offset time.Duration) bool {
 
 // reference sends a few requests with the independent client, through the whole load.
 func (o *observation) reference(ctx context.Context) error {
-	var fresh float64 // as often as the load does: an action may hit new connections harder
-	for _, s := range target.RecordStreams(o.target.Streams) {
-		if !s.Reuse {
-			fresh += s.Share
-		}
-	}
-	requests := referenceRound(o.target.Streams, o.scenario.Load.Deny)
 	err := load.RunReference(ctx, load.ReferencePlan{
 		URL: o.env.URL(), Base: o.base, Rate: referenceRate,
-		Hits: uint64(o.scenario.Length().Seconds() * referenceRate), Timeout: o.scenario.Load.Timeout,
-		Fresh: min(1, fresh), Requests: requests,
+		Length: o.scenario.Length(), Timeout: o.scenario.Load.Timeout,
+		Deny: o.scenario.Load.Deny, Streams: o.target.Streams,
 	}, o.out.Reference)
 	return ignoreCancel(err)
-}
-
-// referenceRound is a round of the reference client's requests: of every stream, and as many that must
-// be denied as the load has, so that the two can be held against each other.
-func referenceRound(streams []load.Stream, deny float64) []load.Request {
-	const round = 50
-	var out []load.Request
-	denials := int(math.Round(deny * round))
-	for i := range round {
-		s := &streams[i%len(streams)]
-		if i < denials && len(s.Denials) > 0 {
-			out = append(out, s.Denials[i%len(s.Denials)])
-		} else {
-			out = append(out, s.Requests[i%len(s.Requests)])
-		}
-	}
-	return out
 }
 
 // progress reports until the returned function is called. It ends the load when the

@@ -3,10 +3,12 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"net"
 	"net/http"
@@ -20,67 +22,60 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
-// ReferencePlan is what the independent client does. Hit k has the intended time
-// Base + Start + (k+1)/Rate, as in a Plan.
+// ReferencePlan is what the reference client does. It samples what a Plan sends: the same
+// streams by the same weights, and as large a share of requests that must be denied. They are
+// due at the times of a Poisson process, the same ones in every run: only such arrivals see
+// what is true on average (Wolff, 1982), and any even spacing falls into step with whoever
+// takes turns.
 type ReferencePlan struct {
 	URL     string        // scheme and host; http only
 	Base    time.Time     // of the trial, with its monotonic reading
 	Start   time.Duration // of its schedule, from Base
-	Rate    float64       // requests a second; low, it is a reference and no load
-	Hits    uint64
+	Length  time.Duration // of the schedule
+	Rate    float64       // mean of the requests a second; low, it is a reference and no load
 	Timeout time.Duration // of a request, from its intended time
 
-	Fresh float64 // share of the requests that take a new connection, 0..1
-
-	Requests []Request // used in turn; one with the expectation Deny must be denied
+	Deny        float64 // share of the requests that must be denied, 0..1
+	Streams     []Stream
+	Connections int // kept connections that are used in turn; 0 means DefaultReferenceConnections
 }
 
-// Names of the reference client's streams.
-const (
-	ReferenceFresh = "reference-new"
-	ReferenceReuse = "reference-keepalive"
-)
+// DefaultReferenceConnections is on how many connections the reference client's requests go
+// that keep theirs, so that a balancer of connections spreads them.
+const DefaultReferenceConnections = 8
 
-// RunReference sends requests with a client that shares nothing with Run: its own
-// schedule, its own connections, a request written by hand, and its own judgement, which
-// knows success and three ways to miss it. What Run gets wrong it does not get wrong in
-// the same way. It returns when every request has its fate or, when ctx ends, once those
-// under way have theirs; it calls sink from one goroutine.
+// plan is the load that the reference client samples.
+func (w *ReferencePlan) plan() *Plan {
+	return &Plan{URL: w.URL, Base: w.Base, Start: w.Start, Rate: w.Rate, Hits: 1, Timeout: w.Timeout, Deny: w.Deny, Streams: w.Streams}
+}
+
+// RunReference sends requests with a client that shares nothing with Run but what it asks
+// for: its own times, its own connections, a request written by hand, and its own judgement,
+// which knows success, three ways to miss it, and trouble of its own machine. What Run gets
+// wrong it does not get wrong in the same way. It returns when every request has its outcome
+// or, when ctx ends, once those under way have theirs; it calls sink from one goroutine.
 //
 // A kept connection that the server has closed in the meantime is not used again, as in
 // any client that watches its idle connections; one that ends under a request is a
 // failure, and is not retried.
 func RunReference(ctx context.Context, w ReferencePlan, sink func(record.Sample)) error {
-	u, err := url.Parse(w.URL)
-	switch {
-	case err != nil:
-		return fmt.Errorf("reference: %w", err)
-	case u.Scheme != "http" || u.Host == "":
-		return fmt.Errorf("reference: url %q: want http://host:port", w.URL)
-	case !(w.Fresh >= 0 && w.Fresh <= 1):
-		return fmt.Errorf("reference: share of new connections %v is not in [0, 1]", w.Fresh)
-	case w.Base.IsZero() || !(w.Rate > 0) || w.Timeout <= 0 || len(w.Requests) == 0:
-		return fmt.Errorf("reference: base, rate %v, timeout %v and requests (%d) must be set",
-			w.Rate, w.Timeout, len(w.Requests))
+	p := w.plan()
+	if err := p.Validate(); err != nil {
+		return fmt.Errorf("reference client: %w", err)
 	}
-	for i := range w.Requests {
-		expect := w.Requests[i].Expect
-		if expect == "" {
-			expect = record.Serve
-		}
-		if err := w.Requests[i].validate(expect); err != nil {
-			return fmt.Errorf("reference: %w", err)
-		}
+	u, err := url.Parse(w.URL)
+	if err != nil {
+		return fmt.Errorf("reference client: %w", err)
 	}
 	addr := u.Host
 	if u.Port() == "" {
 		addr = net.JoinHostPort(u.Hostname(), "80")
 	}
-	v := &reference{plan: &w, host: u.Host, addr: addr}
+	v := &reference{plan: &w, schedule: newSchedule(p), host: u.Host, addr: addr}
 	out := newMailbox(sink)
 	var flying sync.WaitGroup
-	for k := range w.Hits {
-		due := w.Base.Add(w.Start + time.Duration(float64(k+1)/w.Rate*float64(time.Second)))
+	for k, after := range w.due() {
+		due := w.Base.Add(w.Start + after)
 		if !waitUntil(ctx, due) {
 			break
 		}
@@ -92,17 +87,33 @@ func RunReference(ctx context.Context, w ReferencePlan, sink func(record.Sample)
 	return nil
 }
 
+// due yields the requests and when they are due, from the start of the schedule.
+func (w *ReferencePlan) due() iter.Seq2[uint64, time.Duration] {
+	return func(yield func(uint64, time.Duration) bool) {
+		at := 0.0 // seconds
+		for k := uint64(0); ; k++ {
+			share := (float64(hash(k)>>11) + 1) / (1 << 53) // in (0, 1]
+			at -= math.Log(share) / w.Rate
+			if after := time.Duration(at * float64(time.Second)); after >= w.Length || !yield(k, after) {
+				return
+			}
+		}
+	}
+}
+
 // reference is the independent client.
 type reference struct {
 	plan       *ReferencePlan
+	schedule   *schedule
 	host, addr string
 
 	mu   sync.Mutex
-	kept []*keptConn
+	open int         // kept connections that are idle or in use
+	kept []*keptConn // the idle ones, the one that has waited longest first
 }
 
-// testimony is what the reference client saw of one answer.
-type testimony struct {
+// response is what the reference client saw of one answer.
+type response struct {
 	status             int
 	bytes              int64
 	body               bool // it was the wanted one, and whole
@@ -111,49 +122,50 @@ type testimony struct {
 	reusable           bool
 }
 
-// turn says whether request k takes a new connection, and how many of its kind came
-// before it.
-func (w *ReferencePlan) turn(k uint64) (fresh bool, before uint64) {
-	earlier := uint64(math.Ceil(float64(k) * w.Fresh))
-	if uint64(math.Ceil(float64(k+1)*w.Fresh)) > earlier {
-		return true, earlier
-	}
-	return false, k - earlier
-}
-
 func (v *reference) send(k uint64, due time.Time) record.Sample {
-	fresh, before := v.plan.turn(k)
-	r := &v.plan.Requests[before%uint64(len(v.plan.Requests))]
+	n, denied, i := v.schedule.pick(k)
+	stream := &v.plan.Streams[n]
+	r, expect := &Request{}, record.Serve
+	if denied {
+		r, expect = &stream.Denials[i], record.Deny
+	} else {
+		r = &stream.Requests[i]
+	}
+	if r.Expect != "" {
+		expect = r.Expect
+	}
 	s := record.Sample{
 		Seq:      k,
-		Stream:   ReferenceReuse,
-		Expect:   r.Expect,
+		Stream:   stream.Name,
+		Expect:   expect,
 		Intended: due.Sub(v.plan.Base),
 		Sent:     time.Since(v.plan.Base),
 		Attempts: 1,
 	}
-	if fresh {
-		s.Stream = ReferenceFresh
-	}
-	if s.Expect == "" {
-		s.Expect = record.Serve
-	}
-	t, err := v.converse(r, fresh, due.Add(v.plan.Timeout))
+	got, err := v.roundTrip(r, !stream.Reuse, due.Add(v.plan.Timeout))
 	s.Done = time.Since(v.plan.Base)
-	s.Status, s.Bytes, s.Instance, s.Revision, s.Reason = t.status, t.bytes, t.instance, t.revision, t.reason
+	s.Status, s.Bytes, s.Instance, s.Revision, s.Reason = got.status, got.bytes, got.instance, got.revision, got.reason
 	switch {
 	case err != nil:
-		s.Class, s.Reason = record.Other, errorText(err)
+		s.Class, s.Reason = referenceClass(err), errorText(err)
 	case s.Done-s.Intended > v.plan.Timeout:
 		s.Class = record.Timeout
-	case !v.expected(r, s.Expect, t.status):
-		s.Class = record.HTTPStatus(t.status)
-	case !t.body:
+	case !v.expected(r, s.Expect, got.status):
+		s.Class = record.HTTPStatus(got.status)
+	case !got.body:
 		s.Class = record.WrongBody
 	default:
 		s.Class = record.OK
 	}
 	return s
+}
+
+// referenceClass tells what the client's own machine lacks from every other failure.
+func referenceClass(err error) record.Class {
+	if isAny(err, harnessErrors) {
+		return record.Harness
+	}
+	return record.Other
 }
 
 // expected judges the status.
@@ -168,9 +180,9 @@ func (v *reference) expected(r *Request, expect record.Expectation, status int) 
 	}
 }
 
-// converse sends the request on one connection and reads the whole answer. An error
+// roundTrip sends the request on one connection and reads the whole answer. An error
 // means that there was no whole answer.
-func (v *reference) converse(r *Request, fresh bool, deadline time.Time) (t testimony, err error) {
+func (v *reference) roundTrip(r *Request, fresh bool, deadline time.Time) (got response, err error) {
 	var c *keptConn
 	if !fresh {
 		c = v.take()
@@ -178,56 +190,73 @@ func (v *reference) converse(r *Request, fresh bool, deadline time.Time) (t test
 	if c == nil {
 		conn, err := (&net.Dialer{Deadline: deadline}).Dial("tcp", v.addr)
 		if err != nil {
-			return t, err
+			return got, err
 		}
 		c = &keptConn{conn: conn, in: bufio.NewReader(conn)}
+		if !fresh {
+			v.count(+1)
+		}
 	}
 	defer func() {
-		if err == nil && t.reusable && !fresh {
+		if err == nil && got.reusable && !fresh {
 			v.keep(c)
 			return
+		}
+		if !fresh {
+			v.count(-1)
 		}
 		if closeErr := c.conn.Close(); err == nil {
 			err = closeErr
 		}
 	}()
 	if err := c.conn.SetDeadline(deadline); err != nil {
-		return t, err
+		return got, err
 	}
 	if _, err := c.conn.Write(v.write(r, fresh)); err != nil {
-		return t, err
+		return got, err
 	}
-	method := r.Method
-	if method == "" {
-		method = http.MethodGet
-	}
-	resp, err := http.ReadResponse(c.in, &http.Request{Method: method})
+	resp, err := c.answer(cmp.Or(r.Method, http.MethodGet))
 	if err != nil {
-		return t, err
+		return got, err
 	}
-	t.status = resp.StatusCode
-	t.instance = resp.Header.Get(drivers.InstanceHeader)
-	t.revision = resp.Header.Get(drivers.RevisionHeader)
-	t.reason = resp.Header.Get(drivers.ReasonHeader)
-	t.reusable = !resp.Close
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	t.bytes = int64(len(body))
+	got.status = resp.StatusCode
+	got.instance = resp.Header.Get(drivers.InstanceHeader)
+	got.revision = resp.Header.Get(drivers.RevisionHeader)
+	got.reason = resp.Header.Get(drivers.ReasonHeader)
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return got, nil // what follows is no answer to this request
+	}
+	got.reusable = !resp.Close
+	// As much as tells the body from the wanted one is kept, and all of it is read.
+	var body bytes.Buffer
+	read, err := io.Copy(&body, io.LimitReader(resp.Body, int64(len(r.WantBody))+1))
+	if err == nil {
+		var rest int64
+		rest, err = io.Copy(io.Discard, resp.Body)
+		read += rest
+	}
+	got.bytes = read
 	if err != nil {
-		return t, err
+		return got, err
 	}
-	if len(body) == maxBody {
-		return t, errors.New("the body is too long for a reference")
+	got.body = r.AnyBody || body.String() == r.WantBody
+	return got, nil
+}
+
+// answer reads an answer's head. What comes before the answer itself (100, 102, 103) is
+// skipped, as in any client.
+func (c *keptConn) answer(method string) (*http.Response, error) {
+	for {
+		resp, err := http.ReadResponse(c.in, &http.Request{Method: method})
+		if err != nil || resp.StatusCode >= http.StatusOK || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp, err
+		}
 	}
-	t.body = r.AnyBody || string(body) == r.WantBody
-	return t, nil
 }
 
 // write lays the request out as it goes over the wire.
 func (v *reference) write(r *Request, fresh bool) []byte {
-	method := r.Method
-	if method == "" {
-		method = http.MethodGet
-	}
+	method := cmp.Or(r.Method, http.MethodGet)
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", method, strings.ReplaceAll(r.Path, " ", "%20"))
 	host := v.host
@@ -274,24 +303,36 @@ func (v *reference) keep(c *keptConn) {
 	v.kept = append(v.kept, c)
 }
 
-// take returns a connection that was alive a moment ago, or nil.
+// count takes note of kept connections that come and go.
+func (v *reference) count(n int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.open += n
+}
+
+// take returns the connection that has waited longest and was alive a moment ago, or nil when
+// another one is to be opened.
 func (v *reference) take() *keptConn {
 	for {
-		v.mu.Lock()
-		n := len(v.kept)
-		if n == 0 {
-			v.mu.Unlock()
-			return nil
-		}
-		c := v.kept[n-1]
-		v.kept = v.kept[:n-1]
-		v.mu.Unlock()
-		if c.wake() {
+		c := v.next()
+		if c == nil || c.wake() {
 			return c
 		}
 		// Its end was seen already; there is nothing to learn from closing it.
 		_ = c.conn.Close()
+		v.count(-1)
 	}
+}
+
+func (v *reference) next() *keptConn {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.kept) == 0 || v.open < cmp.Or(v.plan.Connections, DefaultReferenceConnections) {
+		return nil
+	}
+	c := v.kept[0]
+	v.kept = v.kept[1:]
+	return c
 }
 
 // wake ends the idle reading and reports whether nothing had happened in it: the only
@@ -304,8 +345,14 @@ func (c *keptConn) wake() bool {
 	return errors.As(<-c.idle, &timeout) && timeout.Timeout()
 }
 
+// closeKept closes the idle connections: nothing is lost with them.
 func (v *reference) closeKept() {
-	for c := v.take(); c != nil; c = v.take() {
-		_ = c.conn.Close() // idle: nothing is lost with it
+	v.mu.Lock()
+	kept := v.kept
+	v.kept = nil
+	v.mu.Unlock()
+	for _, c := range kept {
+		c.wake() // or its reading would outlive it
+		_ = c.conn.Close()
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,12 +18,23 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
-// testify runs a reference client of n hits, fast, and returns its samples by number.
-func testify(t *testing.T, url string, n uint64, timeout time.Duration, requests ...Request) []record.Sample {
+func streamOf(name string, weight int, reuse bool, requests ...Request) Stream {
+	return Stream{Name: name, Weight: weight, Reuse: reuse, Requests: requests}
+}
+
+// sampleReference runs a reference client, fast, and returns its samples by number: about n.
+func sampleReference(t *testing.T, n int, plan ReferencePlan) []record.Sample {
 	t.Helper()
-	got := make([]record.Sample, n)
-	count := uint64(0)
-	plan := ReferencePlan{URL: url, Base: time.Now(), Rate: 500, Hits: n, Timeout: timeout, Fresh: 0.5, Requests: requests}
+	plan.Base, plan.Rate, plan.Length = time.Now(), 500, time.Duration(n)*2*time.Millisecond
+	want := 0
+	for range plan.due() {
+		want++
+	}
+	if want < n/2 || want > 2*n {
+		t.Fatalf("%d requests are planned, want about %d", want, n)
+	}
+	got := make([]record.Sample, want)
+	count := 0
 	err := RunReference(t.Context(), plan, func(s record.Sample) {
 		count++
 		got[s.Seq] = s
@@ -28,8 +42,8 @@ func testify(t *testing.T, url string, n uint64, timeout time.Duration, requests
 	if err != nil {
 		t.Fatal(err)
 	}
-	if count != n {
-		t.Fatalf("got %d samples, want %d", count, n)
+	if count != want {
+		t.Fatalf("got %d samples, want %d", count, want)
 	}
 	return got
 }
@@ -57,23 +71,27 @@ func TestReference(t *testing.T) {
 		}
 	})
 	header := map[string]string{"Token": "t", "Host": "name"}
-	got := testify(t, server.URL, 60, ample,
-		Request{Path: "/", Header: header, WantBody: "GET 0"},
-		Request{Method: "POST", Path: "/a b", Header: header, Body: []byte("four"), WantBody: "POST 4"},
-		Request{Path: "/forbidden", Expect: record.Deny},
-	)
+	streams := []Stream{
+		streamOf("get", 2, true, Request{Path: "/", Header: header, WantBody: "GET 0"}),
+		streamOf("post", 2, true, Request{Method: "POST", Path: "/a b", Header: header, Body: []byte("four"), WantBody: "POST 4"}),
+		streamOf("new", 1, false, Request{Path: "/", Header: header, WantBody: "GET 0"}),
+	}
+	for i := range streams {
+		streams[i].Denials = []Request{{Path: "/forbidden"}}
+	}
+	got := sampleReference(t, 100, ReferencePlan{URL: server.URL, Timeout: ample, Deny: 0.2, Streams: streams})
+	streamed, denied := map[string]int{}, 0
 	for _, s := range got {
-		want := record.Sample{Seq: s.Seq, Stream: ReferenceFresh, Expect: record.Serve, Attempts: 1,
-			Intended: time.Duration(s.Seq+1) * 2 * time.Millisecond, Sent: s.Sent, Done: s.Done,
+		streamed[s.Stream]++
+		want := record.Sample{Seq: s.Seq, Stream: s.Stream, Expect: record.Serve, Attempts: 1,
+			Intended: s.Intended, Sent: s.Sent, Done: s.Done,
 			Class: record.OK, Status: 200, Bytes: 5, Instance: "i-1", Revision: "v1"}
-		if s.Seq%2 == 1 {
-			want.Stream = ReferenceReuse
-		}
-		switch s.Seq / 2 % 3 {
-		case 1:
-			want.Bytes = 6
-		case 2:
+		switch {
+		case s.Expect == record.Deny:
+			denied++
 			want.Expect, want.Status, want.Bytes, want.Instance, want.Revision, want.Reason = record.Deny, 403, 0, "", "", "policy"
+		case s.Stream == "post":
+			want.Bytes = 6
 		}
 		if diff := cmp.Diff(want, s); diff != "" {
 			t.Errorf("hit %d (-want +got):\n%s", s.Seq, diff)
@@ -82,14 +100,68 @@ func TestReference(t *testing.T) {
 			t.Errorf("hit %d: intended %v, sent %v, done %v are out of order", s.Seq, s.Intended, s.Sent, s.Done)
 		}
 	}
-	if requests.Load() != 60 || closing.Load() != 30 || chunked.Load() != 0 {
-		t.Errorf("server got %d requests, %d to close behind, %d in chunks; want 60, 30, 0", requests.Load(), closing.Load(), chunked.Load())
+	n := len(got)
+	near := func(got, want int) bool { return got >= want-2 && got <= want+2 }
+	if !near(streamed["get"], n*2/5) || !near(streamed["post"], n*2/5) || !near(streamed["new"], n/5) || !near(denied, n/5) {
+		t.Errorf("streams %v of %d with %d to be denied, want 2:2:1 and a fifth", streamed, n, denied)
+	}
+	if int(requests.Load()) != n || int(closing.Load()) != streamed["new"] || chunked.Load() != 0 {
+		t.Errorf("server got %d requests, %d to close behind, %d in chunks; want %d, %d, 0", requests.Load(), closing.Load(), chunked.Load(), n, streamed["new"])
+	}
+}
+
+// Behind a balancer that takes turns the load and the reference client together must not
+// lead to one and the same instance again and again, whatever the load's rate is.
+func TestReferenceKeepsNoStepWithARoundRobin(t *testing.T) {
+	w := ReferencePlan{Rate: 25, Length: 20 * time.Second}
+	for _, load := range []float64{50, 125, 200, 500, 1000, 2000, 5000} {
+		for _, instances := range []int{2, 3, 5} {
+			counts := make([]int, instances)
+			all := 0
+			for k, at := range w.due() {
+				// The load has sent this many before, and the reference client k.
+				turn := uint64(at.Seconds()*load) + k
+				counts[turn%uint64(instances)]++
+				all++
+			}
+			want := float64(all) / float64(instances)
+			for i, n := range counts {
+				if float64(n) < want*0.75 || float64(n) > want*1.25 {
+					t.Errorf("%v requests a second, %d instances: instance %d got %d of the reference client's requests, want about %.0f", load, instances, i, n, want)
+				}
+			}
+		}
+	}
+}
+
+// A balancer of connections spreads the requests only when there are several.
+func TestReferenceTakesTurnsOnItsConnections(t *testing.T) {
+	var mu sync.Mutex
+	used := map[string]int{}
+	server := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		used[r.RemoteAddr]++
+		mu.Unlock()
+		echo(w, r)
+	})
+	got := sampleReference(t, 100, ReferencePlan{URL: server.URL, Timeout: ample, Connections: 5,
+		Streams: []Stream{streamOf("get", 1, true, Request{Path: "/", WantBody: "GET 0"})}})
+	mu.Lock()
+	defer mu.Unlock()
+	if len(used) < 5 {
+		t.Errorf("%d connections, want 5", len(used))
+	}
+	for addr, n := range used {
+		if n > len(got)*2/5 {
+			t.Errorf("%d of %d requests went over one connection, %s", n, len(got), addr)
+		}
 	}
 }
 
 // The reference client must see the failures too, or it agrees with anything.
 func TestReferenceSeesFailures(t *testing.T) {
 	get := Request{Path: "/", WantBody: "hello"}
+	streams := []Stream{streamOf("kept", 1, true, get), streamOf("new", 1, false, get)}
 	tests := []struct {
 		name    string
 		serve   func(net.Conn, *bufio.Reader)
@@ -97,6 +169,9 @@ func TestReferenceSeesFailures(t *testing.T) {
 		want    record.Class
 	}{
 		{"served", answering(okHead+"Content-Length: 5\r\n\r\nhello", hangUp), ample, record.OK},
+		{"served after early hints", answering("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"+okHead+"Content-Length: 5\r\n\r\nhello", hangUp), ample, record.OK},
+		{"another protocol", answering("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", stall), soon, "http_101"},
+		{"early hints only", answering("HTTP/1.1 103 Early Hints\r\n\r\n", stall), soon, record.Other},
 		{"another body", answering(okHead+"Content-Length: 5\r\n\r\nhellO", hangUp), ample, record.WrongBody},
 		{"status", answering("HTTP/1.1 503 Away\r\nContent-Length: 5\r\n\r\nhello", hangUp), ample, "http_503"},
 		{"redirect", answering("HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 5\r\n\r\nhello", hangUp), ample, "http_302"},
@@ -109,7 +184,7 @@ func TestReferenceSeesFailures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			for _, s := range testify(t, "http://"+rawServer(t, tt.serve), 4, tt.timeout, get) {
+			for _, s := range sampleReference(t, 4, ReferencePlan{URL: "http://" + rawServer(t, tt.serve), Timeout: tt.timeout, Streams: streams}) {
 				if s.Class != tt.want {
 					t.Errorf("hit %d on %s: class %s (%s), want %s", s.Seq, s.Stream, s.Class, s.Reason, tt.want)
 				}
@@ -117,7 +192,7 @@ func TestReferenceSeesFailures(t *testing.T) {
 		})
 	}
 	t.Run("refused", func(t *testing.T) {
-		for _, s := range testify(t, "http://"+refusing(t), 4, ample, get) {
+		for _, s := range sampleReference(t, 4, ReferencePlan{URL: "http://" + refusing(t), Timeout: ample, Streams: streams}) {
 			if s.Class != record.Other || s.Reason != "dial: connect: connection refused" {
 				t.Errorf("hit %d: %s (%s), want other, refused", s.Seq, s.Class, s.Reason)
 			}
@@ -130,20 +205,59 @@ func TestReferenceSeesFailures(t *testing.T) {
 func TestReferenceDoesNotRetry(t *testing.T) {
 	var requests atomic.Int64
 	addr := rawServer(t, mortal(&requests, 3))
-	v := &reference{plan: &ReferencePlan{Base: time.Now(), Timeout: ample}, host: addr, addr: addr}
+	v := newReference(addr)
 	defer v.closeKept()
-	r := &Request{Path: "/", WantBody: "hello"}
-	var got []bool
-	for range 8 {
-		_, err := v.converse(r, false, time.Now().Add(ample))
-		got = append(got, err == nil)
+	var got []record.Class
+	for k := range uint64(8) {
+		got = append(got, v.send(k, time.Now()).Class)
 	}
-	want := []bool{true, true, true, false, true, true, true, false}
+	want := []record.Class{record.OK, record.OK, record.OK, record.Other, record.OK, record.OK, record.OK, record.Other}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("served (-want +got):\n%s", diff)
 	}
 	if requests.Load() != 8 {
 		t.Errorf("%d requests reached the server, want 8", requests.Load())
+	}
+}
+
+// newReference is a client that keeps one connection.
+func newReference(addr string) *reference {
+	w := &ReferencePlan{Base: time.Now(), Rate: 1, Timeout: ample, Connections: 1,
+		Streams: []Stream{streamOf("kept", 1, true, Request{Path: "/", WantBody: "hello"})}}
+	return &reference{plan: w, schedule: newSchedule(w.plan()), host: addr, addr: addr}
+}
+
+// Bodies of any length are read, and told from each other.
+func TestReferenceReadsLongBodies(t *testing.T) {
+	long := strings.Repeat("x", 3<<20)
+	server := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, long)
+	})
+	for _, tc := range []struct {
+		request Request
+		want    record.Class
+	}{
+		{Request{Path: "/", WantBody: long}, record.OK},
+		{Request{Path: "/", AnyBody: true}, record.OK},
+		{Request{Path: "/", WantBody: long[1:]}, record.WrongBody},
+		{Request{Path: "/", WantBody: long + "x"}, record.WrongBody},
+	} {
+		for _, s := range sampleReference(t, 2, ReferencePlan{URL: server.URL, Timeout: ample, Streams: []Stream{streamOf("get", 1, true, tc.request)}}) {
+			if s.Class != tc.want || s.Bytes != int64(len(long)) {
+				t.Errorf("got %s of %d bytes, want %s", s.Class, s.Bytes, tc.want)
+			}
+		}
+	}
+}
+
+// What the client's own machine lacks is not the target's failure.
+func TestReferenceTellsTroubleOfItsOwn(t *testing.T) {
+	s := record.Sample{Class: referenceClass(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", harnessErrors[0])})}
+	if s.Class != record.Harness {
+		t.Errorf("class %s, want %s", s.Class, record.Harness)
+	}
+	if got := referenceClass(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", refusedErrors[0])}); got != record.Other {
+		t.Errorf("class %s, want %s", got, record.Other)
 	}
 }
 
@@ -156,10 +270,10 @@ func TestReferenceDropsDeadIdleConnections(t *testing.T) {
 		conn.Close() // although it did not say that it would
 		closed <- struct{}{}
 	})
-	v := &reference{plan: &ReferencePlan{Base: time.Now(), Timeout: ample}, host: addr, addr: addr}
+	v := newReference(addr)
 	defer v.closeKept()
 	for i := range 3 {
-		if _, err := v.converse(&Request{Path: "/", WantBody: "hello"}, false, time.Now().Add(ample)); err != nil {
+		if _, err := v.roundTrip(&Request{Path: "/", WantBody: "hello"}, false, time.Now().Add(ample)); err != nil {
 			t.Fatalf("request %d: %v", i, err)
 		}
 		<-closed
@@ -174,8 +288,8 @@ func TestReferenceInterrupted(t *testing.T) {
 	server := httpServer(t, echo)
 	ctx, cancel := context.WithCancel(t.Context())
 	count := 0
-	err := RunReference(ctx, ReferencePlan{URL: server.URL, Base: time.Now(), Rate: 100, Hits: 1_000_000, Timeout: ample,
-		Requests: []Request{{Path: "/", WantBody: "GET 0"}}}, func(s record.Sample) {
+	err := RunReference(ctx, ReferencePlan{URL: server.URL, Base: time.Now(), Rate: 100, Length: time.Hour, Timeout: ample,
+		Streams: []Stream{streamOf("get", 1, true, Request{Path: "/", WantBody: "GET 0"})}}, func(s record.Sample) {
 		count++
 		if s.Class != record.OK {
 			t.Errorf("hit %d: %s (%s), want ok", s.Seq, s.Class, s.Reason)
@@ -188,18 +302,18 @@ func TestReferenceInterrupted(t *testing.T) {
 }
 
 func TestReferencePlan(t *testing.T) {
-	good := ReferencePlan{URL: "http://127.0.0.1:80", Base: time.Now(), Rate: 1, Timeout: time.Second, Requests: []Request{{Path: "/"}}}
+	good := ReferencePlan{URL: "http://127.0.0.1:80", Base: time.Now(), Rate: 1, Timeout: time.Second, Streams: []Stream{streamOf("get", 1, true, Request{Path: "/"})}}
 	if err := RunReference(t.Context(), good, nil); err != nil {
-		t.Fatalf("a good plan without hits: %v", err)
+		t.Fatalf("a good plan of no length: %v", err)
 	}
 	for name, spoil := range map[string]func(*ReferencePlan){
-		"url":      func(p *ReferencePlan) { p.URL = "https://x" },
-		"base":     func(p *ReferencePlan) { p.Base = time.Time{} },
-		"fresh":    func(p *ReferencePlan) { p.Fresh = 1.5 },
-		"rate":     func(p *ReferencePlan) { p.Rate = 0 },
-		"timeout":  func(p *ReferencePlan) { p.Timeout = 0 },
-		"requests": func(p *ReferencePlan) { p.Requests = nil },
-		"path":     func(p *ReferencePlan) { p.Requests = []Request{{}} },
+		"url":     func(p *ReferencePlan) { p.URL = "https://x" },
+		"base":    func(p *ReferencePlan) { p.Base = time.Time{} },
+		"deny":    func(p *ReferencePlan) { p.Deny = 1.5 },
+		"rate":    func(p *ReferencePlan) { p.Rate = 0 },
+		"timeout": func(p *ReferencePlan) { p.Timeout = 0 },
+		"streams": func(p *ReferencePlan) { p.Streams = nil },
+		"path":    func(p *ReferencePlan) { p.Streams = []Stream{streamOf("get", 1, true, Request{})} },
 	} {
 		p := good
 		spoil(&p)
@@ -217,28 +331,11 @@ func TestReferenceLeavesWhatWillClose(t *testing.T) {
 		}
 		readRequest(in)
 	})
-	v := &reference{plan: &ReferencePlan{Base: time.Now(), Timeout: ample}, host: addr, addr: addr}
+	v := newReference(addr)
 	defer v.closeKept()
 	for i := range 3 {
-		if _, err := v.converse(&Request{Path: "/", WantBody: "hello"}, false, time.Now().Add(ample)); err != nil {
+		if _, err := v.roundTrip(&Request{Path: "/", WantBody: "hello"}, false, time.Now().Add(ample)); err != nil {
 			t.Fatalf("request %d: %v", i, err)
-		}
-	}
-}
-
-func TestReferenceTakesNewConnectionsInProportion(t *testing.T) {
-	for _, share := range []float64{0, 0.2, 0.5, 1} {
-		w := &ReferencePlan{Fresh: share}
-		counts := map[bool]uint64{}
-		for k := range uint64(1000) {
-			fresh, before := w.turn(k)
-			if before != counts[fresh] {
-				t.Fatalf("share %v: request %d has %d of its kind before it, want %d", share, k, before, counts[fresh])
-			}
-			counts[fresh]++
-		}
-		if want := uint64(1000 * share); counts[true] != want {
-			t.Errorf("share %v: %d of 1000 on new connections, want %d", share, counts[true], want)
 		}
 	}
 }
