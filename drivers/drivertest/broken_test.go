@@ -582,7 +582,7 @@ func TestTheSuiteFindsWhatBrokenDriversLeave(t *testing.T) {
 	}
 	var endBystander func()
 	foreign := func(t testing.TB) func(context.Context) error {
-		untouched, end, err := Bystander()
+		untouched, end, err := startBystander()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 )
 
 // Processes lists the processes of this machine whose environment names a run, as ps would
@@ -30,9 +31,21 @@ func Processes(_ context.Context, runID string) ([]string, error) {
 	return out, nil
 }
 
-// Bystander starts a process of the suite's target with nothing of a lab but the given
-// variables, for Harness.Foreign. untouched says whether it still runs; end ends it.
-func Bystander(env ...string) (untouched func(context.Context) error, end func(), err error) {
+// Bystander is Harness.Foreign where instances are processes of this machine: a process of
+// the suite's target that has nothing of a lab but the given variables.
+func Bystander(env ...string) func(testing.TB) (untouched func(context.Context) error) {
+	return func(t testing.TB) func(context.Context) error {
+		t.Helper()
+		untouched, end, err := startBystander(env...)
+		if err != nil {
+			t.Fatalf("start a process of somebody else's: %v", err)
+		}
+		t.Cleanup(end)
+		return untouched
+	}
+}
+
+func startBystander(env ...string) (untouched func(context.Context) error, end func(), err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, err

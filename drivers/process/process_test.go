@@ -3,7 +3,6 @@
 package process_test
 
 import (
-	"context"
 	"os"
 	"testing"
 
@@ -27,21 +26,11 @@ func newDriver(t testing.TB) *process.Driver {
 
 func harness() drivertest.Harness {
 	return drivertest.Harness{
-		Driver:  func(t testing.TB) drivers.Driver { return newDriver(t) },
-		Left:    drivertest.Processes,
-		Foreign: foreign,
+		Driver: func(t testing.TB) drivers.Driver { return newDriver(t) },
+		Left:   drivertest.Processes,
+		// As a shell that was started from an instance: with its run, without its other marks.
+		Foreign: drivertest.Bystander("ROLLOUT_LAB_RUN=somebody-elses"),
 	}
-}
-
-// foreign is a process that carries the run of a lab in its environment, as a shell that was
-// started from an instance would, but none of the driver's other marks.
-func foreign(t testing.TB) func(context.Context) error {
-	untouched, end, err := drivertest.Bystander("ROLLOUT_LAB_RUN=somebody-elses")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(end)
-	return untouched
 }
 
 func TestConformance(t *testing.T) { drivertest.Run(t, harness()) }

@@ -32,7 +32,8 @@ func TestConformance(t *testing.T) {
 			}
 			return d
 		},
-		Left: left,
+		Left:    left,
+		Foreign: drivertest.Bystander(),
 	})
 }
 
