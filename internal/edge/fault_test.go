@@ -101,7 +101,7 @@ func TestFailureBeforeAnswer(t *testing.T) {
 }
 
 // What the balancer itself has run out of is not held against the endpoint.
-func TestOwnTroubleIsTheRigs(t *testing.T) {
+func TestOwnTroubleIsTheHarness(t *testing.T) {
 	const harness = "harness: no descriptor, port or buffer left to connect with"
 	tests := []struct {
 		err    error

@@ -31,7 +31,7 @@ type Update struct {
 	Rate          float64
 	Planned       uint64
 	OK, Failed    uint64
-	RecentSuccess float64 // of the requests whose fate was known in the last second, 0..1; -1 when there were none
+	RecentSuccess float64 // of the requests that came to their end in the last second, 0..1; -1 when there were none
 	Text          string  // PhaseFailed: what went wrong
 
 	Measured *judge.Trial // PhaseDone: what the trial showed

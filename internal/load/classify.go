@@ -13,7 +13,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
-// outcome is all that is known about a request whose fate is sealed.
+// outcome is all that is known about a request that has come to its end.
 type outcome struct {
 	overdue bool  // it was due so long ago that it was not sent at all
 	late    bool  // the answer was complete, but after the deadline

@@ -68,6 +68,17 @@ func newCall(base *url.URL, r *Request, expect record.Expectation) (*call, error
 	return c, nil
 }
 
+func newCalls(base *url.URL, requests []Request, expect record.Expectation) (calls []*call, err error) {
+	for i := range requests {
+		c, err := newCall(base, &requests[i], expect)
+		if err != nil {
+			return nil, err
+		}
+		calls = append(calls, c)
+	}
+	return calls, nil
+}
+
 // request builds a request that the transport cannot send a second time: Go's repeats
 // what has no body, or one that GetBody can bring back, when a reused connection ends
 // before the answer begins, and says nothing. So every request has a body that was made
@@ -111,17 +122,9 @@ func newHeaderNames(instance []string, revision, reason string) headerNames {
 	return headerNames{instance: instance, revision: revision, reason: reason}
 }
 
-// fate is what became of one request.
-type fate struct {
-	class              record.Class
-	status, attempts   int
-	bytes              int64
-	instance, revision string
-	reason             string
-}
-
-// exchange sends one request and follows it to its end, which comes by the deadline.
-func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerNames, deadline time.Time) fate {
+// exchange sends one request and follows it to its end, which comes by the deadline. It
+// fills in what the sample says of the answer.
+func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerNames, deadline time.Time, s *record.Sample) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 
@@ -129,32 +132,29 @@ func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerN
 	taken.again = cancel
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: taken.got})
 
-	f := fate{}
 	o := outcome{statuses: c.statuses}
 	resp, err := rt.RoundTrip(c.request(ctx))
 	if err == nil {
-		o.status = resp.StatusCode
+		s.Status = resp.StatusCode
 		for _, name := range names.instance {
-			if f.instance = resp.Header.Get(name); f.instance != "" {
+			if s.Instance = resp.Header.Get(name); s.Instance != "" {
 				break
 			}
 		}
-		f.revision = resp.Header.Get(names.revision)
+		s.Revision = resp.Header.Get(names.revision)
 		o.said = resp.Header.Get(names.reason)
-		f.bytes, o.bodyOK, err = readBody(resp.Body, c)
+		s.Bytes, o.bodyOK, err = readBody(resp.Body, c)
 		// The body was read to its end or is of no use any more.
 		resp.Body.Close()
 	}
-	o.err = err
+	o.err, o.status = err, s.Status
 	o.late = time.Now().After(deadline)
-	f.attempts = int(taken.count.Load())
-	o.retried = f.attempts > 1
+	s.Attempts = int(taken.count.Load())
+	o.retried = s.Attempts > 1
 	if err != nil || o.retried {
 		o.began, o.connErr = taken.evidence()
 	}
-	f.status = o.status
-	f.class, f.reason = classify(&o)
-	return f
+	s.Class, s.Reason = classify(&o)
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 8<<10); return &b }}

@@ -19,6 +19,12 @@ import (
 )
 
 // What keeps the transport from sending a request again must not change what it sends.
+// exchanged is what exchange says of a request.
+func exchanged(t *testing.T, rt http.RoundTripper, c *call, names *headerNames, deadline time.Time) (s record.Sample) {
+	exchange(t.Context(), rt, c, names, deadline, &s)
+	return s
+}
+
 func TestRequestOnTheWire(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -64,8 +70,8 @@ func TestRequestOnTheWire(t *testing.T) {
 			transport := newTransport(tt.reuse, 1, ample)
 			defer transport.CloseIdleConnections()
 			names := newHeaderNames(nil, "", "")
-			if f := exchange(t.Context(), transport, c, &names, time.Now().Add(ample)); f.class != record.OK {
-				t.Errorf("class %s (%s), want ok", f.class, f.reason)
+			if f := exchanged(t, transport, c, &names, time.Now().Add(ample)); f.Class != record.OK {
+				t.Errorf("class %s (%s), want ok", f.Class, f.Reason)
 			}
 			if sent, want := <-got, strings.ReplaceAll(tt.want, "HOST", addr); sent != want {
 				t.Errorf("sent\n%q, want\n%q", sent, want)
@@ -93,9 +99,9 @@ func TestInstanceHeaders(t *testing.T) {
 				t.Fatal(err)
 			}
 			transport := newTransport(false, 1, ample)
-			f := exchange(t.Context(), transport, c, &tt.names, time.Now().Add(ample))
-			if f.class != record.OK || f.instance != tt.want {
-				t.Errorf("class %s, instance %q; want ok, %q", f.class, f.instance, tt.want)
+			f := exchanged(t, transport, c, &tt.names, time.Now().Add(ample))
+			if f.Class != record.OK || f.Instance != tt.want {
+				t.Errorf("class %s, instance %q; want ok, %q", f.Class, f.Instance, tt.want)
 			}
 		})
 	}
@@ -118,8 +124,8 @@ func TestEndOfReusedConnectionIsNotTruncation(t *testing.T) {
 	defer transport.CloseIdleConnections()
 	names := newHeaderNames(nil, "", "")
 	for i, want := range []record.Class{record.OK, record.EOF} {
-		if f := exchange(t.Context(), transport, c, &names, time.Now().Add(ample)); f.class != want {
-			t.Errorf("request %d: class %s, want %s", i, f.class, want)
+		if f := exchanged(t, transport, c, &names, time.Now().Add(ample)); f.Class != want {
+			t.Errorf("request %d: class %s, want %s", i, f.Class, want)
 		}
 	}
 }
@@ -145,8 +151,8 @@ func TestCompleteAfterTheDeadline(t *testing.T) {
 				time.Sleep(tt.took)
 				return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
 			})
-			if f := exchange(t.Context(), transport, c, &names, time.Now().Add(time.Second)); f.class != tt.want {
-				t.Errorf("complete after %v of 1s: class %s, want %s", tt.took, f.class, tt.want)
+			if f := exchanged(t, transport, c, &names, time.Now().Add(time.Second)); f.Class != tt.want {
+				t.Errorf("complete after %v of 1s: class %s, want %s", tt.took, f.Class, tt.want)
 			}
 		}
 	})
@@ -200,8 +206,8 @@ func TestIdleConnectionsAreKept(t *testing.T) {
 		arrived.Add(burst)
 		for range burst {
 			sending.Go(func() {
-				if f := exchange(t.Context(), transport, c, &names, time.Now().Add(ample)); f.class != record.OK {
-					t.Errorf("class %s (%s), want ok", f.class, f.reason)
+				if f := exchanged(t, transport, c, &names, time.Now().Add(ample)); f.Class != record.OK {
+					t.Errorf("class %s (%s), want ok", f.Class, f.Reason)
 				}
 			})
 		}

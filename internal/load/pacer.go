@@ -24,7 +24,7 @@ type pacer struct {
 	origin   time.Time // start of the schedule
 	hits     uint64
 	precise  bool
-	nap      func(time.Duration)
+	sleep    func(time.Duration)
 
 	released uint64 // hits that were let go; read it after the attack has ended
 }
@@ -51,7 +51,7 @@ func (p *pacer) Pace(_ time.Duration, hits uint64) (time.Duration, bool) {
 		return max(wait, 0), false
 	}
 	if wait > 0 {
-		p.nap(wait)
+		p.sleep(wait)
 	}
 	return 0, p.ctx.Err() != nil
 }

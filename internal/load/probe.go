@@ -24,8 +24,9 @@ func ProbeOnce(ctx context.Context, addr string, r Request, timeout time.Duratio
 	transport := newTransport(false, 1, timeout)
 	defer transport.CloseIdleConnections()
 	names := newHeaderNames(nil, "", "")
-	f := exchange(ctx, transport, c, &names, time.Now().Add(timeout))
-	return f.class, f.status, f.reason
+	var s record.Sample
+	exchange(ctx, transport, c, &names, time.Now().Add(timeout), &s)
+	return s.Class, s.Status, s.Reason
 }
 
 // newDirectCall prepares a request to addr that may be of either expectation.
@@ -85,8 +86,9 @@ func askDirectly(transport *http.Transport, addr string, p *ProbePlan) (record.C
 		return record.Other, errorText(err)
 	}
 	names := newHeaderNames(nil, "", "")
-	f := exchange(context.Background(), transport, c, &names, time.Now().Add(p.Timeout))
-	return f.class, f.reason
+	var s record.Sample
+	exchange(context.Background(), transport, c, &names, time.Now().Add(p.Timeout), &s)
+	return s.Class, s.Reason
 }
 
 func newProber(p ProbePlan, sink func(record.ProbeResult), ask func(string) (record.Class, string)) *Prober {

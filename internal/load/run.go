@@ -39,10 +39,10 @@ func (e *LimitError) Hint() string {
 	return fmt.Sprintf("raise the limit with ulimit -n %d, or lower the rate or the timeout", e.Need)
 }
 
-// Run fires the plan's hits and returns when each has had its fate. It calls sink from
+// Run fires the plan's hits and returns when what became of each is known. It calls sink from
 // one goroutine, once for each fired hit, in the order in which they ended; a slow sink
 // delays no request and loses none, it costs memory. When ctx ends no further hit is
-// fired, those under way still get their fate, which takes up to the plan's timeout, and
+// fired, those under way are followed to their end, which takes up to the plan's timeout, and
 // the error is nil: Fired says how far it went. It is an error when Run is called later
 // than the load's start by more than the timeout, when a hit was lost, doubled or out of
 // range, and when the process may not open enough files (a LimitError).
@@ -56,11 +56,11 @@ func Run(ctx context.Context, p Plan, sink func(record.Sample)) (Summary, error)
 	if err := ensureDescriptors(workers + spareDescriptors); err != nil {
 		return Summary{}, fmt.Errorf("load: %w", err)
 	}
-	g, err := newGun(ctx, &p, int(workers))
+	c, err := newClient(ctx, &p, int(workers))
 	if err != nil {
 		return Summary{}, fmt.Errorf("load: %w", err)
 	}
-	defer g.close()
+	defer c.close()
 
 	origin := p.Base.Add(p.Start)
 	if late := time.Since(origin); late > p.Timeout {
@@ -76,7 +76,7 @@ func Run(ctx context.Context, p Plan, sink func(record.Sample)) (Summary, error)
 	}
 
 	audit := newAudit(p.Hits)
-	g.out = newMailbox(func(s record.Sample) {
+	c.out = newMailbox(func(s record.Sample) {
 		audit.see(&s)
 		// The strings are parts of whole header blocks, which must not live as long as
 		// the samples do.
@@ -86,11 +86,11 @@ func Run(ctx context.Context, p Plan, sink func(record.Sample)) (Summary, error)
 		sink(s)
 	})
 	pace := &pacer{
-		ctx: ctx, schedule: g.schedule, origin: origin, hits: p.Hits,
-		precise: canNap && p.Rate <= precisePacing, nap: nap,
+		ctx: ctx, schedule: c.schedule, origin: origin, hits: p.Hits,
+		precise: sleepsPrecisely && p.Rate <= precisePacing, sleep: sleep,
 	}
-	results, complaint := fire(g, pace, p.URL, workers)
-	g.out.close()
+	results, complaint := fire(c, pace, p.URL, workers)
+	c.out.close()
 
 	summary.Fired, summary.Retried = audit.seen, audit.retried
 	after, err := Usage()
@@ -100,7 +100,7 @@ func Run(ctx context.Context, p Plan, sink func(record.Sample)) (Summary, error)
 	summary.CPU = after.CPU - before.CPU
 	summary.Cost = record.Cost{CPU: summary.CPU, Children: after.Children - before.Children, MaxRSS: after.MaxRSS}
 
-	if err := errors.Join(audit.verdict(pace.released, results, ctx.Err() == nil), complaint); err != nil {
+	if err := errors.Join(audit.check(pace.released, results, ctx.Err() == nil), complaint); err != nil {
 		return summary, fmt.Errorf("load: %w", err)
 	}
 	return summary, nil
@@ -113,9 +113,9 @@ func workersFor(p *Plan) uint64 {
 
 // fire lets vegeta run the attack and returns how many results it counted, and the
 // first thing that it complained about.
-func fire(g *gun, pace *pacer, target string, workers uint64) (uint64, error) {
+func fire(c *client, pace *pacer, target string, workers uint64) (uint64, error) {
 	attacker := vegeta.NewAttacker(
-		vegeta.Client(&http.Client{Transport: g}),
+		vegeta.Client(&http.Client{Transport: c}),
 		vegeta.Workers(min(workers, 64)),
 		vegeta.MaxWorkers(workers),
 	)
@@ -131,34 +131,34 @@ func fire(g *gun, pace *pacer, target string, workers uint64) (uint64, error) {
 	return count, complaint
 }
 
-// gun sends the hits. vegeta believes it to be the transport of its client: it learns
+// client sends the hits. vegeta believes it to be the transport of its client: it learns
 // the number of a hit from vegeta's header, sends what the schedule has for that number,
 // hands the sample over and gives vegeta an empty answer.
-type gun struct {
-	ctx      context.Context // for values only, it never ends: a hit that was fired gets its fate
+type client struct {
+	ctx      context.Context // for values only, it never ends: a hit that was fired is followed to its end
 	base     time.Time
 	origin   time.Time
 	timeout  time.Duration
 	schedule *schedule
-	barrels  []barrel // one per stream
+	streams  []streamClient
 	names    headerNames
 	out      *mailbox[record.Sample]
 }
 
-// barrel is a stream made ready to be sent.
-type barrel struct {
+// streamClient is a stream made ready to be sent.
+type streamClient struct {
 	name      string
 	transport *http.Transport
 	requests  []*call
 	denials   []*call
 }
 
-func newGun(ctx context.Context, p *Plan, idle int) (*gun, error) {
+func newClient(ctx context.Context, p *Plan, idle int) (*client, error) {
 	base, err := url.Parse(p.URL)
 	if err != nil {
 		return nil, err
 	}
-	g := &gun{
+	c := &client{
 		ctx:      context.WithoutCancel(ctx),
 		base:     p.Base,
 		origin:   p.Base.Add(p.Start),
@@ -168,40 +168,34 @@ func newGun(ctx context.Context, p *Plan, idle int) (*gun, error) {
 	}
 	for i := range p.Streams {
 		s := &p.Streams[i]
-		b := barrel{name: s.Name}
-		for j := range s.Requests {
-			c, err := newCall(base, &s.Requests[j], record.Serve)
-			if err != nil {
-				return nil, fmt.Errorf("stream %s: %w", s.Name, err)
-			}
-			b.requests = append(b.requests, c)
+		sc := streamClient{name: s.Name, transport: newTransport(s.Reuse, idle, p.Timeout)}
+		requests, err := newCalls(base, s.Requests, record.Serve)
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", s.Name, err)
 		}
-		for j := range s.Denials {
-			c, err := newCall(base, &s.Denials[j], record.Deny)
-			if err != nil {
-				return nil, fmt.Errorf("stream %s: %w", s.Name, err)
-			}
-			b.denials = append(b.denials, c)
+		denials, err := newCalls(base, s.Denials, record.Deny)
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", s.Name, err)
 		}
-		b.transport = newTransport(s.Reuse, idle, p.Timeout)
-		g.barrels = append(g.barrels, b)
+		sc.requests, sc.denials = requests, denials
+		c.streams = append(c.streams, sc)
 	}
-	return g, nil
+	return c, nil
 }
 
-func (g *gun) close() {
-	for _, b := range g.barrels {
-		b.transport.CloseIdleConnections()
+func (c *client) close() {
+	for _, s := range c.streams {
+		s.transport.CloseIdleConnections()
 	}
 }
 
 // RoundTrip implements http.RoundTripper for vegeta's client.
-func (g *gun) RoundTrip(req *http.Request) (*http.Response, error) {
+func (c *client) RoundTrip(req *http.Request) (*http.Response, error) {
 	k, err := strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64)
 	if err != nil {
 		return nil, fmt.Errorf("number of the hit: %w", err)
 	}
-	g.shoot(k)
+	c.send(k)
 	return &http.Response{
 		Status: "204 No Content", StatusCode: http.StatusNoContent,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -209,40 +203,25 @@ func (g *gun) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// shoot sends hit k and hands over its sample.
-func (g *gun) shoot(k uint64) {
-	stream, denied, i := g.schedule.pick(k)
-	b := &g.barrels[stream]
-	calls := b.requests
+// send sends hit k and hands over its sample.
+func (c *client) send(k uint64) {
+	of, denied, i := c.schedule.pick(k)
+	stream := &c.streams[of]
+	calls := stream.requests
 	if denied {
-		calls = b.denials
+		calls = stream.denials
 	}
-	c := calls[i]
-
-	due := g.origin.Add(g.schedule.due(k))
-	deadline := due.Add(g.timeout)
+	due := c.origin.Add(c.schedule.due(k))
+	deadline := due.Add(c.timeout)
 	sent := time.Now()
-	var f fate
+	s := record.Sample{Seq: k, Stream: stream.name, Expect: calls[i].expect, Intended: due.Sub(c.base), Sent: sent.Sub(c.base)}
 	if sent.After(deadline) {
-		f.class, f.reason = classify(&outcome{overdue: true})
+		s.Class, s.Reason = classify(&outcome{overdue: true})
 	} else {
-		f = exchange(g.ctx, b.transport, c, &g.names, deadline)
+		exchange(c.ctx, stream.transport, calls[i], &c.names, deadline, &s)
 	}
-	g.out.put(record.Sample{
-		Seq:      k,
-		Stream:   b.name,
-		Expect:   c.expect,
-		Intended: due.Sub(g.base),
-		Sent:     sent.Sub(g.base),
-		Done:     time.Since(g.base),
-		Class:    f.class,
-		Status:   f.status,
-		Attempts: f.attempts,
-		Bytes:    f.bytes,
-		Instance: f.instance,
-		Revision: f.revision,
-		Reason:   f.reason,
-	})
+	s.Done = time.Since(c.base)
+	c.out.put(s)
 }
 
 // audit checks that every number comes exactly once. It remembers only the numbers above
@@ -288,9 +267,9 @@ func (a *audit) fail(err error) {
 	}
 }
 
-// verdict is called after the last sample, with the hits that the pacer let go, the
+// check is called after the last sample, with the hits that the pacer let go, the
 // results that vegeta counted, and whether the schedule was allowed to end.
-func (a *audit) verdict(released, results uint64, complete bool) error {
+func (a *audit) check(released, results uint64, complete bool) error {
 	switch {
 	case a.err != nil:
 		return a.err

@@ -206,11 +206,11 @@ func TestRunTooLate(t *testing.T) {
 
 // Hits that are fired so late that their deadline has passed say nothing about the
 // target. They are never sent.
-func TestOverdueHitsAreTheRigs(t *testing.T) {
+func TestOverdueHitsAreTheHarness(t *testing.T) {
 	var requests atomic.Int64
 	server := httpServer(t, func(w http.ResponseWriter, r *http.Request) { requests.Add(1); echo(w, r) })
 	plan := Plan{URL: server.URL, Base: time.Now().Add(-time.Hour), Rate: 10, Hits: 3, Timeout: time.Second, Streams: threeStreams()}
-	g, err := newGun(t.Context(), &plan, 1)
+	g, err := newClient(t.Context(), &plan, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestOverdueHitsAreTheRigs(t *testing.T) {
 	var got []record.Sample
 	g.out = newMailbox(func(s record.Sample) { got = append(got, s) })
 	for k := range uint64(3) {
-		g.shoot(k)
+		g.send(k)
 	}
 	g.out.close()
 	for _, s := range got {
@@ -327,20 +327,20 @@ func TestRetryIsStoppedAndCounted(t *testing.T) {
 	request := Request{Path: "/", WantBody: "hello"}
 	plan := Plan{URL: "http://" + addr, Base: time.Now(), Rate: 1, Hits: 1, Timeout: ample,
 		Streams: []Stream{{Name: "s", Weight: 1, Reuse: true, Requests: []Request{request}}}}
-	g, err := newGun(t.Context(), &plan, 1)
+	g, err := newClient(t.Context(), &plan, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := g.barrels[0].requests[0]
+	c := g.streams[0].requests[0]
 	want := []struct {
 		class    record.Class
 		attempts int
 		reason   string
 	}{{record.OK, 1, ""}, {record.EOF, 2, "the transport wanted to send it again"}}
 	for i, w := range want {
-		f := exchange(t.Context(), replaying{transport}, c, &g.names, time.Now().Add(ample))
-		if f.class != w.class || f.attempts != w.attempts || f.reason != w.reason {
-			t.Errorf("request %d: %s (%s) after %d attempts, want %s (%s) after %d", i, f.class, f.reason, f.attempts, w.class, w.reason, w.attempts)
+		f := exchanged(t, replaying{transport}, c, &g.names, time.Now().Add(ample))
+		if f.Class != w.class || f.Attempts != w.attempts || f.Reason != w.reason {
+			t.Errorf("request %d: %s (%s) after %d attempts, want %s (%s) after %d", i, f.Class, f.Reason, f.Attempts, w.class, w.reason, w.attempts)
 		}
 	}
 	if got := requests.Load(); got != 2 {
@@ -378,7 +378,7 @@ func TestAudit(t *testing.T) {
 			for _, seq := range tt.seqs {
 				a.see(&record.Sample{Seq: seq, Attempts: 1})
 			}
-			if err := a.verdict(tt.released, tt.results, tt.complete); (err == nil) != tt.ok {
+			if err := a.check(tt.released, tt.results, tt.complete); (err == nil) != tt.ok {
 				t.Errorf("got error %v, want ok %v", err, tt.ok)
 			}
 		})

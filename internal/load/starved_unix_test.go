@@ -68,7 +68,7 @@ func openAll() ([]*os.File, error) {
 }
 
 // A process that is out of descriptors must blame itself and not the server.
-func TestOutOfDescriptorsIsTheRigs(t *testing.T) {
+func TestOutOfDescriptorsIsTheHarness(t *testing.T) {
 	tests := []struct{ role, want string }{
 		{"starved", "harness: dial: socket: too many open files"},
 		{"starved balancer", "harness: 502 harness: no descriptor, port or buffer left to connect with"},

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const canNap = true
+const sleepsPrecisely = true
 
-// nap sleeps in the kernel, which wakes within its timer slack of 50 microseconds.
-func nap(d time.Duration) {
+// sleep sleeps in the kernel, which wakes within its timer slack of 50 microseconds.
+func sleep(d time.Duration) {
 	for until := time.Now().Add(d); d > 0; d = time.Until(until) {
 		ts := unix.NsecToTimespec(int64(d))
 		// A signal ends the sleep early; Go's own preemption does it all the time.
