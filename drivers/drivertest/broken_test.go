@@ -146,6 +146,8 @@ type brokenEnv struct {
 	close     func(context.Context) error
 	url       func() string
 	notes     func() []string
+	pause     func(context.Context, string) error
+	logs      func(context.Context, string) (string, error)
 }
 
 func (e *brokenEnv) Notes() []string {
@@ -209,12 +211,18 @@ func (e *brokenEnv) Kill(ctx context.Context, id string) error {
 	return e.Env.(drivers.Killer).Kill(ctx, id)
 }
 func (e *brokenEnv) Pause(ctx context.Context, id string) error {
+	if e.pause != nil {
+		return e.pause(ctx, id)
+	}
 	return e.Env.(drivers.Pauser).Pause(ctx, id)
 }
 func (e *brokenEnv) Resume(ctx context.Context, id string) error {
 	return e.Env.(drivers.Pauser).Resume(ctx, id)
 }
 func (e *brokenEnv) Logs(ctx context.Context, id string) (string, error) {
+	if e.logs != nil {
+		return e.logs(ctx, id)
+	}
 	return e.Env.(drivers.Logger).Logs(ctx, id)
 }
 
@@ -405,6 +413,18 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 			return good.Deploy(ctx, s)
 		}}, "DeployRefuses", "deployed"},
 		{"does not restart what ends", changeStack(func(s *drivers.Stack) { s.Subject.RestartOnExit = false }), "Kill", "in vain"},
+		{"freezes nothing", with(func(_ drivers.Env, e *brokenEnv) {
+			e.pause = func(context.Context, string) error { return nil }
+		}), "Pause", "in vain"},
+		{"tells the wrong instance's last words", with(func(good drivers.Env, e *brokenEnv) {
+			e.logs = func(ctx context.Context, id string) (string, error) {
+				list, err := good.Instances(ctx)
+				if err != nil || len(list) == 0 {
+					return "", err
+				}
+				return good.(drivers.Logger).Logs(ctx, list[0].ID)
+			}
+		}), "Logs", "lacks"},
 		{"lets a second change wait", with(func(good drivers.Env, e *brokenEnv) {
 			e.scale = func(ctx context.Context, n int) error {
 				for {
