@@ -91,6 +91,9 @@ func (f *field) check(v reflect.Value, path string, report report) {
 			}
 		}
 	case reflect.Slice:
+		if f.inherited && v.Len() == 0 {
+			report(path, path+" is empty", f.hint)
+		}
 		for i := range v.Len() {
 			f.check(v.Index(i), fmt.Sprintf("%s[%d]", path, i), report)
 		}
@@ -155,6 +158,17 @@ func (s *Scenario) checkOwn(report report) {
 	}
 }
 
+// namedSignal is a signal, and the key that it has.
+type namedSignal struct {
+	name string
+	Signal
+}
+
+// signals are all that the settings ask, the one that the runtime routes by first.
+func (d *Settings) signals() []namedSignal {
+	return []namedSignal{{"signal", d.Signal}, {"startup", d.Startup}, {"liveness", d.Liveness}}
+}
+
 // checkTarget reports what of a design does not go together with the scenario's target.
 func (s *Scenario) checkTarget(d *Settings, _, path string, report report) {
 	if !s.Target.Own() {
@@ -169,14 +183,11 @@ func (s *Scenario) checkTarget(d *Settings, _, path string, report report) {
 	if d.LameDuck > 0 || d.CloseWait > 0 {
 		report(path, path+": lame_duck and close_wait are refproxy's: a custom target drains in its own way", "describe a design with args or env that make it drain, or leave them out")
 	}
-	for _, g := range []struct {
-		name   string
-		signal *Signal
-	}{{"signal", &d.Signal}, {"startup", &d.Startup}, {"liveness", &d.Liveness}} {
-		if g.signal.Port == "health" && s.Target.Ports.Health == nil {
+	for _, g := range d.signals() {
+		if g.Port == "health" && s.Target.Ports.Health == nil {
 			report(join(path, g.name), join(path, g.name)+" asks port health, and the target has none", "say port: data, or give target.ports a health")
 		}
-		if g.signal.Kind == "image" && s.Target.Image == "" {
+		if g.Kind == drivers.ProbeImage && s.Target.Image == "" {
 			report(join(path, g.name), join(path, g.name)+" is the health check of an image, and the target has none", "")
 		}
 	}
@@ -297,23 +308,10 @@ func (d *Settings) check(name, path string, report report) {
 	if d.Watchdog > 0 && !d.Notify {
 		report(join(path, "watchdog"), join(path, "watchdog")+" needs notify: true: a service that does not notify is silent", "")
 	}
-	d.Signal.check(join(path, "signal"), report)
-	for _, g := range []struct {
-		name   string
-		signal *Signal
-	}{{"startup", &d.Startup}, {"liveness", &d.Liveness}} {
-		if g.signal.Kind == "image" {
+	for _, g := range d.signals()[1:] {
+		if g.Kind == drivers.ProbeImage {
 			report(join(path, g.name), join(path, g.name)+": the health check of an image is a signal", "")
 		}
-		if g.signal.Kind != "" {
-			g.signal.check(join(path, g.name), report)
-		}
-	}
-}
-
-func (g *Signal) check(path string, report report) {
-	if g.Kind == drivers.ProbeCommand && len(g.Command) == 0 {
-		report(join(path, "command"), path+".command is missing", "a program and its arguments, such as [/bin/check, --brief]")
 	}
 }
 

@@ -14,11 +14,11 @@ func (d *decoder) design(n *node, path string, to *Design) {
 		return
 	}
 	if n.kind == text {
-		d.builtinDesign(n, to)
+		d.builtinDesign(n, path, to)
 		return
 	}
 	if from := n.get("from"); from != nil {
-		if !d.from(from, join(path, "from"), to) {
+		if !d.given(from, join(path, "from")) || !d.builtinDesign(from, join(path, "from"), to) {
 			return // what the other keys come on top of is not known
 		}
 		to.Name = ""
@@ -26,6 +26,7 @@ func (d *decoder) design(n *node, path string, to *Design) {
 	if m := n.entry("manifests"); m != nil {
 		d.problem(m.line, m.column, join(path, "manifests")+" is for a target that is a deployment", "give the target a deployment and a service, or remove it")
 	}
+	before := len(d.problems)
 	d.fields(n.without("manifests", "on"), path, reflect.ValueOf(to).Elem())
 	to.From = ""
 	if n.kind != mapping {
@@ -36,27 +37,18 @@ func (d *decoder) design(n *node, path string, to *Design) {
 		merge(reflect.ValueOf(&inherited).Elem(), reflect.ValueOf(to.Settings), n)
 		to.On[driver] = inherited
 	}
+	d.spoilt = len(d.problems) > before
 	d.settingsOn(n, path, to)
+	d.spoilt = false
 }
 
-// from reads the design that another one starts from.
-func (d *decoder) from(n *node, path string, to *Design) bool {
-	if n.kind == null {
-		d.problem(n.line, n.column, path+" has no value", "the name of a builtin design")
-		return false
-	}
-	if n.kind != text {
-		d.mismatch(n, path, "text", "the name of a builtin design")
-		return false
-	}
-	return d.builtinDesign(n, to)
-}
-
-func (d *decoder) builtinDesign(n *node, to *Design) bool {
+// builtinDesign reads the name of a builtin design, and gives that design.
+func (d *decoder) builtinDesign(n *node, path string, to *Design) bool {
+	name := ""
+	d.text(n, path, fieldOf[Design]("from"), reflect.ValueOf(&name).Elem())
 	all := d.designs()
-	i := slices.IndexFunc(all, func(d Design) bool { return d.Name == n.value })
+	i := slices.IndexFunc(all, func(d Design) bool { return d.Name == name })
 	if i < 0 {
-		d.problem(n.line, n.column, "no builtin design "+quote(n.value), didYouMean(n.value, namesOf(all)))
 		return false
 	}
 	*to = all[i]
@@ -68,16 +60,7 @@ func (d *decoder) builtinDesign(n *node, to *Design) bool {
 // for it, or says of all of them.
 func (d *decoder) settingsOn(n *node, path string, to *Design) {
 	on, path := n.get("on"), join(path, "on")
-	if on == nil {
-		return
-	}
-	d.at[path] = on
-	switch {
-	case on.kind == null:
-		d.problem(on.line, on.column, path+" has no value", "give it one, or remove the key")
-		return
-	case on.kind != mapping:
-		d.mismatch(on, path, "a mapping", "write its keys on lines below it, indented")
+	if on == nil || !d.given(on, path) || !d.isMapping(on, path) {
 		return
 	}
 	drivers, known := d.words("driver")
@@ -85,7 +68,7 @@ func (d *decoder) settingsOn(n *node, path string, to *Design) {
 		d.unknownKeys(on, path, drivers)
 	}
 	for _, e := range on.fields {
-		if known && !slices.Contains(drivers, e.key) {
+		if known && !slices.Contains(drivers, e.key) || !d.given(e.value, join(path, e.key)) {
 			continue
 		}
 		settings, inherited := to.On[e.key]

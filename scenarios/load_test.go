@@ -375,6 +375,24 @@ func TestAnotherKindOfSignalHasItsDefaults(t *testing.T) {
 	}
 }
 
+// TestWhatIsMissingIsSaidOnce: not again of each driver on which it is not said either.
+func TestWhatIsMissingIsSaidOnce(t *testing.T) {
+	for old, new := range map[string]string{
+		"    signal: {kind: image}\n":                            "    signal: {interval: 1s}\n    on: {docker: {signal: {interval: 2s}}, kind: {signal: {fall: 3}}}\n",
+		"command: [/bin/check, \"--brief\"], interval: 300ms}\n": "interval: 300ms}\n    on: {docker: {signal: {interval: 2s}}}\n",
+		"    signal: {kind: http, port: health, path: /ready}\n": "    signal: {kind: http, port: health, path: ready}\n    on: {docker: {signal: {interval: 2s}}}\n",
+	} {
+		if !strings.Contains(own, old) {
+			t.Fatalf("the scenario has no %q", old)
+		}
+		_, err := Parse("a.yaml", []byte(strings.Replace(own, old, new, 1)), offered)
+		var problems Errors
+		if !errors.As(err, &problems) || len(problems) != 1 {
+			t.Errorf("%d problems for one mistake:\n%v", len(problems), err)
+		}
+	}
+}
+
 func TestAPositiveControlOfSomeDrivers(t *testing.T) {
 	text := strings.Replace(good, "[naive]", "[{design: naive, on: [process, docker]}, own]", 1)
 	s, err := Parse("a.yaml", []byte(text), offered)

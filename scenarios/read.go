@@ -22,6 +22,7 @@ type decoder struct {
 	at      map[string]*node // by path: load.rate, designs[1].signal
 	designs func() []Design  // that a design may be, or start from
 
+	spoilt   bool                           // what the mapping comes on top of has a problem already
 	deployed bool                           // the target is a Deployment that the manifests describe
 	objects  map[drivers.Manifest][]*object // of each manifest; none of one that could not be read
 }
@@ -54,8 +55,7 @@ func (d *decoder) words(set string) (words []string, known bool) {
 // fields reads a mapping into a struct, on top of what that holds.
 func (d *decoder) fields(n *node, path string, to reflect.Value) {
 	d.at[path] = n
-	if n.kind != mapping {
-		d.mismatch(n, path, "a mapping", "write its keys on lines below it, indented")
+	if !d.isMapping(n, path) {
 		return
 	}
 	if to.IsZero() {
@@ -81,14 +81,10 @@ func (d *decoder) fields(n *node, path string, to reflect.Value) {
 				d.problem(e.line, e.column, p+" "+f.meaning(kind), "remove it")
 			}
 		case e == nil:
-			if (f.required || f.inherited && v.IsZero()) && f.means(kind) && !meant[f.name] {
+			if (f.required || f.inherited && v.IsZero() && !d.spoilt) && f.means(kind) && !meant[f.name] {
 				d.problem(n.line, n.column, p+" is missing", f.hint)
 			}
-		case e.value.kind == null:
-			d.at[p] = e.value
-			d.problem(e.value.line, e.value.column, p+" has no value", "give it one, or remove the key")
-		default:
-			d.at[p] = e.value
+		case d.given(e.value, p):
 			d.value(e.value, p, f, v, to)
 		}
 		if is := kindOf(to); f.name == "kind" && is != kind {
@@ -96,6 +92,23 @@ func (d *decoder) fields(n *node, path string, to reflect.Value) {
 			kind = is
 		}
 	}
+}
+
+// isMapping reports whether a node is a mapping, and a problem where it is none.
+func (d *decoder) isMapping(n *node, path string) bool {
+	if n.kind != mapping {
+		d.mismatch(n, path, "a mapping", "write its keys on lines below it, indented")
+	}
+	return n.kind == mapping
+}
+
+// given reports whether a key has a value, and a problem where it has none.
+func (d *decoder) given(n *node, path string) bool {
+	d.at[path] = n
+	if n.kind == null {
+		d.problem(n.line, n.column, path+" has no value", "give it one, or remove the key")
+	}
+	return n.kind != null
 }
 
 // meaning says why a field means nothing with a kind.
@@ -192,8 +205,7 @@ func (d *decoder) list(n *node, path string, item func(n *node, path string)) {
 // entries reads a mapping whose keys are no fields. Texts in one may be written as numbers
 // and booleans are, and are taken as they are written.
 func (d *decoder) entries(n *node, path string, f *field, to reflect.Value) {
-	if n.kind != mapping {
-		d.mismatch(n, path, "a mapping", "write its keys on lines below it, indented")
+	if !d.isMapping(n, path) {
 		return
 	}
 	words, listed := f.keyWords()
@@ -206,15 +218,12 @@ func (d *decoder) entries(n *node, path string, f *field, to reflect.Value) {
 	}
 	for _, e := range n.fields {
 		v, p := reflect.New(to.Type().Elem()).Elem(), join(path, e.key)
-		d.at[p] = e.value
 		switch {
-		case listed && !slices.Contains(words, e.key):
+		case listed && !slices.Contains(words, e.key) || !d.given(e.value, p):
 			continue
-		case e.value.kind == null && v.Kind() != reflect.String:
-			d.problem(e.value.line, e.value.column, p+" has no value", "give it one, or remove the key")
 		case v.Kind() != reflect.String:
 			d.value(e.value, p, f, v, reflect.Value{})
-		case e.value.kind != text && e.value.kind != number && e.value.kind != boolean:
+		case e.value.kind == mapping || e.value.kind == sequence:
 			d.mismatch(e.value, p, "text", "")
 		default:
 			v.SetString(e.value.value)

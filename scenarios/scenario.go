@@ -231,7 +231,7 @@ type Signal struct {
 	Kind     drivers.ProbeKind `yaml:"kind,inherited" words:"none tcp http command image" doc:"how an instance is asked"`
 	Port     string            `yaml:"port" kinds:"tcp http" words:"data health" default:"health" doc:"tcp and http: the port that is asked"`
 	Path     string            `yaml:"path" kinds:"http" form:"path" default:"/readyz" hint:"such as /readyz" doc:"http: from the root"`
-	Command  []string          `yaml:"command" kinds:"command" doc:"command: a program beside the instance, and its arguments; status 0 is a good answer"`
+	Command  []string          `yaml:"command,inherited" kinds:"command" hint:"a program and its arguments, such as [/bin/check, --brief]" doc:"command: a program beside the instance, and its arguments; status 0 is a good answer"`
 	Interval time.Duration     `yaml:"interval" kinds:"tcp http command" min:"10ms" default:"200ms" doc:"from one question to the next"`
 	Timeout  time.Duration     `yaml:"timeout" kinds:"tcp http command" above:"0s" default:"1s" hint:"such as 1s" doc:"for one answer"`
 	Rise     int               `yaml:"rise" kinds:"tcp http command" min:"1" max:"1000" default:"1" hint:"answers in a row" doc:"good answers in a row that make it ready"`
