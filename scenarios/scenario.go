@@ -107,6 +107,7 @@ type Refproxy struct {
 	SyncRate        float64       `yaml:"sync_rate,required" above:"0" hint:"records a second" doc:"records a second and subscriber"`
 	Routes          int           `yaml:"routes" min:"1" max:"10000" default:"10" doc:"routes in the configuration"`
 	UpstreamLatency time.Duration `yaml:"upstream_latency" doc:"how long the upstream takes to answer"`
+	GoMaxProcs      int           `yaml:"gomaxprocs" min:"0" max:"1024" default:"1" doc:"GOMAXPROCS of each of its processes, which share few cores; 0 leaves it to Go"`
 }
 
 // SyncTime is how long a new instance takes to sync its session records.

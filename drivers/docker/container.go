@@ -267,11 +267,6 @@ func (e *environment) request(i *fleet.Instance, name string, published []int) (
 	if err != nil {
 		return testcontainers.ContainerRequest{}, err
 	}
-	// A whole run shares few cores. More threads than that in each of its many containers
-	// cost switches and buy nothing.
-	if _, given := variables["GOMAXPROCS"]; !given {
-		variables["GOMAXPROCS"] = "1"
-	}
 	image, prober := e.image, programPath
 	if i.Service.Image == "" {
 		args = append(slices.Clone(e.driver.config.Args), args...)

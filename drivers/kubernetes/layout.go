@@ -92,6 +92,13 @@ func command(s drivers.Service, places drivers.Places) (args []string, env map[s
 	return args, env, nil
 }
 
+// namesInstance says whether a command in Kubernetes' notation needs the instance's ID. One
+// that does not gets nothing of the driver's into its environment.
+func namesInstance(args []string, env map[string]string) bool {
+	names := func(s string) bool { return strings.Contains(s, "$("+instanceVariable+")") }
+	return slices.ContainsFunc(args, names) || slices.ContainsFunc(slices.Collect(maps.Values(env)), names)
+}
+
 // listenPlaces is what ${listen.PORT} stands for in a service.
 func listenPlaces(numbers map[string]int32) map[string]string {
 	out := map[string]string{}

@@ -74,16 +74,15 @@ func (l layout) deployment(s drivers.Service, image string, prefix []string, add
 		return nil, nil, err
 	}
 	c := corev1.Container().WithName(containerName).WithImage(image).
-		WithImagePullPolicy(apicore.PullIfNotPresent).
-		WithEnv(corev1.EnvVar().WithName(instanceVariable).WithValueFrom(
+		WithImagePullPolicy(apicore.PullIfNotPresent)
+	if namesInstance(args, env) {
+		c.WithEnv(corev1.EnvVar().WithName(instanceVariable).WithValueFrom(
 			corev1.EnvVarSource().WithFieldRef(corev1.ObjectFieldSelector().WithFieldPath("metadata.name"))))
+	}
 	for _, p := range prefix {
 		c.WithArgs(inNotation(p))
 	}
 	c.WithArgs(args...)
-	if _, given := env["GOMAXPROCS"]; !given {
-		env["GOMAXPROCS"] = "1"
-	}
 	for _, k := range sortedKeys(env) {
 		c.WithEnv(corev1.EnvVar().WithName(k).WithValue(env[k]))
 	}

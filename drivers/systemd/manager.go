@@ -344,11 +344,7 @@ func (m *manager) command(i *fleet.Instance, addrs map[string]string) (command, 
 	if i.Service.Exec != "" {
 		argv = append([]string{i.Service.Exec}, args...)
 	}
-	// A whole run shares few cores. More threads than that in each of its many processes
-	// cost switches and buy nothing.
-	all := map[string]string{"GOMAXPROCS": "1"}
-	maps.Copy(all, env)
-	return command{argv, all}, nil
+	return command{argv, env}, nil
 }
 
 func (m *manager) add(u *unit) {

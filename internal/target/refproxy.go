@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -40,6 +41,12 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 		return Target{}, err
 	}
 	p := s.Target.Refproxy
+	environment := map[string]string{}
+	if p.GoMaxProcs > 0 {
+		environment["GOMAXPROCS"] = strconv.Itoa(p.GoMaxProcs)
+	}
+	controlEnvironment := maps.Clone(environment)
+	controlEnvironment["REFPROXY_SEED"] = hex.EncodeToString(seed)
 	proxyArgs := []string{
 		"proxy",
 		"--instance", "${instance}", "--revision", "${revision}",
@@ -54,21 +61,21 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	return Target{
 		Stack: drivers.Stack{
 			Dependencies: []drivers.Service{{
-				Name: "upstream",
-				Args: []string{"upstream", "--listen", "${listen.data}", "--latency", p.UpstreamLatency.String()},
-
+				Name:  "upstream",
+				Args:  []string{"upstream", "--listen", "${listen.data}", "--latency", p.UpstreamLatency.String()},
+				Env:   environment,
 				Ports: []string{"data"}, StopGrace: 2 * time.Second,
 				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Path: "/", Body: upstream.Answer(http.MethodGet, "/", nil)},
 			}, {
 				Name: "control",
 				Args: []string{"control", "--listen", "${listen.api}", "--admin-listen", "${listen.admin}",
 					"--sessions", strconv.Itoa(p.Sessions), "--sync-rate", strconv.FormatFloat(p.SyncRate, 'f', -1, 64), "--routes", strconv.Itoa(p.Routes)},
-				Env:   map[string]string{"REFPROXY_SEED": hex.EncodeToString(seed)},
+				Env:   controlEnvironment,
 				Ports: []string{"api", "admin"}, StopGrace: 2 * time.Second,
 				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "admin", Path: "/v1/status"},
 			}},
 			Subject: drivers.Service{
-				Name: "proxy", Args: proxyArgs, Ports: []string{"data", "health"},
+				Name: "proxy", Args: proxyArgs, Env: environment, Ports: []string{"data", "health"},
 				Serves: serves(truth),
 			},
 		},
