@@ -34,6 +34,9 @@ func (o Owner) String() string {
 	}, "-")
 }
 
+// PID is the ID of the process. It alone names no process for good.
+func (o Owner) PID() int { return o.pid }
+
 // Parse reads what String wrote.
 func Parse(s string) (Owner, error) {
 	parts := strings.Split(s, "-")

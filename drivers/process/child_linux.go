@@ -3,7 +3,6 @@ package process
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -18,43 +17,42 @@ import (
 // something that escaped from its group.
 const outputDelay = 500 * time.Millisecond
 
-// nursery starts children. The kernel's promise to kill a child with its parent is about
+// spawner starts children. The kernel's promise to kill a child with its parent is about
 // the thread that forked it, so one goroutine starts all of them and keeps its thread.
-type nursery struct {
-	births chan birth
+type spawner struct {
+	starts chan start
 	done   chan struct{}
 }
 
-type birth struct {
+type start struct {
 	cmd    *exec.Cmd
 	result chan error
 }
 
-func newNursery() *nursery {
-	n := &nursery{births: make(chan birth), done: make(chan struct{})}
+func newSpawner() *spawner {
+	s := &spawner{starts: make(chan start), done: make(chan struct{})}
 	go func() {
-		defer close(n.done)
+		defer close(s.done)
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		for b := range n.births {
-			b.result <- b.cmd.Start()
+		for next := range s.starts {
+			next.result <- next.cmd.Start()
 		}
 	}()
-	return n
+	return s
 }
 
-// close ends the nursery, which nothing may use any more. Children that are still alive
+// close ends the spawner, which nothing may use any more. Children that are still alive
 // may die of it.
-func (n *nursery) close() {
-	close(n.births)
-	<-n.done
+func (s *spawner) close() {
+	close(s.starts)
+	<-s.done
 }
 
 // child is one process and its group.
 type child struct {
 	pid  int
 	cmd  *exec.Cmd
-	born time.Time
 	done chan struct{} // closed when it has ended, its group is killed and its output read
 
 	mu    sync.Mutex
@@ -63,21 +61,18 @@ type child struct {
 	state string // how it ended; valid once done is closed
 }
 
-// start runs a command and watches it. Output goes to out.
-func (n *nursery) start(path string, args, env []string, out io.Writer) (*child, error) {
-	cmd := exec.Command(path, args...)
-	cmd.Env = env
-	cmd.Stdout, cmd.Stderr = out, out
+// start runs a command and watches it.
+func (s *spawner) start(cmd *exec.Cmd) (*child, error) {
 	cmd.WaitDelay = outputDelay
 	// A group of its own: an interrupt from the terminal is for the lab, which then stops
 	// its children in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	b := birth{cmd, make(chan error, 1)}
-	n.births <- b
-	if err := <-b.result; err != nil {
+	next := start{cmd, make(chan error, 1)}
+	s.starts <- next
+	if err := <-next.result; err != nil {
 		return nil, err
 	}
-	c := &child{pid: cmd.Process.Pid, cmd: cmd, born: time.Now(), done: make(chan struct{})}
+	c := &child{pid: cmd.Process.Pid, cmd: cmd, done: make(chan struct{})}
 	go c.wait()
 	return c, nil
 }

@@ -90,9 +90,9 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 		return nil, err
 	}
 	v := &supervisor{
-		driver: d, runID: stack.RunID, owner: lab, deployment: rand.Text(),
+		driver: d, marks: marks{run: stack.RunID, owner: lab.String(), deployment: rand.Text()},
 		command: append([]string{path}, d.program[1:]...),
-		nursery: newNursery(),
+		spawner: newSpawner(),
 		members: map[*fleet.Instance]*member{},
 		logs:    map[string]*tail{},
 	}

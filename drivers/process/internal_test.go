@@ -88,12 +88,38 @@ func TestKillSparesTheNextOwnerOfAnID(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, m := range map[string]marked{
-		"another start time": {pid: stranger.Process.Pid, start: start - 1, run: "r", owner: "o", instance: "i"},
-		"another owner":      {pid: stranger.Process.Pid, start: start, run: "r", owner: "else", instance: "i"},
-		"another run":        {pid: stranger.Process.Pid, start: start, run: "else", owner: "o", instance: "i"},
+		"another start time": {pid: stranger.Process.Pid, start: start - 1, marks: marks{run: "r", owner: "o", instance: "i"}},
+		"another owner":      {pid: stranger.Process.Pid, start: start, marks: marks{run: "r", owner: "else", instance: "i"}},
+		"another run":        {pid: stranger.Process.Pid, start: start, marks: marks{run: "else", owner: "o", instance: "i"}},
 	} {
 		if fd, err := m.kill(); fd != -1 || err != nil {
 			t.Errorf("%s: kill = %d, %v, want nothing done", what, fd, err)
+		}
+	}
+}
+
+// TestMarksInAName: any run and instance comes back as it was.
+func TestMarksInAName(t *testing.T) {
+	want := marks{run: "a,b/c d%2C", owner: "1-2-a-b-c", instance: "ünit-1", deployment: "D"}
+	cmd := exec.Command("true")
+	file, err := want.put(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if n := len(cmd.ExtraFiles) + 2; n != markDescriptor {
+		t.Fatalf("it becomes descriptor %d, want %d", n, markDescriptor)
+	}
+	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", cmd.ExtraFiles[len(cmd.ExtraFiles)-1].Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := parseMarks(name); !ok || got != want {
+		t.Errorf("from %s: got %+v, %v, want %+v", name, got, ok, want)
+	}
+	for _, other := range []string{"", "/dev/null", "/tmp/x (deleted)", "/memfd:rollout-lab,a (deleted)", "/memfd:x,a,b,c,d (deleted)", "/memfd:rollout-lab,a,b,c,%zz (deleted)"} {
+		if m, ok := parseMarks(other); ok {
+			t.Errorf("%q has marks %+v", other, m)
 		}
 	}
 }

@@ -116,8 +116,8 @@ func TestChildrenOutliveTheThreadThatAskedForThem(t *testing.T) {
 	}
 }
 
-// TestChildrenAreMarkedAndApart: a group of its own for each, one thread of Go code
-// unless the service says otherwise, and nothing of the marks of an outer lab.
+// TestChildrenAreMarkedAndApart: a group of its own for each, the environment of the lab and
+// that of the service over it, and nothing of the marks of an outer lab.
 func TestChildrenAreMarkedAndApart(t *testing.T) {
 	t.Setenv("ROLLOUT_LAB_RUN", "outer")
 	t.Setenv("GOMAXPROCS", "7")
@@ -157,7 +157,7 @@ func TestChildrenAreMarkedAndApart(t *testing.T) {
 			t.Errorf("process %s is in group %s, want its own: an interrupt from the terminal would reach it", pid, group)
 		}
 	}
-	want := map[string]string{"backend-1": "1", "target-1": "2", "target-2": "2"}
+	want := map[string]string{"backend-1": "7", "target-1": "2", "target-2": "2"}
 	if fmt.Sprint(seen) != fmt.Sprint(want) {
 		t.Errorf("GOMAXPROCS by instance: %v, want %v", seen, want)
 	}

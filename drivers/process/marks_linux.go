@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,40 +19,36 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
-// The marks in the environment of everything that the driver starts.
+// marks are on everything that the driver starts, and inherited by what that starts. The
+// lab's own program has them in its environment. That of any other holds nothing of the
+// lab's: there they are in the name of a file without a name in any folder, which the program
+// is given as a descriptor that it has no use for.
+type marks struct {
+	run        string
+	owner      string // the lab's process, see package owner
+	instance   string
+	deployment string // random, one for each Env
+}
+
+// The variables that hold the marks. variablePrefix begins whatever the lab sets.
 const (
-	markRun        = "ROLLOUT_LAB_RUN"
-	markOwner      = "ROLLOUT_LAB_OWNER" // the lab's process, see package owner
-	markInstance   = "ROLLOUT_LAB_INSTANCE"
-	markDeployment = "ROLLOUT_LAB_DEPLOYMENT" // random, one for each Env
+	variablePrefix = "ROLLOUT_LAB_"
+	markRun        = variablePrefix + "RUN"
+	markOwner      = variablePrefix + "OWNER"
+	markInstance   = variablePrefix + "INSTANCE"
+	markDeployment = variablePrefix + "DEPLOYMENT"
 )
 
-func isMark(variable string) bool {
-	name, _, _ := strings.Cut(variable, "=")
-	return name == markRun || name == markOwner || name == markInstance || name == markDeployment
+func (m marks) environ() []string {
+	return []string{markRun + "=" + m.run, markOwner + "=" + m.owner, markInstance + "=" + m.instance, markDeployment + "=" + m.deployment}
 }
 
-// marked is a process that carries the marks.
-type marked struct {
-	pid                              int
-	start                            uint64
-	run, owner, instance, deployment string
-	command                          string
-}
-
-func (m marked) String() string {
-	return fmt.Sprintf("process %d (instance %s of run %s): %s", m.pid, m.instance, m.run, m.command)
-}
-
-// readMarks reads the marks of a process; ok is false when it has none, has ended, or is
-// none of this user's.
-func readMarks(pid int) (m marked, ok bool) {
-	dir := filepath.Join("/proc", strconv.Itoa(pid))
-	environ, err := os.ReadFile(filepath.Join(dir, "environ"))
+// environMarks reads the marks of a process in its environment.
+func environMarks(pid int) (m marks, ok bool) {
+	environ, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
 	if err != nil {
-		return marked{}, false
+		return marks{}, false
 	}
-	m.pid = pid
 	for variable := range strings.SplitSeq(string(environ), "\x00") {
 		name, value, _ := strings.Cut(variable, "=")
 		switch name {
@@ -63,15 +62,92 @@ func readMarks(pid int) (m marked, ok bool) {
 			m.deployment = value
 		}
 	}
-	if m.run == "" || m.owner == "" || m.instance == "" {
-		return marked{}, false
+	return m, m.run != "" && m.owner != "" && m.instance != ""
+}
+
+const (
+	// markDescriptor is the number of the descriptor, above those that scripts use.
+	markDescriptor = 63
+	// markPrefix begins the name of its file, as the process file system shows it. The marks
+	// follow, escaped, with commas between them.
+	markPrefix = "/memfd:rollout-lab,"
+)
+
+// put gives the marks to a command as a descriptor, which is to be closed once that runs.
+func (m marks) put(cmd *exec.Cmd) (io.Closer, error) {
+	name := strings.TrimPrefix(markPrefix, "/memfd:")
+	for n, part := range []string{m.run, m.owner, m.instance, m.deployment} {
+		if n > 0 {
+			name += ","
+		}
+		name += url.QueryEscape(part)
+	}
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("mark %s: %w", name, err)
+	}
+	file := os.NewFile(uintptr(fd), name)
+	const first = 3 // of ExtraFiles; a nil in it is no descriptor
+	cmd.ExtraFiles = append(make([]*os.File, markDescriptor-first), file)
+	return file, nil
+}
+
+// fileMarks reads the marks of a process in the name of its file. A lab has the same file for
+// the moment in which it starts a program, and is none of its own instances.
+func fileMarks(pid int) (marks, bool) {
+	file, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "fd", strconv.Itoa(markDescriptor)))
+	if err != nil {
+		return marks{}, false
+	}
+	m, ok := parseMarks(file)
+	if o, err := owner.Parse(m.owner); err == nil && o.PID() == pid {
+		return marks{}, false
+	}
+	return m, ok
+}
+
+func parseMarks(file string) (marks, bool) {
+	name, ours := strings.CutPrefix(strings.TrimSuffix(file, " (deleted)"), markPrefix)
+	parts := strings.Split(name, ",")
+	if !ours || len(parts) != 4 {
+		return marks{}, false
+	}
+	for n, part := range parts {
+		var err error
+		if parts[n], err = url.QueryUnescape(part); err != nil {
+			return marks{}, false
+		}
+	}
+	return marks{run: parts[0], owner: parts[1], instance: parts[2], deployment: parts[3]}, true
+}
+
+// marked is a process that carries the marks.
+type marked struct {
+	marks
+	pid     int
+	start   uint64
+	command string
+}
+
+func (m marked) String() string {
+	return fmt.Sprintf("process %d (instance %s of run %s): %s", m.pid, m.instance, m.run, m.command)
+}
+
+// readMarks reads the marks of a process; ok is false when it has none, has ended, or is
+// none of this user's.
+func readMarks(pid int) (m marked, ok bool) {
+	m.pid = pid
+	if m.marks, ok = environMarks(pid); !ok {
+		if m.marks, ok = fileMarks(pid); !ok {
+			return marked{}, false
+		}
 	}
 	start, ended, err := owner.Started(pid)
 	if err != nil || ended {
 		return marked{}, false
 	}
 	m.start = start
-	if line, err := os.ReadFile(filepath.Join(dir, "cmdline")); err == nil {
+	if line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline")); err == nil {
 		m.command = strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))
 	}
 	return m, true

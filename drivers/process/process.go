@@ -26,8 +26,12 @@
 // # Leaving nothing behind
 //
 // A child is killed by the kernel when the lab dies, whatever it dies of. Children of
-// children are not, so all of them carry marks in their environment by which Sweep finds
-// them: the run, the lab's process and the instance.
+// children are not, so all of them inherit marks by which Sweep and Close find them: the run,
+// the lab's process and the instance. The driver's own program has the marks in its
+// environment. A program of somebody else's (Service.Exec) has the environment of the lab,
+// that of its service over it, and nothing else; its marks are the name of a file that it
+// holds open as descriptor 63. A grandchild of such a program is not found when it has left
+// the process group and closed what it did not open itself, as some daemons do.
 package process
 
 // Config says how services are run.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/fleet"
-	"github.com/rollout-lab/rollout-lab/drivers/owner"
 	"github.com/rollout-lab/rollout-lab/drivers/ports"
 )
 
@@ -30,11 +30,9 @@ const (
 type supervisor struct {
 	driver      *Driver
 	environment *environment
-	runID       string
+	marks       marks // but for the instance
 	command     []string
-	owner       owner.Owner
-	deployment  string
-	nursery     *nursery
+	spawner     *spawner
 	tasks       sync.WaitGroup // goroutines of the instances
 
 	mu      sync.Mutex
@@ -162,34 +160,35 @@ func (s *supervisor) start(m *member) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	program, args := s.command[0], append(slices.Clone(s.command[1:]), args...)
+	mine := s.marks
+	mine.instance = m.ID
+	var cmd *exec.Cmd
 	if m.Service.Exec != "" {
-		program, args = m.Service.Exec, args[len(s.command)-1:]
+		cmd = exec.Command(m.Service.Exec, args...)
+		cmd.Env = environ(variables)
+		file, err := mine.put(cmd)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+	} else {
+		cmd = exec.Command(s.command[0], append(slices.Clone(s.command[1:]), args...)...)
+		cmd.Env = append(environ(variables), mine.environ()...)
 	}
-	c, err := s.nursery.start(program, args, s.environ(m, variables), m.output)
+	cmd.Stdout, cmd.Stderr = m.output, m.output
+	c, err := s.spawner.start(cmd)
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", program, err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	return c, nil
 }
 
-// environ is the lab's environment, the service's over it, and the marks over both.
-func (s *supervisor) environ(m *member, variables map[string]string) []string {
-	// A whole run shares few cores. More threads than that in each of its many processes
-	// cost switches and buy nothing.
-	all := map[string]string{"GOMAXPROCS": "1"}
+// environ is the environment of the lab, without what concerns it alone, and the service's
+// over it.
+func environ(variables map[string]string) []string {
+	out := slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, variablePrefix) })
 	for name, value := range variables {
-		all[name] = value
-	}
-	all[markRun], all[markOwner] = s.runID, s.owner.String()
-	all[markInstance], all[markDeployment] = m.ID, s.deployment
-	out := slices.DeleteFunc(os.Environ(), func(variable string) bool {
-		name, _, _ := strings.Cut(variable, "=")
-		_, replaced := all[name]
-		return replaced || isMark(variable)
-	})
-	for name, value := range all {
-		out = append(out, name+"="+value)
+		out = append(out, name+"="+value) // the last one of a name counts
 	}
 	return out
 }
@@ -355,8 +354,8 @@ func (s *supervisor) End(i *fleet.Instance) {
 // clean waits for the goroutines and kills what the processes have left behind.
 func (s *supervisor) clean(ctx context.Context) error {
 	s.tasks.Wait()
-	s.nursery.close()
-	_, err := killMarked(ctx, func(m marked) bool { return m.deployment == s.deployment })
+	s.spawner.close()
+	_, err := killMarked(ctx, func(m marked) bool { return m.deployment == s.marks.deployment })
 	s.driver.running.Remove(s.environment)
 	return err
 }
