@@ -254,7 +254,8 @@ type Balancer struct {
 	DeregisterFirst bool
 }
 
-// Rolling is how instances are replaced in a restart or a rollout.
+// Rolling is how instances are replaced in a restart or a rollout. The tags are for
+// scenarios, which are written in the same words.
 type Rolling struct {
 	MaxSurge       int `yaml:"max_surge" doc:"instances that may exist above the wanted number"`
 	MaxUnavailable int `yaml:"max_unavailable" doc:"instances that may be missing below the wanted number"`

@@ -23,7 +23,7 @@ type Objects struct {
 	Port       string // name or number of the Service's port; "" means its first
 }
 
-// Manifest is a text in YAML that describes one object or several.
+// Manifest is a text in YAML that describes one object or several. The tags are for scenarios.
 type Manifest struct {
 	File string `yaml:"file,required" doc:"where it came from, for messages"`
 	Text string `yaml:"text,required" doc:"what is in it"`
