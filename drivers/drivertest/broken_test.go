@@ -645,6 +645,16 @@ func TestTheSuiteFindsWhatBrokenDriversLeave(t *testing.T) {
 			}
 			return good.Deploy(ctx, s)
 		}}, "KilledLab", "after a Sweep of what a killed lab left"},
+		{"finds only what was deployed to its end", &brokenDriver{deploy: func(ctx context.Context, good drivers.Driver, s drivers.Stack) (drivers.Env, error) {
+			if !IsLab() {
+				return good.Deploy(ctx, s)
+			}
+			if err := os.WriteFile(leftover(s.RunID), nil, 0o600); err != nil {
+				return nil, err
+			}
+			env, err := good.Deploy(ctx, s)
+			return env, errors.Join(err, os.Remove(leftover(s.RunID)))
+		}}, "KilledDeploy", "while it deployed"},
 		{"does not say what a killed lab left", &brokenDriver{sweep: func(ctx context.Context, good drivers.Driver, runID string) ([]string, error) {
 			_, err := good.Sweep(ctx, runID)
 			return nil, err
@@ -670,7 +680,7 @@ func TestTheSuiteFindsWhatBrokenDriversLeave(t *testing.T) {
 			d.Driver = goodDriver(t)
 			return d
 		}}
-		for _, name := range []string{"NothingGoesOn", "KilledLab", "Foreign", "CloseFails"} {
+		for _, name := range []string{"NothingGoesOn", "KilledLab", "KilledDeploy", "Foreign", "CloseFails"} {
 			t.Run(name, func(t *testing.T) {
 				if got := judge(t, find(t, name), good); len(got.failures) > 0 || got.skipped != "" {
 					t.Errorf("failures %q, skipped %q", got.failures, got.skipped)

@@ -75,6 +75,33 @@ func testKilledLab(t testing.TB, h Harness) {
 	other.serveOn(was)
 }
 
+// testKilledDeploy: what a lab has begun to deploy when it is killed is found as well. What
+// the runtime was still busy with then may appear a little later.
+func testKilledDeploy(t testing.TB, h Harness) {
+	lab := h.startLab(t, bad(badLies, "")) // which is never deployed
+	SweepAlone(t)
+	if err := h.await(func(ctx context.Context) error { return something(h.Left(ctx, lab.RunID)) }); err != nil {
+		t.Fatalf("waited in vain for the lab to deploy: %v", err)
+	}
+	lab.Kill()
+	d := h.driver(t)
+	err := h.await(func(ctx context.Context) error {
+		_, err := d.Sweep(ctx, "")
+		return errors.Join(err, h.nothingLeft(ctx, lab.RunID))
+	})
+	if err != nil {
+		t.Errorf("after a Sweep of what a lab left that was killed while it deployed: %v", err)
+	}
+}
+
+// something demands that there is something.
+func something(found []string, err error) error {
+	if err == nil && len(found) == 0 {
+		err = errors.New("there is nothing")
+	}
+	return err
+}
+
 // testBusy: while a change is under way a second one is refused at once, and the first goes
 // on as if nothing had been asked.
 func testBusy(t testing.TB, h Harness) {
@@ -122,10 +149,7 @@ func testDeployCancelled(t testing.TB, h Harness) {
 		"once something exists": func(b *Bench) error {
 			deploying := b.background(func(ctx context.Context) error { return b.deployed(b.Driver.Deploy(ctx, b.Stack)) })
 			b.Eventually("something of the run to exist", func(ctx context.Context) error {
-				if left, err := h.Left(ctx, b.Stack.RunID); err != nil || len(left) == 0 {
-					return fmt.Errorf("there is nothing, %v", err)
-				}
-				return nil
+				return something(h.Left(ctx, b.Stack.RunID))
 			})
 			return deploying.cancel()
 		},

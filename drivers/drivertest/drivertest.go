@@ -197,6 +197,7 @@ var cases = []testCase{
 	{"CloseFails", testCloseFails},
 	{"Sweep", testSweep},
 	{"KilledLab", testKilledLab},
+	{"KilledDeploy", testKilledDeploy},
 	{"Apart", testApart},
 	{"Foreign", testForeign},
 	{"NothingGoesOn", testNothingGoesOn},

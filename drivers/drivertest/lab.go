@@ -19,8 +19,9 @@ import (
 const (
 	// labEnv is set in the environment of a process that is to be a lab.
 	labEnv = "DRIVERTEST_LAB"
-	// labSays begins the line in which a lab says what it has deployed.
-	labSays = "drivertest-lab:"
+	// labSays begins the lines in which a lab says the ID of its run, and then where it has
+	// deployed.
+	labSays = "drivertest-lab: "
 )
 
 // Lab is a lab in a process of its own, which can be killed.
@@ -29,6 +30,7 @@ type Lab struct {
 	URL   string // of the stack that it has deployed
 
 	cmd  *exec.Cmd
+	out  *bufio.Scanner
 	kill func() // once
 }
 
@@ -40,6 +42,14 @@ func IsLab() bool { return os.Getenv(labEnv) != "" }
 // it first in a test. Whatever becomes of this process, the lab does not survive it.
 func (h Harness) StartLab(t testing.TB, mutate ...func(*drivers.Stack)) *Lab {
 	t.Helper()
+	lab := h.startLab(t, mutate...)
+	lab.URL = lab.says(t, h.timeout())
+	return lab
+}
+
+// startLab starts a lab that may not have deployed yet.
+func (h Harness) startLab(t testing.TB, mutate ...func(*drivers.Stack)) *Lab {
+	t.Helper()
 	if IsLab() {
 		h.beLab(t, mutate...)
 	}
@@ -48,31 +58,25 @@ func (h Harness) StartLab(t testing.TB, mutate ...func(*drivers.Stack)) *Lab {
 	if err != nil {
 		t.Fatalf("find own program file: %v", err)
 	}
-	lab := &Lab{cmd: exec.Command(self, "-test.run="+thisTestAlone(t.Name()), "-test.count=1", "-test.timeout=0")}
-	lab.cmd.Env = append(os.Environ(), labEnv+"=1")
-	lab.cmd.Stderr = os.Stderr
-	if _, err := lab.cmd.StdinPipe(); err != nil { // it ends when this process does
-		t.Fatalf("start a lab: %v", err)
-	}
-	out, err := lab.cmd.StdoutPipe()
+	cmd := exec.Command(self, "-test.run="+thisTestAlone(t.Name()), "-test.count=1", "-test.timeout=0")
+	cmd.Env = append(os.Environ(), labEnv+"=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatalf("start a lab: %v", err)
 	}
-	if err := lab.cmd.Start(); err != nil {
+	if _, err := cmd.StdinPipe(); err != nil { // it ends when this process does
 		t.Fatalf("start a lab: %v", err)
 	}
-	lab.kill = sync.OnceFunc(func() {
-		_ = lab.cmd.Process.Kill() // it may have ended
-		_ = lab.cmd.Wait()         // says that it was killed
-	})
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start a lab: %v", err)
+	}
+	lab := &Lab{cmd: cmd, out: bufio.NewScanner(out), kill: sync.OnceFunc(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()         // says that it was killed
+	})}
 	t.Cleanup(lab.Kill)
-	late := time.AfterFunc(h.timeout(), func() { _ = lab.cmd.Process.Kill() })
-	defer late.Stop()
-	said, err := lab.listen(out)
-	if err != nil {
-		lab.Kill()
-		t.Fatalf("the lab did not deploy within %v: %v: %s", h.timeout(), err, said)
-	}
+	lab.RunID = lab.says(t, h.timeout())
 	return lab
 }
 
@@ -85,33 +89,33 @@ func thisTestAlone(name string) string {
 	return strings.Join(parts, "/")
 }
 
-// listen reads what the lab says until it has deployed.
-func (l *Lab) listen(out io.Reader) (said string, err error) {
-	var all strings.Builder
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if rest, ok := strings.CutPrefix(lines.Text(), labSays); ok {
-			_, err := fmt.Sscan(rest, &l.RunID, &l.URL)
-			return "", err
+// says reads what the lab says next.
+func (l *Lab) says(t testing.TB, within time.Duration) string {
+	t.Helper()
+	late := time.AfterFunc(within, func() { _ = l.cmd.Process.Kill() })
+	defer late.Stop()
+	var other []string
+	for l.out.Scan() {
+		if said, ok := strings.CutPrefix(l.out.Text(), labSays); ok {
+			return said
 		}
-		fmt.Fprintln(&all, lines.Text())
+		other = append(other, l.out.Text())
 	}
-	if err := lines.Err(); err != nil {
-		return all.String(), err
-	}
-	return all.String(), io.ErrUnexpectedEOF
+	t.Fatalf("the lab has ended, or has not deployed within %v (%v):\n%s", within, l.out.Err(), strings.Join(other, "\n"))
+	return ""
 }
 
 // Kill kills the lab as an operating system that is out of memory would, without any
 // warning, and waits until it has ended. It may be called more than once.
 func (l *Lab) Kill() { l.kill() }
 
-// beLab is what a lab does: it deploys, says so, and waits for the end of whoever started it.
+// beLab is what a lab does: it says its run, deploys, says so, and waits for the end of whoever started it.
 func (h Harness) beLab(t testing.TB, mutate ...func(*drivers.Stack)) {
 	t.Helper()
 	b := h.undeployed(t, mutate...)
+	fmt.Printf("\n%s%s\n", labSays, b.Stack.RunID)
 	b.deploy()
-	fmt.Printf("\n%s %s %s\n", labSays, b.Stack.RunID, b.url)
+	fmt.Printf("\n%s%s\n", labSays, b.url)
 	_, _ = io.Copy(io.Discard, os.Stdin) // until there is nobody left to write
 	b.tearDown()
 	t.Skip("this was the lab of another process")
