@@ -94,6 +94,8 @@ type Trial struct {
 	Denials       uint64 // requests that had to be denied, in the window
 	// SentToUnready counts requests that an instance was sent while its direct probe failed.
 	SentToUnready uint64
+	// Values are the metrics that have no field here, by their name; see Value.
+	Values map[string]float64
 
 	ScheduleLag        Percentiles // Sent - Intended, over the whole load
 	Latency            Percentiles // Done - Intended, requests that were ok in the window

@@ -41,6 +41,7 @@ func Measure(d *record.TrialData) Trial {
 		t.Convergence = &c
 	}
 	drift(&t)
+	t.Values = values(d, &t)
 	t.Reference = reference(d, &t)
 
 	t.InvalidReasons = invalid(d, &t)

@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/metric"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // binWidth is the width of the bins that the metrics bins_down and bins_degraded count.
 const binWidth = 100 * time.Millisecond
 
-// compute has how each metric of the table is taken from a trial; ok is false when the
-// thing did not happen, or is not known.
+// compute has how a metric of the table is taken from a trial; ok is false when the thing
+// did not happen, or is not known.
 var compute = map[string]func(t *Trial) (v float64, ok bool){
 	metric.SuccessRate: planned(func(t *Trial) float64 { return t.SuccessRate }),
 	"failed":           planned(func(t *Trial) float64 { return float64(t.Failed) }),
@@ -35,14 +36,29 @@ var compute = map[string]func(t *Trial) (v float64, ok bool){
 	"latency_max":      latency(func(p Percentiles) time.Duration { return p.Max }),
 }
 
+// computeFromRecord has how the others are taken from the record: those that nothing but
+// the table wants to know.
+var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float64, ok bool){}
+
+// values are the metrics that are taken from the record.
+func values(d *record.TrialData, t *Trial) map[string]float64 {
+	all := make(map[string]float64)
+	for name, of := range computeFromRecord {
+		if v, ok := of(d, t); ok {
+			all[name] = v
+		}
+	}
+	return all
+}
+
 // Value is a metric of the trial, in the metric's unit; ok is false when the thing did not
 // happen, or is not known.
 func (t *Trial) Value(name string) (v float64, ok bool) {
-	of := compute[name]
-	if of == nil {
-		return 0, false
+	if of := compute[name]; of != nil {
+		return of(t)
 	}
-	return of(t)
+	v, ok = t.Values[name]
+	return v, ok
 }
 
 // limited is what a limit on a metric is held against: without a value it is later than
