@@ -518,7 +518,7 @@ func TestEveryMetricIsComputed(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, v, ok)
 		}
 	}
-	for name, want := range map[string]float64{"success_rate": 0.99, "failed": 100, "downtime": 100, "longest_outage": 100, "bins_down": 100, "disruption_lag": 1000, "recovery": 1100, "convergence": 3000, "latency_p99": 2} {
+	for name, want := range map[string]float64{"success_rate": 0.99, "failed": 100, "downtime": 100, "longest_outage": 100, "bins_down": 100, "disruption_lag": 1000, "recovery": 1100, "convergence": 3000, "latency_p99": 2, "slowest_request": 2, "standstill": 101} {
 		if got, _ := m.Value(name); got != want {
 			t.Errorf("%s = %v, want %v", name, got, want)
 		}

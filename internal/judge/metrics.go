@@ -6,6 +6,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
 // binWidth is the width of the bins that the metrics bins_down and bins_degraded count.
@@ -38,7 +39,20 @@ var compute = map[string]func(t *Trial) (v float64, ok bool){
 
 // computeFromRecord has how the others are taken from the record: those that nothing but
 // the table wants to know.
-var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float64, ok bool){}
+var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float64, ok bool){
+	"slowest_request": func(d *record.TrialData, t *Trial) (float64, bool) {
+		var slowest time.Duration
+		for i := range d.Samples {
+			if s := &d.Samples[i]; t.Window.Holds(s.Intended) {
+				slowest = max(slowest, s.Latency())
+			}
+		}
+		return milliseconds(slowest), t.Sent > 0
+	},
+	"standstill": func(d *record.TrialData, t *Trial) (float64, bool) {
+		return milliseconds(timeline.Standstill(d, t.Window)), t.Planned > 0
+	},
+}
 
 // values are the metrics that are taken from the record.
 func values(d *record.TrialData, t *Trial) map[string]float64 {

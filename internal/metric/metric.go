@@ -160,6 +160,17 @@ var table = []Metric{
 		Remark: "Each one may hide a failure: the transport asked again without being told to.",
 		None:   nothingPlanned,
 	},
+	{
+		Name: "slowest_request", Key: "slowest_request_ms", Words: "slowest request", Unit: Duration, Better: Lower, Pooling: Each,
+		About: "the longest time from the intended send time of a request in the window to its end, whatever that was",
+		None:  "no request was sent",
+	},
+	{
+		Name: "standstill", Key: "standstill_ms", Words: "standstill", Unit: Duration, Better: Lower, Pooling: Each,
+		About:  "the longest time in which requests were due and none was answered whole",
+		Remark: "An answer with the wrong status is one; a refused, broken or timed out request is not. It lasts until the next answer, also behind the window. A service that stands still for less than the timeout loses nothing, and its users wait all the same.",
+		None:   nothingPlanned,
+	},
 	latency("p50", "median"),
 	latency("p90", "90th percentile"),
 	latency("p99", "99th percentile"),
