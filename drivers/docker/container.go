@@ -14,13 +14,12 @@ import (
 	containertypes "github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/network"
-	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/docker/go-connections/nat"
-	testcontainers "github.com/testcontainers/testcontainers-go"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/fleet"
 	"github.com/rollout-lab/rollout-lab/drivers/ports"
+	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
 const (
@@ -28,7 +27,7 @@ const (
 	firstPort = 8080
 	// logTail bounds what is kept of an instance's output, in bytes and in lines.
 	logTail      = 64 << 10
-	logTailLines = "2000"
+	logTailLines = 2000
 	// callLimit bounds one call to the engine that takes a moment at most.
 	callLimit = 15 * time.Second
 	// lookAgain is how often a container is inspected that ended and is to be started again
@@ -206,23 +205,15 @@ func (i *instance) finish(s *status, gaveUp bool) (gone bool) {
 func (i *instance) startAgain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
-	return i.env.engine.client.ContainerStart(ctx, i.id, containertypes.StartOptions{})
+	return i.env.engine.ContainerStart(ctx, i.id, containertypes.StartOptions{})
 }
 
 // remove keeps the last of the container's output and removes it with its volumes.
 func (i *instance) remove() error {
 	i.env.keepLogs(i.ID, i.env.logs(i.id))
 	return i.env.engine.persist(context.Background(), func(ctx context.Context) error {
-		return i.env.engine.removeContainer(ctx, i.id)
+		return i.env.engine.RemoveContainer(ctx, i.id)
 	})
-}
-
-func (e *engine) removeContainer(ctx context.Context, id string) error {
-	err := e.client.ContainerRemove(ctx, id, containertypes.RemoveOptions{Force: true, RemoveVolumes: true})
-	if err != nil && !isNotFound(err) {
-		return fmt.Errorf("remove container %s: %w", id, err)
-	}
-	return nil
 }
 
 // numbers are the numbers of a service's ports inside its container.
@@ -245,27 +236,33 @@ func numbers(s drivers.Service) map[string]int {
 	return out
 }
 
+// request is what a container is made from.
+type request struct {
+	config  *containertypes.Config
+	host    *containertypes.HostConfig
+	network *network.NetworkingConfig
+}
+
 // request is the container of an instance, with its ports published on these.
-func (e *environment) request(i *fleet.Instance, name string, published []int) (testcontainers.ContainerRequest, error) {
+func (e *environment) request(i *fleet.Instance, published []int) (request, error) {
 	inside := numbers(i.Service)
 	listen := map[string]string{}
 	reach, peers := map[string]string{}, map[string]string{}
 	alias := strings.ToLower(i.ID)
-	bindings := nat.PortMap{}
-	var exposed []string
+	exposed, bindings := nat.PortSet{}, nat.PortMap{}
 	for n, port := range i.Service.Ports {
 		listen[port] = "0.0.0.0:" + strconv.Itoa(inside[port])
 		reach[port] = ports.Loopback(published[n])
 		peers[port] = alias + ":" + strconv.Itoa(inside[port])
 		p := nat.Port(strconv.Itoa(inside[port]) + "/tcp")
-		exposed = append(exposed, string(p))
+		exposed[p] = struct{}{}
 		bindings[p] = append(bindings[p], nat.PortBinding{HostIP: "127.0.0.1", HostPort: strconv.Itoa(published[n])})
 	}
 	i.SetAddrs(reach, peers)
 	places := i.Places(listen)
 	args, variables, err := places.Command(i.Service)
 	if err != nil {
-		return testcontainers.ContainerRequest{}, err
+		return request{}, err
 	}
 	image, prober := e.image, programPath
 	if i.Service.Image == "" {
@@ -277,37 +274,42 @@ func (e *environment) request(i *fleet.Instance, name string, published []int) (
 	asked := "127.0.0.1:" + strconv.Itoa(inside[signal.Port])
 	health, err := healthcheck(signal, append([]string{prober}, e.driver.config.Probe...), asked, places, e.engine.startInterval())
 	if err != nil {
-		return testcontainers.ContainerRequest{}, err
+		return request{}, err
 	}
 	role := roleDependency
 	if i.Subject {
 		role = roleSubject
 	}
-	return testcontainers.ContainerRequest{
-		Image: image, Name: name, Cmd: args, Env: variables, ExposedPorts: exposed,
-		Labels: withLabels(e.labels, labelService, i.Service.Name, labelRole, role, labelInstance, i.ID, labelRevision, i.Revision),
-		ConfigModifier: func(c *containertypes.Config) {
-			c.Healthcheck = health
+	r := request{
+		config: &containertypes.Config{
+			Image: image, Cmd: args, ExposedPorts: exposed, Healthcheck: health,
+			Labels: withLabels(e.labels, labelService, i.Service.Name, labelRole, role, labelInstance, i.ID, labelRevision, i.Revision),
 			// Any signal sent through the engine would count as the wish to stop, and cancel
 			// the restart policy, if it did not know which one is.
-			c.StopSignal = e.stopSignals[image]
+			StopSignal: e.stopSignals[image],
 		},
-		HostConfigModifier: func(h *containertypes.HostConfig) {
-			h.NetworkMode = containertypes.NetworkMode(e.network)
-			h.PortBindings = bindings
-			h.Resources.NanoCPUs = int64(math.Round(i.Service.Limits.CPUs * 1e9))
-			h.Resources.Memory = i.Service.Limits.Memory
-			h.Resources.MemorySwap = i.Service.Limits.Memory // no more than that with swap
+		host: &containertypes.HostConfig{
+			NetworkMode:  containertypes.NetworkMode(e.network),
+			PortBindings: bindings,
+			Resources: containertypes.Resources{
+				NanoCPUs:   int64(math.Round(i.Service.Limits.CPUs * 1e9)),
+				Memory:     i.Service.Limits.Memory,
+				MemorySwap: i.Service.Limits.Memory, // no more than that with swap
+			},
 			// The driver reads the output back, which not every way of logging allows.
-			h.LogConfig = containertypes.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "2"}}
-			if i.Service.RestartOnExit {
-				h.RestartPolicy.Name = containertypes.RestartPolicyAlways
-			}
+			LogConfig: containertypes.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "2"}},
 		},
-		EndpointSettingsModifier: func(settings map[string]*network.EndpointSettings) {
-			settings[e.network] = &network.EndpointSettings{Aliases: []string{alias}}
+		network: &network.NetworkingConfig{
+			EndpointsConfig: map[string]*network.EndpointSettings{e.network: {Aliases: []string{alias}}},
 		},
-	}, nil
+	}
+	for name, value := range variables {
+		r.config.Env = append(r.config.Env, name+"="+value)
+	}
+	if i.Service.RestartOnExit {
+		r.host.RestartPolicy.Name = containertypes.RestartPolicyAlways
+	}
+	return r, nil
 }
 
 // launch creates and starts a container. When it fails nothing is left of it.
@@ -316,28 +318,28 @@ func (e *environment) launch(ctx context.Context, f *fleet.Instance, ports []int
 		Instance: f, env: e, ports: ports, name: e.network + "-" + strings.ToLower(f.ID),
 		mail: make(chan struct{}, 1), died: make(chan struct{}), over: make(chan struct{}),
 	}
-	request, err := e.request(f, i.name, ports)
+	r, err := e.request(f, ports)
 	if err != nil {
 		return err
 	}
 	// Whoever gives up in the middle of this does not know whether there is a container.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createLimit)
 	defer cancel()
-	c, err := e.engine.provider.CreateContainer(ctx, request)
+	made, err := e.engine.ContainerCreate(ctx, r.config, r.host, r.network, nil, i.name)
 	if err != nil {
-		return joined(err, e.engine.removeContainer(ctx, i.name))
+		return joined(fmt.Errorf("create container %s: %w", i.name, err), e.engine.RemoveContainer(ctx, i.name))
 	}
-	i.id = c.GetContainerID()
+	i.id = made.ID
 	if f.Service.Image != "" && (f.Service.Signal.Kind == drivers.ProbeHTTP || f.Service.Signal.Kind == drivers.ProbeTCP) {
 		if err := e.addProber(ctx, i.id); err != nil {
-			return joined(fmt.Errorf("copy the health probe: %w", err), e.engine.removeContainer(ctx, i.id))
+			return joined(fmt.Errorf("copy the health probe: %w", err), e.engine.RemoveContainer(ctx, i.id))
 		}
 	}
 	f.Output(i.lastWords)
 	e.added(i)
-	if err := c.Start(ctx); err != nil {
+	if err := e.engine.ContainerStart(ctx, i.id, containertypes.StartOptions{}); err != nil {
 		e.dropped(i)
-		return joined(err, e.engine.removeContainer(ctx, i.id))
+		return joined(fmt.Errorf("start container %s: %w", i.name, err), e.engine.RemoveContainer(ctx, i.id))
 	}
 	e.attending.Go(i.attend)
 	return nil
@@ -345,11 +347,11 @@ func (e *environment) launch(ctx context.Context, f *fleet.Instance, ports []int
 
 // addProber copies the program into a container of an image that lacks it.
 func (e *environment) addProber(ctx context.Context, id string) error {
-	archive, err := proberArchive(e.prober)
+	archive, err := dockerengine.Tar(dockerengine.File{Name: strings.TrimPrefix(proberPath, "/"), Mode: 0o555, Content: e.prober})
 	if err != nil {
 		return err
 	}
-	return e.engine.client.CopyToContainer(ctx, id, "/", archive, containertypes.CopyToContainerOptions{})
+	return e.engine.CopyToContainer(ctx, id, "/", bytes.NewReader(archive), containertypes.CopyToContainerOptions{})
 }
 
 // joined is an error and, if there is one, that of cleaning up after it.
@@ -372,20 +374,11 @@ func (e *environment) logs(id string) string {
 }
 
 func (e *engine) readLogs(ctx context.Context, id string) (string, error) {
-	r, err := e.client.ContainerLogs(ctx, id, containertypes.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: logTailLines})
+	text, err := e.LastLines(ctx, id, logTailLines)
 	if err != nil {
 		return "", err
 	}
-	defer r.Close()
-	var b bytes.Buffer
-	if _, err := stdcopy.StdCopy(&b, &b, r); err != nil {
-		return "", err
-	}
-	text := b.Bytes()
-	if len(text) > logTail {
-		text = text[len(text)-logTail:]
-	}
-	return string(bytes.ToValidUTF8(text, nil)), nil
+	return strings.ToValidUTF8(text[max(len(text)-logTail, 0):], ""), nil
 }
 
 // lastLines is the last n lines of a text that are not empty, on one line.
@@ -403,7 +396,7 @@ func lastLines(text string, n int) string {
 func (e *environment) lastCheck(id string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
-	c, err := e.engine.client.ContainerInspect(ctx, id)
+	c, err := e.engine.ContainerInspect(ctx, id)
 	if err != nil || c.State == nil || c.State.Health == nil || len(c.State.Health.Log) == 0 {
 		return ""
 	}

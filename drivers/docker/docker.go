@@ -43,19 +43,6 @@
 // by a refused connection, and a TCP check from outside would learn nothing; the TCP check
 // here runs inside the container.
 //
-// # testcontainers-go
-//
-// Containers are created and started through testcontainers-go; everything else goes
-// through the engine's client, which the two share. Parts of it that do not fit are kept
-// out of the way: its detection of the engine panics where there is none, keeps what it
-// found for the life of the process and knows no contexts of the docker command, so the
-// driver detects it itself; its reaper needs an image from a registry and is disabled, as
-// labels do its work; a new provider for each container would ask for the engine's
-// information again; it would create a network of its own where the engine has no default
-// one; and its wait strategies run shells in the container. As it can be configured by the
-// environment and a file alone, and reads them once, TESTCONTAINERS_RYUK_DISABLED,
-// DOCKER_HOST and, for a context with certificates, their place are set in the lab's own environment for the moment in which it does.
-//
 // # Leaving nothing behind
 //
 // Containers, networks, volumes and images carry labels: the run, the deployment and the
@@ -112,8 +99,10 @@ func New(config Config) *Driver {
 	}
 }
 
+const driverName = "docker"
+
 // Name implements drivers.Driver.
-func (d *Driver) Name() string { return "docker" }
+func (d *Driver) Name() string { return driverName }
 
 // Capabilities implements drivers.Capable.
 func (d *Driver) Capabilities() drivers.Capabilities {
@@ -130,7 +119,7 @@ func (d *Driver) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.source().Check(e.arch)
+	return d.source().Check(e.Arch)
 }
 
 // Version implements drivers.Versioner: it names the engine and the version of its API that is spoken, "" when none can be
@@ -148,16 +137,19 @@ func (d *Driver) connect(ctx context.Context) (*engine, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.engine != nil {
-		err := d.engine.alive(ctx)
+		err := d.engine.Alive(ctx)
 		if err == nil {
 			return d.engine, nil
 		}
 		// It may have come back as another version, at another place. What is deployed
 		// cannot follow it there.
 		if d.running.Len() > 0 {
-			return nil, unavailable(fmt.Errorf("engine at %s: %w", d.engine.where.host, err), "start the engine again")
+			return nil, &drivers.HintError{
+				Err:  fmt.Errorf("%w: engine at %v: %w", drivers.ErrUnavailable, d.engine.Address, err),
+				Hint: "start the engine again",
+			}
 		}
-		d.engine.close()
+		d.engine.Close()
 		d.engine = nil
 	}
 	e, err := dial(ctx)
@@ -223,6 +215,6 @@ func (d *Driver) forget(e *environment) {
 	defer d.mu.Unlock()
 	d.running.Remove(e)
 	if d.running.Len() == 0 && d.engine != nil {
-		d.engine.close() // connections that nobody uses; it opens others when asked to
+		d.engine.Close() // connections that nobody uses; it opens others when asked to
 	}
 }

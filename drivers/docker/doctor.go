@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/owner"
+	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
 // Describe implements drivers.Describer: it says, for people, what the engine here can and cannot do, a line for each, and
@@ -19,19 +20,18 @@ func (d *Driver) Describe(ctx context.Context) []string {
 	if err != nil {
 		return []string{"no engine: " + err.Error()}
 	}
-	lines := []string{fmt.Sprintf("%v, %s, at %s", e, e.arch, e.where.host)}
+	lines := []string{fmt.Sprintf("%v, %s, at %v", e, e.Arch, e.Address)}
 	if e.startInterval() {
 		lines = append(lines, "health checks have a start interval")
 	} else {
 		lines = append(lines, "no start interval of health checks before API "+startIntervalAPI+": the first check comes one interval after the start")
 	}
-	lines = append(lines, e.environment(ctx), d.describeProgram(e.arch), d.describePorts())
-	return append(lines, e.describeLeftovers(ctx)...)
+	return append(lines, e.environment(ctx), d.describeProgram(e.Arch), d.describePorts(), e.describeOrphans(ctx))
 }
 
 // environment is what the engine runs containers in.
 func (e *engine) environment(ctx context.Context) string {
-	info, err := e.client.Info(ctx)
+	info, err := e.Info(ctx)
 	if err != nil {
 		return "no information about the engine: " + err.Error()
 	}
@@ -81,21 +81,17 @@ func (d *Driver) describePorts() string {
 	return fmt.Sprintf("ports on 127.0.0.1 can be bound, such as %d", numbers[0])
 }
 
-// describeLeftovers counts what runs have left whose lab has ended, and what living labs
+// describeOrphans counts what runs have left whose lab has ended, and what living labs
 // or such as cannot be judged from here have.
-func (e *engine) describeLeftovers(ctx context.Context) []string {
-	if _, err := owner.Self(); err != nil {
-		return []string{"no look for leftovers: " + err.Error()}
+func (e *engine) describeOrphans(ctx context.Context) string {
+	_, err := owner.Self() // without that nobody would be dead
+	var all []dockerengine.Resource
+	if err == nil {
+		all, err = e.find(ctx, "")
 	}
-	all, err := e.find(ctx, "", func(leftover) bool { return true })
 	if err != nil {
-		return []string{"no look for leftovers: " + err.Error()}
+		return "cannot check for orphaned resources: " + err.Error()
 	}
-	dead := 0
-	for _, l := range all {
-		if o, err := owner.Parse(l.labels[labelOwner]); err == nil && o.Dead() {
-			dead++
-		}
-	}
-	return []string{fmt.Sprintf("%d leftovers of labs that have ended, %d things of labs that may live", dead, len(all)-dead)}
+	running := slices.DeleteFunc(slices.Clone(all), orphaned)
+	return fmt.Sprintf("%d orphaned resources, %d resources of running labs", len(all)-len(running), len(running))
 }

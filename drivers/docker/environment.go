@@ -20,6 +20,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/fleet"
 	"github.com/rollout-lab/rollout-lab/drivers/owner"
 	"github.com/rollout-lab/rollout-lab/drivers/ports"
+	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
 const (
@@ -77,7 +78,8 @@ func newEnvironment(d *Driver, engine *engine, stack drivers.Stack) (*environmen
 		driver: d, engine: engine, stack: stack,
 		network: "rollout-lab-" + deployment,
 		labels: map[string]string{
-			labelRun: stack.RunID, labelOwner: lab.String(), labelDeployment: deployment,
+			dockerengine.LabelDriver: driverName, dockerengine.LabelRun: stack.RunID, dockerengine.LabelOwner: lab.String(),
+			labelDeployment: deployment,
 		},
 		stopSignals: map[string]string{},
 		instances:   map[*fleet.Instance]*instance{},
@@ -98,7 +100,7 @@ func (e *environment) prepare(ctx context.Context) error {
 		}
 	}
 	e.networkMade = true
-	if _, err := e.engine.client.NetworkCreate(ctx, e.network, network.CreateOptions{Driver: "bridge", Labels: e.labels}); err != nil {
+	if _, err := e.engine.NetworkCreate(ctx, e.network, network.CreateOptions{Driver: "bridge", Labels: e.labels}); err != nil {
 		return fmt.Errorf("create network %s: %w", e.network, err)
 	}
 	e.watched = newWatch(e)
@@ -137,7 +139,7 @@ func (e *environment) prepareImage(ctx context.Context, s drivers.Service) error
 		}
 	case drivers.ProbeHTTP, drivers.ProbeTCP:
 		if e.prober == nil {
-			e.prober, err = e.driver.binary(ctx, e.engine.arch)
+			e.prober, err = e.driver.binary(ctx, e.engine.Arch)
 		}
 	}
 	return err
@@ -219,7 +221,7 @@ func (e *environment) stop(i *instance) {
 func (e *environment) stopOnce(i *instance, seconds int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second+callLimit)
 	defer cancel()
-	err := e.engine.client.ContainerStop(ctx, i.id, containertypes.StopOptions{Timeout: &seconds})
+	err := e.engine.ContainerStop(ctx, i.id, containertypes.StopOptions{Timeout: &seconds})
 	if err != nil && !isNotFound(err) {
 		return err
 	}
@@ -253,7 +255,7 @@ func (e *environment) kill(i *instance, why string) {
 	i.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
-	err := e.engine.client.ContainerKill(ctx, i.id, "SIGKILL")
+	err := e.engine.ContainerKill(ctx, i.id, "SIGKILL")
 	if err != nil && !isNotFound(err) && !errdefs.IsConflict(err) {
 		i.mu.Lock()
 		i.detail = "kill: " + err.Error()
@@ -272,7 +274,7 @@ func (e *environment) End(f *fleet.Instance) {
 func (e *environment) inspect(ctx context.Context, i *instance) error {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	c, err := e.engine.client.ContainerInspect(ctx, i.id)
+	c, err := e.engine.ContainerInspect(ctx, i.id)
 	switch {
 	case isNotFound(err):
 		i.post(report{notFound: true})
@@ -293,7 +295,7 @@ func (e *environment) clean(ctx context.Context) error {
 	}
 	var errs []error
 	if e.networkMade {
-		err := e.engine.persist(ctx, func(ctx context.Context) error { return e.engine.client.NetworkRemove(ctx, e.network) })
+		err := e.engine.persist(ctx, func(ctx context.Context) error { return e.engine.NetworkRemove(ctx, e.network) })
 		if err != nil {
 			errs = append(errs, fmt.Errorf("remove network %s: %w", e.network, err))
 		}
@@ -379,7 +381,7 @@ func (e *environment) Kill(ctx context.Context, instanceID string) error {
 	died := i.died
 	i.killed = true
 	i.mu.Unlock()
-	if err := e.engine.client.ContainerKill(ctx, i.id, "SIGKILL"); err != nil {
+	if err := e.engine.ContainerKill(ctx, i.id, "SIGKILL"); err != nil {
 		i.mu.Lock()
 		i.killed = false
 		i.mu.Unlock()
@@ -400,11 +402,11 @@ func (e *environment) Pause(ctx context.Context, instanceID string) error {
 	if err != nil {
 		return fmt.Errorf("pause: %w", err)
 	}
-	top, err := e.engine.client.ContainerTop(ctx, i.id, []string{"-o", "pid,ppid"})
+	top, err := e.engine.ContainerTop(ctx, i.id, []string{"-o", "pid,ppid"})
 	if err != nil {
 		return fmt.Errorf("pause %s: list its processes: %w", instanceID, err)
 	}
-	c, err := e.engine.client.ContainerInspect(ctx, i.id)
+	c, err := e.engine.ContainerInspect(ctx, i.id)
 	if err != nil {
 		return fmt.Errorf("pause %s: %w", instanceID, err)
 	}
@@ -414,7 +416,7 @@ func (e *environment) Pause(ctx context.Context, instanceID string) error {
 			return fmt.Errorf("pause %s: %w: it has several processes and only the first one can be frozen", instanceID, drivers.ErrUnsupported)
 		}
 	}
-	if err := e.engine.client.ContainerKill(ctx, i.id, "SIGSTOP"); err != nil {
+	if err := e.engine.ContainerKill(ctx, i.id, "SIGSTOP"); err != nil {
 		return fmt.Errorf("pause %s: %w", instanceID, err)
 	}
 	return nil
@@ -426,7 +428,7 @@ func (e *environment) Resume(ctx context.Context, instanceID string) error {
 	if err != nil {
 		return fmt.Errorf("resume: %w", err)
 	}
-	if err := e.engine.client.ContainerKill(ctx, i.id, "SIGCONT"); err != nil {
+	if err := e.engine.ContainerKill(ctx, i.id, "SIGCONT"); err != nil {
 		return fmt.Errorf("resume %s: %w", instanceID, err)
 	}
 	return nil

@@ -1,23 +1,18 @@
 package docker
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/docker/docker/api/types/image"
-	"github.com/docker/docker/client"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/program"
+	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
 const (
@@ -61,13 +56,13 @@ func (d *Driver) binary(ctx context.Context, arch string) ([]byte, error) {
 // acquireImage makes sure that the run's image is in the engine and returns its name.
 // Deployments of a run that exist at the same time share it; releaseImage undoes it.
 func (d *Driver) acquireImage(ctx context.Context, e *engine, labels map[string]string) (string, error) {
-	program, err := d.binary(ctx, e.arch)
+	program, err := d.binary(ctx, e.Arch)
 	if err != nil {
 		return "", err
 	}
 	d.building.Lock() // whoever comes second finds the image loaded
 	defer d.building.Unlock()
-	run := labels[labelRun]
+	run := labels[dockerengine.LabelRun]
 	d.mu.Lock()
 	if i := d.images[run]; i != nil {
 		i.users++
@@ -77,7 +72,11 @@ func (d *Driver) acquireImage(ctx context.Context, e *engine, labels map[string]
 	d.mu.Unlock()
 	sum := sha256.Sum256(program)
 	name := repository + ":" + hex.EncodeToString(sum[:6]) + "-" + strings.ToLower(rand.Text()[:10])
-	if err := load(ctx, e, name, program, labels); err != nil {
+	image, err := dockerengine.Program{Content: program, Path: programPath, Arch: e.Arch, Labels: labels}.Image()
+	if err == nil {
+		err = e.Load(ctx, name, image)
+	}
+	if err != nil {
 		return "", fmt.Errorf("load image %s: %w", name, err)
 	}
 	d.mu.Lock()
@@ -98,153 +97,21 @@ func (d *Driver) releaseImage(ctx context.Context, e *engine, run string) error 
 	}
 	delete(d.images, run)
 	d.mu.Unlock()
-	return e.persist(ctx, func(ctx context.Context) error { return removeImage(ctx, e, i.name) })
-}
-
-func removeImage(ctx context.Context, e *engine, name string) error {
-	_, err := e.client.ImageRemove(ctx, name, image.RemoveOptions{PruneChildren: true})
-	if err != nil && !isNotFound(err) {
-		return fmt.Errorf("remove image %s: %w", name, err)
-	}
-	return nil
-}
-
-// load gives the engine an image that holds nothing but the program.
-func load(ctx context.Context, e *engine, name string, program []byte, labels map[string]string) error {
-	digest := sha256.New()
-	size := &counter{}
-	if err := writeLayer(io.MultiWriter(digest, size), program); err != nil {
-		return err
-	}
-	config, err := imageConfig(e.arch, "sha256:"+hex.EncodeToString(digest.Sum(nil)), labels)
-	if err != nil {
-		return err
-	}
-	r, w := io.Pipe()
-	written := make(chan error, 1)
-	go func() {
-		err := writeImage(w, name, config, size.n, program)
-		w.CloseWithError(err)
-		written <- err
-	}()
-	resp, err := e.client.ImageLoad(ctx, r, client.ImageLoadWithQuiet(true))
-	if err != nil {
-		r.CloseWithError(err)
-		<-written
-		return err
-	}
-	defer resp.Body.Close()
-	err = readProgress(resp.Body)
-	r.Close()
-	return errors.Join(err, <-written)
-}
-
-// counter counts what is written to it.
-type counter struct{ n int64 }
-
-func (c *counter) Write(p []byte) (int, error) {
-	c.n += int64(len(p))
-	return len(p), nil
-}
-
-// readProgress reads what the engine says of something that takes long, to its end.
-func readProgress(r io.Reader) error {
-	for dec := json.NewDecoder(r); ; {
-		var line struct{ Error string }
-		err := dec.Decode(&line)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if line.Error != "" {
-			return errors.New(line.Error)
-		}
-	}
-}
-
-// writeLayer writes the only layer of an image.
-func writeLayer(w io.Writer, program []byte) error {
-	t := tar.NewWriter(w)
-	err := errors.Join(
-		t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}),
-		writeFile(t, strings.TrimPrefix(programPath, "/"), 0o755, program),
-	)
-	return errors.Join(err, t.Close())
-}
-
-func writeFile(t *tar.Writer, name string, mode int64, content []byte) error {
-	if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(content))}); err != nil {
-		return err
-	}
-	_, err := t.Write(content)
-	return err
-}
-
-// imageConfig is the configuration of an image with one layer.
-func imageConfig(arch, layer string, labels map[string]string) ([]byte, error) {
-	type config struct {
-		Env        []string
-		Entrypoint []string
-		Labels     map[string]string
-	}
-	type rootfs struct {
-		Type    string   `json:"type"`
-		DiffIDs []string `json:"diff_ids"`
-	}
-	return json.Marshal(struct {
-		Architecture string `json:"architecture"`
-		OS           string `json:"os"`
-		Config       config `json:"config"`
-		RootFS       rootfs `json:"rootfs"`
-	}{arch, "linux", config{[]string{"PATH=/"}, []string{programPath}, labels}, rootfs{"layers", []string{layer}}})
-}
-
-// writeImage writes an archive as docker load takes it.
-func writeImage(w io.Writer, name string, config []byte, layerSize int64, program []byte) error {
-	const configName, layerName = "config.json", "layer.tar"
-	manifest, err := json.Marshal([]struct {
-		Config   string
-		RepoTags []string
-		Layers   []string
-	}{{configName, []string{name}, []string{layerName}}})
-	if err != nil {
-		return err
-	}
-	t := tar.NewWriter(w)
-	if err := errors.Join(writeFile(t, "manifest.json", 0o644, manifest), writeFile(t, configName, 0o644, config)); err != nil {
-		return err
-	}
-	if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: layerName, Mode: 0o644, Size: layerSize}); err != nil {
-		return err
-	}
-	if err := writeLayer(t, program); err != nil {
-		return err
-	}
-	return t.Close()
-}
-
-// proberArchive is what is copied into a container of an image that is not the driver's.
-func proberArchive(program []byte) (io.Reader, error) {
-	var b bytes.Buffer
-	t := tar.NewWriter(&b)
-	err := writeFile(t, strings.TrimPrefix(proberPath, "/"), 0o555, program)
-	return &b, errors.Join(err, t.Close())
+	return e.persist(ctx, func(ctx context.Context) error { return e.RemoveImage(ctx, i.name) })
 }
 
 // fetchImage makes sure that the engine has an image that is not the driver's, and returns
 // what it says of it.
 func fetchImage(ctx context.Context, e *engine, name string) (image.InspectResponse, error) {
-	found, err := e.client.ImageInspect(ctx, name)
+	found, err := e.ImageInspect(ctx, name)
 	if err == nil || !isNotFound(err) {
 		return found, err
 	}
-	if err := pull(ctx, e, name); err != nil {
+	if err := e.Pull(ctx, name); err != nil {
 		return found, &drivers.HintError{
 			Err:  fmt.Errorf("image %s is not here and cannot be pulled: %w", name, err),
 			Hint: "build it, load it with docker load, or log in to its registry",
 		}
 	}
-	return e.client.ImageInspect(ctx, name)
+	return e.ImageInspect(ctx, name)
 }

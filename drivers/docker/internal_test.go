@@ -3,8 +3,6 @@ package docker
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -253,67 +251,6 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-func TestFindHost(t *testing.T) {
-	home := t.TempDir()
-	write := func(name, content string) {
-		t.Helper()
-		file := filepath.Join(home, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	id := func(name string) string {
-		sum := sha256.Sum256([]byte(name))
-		return hex.EncodeToString(sum[:])
-	}
-	write("config.json", `{"currentContext": "mine"}`)
-	write("contexts/meta/"+id("mine")+"/meta.json", `{"Name": "mine", "Endpoints": {"docker": {"Host": "unix:///mine.sock"}}}`)
-	write("contexts/meta/"+id("far")+"/meta.json", `{"Endpoints": {"docker": {"Host": "tcp://far:2376"}}}`)
-	write("contexts/tls/"+id("far")+"/docker/ca.pem", "")
-	write("contexts/meta/"+id("empty")+"/meta.json", `{}`)
-	for name, c := range map[string]struct {
-		variables map[string]string
-		want      host
-		fails     bool
-	}{
-		"DOCKER_HOST":        {map[string]string{"DOCKER_HOST": "unix:///given.sock", "DOCKER_CONTEXT": "far"}, host{host: "unix:///given.sock"}, false},
-		"current context":    {nil, host{host: "unix:///mine.sock"}, false},
-		"DOCKER_CONTEXT":     {map[string]string{"DOCKER_CONTEXT": "far"}, host{"tcp://far:2376", filepath.Join(home, "contexts/tls", id("far"), "docker")}, false},
-		"no such context":    {map[string]string{"DOCKER_CONTEXT": "nowhere"}, host{}, true},
-		"context of nothing": {map[string]string{"DOCKER_CONTEXT": "empty"}, host{}, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for _, v := range []string{"DOCKER_HOST", "DOCKER_CONTEXT"} {
-				t.Setenv(v, c.variables[v])
-			}
-			t.Setenv("DOCKER_CONFIG", home)
-			got, err := findHost()
-			if got != c.want || (err != nil) != c.fails {
-				t.Errorf("got %+v, %v; want %+v, an error: %t", got, err, c.want, c.fails)
-			}
-		})
-	}
-}
-
-func TestOnThisMachine(t *testing.T) {
-	for h, want := range map[string]bool{
-		"unix:///var/run/docker.sock":    true,
-		"npipe:////./pipe/docker_engine": true,
-		"tcp://127.0.0.1:2375":           true,
-		"tcp://localhost:2375":           true,
-		"tcp://[::1]:2375":               true,
-		"tcp://10.0.0.1:2375":            false,
-		"ssh://me@build.example":         false,
-	} {
-		if err := (host{host: h}).onThisMachine(); (err == nil) != want {
-			t.Errorf("%s: got %v, want it to be on this machine: %t", h, err, want)
-		}
-	}
-}
-
 func TestNumbers(t *testing.T) {
 	for name, c := range map[string]struct {
 		service drivers.Service
@@ -324,19 +261,6 @@ func TestNumbers(t *testing.T) {
 	} {
 		if diff := cmp.Diff(c.want, numbers(c.service)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
-		}
-	}
-}
-
-func TestReadProgress(t *testing.T) {
-	for in, want := range map[string]string{
-		`{"stream":"Loaded image"}` + "\n":                      "",
-		`{"status":"a"}{"error":"no space left"}{"status":"b"}`: "no space left",
-		`{"status":`: "unexpected EOF",
-	} {
-		err := readProgress(strings.NewReader(in))
-		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
-			t.Errorf("%q: got %v, want %q", in, err, want)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func (w *watch) open(ctx context.Context) stream {
 	if w.last != 0 {
 		since = w.last
 	}
-	messages, errs := w.env.engine.client.Events(ctx, events.ListOptions{
+	messages, errs := w.env.engine.Events(ctx, events.ListOptions{
 		Since:   fmt.Sprintf("%d.%09d", since/int64(time.Second), since%int64(time.Second)),
 		Filters: args,
 	})
@@ -121,7 +121,7 @@ func (w *watch) reopen(ctx context.Context) (s stream, ok bool) {
 			timer.Stop()
 			return stream{}, false
 		}
-		if err := w.env.engine.alive(ctx); err != nil {
+		if err := w.env.engine.Alive(ctx); err != nil {
 			continue
 		}
 		s := w.open(ctx)
