@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/rollout-lab/rollout-lab/images/debian"
 	"github.com/rollout-lab/rollout-lab/images/kindnode/build"
 )
 
@@ -29,7 +30,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("kindnode", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&opts.Tag, "tag", build.DefaultTag, "the image's `name`")
-	flags.StringVar(&opts.Mirror, "mirror", build.DefaultMirror, "mirror of Debian: a `URL`, or file:/DIRECTORY")
+	flags.StringVar(&opts.Mirror, "mirror", debian.Mirror(), "mirror of Debian: a `URL`, or file:/DIRECTORY")
 	flags.StringVar(&opts.CacheDir, "cache", "", "`directory` of finished parts (default rollout-lab/kindnode in the user's cache directory)")
 	flags.StringVar(&opts.Source, "source", "", "`directory` of the module kubeall (default images/kindnode/kubeall in this or a parent directory)")
 	flags.BoolVar(&opts.Rebuild, "rebuild", false, "make everything again: with the packages and the Go toolchain of today")

@@ -27,6 +27,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/rollout-lab/rollout-lab/images/debian"
 )
 
 // Options say what to build. The zero value is useful.
@@ -39,9 +41,9 @@ type Options struct {
 	// CacheDir keeps finished parts. Empty means rollout-lab/kindnode below
 	// os.UserCacheDir.
 	CacheDir string
-	// Mirror is where Debian packages come from; empty means DefaultMirror. It is no part
-	// of the key: the packages of another mirror, or of another day, are taken for the
-	// same.
+	// Mirror is where Debian packages come from; empty means where this machine gets its
+	// own, or else Debian's. It is no part of the key: the packages of another mirror, or
+	// of another day, are taken for the same.
 	Mirror string
 	// Rebuild makes everything again, whatever the cache and the engine have.
 	Rebuild bool
@@ -52,8 +54,7 @@ type Options struct {
 // ErrNoSource says that the module kubeall was not found, so that nothing can be built.
 var ErrNoSource = errors.New("the sources of the node image are not here")
 
-// Ensure returns the tag of a node image on the engine that the environment names
-// (DOCKER_HOST), and builds it if there is none whose key is that of the sources. An
+// Ensure returns the tag of a node image on the engine that dockerengine finds, and builds it if there is none whose key is that of the sources. An
 // unchanged image is found in less than a second. A build takes minutes: the first one on
 // a machine compiles Kubernetes.
 //
@@ -80,7 +81,6 @@ func Ensure(ctx context.Context, opts Options) (string, error) {
 
 type builder struct {
 	tag, source, mirror, goarch string
-	arch                        architecture
 	rebuild                     bool
 	cache                       cache
 	progress                    *progress
@@ -102,7 +102,7 @@ func newBuilder(opts Options) (*builder, error) {
 		b.tag += ":" + tag.TagStr() // without one, the engine takes the name for a pattern
 	}
 	if b.mirror == "" {
-		b.mirror = DefaultMirror
+		b.mirror = debian.Mirror()
 	}
 	if b.source == "" {
 		if b.source, err = findSource(); err != nil && !errors.Is(err, ErrNoSource) {
@@ -121,7 +121,6 @@ func newBuilder(opts Options) (*builder, error) {
 		return nil, fmt.Errorf("cache directory: %w", err)
 	}
 	b.cache.dir = abs
-	b.arch = architectures[b.goarch]
 	return b, nil
 }
 
@@ -147,7 +146,7 @@ func (b *builder) ensure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer docker.close()
+	defer docker.Close()
 	if b.source == "" {
 		return b.anyBuilt(ctx, docker)
 	}
@@ -160,11 +159,11 @@ func (b *builder) ensure(ctx context.Context) error {
 			return err
 		}
 	}
-	if b.arch == (architecture{}) || runtime.GOOS != "linux" {
+	if triplets[b.goarch] == "" || runtime.GOOS != "linux" {
 		return hint(fmt.Errorf("cannot be built on %s/%s", runtime.GOOS, b.goarch), carry)
 	}
-	if docker.arch != b.arch.docker {
-		return hint(fmt.Errorf("the engine runs on %s, and this machine is %s", docker.arch, b.arch.docker), "build where the engine runs; "+carry)
+	if docker.Arch != b.goarch {
+		return hint(fmt.Errorf("the engine runs on %s, and this machine is %s", docker.Arch, b.goarch), "build where the engine runs; "+carry)
 	}
 	return b.build(ctx, docker, k)
 }
@@ -200,24 +199,24 @@ func (b *builder) build(ctx context.Context, docker *engine, k keys) (err error)
 	if free, ok := freeSpace(docker.dir); ok && free < engineWants {
 		return hint(fmt.Errorf("the engine's %s has %d MB left, and an image needs %d", docker.dir, free>>20, engineWants>>20), "make room; docker image prune may help")
 	}
-	debian, programs := "debian-"+k.debian+".tar", "programs-"+k.programs
+	base, programs := "debian-"+k.debian+".tar", "programs-"+k.programs
 	if b.rebuild {
-		if err := b.cache.remove(debian, programs); err != nil {
+		if err := b.cache.remove(base, programs); err != nil {
 			return err
 		}
 	}
-	if err := b.parts(ctx, debian, programs); err != nil {
+	if err := b.parts(ctx, base, programs); err != nil {
 		return err
 	}
-	if err := b.assemble(ctx, docker, k, b.cache.path(debian), b.cache.path(programs)); err != nil {
+	if err := b.assemble(ctx, docker, k, b.cache.path(base), b.cache.path(programs)); err != nil {
 		return err
 	}
-	return b.cache.sweepOthers(debian, programs)
+	return b.cache.sweepOthers(base, programs)
 }
 
 // parts makes the Debian system and the programs, at the same time: one waits for the
 // network and the other for processors.
-func (b *builder) parts(ctx context.Context, debian, programs string) error {
+func (b *builder) parts(ctx context.Context, base, programs string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
@@ -231,7 +230,7 @@ func (b *builder) parts(ctx context.Context, debian, programs string) error {
 			}
 		})
 	}
-	part(debian, func(ctx context.Context, to string) error {
+	part(base, func(ctx context.Context, to string) error {
 		return b.progress.step("debian: install the base system", func() error { return b.makeDebian(ctx, to) })
 	})
 	part(programs, func(ctx context.Context, to string) error {
@@ -249,7 +248,7 @@ const (
 	engineWants = 3 << 30
 )
 
-func (b *builder) assemble(ctx context.Context, docker *engine, k keys, debian, programs string) (err error) {
+func (b *builder) assemble(ctx context.Context, docker *engine, k keys, base, programs string) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, assembleTimeout, fmt.Errorf("not assembled after %v", assembleTimeout))
 	defer cancel()
 	temp, err := b.cache.temp()
@@ -263,20 +262,20 @@ func (b *builder) assemble(ctx context.Context, docker *engine, k keys, debian, 
 		return err
 	}
 	defer bin.close()
-	file, err := os.Open(debian)
+	file, err := os.Open(base)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	root, err := readTree(file, file)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", debian, err)
+		return fmt.Errorf("read %s: %w", base, err)
 	}
 
 	images := components()
 	archive := filepath.Join(temp, "images.tar")
 	if err := b.progress.step("components: write their images", func() error {
-		filters, err := packetFilters(root, b.arch)
+		filters, err := packetFilters(root, triplets[b.goarch])
 		if err != nil {
 			return err
 		}

@@ -35,8 +35,8 @@ func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/_ping":
 		w.Header().Set("Api-Version", "1.41")
 		return
-	case path == "info":
-		answer = map[string]any{"Architecture": "vax"}
+	case path == "version":
+		answer = map[string]any{"Version": "20.10.0", "ApiVersion": "1.41", "Os": "linux", "Arch": "vax"}
 	case path == "images/json":
 		answer = f.list(r.FormValue("filters"))
 	case r.Method == http.MethodPost && strings.HasPrefix(path, "images/id-of-") && strings.HasSuffix(path, "/tag"):
@@ -230,40 +230,6 @@ func names(t *testing.T, dir string) []string {
 	return all
 }
 
-func TestAMirrorOutOfReachHasAHint(t *testing.T) {
-	server := httptest.NewServer(http.NotFoundHandler())
-	t.Cleanup(server.Close)
-	err := reachMirror(t.Context(), server.URL)
-	if err == nil || !strings.Contains(err.Error(), "404") || !strings.Contains(Hint(err), "--mirror") {
-		t.Errorf("error %v with hint %q, want the status and --mirror", err, Hint(err))
-	}
-	if err := reachMirror(t.Context(), "file:/srv/debian"); err != nil {
-		t.Errorf("a directory: %v", err)
-	}
-}
-
-func TestImportedID(t *testing.T) {
-	for _, tt := range []struct{ name, answer, want, err string }{
-		{"done", `{"status":"Importing"}` + "\r\n" + `{"status":"sha256:01"}`, "sha256:01", ""},
-		{"error", `{"status":"sha256:01"}{"error":"no space left"}`, "", "no space left"},
-		{"nothing", ``, "", "named no image"},
-		{"cut off", `{"status":`, "", "unexpected EOF"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := importedID(strings.NewReader(tt.answer))
-			if tt.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.err) {
-					t.Errorf("error %v, want %q", err, tt.err)
-				}
-				return
-			}
-			if err != nil || got != tt.want {
-				t.Errorf("importedID = %q, %v, want %q", got, err, tt.want)
-			}
-		})
-	}
-}
-
 func TestMissingImagesAreAllNamed(t *testing.T) {
 	if err := missing([]string{"a", "b"}, []string{"b", "a", "c"}); err != nil {
 		t.Error(err)
@@ -271,13 +237,6 @@ func TestMissingImagesAreAllNamed(t *testing.T) {
 	err := missing([]string{"a", "b", "c"}, []string{"b"})
 	if err == nil || !strings.Contains(err.Error(), "image a ") || !strings.Contains(err.Error(), "image c ") {
 		t.Errorf("error %v, want one that names a and c", err)
-	}
-}
-
-func TestTailKeepsTheEnd(t *testing.T) {
-	long := strings.Repeat("line\n", 100) + "the reason\n"
-	if got := tail([]byte(long)); !strings.HasSuffix(got, "the reason") || strings.Count(got, "\n") > 30 {
-		t.Errorf("tail = %q", got)
 	}
 }
 

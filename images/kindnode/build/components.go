@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/rollout-lab/rollout-lab/images/debian"
 )
 
 // nameAnnotation is where containerd's import finds the name of an image in an archive.
@@ -102,12 +104,12 @@ func writeArchive(w io.Writer, dir, goarch string, images []component, trees map
 	if _, err := layout.Write(out, index); err != nil {
 		return fmt.Errorf("write the images: %w", err)
 	}
-	return writeDir(w, out, func(string) bool { return true })
+	return debian.Pack(w, out, func(string) bool { return true })
 }
 
 func (c component) image(goarch string, layers map[string]v1.Layer) (v1.Image, error) {
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	created := v1.Time{Time: time.Unix(epoch, 0).UTC()}
+	created := v1.Time{Time: time.Unix(debian.Epoch, 0).UTC()}
 	for _, key := range c.layers {
 		l, ok := layers[key]
 		if !ok {

@@ -1,11 +1,9 @@
 package build
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -13,7 +11,6 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
-	"github.com/docker/docker/pkg/stdcopy"
 )
 
 const (
@@ -46,7 +43,7 @@ func (e *engine) compose(ctx context.Context, p *progress, n node) error {
 	}
 	if err := p.step("node: store the components' images", func() error { return e.fill(ctx, id, n) }); err != nil {
 		return errors.Join(err, e.undo(ctx, func(ctx context.Context) error {
-			_, err := e.api.ImageRemove(ctx, id, image.RemoveOptions{})
+			_, err := e.ImageRemove(ctx, id, image.RemoveOptions{})
 			return err
 		}))
 	}
@@ -63,7 +60,7 @@ func (e *engine) discard(ctx context.Context, p *progress, name string) {
 		return
 	}
 	for _, img := range old {
-		if _, err := e.api.ImageRemove(ctx, img.ID, image.RemoveOptions{PruneChildren: true}); err != nil {
+		if _, err := e.ImageRemove(ctx, img.ID, image.RemoveOptions{PruneChildren: true}); err != nil {
 			p.say("a replaced image stays: %v", err)
 		}
 	}
@@ -72,20 +69,12 @@ func (e *engine) discard(ctx context.Context, p *progress, name string) {
 // fill commits the image from a container of the system id.
 func (e *engine) fill(ctx context.Context, id string, n node) (err error) {
 	name := "rollout-lab-kindnode-" + n.name
-	remove := func(ctx context.Context) error {
-		return e.api.ContainerRemove(ctx, name, container.RemoveOptions{Force: true, RemoveVolumes: true})
-	}
+	remove := func(ctx context.Context) error { return e.RemoveContainer(ctx, name) }
 	// The caller has the lock, so that a container of that name is of a build that died.
-	left, err := e.containers(ctx, name)
-	if err != nil {
-		return err
+	if err := remove(ctx); err != nil {
+		return fmt.Errorf("of a killed build: %w", err)
 	}
-	if left {
-		if err := remove(ctx); err != nil {
-			return fmt.Errorf("remove the container of a killed build: %w", err)
-		}
-	}
-	if _, err := e.api.ContainerCreate(ctx,
+	if _, err := e.ContainerCreate(ctx,
 		&container.Config{Image: id, Entrypoint: []string{"/usr/bin/containerd"}, Env: []string{searchPath}},
 		&container.HostConfig{
 			NetworkMode: "none",
@@ -97,7 +86,7 @@ func (e *engine) fill(ctx context.Context, id string, n node) (err error) {
 		return fmt.Errorf("create the container %s: %w", name, err)
 	}
 	defer func() { err = errors.Join(err, e.undo(ctx, remove)) }()
-	if err := e.api.ContainerStart(ctx, name, container.StartOptions{}); err != nil {
+	if err := e.ContainerStart(ctx, name, container.StartOptions{}); err != nil {
 		return fmt.Errorf("start the container %s: %w", name, err)
 	}
 	if err := e.awaitContainerd(ctx, name); err != nil {
@@ -107,10 +96,10 @@ func (e *engine) fill(ctx context.Context, id string, n node) (err error) {
 		return err
 	}
 	// containerd closes its database when it is asked to end, before the file is copied.
-	if err := e.api.ContainerStop(ctx, name, container.StopOptions{}); err != nil {
+	if err := e.ContainerStop(ctx, name, container.StopOptions{}); err != nil {
 		return fmt.Errorf("stop containerd: %w", err)
 	}
-	if _, err := e.api.ContainerCommit(ctx, name, container.CommitOptions{
+	if _, err := e.ContainerCommit(ctx, name, container.CommitOptions{
 		Reference: n.tag,
 		Comment:   "kind node, Kubernetes " + KubernetesVersion,
 		Config: &container.Config{
@@ -135,21 +124,13 @@ func (e *engine) undo(ctx context.Context, clean func(context.Context) error) er
 	return nil
 }
 
-func (e *engine) containers(ctx context.Context, name string) (bool, error) {
-	all, err := e.api.ContainerList(ctx, container.ListOptions{All: true})
-	if err != nil {
-		return false, fmt.Errorf("list containers: %w", err)
-	}
-	return slices.ContainsFunc(all, func(c container.Summary) bool { return slices.Contains(c.Names, "/"+name) }), nil
-}
-
 func (e *engine) awaitContainerd(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, containerdWait)
 	defer cancel()
 	poll := time.NewTicker(readyPoll)
 	defer poll.Stop()
 	for {
-		_, err := e.exec(ctx, name, nil, "ctr", "--connect-timeout=1s", "version")
+		_, err := e.Exec(ctx, name, nil, "ctr", "--connect-timeout=1s", "version")
 		if err == nil {
 			return nil
 		}
@@ -169,14 +150,14 @@ func (e *engine) store(ctx context.Context, name string, n node) (err error) {
 		return err
 	}
 	defer func() { _ = archive.Close() }() // it was only read
-	if _, err := e.exec(ctx, name, archive, "ctr", "--namespace=k8s.io", "images", "import", "--no-unpack", "--all-platforms", "-"); err != nil {
+	if _, err := e.Exec(ctx, name, archive, "ctr", "--namespace=k8s.io", "images", "import", "--no-unpack", "--all-platforms", "-"); err != nil {
 		return fmt.Errorf("import the components' images: %w", err)
 	}
-	have, err := e.exec(ctx, name, nil, "ctr", "--namespace=k8s.io", "images", "list", "--quiet")
+	have, err := e.Exec(ctx, name, nil, "ctr", "--namespace=k8s.io", "images", "list", "--quiet")
 	if err != nil {
 		return fmt.Errorf("list the components' images: %w", err)
 	}
-	asked, err := e.exec(ctx, name, nil, "kubeadm", "config", "images", "list", "--kubernetes-version="+KubernetesVersion)
+	asked, err := e.Exec(ctx, name, nil, "kubeadm", "config", "images", "list", "--kubernetes-version="+KubernetesVersion)
 	if err != nil {
 		return fmt.Errorf("list the images that kubeadm asks for: %w", err)
 	}
@@ -195,53 +176,4 @@ func missing(want, have []string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// exec runs a command in a container and returns its output; a command that fails keeps
-// what it has said in the error.
-func (e *engine) exec(ctx context.Context, name string, stdin io.Reader, cmd ...string) (string, error) {
-	created, err := e.api.ContainerExecCreate(ctx, name, container.ExecOptions{Cmd: cmd, AttachStdin: stdin != nil, AttachStdout: true, AttachStderr: true})
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", cmd[0], err)
-	}
-	conn, err := e.api.ContainerExecAttach(ctx, created.ID, container.ExecAttachOptions{})
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", cmd[0], err)
-	}
-	// A hijacked connection knows nothing of ctx.
-	stop := context.AfterFunc(ctx, conn.Close)
-	defer func() {
-		stop()
-		conn.Close()
-	}()
-	sent := make(chan error, 1)
-	go func() {
-		if stdin == nil {
-			sent <- nil
-			return
-		}
-		_, err := io.Copy(conn.Conn, stdin)
-		sent <- errors.Join(err, conn.CloseWrite())
-	}()
-	var out, said bytes.Buffer
-	_, rerr := stdcopy.StdCopy(&out, &said, conn.Reader)
-	conn.Close() // ends the sender, if the command has ended without reading everything
-	serr := <-sent
-	if ctx.Err() != nil {
-		return "", fmt.Errorf("%s: %w", cmd[0], context.Cause(ctx))
-	}
-	if rerr != nil {
-		return "", fmt.Errorf("%s: read its output: %w", cmd[0], rerr)
-	}
-	state, err := e.api.ContainerExecInspect(ctx, created.ID)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", cmd[0], err)
-	}
-	if state.Running || state.ExitCode != 0 {
-		return "", fmt.Errorf("%s: exit status %d: %s%s", strings.Join(cmd, " "), state.ExitCode, tail(said.Bytes()), tail(out.Bytes()))
-	}
-	if serr != nil {
-		return "", fmt.Errorf("%s: write its input: %w", cmd[0], serr)
-	}
-	return out.String(), nil
 }

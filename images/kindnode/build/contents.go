@@ -17,9 +17,6 @@ const (
 	// DefaultTag is the image's name unless Options say otherwise.
 	DefaultTag = "rollout-lab/kindnode:" + KubernetesVersion
 
-	// DefaultMirror is where Debian packages come from unless Options say otherwise.
-	DefaultMirror = "http://deb.debian.org/debian"
-
 	debianSuite = "bookworm"
 )
 
@@ -44,21 +41,9 @@ var debianPackages = []string{
 	"util-linux",
 }
 
-// architecture is what one kind of machine is called by those who need to know.
-type architecture struct {
-	docker  string // by the engine, in its Info
-	triplet string // by Debian, in the path of libraries
-}
-
-// architectures are keyed by GOARCH, which is Debian's name too.
-var architectures = map[string]architecture{
-	"amd64": {docker: "x86_64", triplet: "x86_64-linux-gnu"},
-	"arm64": {docker: "aarch64", triplet: "aarch64-linux-gnu"},
-}
-
-// epoch is the time of every file and image, in seconds: 2026-01-01. What does not depend
-// on when it was built can be compared.
-const epoch = 1767225600
+// triplets are the machines that an image can be for, by GOARCH, and what Debian calls them
+// in the path of libraries.
+var triplets = map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 
 // programs are what kubeall is called by in component images and on the node.
 var (

@@ -1,10 +1,7 @@
 package build
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"os/exec"
 	"testing"
 )
 
@@ -34,16 +31,3 @@ func TestOneBuildAtATime(t *testing.T) {
 type writerFunc func([]byte)
 
 func (f writerFunc) Write(b []byte) (int, error) { f(b); return len(b), nil }
-
-func TestACancelledCommandTakesItsChildrenWithIt(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, "sh", "-c", "sleep 600 & echo started; wait")
-	confine(cmd)
-	var out bytes.Buffer
-	cmd.Stdout = writerFunc(func(b []byte) { out.Write(b); cancel() })
-	// Wait ends when nobody has the output open any more: that is the child.
-	err := cmd.Run()
-	if errors.Is(err, exec.ErrWaitDelay) || err == nil {
-		t.Errorf("the command ended with %v and said %q", err, &out)
-	}
-}

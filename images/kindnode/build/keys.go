@@ -30,8 +30,7 @@ func keysOf(source, goarch string) (keys, error) {
 		return keys{}, fmt.Errorf("hash %s: %w", source, err)
 	}
 	debian := newKey("debian", goarch)
-	debian.add(debootstrapArgs(goarch)...)
-	debian.add(unwanted...)
+	debian.add(system(goarch, "").Recipe()...)
 
 	k := keys{debian: debian.sum(), programs: programs.sum()}
 	image := newKey("image", k.debian, k.programs)

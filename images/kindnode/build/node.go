@@ -103,7 +103,7 @@ func furnish(t tree, bin binaries) error {
 
 // packetFilters returns the part of the Debian system that kube-proxy and the pod network
 // call: iptables in both variants, nft and conntrack, with their plugins and libraries.
-func packetFilters(debian tree, arch architecture) (tree, error) {
+func packetFilters(debian tree, triplet string) (tree, error) {
 	t := tree{}
 	for _, dir := range []string{"bin", "lib", "lib64", "sbin"} {
 		t.dir("usr/"+dir, 0o755)
@@ -124,7 +124,7 @@ func packetFilters(debian tree, arch architecture) (tree, error) {
 	}
 
 	// iptables loads these by name, so that no program asks for them or for what they need.
-	libDir := "usr/lib/" + arch.triplet
+	libDir := "usr/lib/" + triplet
 	var extensions []string
 	for name, e := range debian {
 		if path.Dir(name) != libDir+"/xtables" {

@@ -84,8 +84,8 @@ func TestFurnishRefusesASystemThatLacksSomething(t *testing.T) {
 }
 
 func TestPacketFilters(t *testing.T) {
-	arch := architectures["amd64"]
-	lib := "usr/lib/" + arch.triplet
+	triplet := triplets["amd64"]
+	lib := "usr/lib/" + triplet
 	debian := treeOf(map[string]string{
 		"lib64": "-> usr/lib64", "usr/lib64/ld.so": "-> /" + lib + "/ld.so", lib + "/ld.so": elfFile(t, ""),
 		"usr/sbin/conntrack": elfFile(t, "/lib64/ld.so"), "usr/sbin/nft": elfFile(t, "/lib64/ld.so", "libnftables.so.1"),
@@ -94,7 +94,7 @@ func TestPacketFilters(t *testing.T) {
 		lib + "/xtables/libxt_statistic.so": elfFile(t, "", "libm.so.6"), lib + "/xtables/libxt_alias.so": "-> libxt_statistic.so",
 		lib + "/libunrelated.so": elfFile(t, ""),
 	})
-	got, err := packetFilters(debian, arch)
+	got, err := packetFilters(debian, triplet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestPacketFilters(t *testing.T) {
 	if err := debian.remove(lib + "/xtables"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := packetFilters(debian, arch); err == nil {
+	if _, err := packetFilters(debian, triplet); err == nil {
 		t.Error("no error without extensions")
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/rollout-lab/rollout-lab/images/confined"
 )
 
 // linkerFlags stamp the version that Kubernetes' programs report. The commit is not in a
@@ -36,14 +38,13 @@ func (b *builder) makePrograms(ctx context.Context, to string) error {
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags="+strings.Join(linkerFlags(), " "),
+	cmd := confined.Command(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags="+strings.Join(linkerFlags(), " "),
 		"-o", to+string(filepath.Separator), ".", "./nodeinit", "./pause")
 	cmd.Dir = b.source
 	// The caller's flags are for another module, and would change what is built.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+b.goarch, "GOAMD64=v1", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=")
-	confine(cmd)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return hint(fmt.Errorf("go build in %s: %w\n%s", b.source, err, tail(out)), "modules come from GOPROXY: without a network, name a proxy within reach; "+carry)
+	if err := confined.Run(cmd); err != nil {
+		return hint(fmt.Errorf("build %s: %w", b.source, err), "modules come from GOPROXY: without a network, name a proxy within reach; "+carry)
 	}
 	bin, err := openBinaries(to)
 	if err != nil {

@@ -6,25 +6,19 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
 // carry is how an image gets to where it cannot be built.
 const carry = "or build it elsewhere with --out FILE and docker load it here"
 
-type hintError struct {
-	err  error
-	hint string
-}
-
-func (e *hintError) Error() string { return e.err.Error() }
-func (e *hintError) Unwrap() error { return e.err }
-
-func hint(err error, text string) error { return &hintError{err, text} }
+func hint(err error, text string) error { return &drivers.HintError{Err: err, Hint: text} }
 
 // Hint returns advice on an error of this package, or "".
 func Hint(err error) string {
-	if e, ok := errors.AsType[*hintError](err); ok {
-		return e.hint
+	if e, ok := errors.AsType[*drivers.HintError](err); ok {
+		return e.Hint
 	}
 	return ""
 }

@@ -9,12 +9,12 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/images/debian"
 )
 
 // tree is a file system: the entries of a tar by their paths, without a leading slash.
@@ -67,7 +67,7 @@ func (t tree) write(w io.Writer) error {
 	archive := tar.NewWriter(w)
 	for _, name := range slices.Sorted(maps.Keys(t)) {
 		e := t[name]
-		h := tar.Header{Typeflag: e.kind, Name: name, Mode: e.mode, Uid: e.uid, Gid: e.gid, Linkname: e.target, ModTime: time.Unix(epoch, 0)}
+		h := tar.Header{Typeflag: e.kind, Name: name, Mode: e.mode, Uid: e.uid, Gid: e.gid, Linkname: e.target, ModTime: time.Unix(debian.Epoch, 0)}
 		if e.kind == tar.TypeDir {
 			h.Name += "/"
 		}
@@ -233,70 +233,4 @@ func dynamic(content *io.SectionReader) (loader string, needed []string, err err
 	}
 	needed, err = f.ImportedLibraries()
 	return loader, needed, err
-}
-
-// writeDir writes a directory as a tar that readTree reads: sorted, with one time for
-// everything, hard links as files of their own, and without what keep refuses. Devices and
-// sockets are left out; whoever runs the tree makes its own.
-func writeDir(w io.Writer, root string, keep func(name string) bool) error {
-	archive := tar.NewWriter(w)
-	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(root, p)
-		if err != nil || rel == "." {
-			return err
-		}
-		name := filepath.ToSlash(rel)
-		if !keep(name) {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		return writePath(archive, p, name, d)
-	})
-	if err != nil {
-		return err
-	}
-	return archive.Close()
-}
-
-func writePath(archive *tar.Writer, p, name string, d fs.DirEntry) error {
-	info, err := d.Info()
-	if err != nil {
-		return err
-	}
-	var target string
-	switch info.Mode().Type() {
-	case 0, fs.ModeDir:
-	case fs.ModeSymlink:
-		if target, err = os.Readlink(p); err != nil {
-			return err
-		}
-	default:
-		return nil
-	}
-	h, err := tar.FileInfoHeader(info, target)
-	if err != nil {
-		return err
-	}
-	// The host's names for the numbers, and its times, are not the tree's.
-	*h = tar.Header{Typeflag: h.Typeflag, Name: name, Linkname: h.Linkname, Size: h.Size, Mode: h.Mode, Uid: h.Uid, Gid: h.Gid, ModTime: time.Unix(epoch, 0)}
-	if d.IsDir() {
-		h.Name += "/"
-	}
-	if err := archive.WriteHeader(h); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil
-	}
-	f, err := os.Open(p)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(archive, f)
-	return errors.Join(err, f.Close())
 }

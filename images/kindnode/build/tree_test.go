@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/images/debian"
 )
 
 // treeOf makes a tree of files by their content; "-> target" makes a link, and a name that
@@ -103,7 +105,7 @@ func TestParentsComeBeforeTheirChildren(t *testing.T) {
 			t.Errorf("%s comes before its directory", name)
 		}
 		seen[name] = true
-		if !h.ModTime.Equal(time.Unix(epoch, 0)) {
+		if !h.ModTime.Equal(time.Unix(debian.Epoch, 0)) {
 			t.Errorf("%s is of %v", name, h.ModTime)
 		}
 	}
@@ -175,7 +177,7 @@ func TestDirectoriesAreWrittenAlike(t *testing.T) {
 	}
 	pack := func(dir string) []byte {
 		var out bytes.Buffer
-		if err := writeDir(&out, dir, func(name string) bool { return name != "log" }); err != nil {
+		if err := debian.Pack(&out, dir, func(name string) bool { return name != "log" }); err != nil {
 			t.Fatal(err)
 		}
 		return out.Bytes()
