@@ -1,7 +1,6 @@
 package systemd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,18 +13,17 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/client"
-	"github.com/docker/docker/pkg/stdcopy"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/program"
+	"github.com/rollout-lab/rollout-lab/images/systemdhost/build"
+	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
-// The labels of a host container.
+// The labels of a host container, beside those of every run.
 const (
-	labelRun   = "rollout-lab.systemd.run"
-	labelStack = "rollout-lab.systemd.stack"
-	labelOwner = "rollout-lab.systemd.owner"
-	labelDir   = "rollout-lab.systemd.dir" // the folder that lab and container share
+	labelStack = dockerengine.LabelPrefix + "stack"
+	labelDir   = dockerengine.LabelPrefix + "dir" // the folder that lab and container share
 )
 
 const (
@@ -48,31 +46,66 @@ func (d *Driver) engine(ctx context.Context) (*choice, error) {
 		// root alone.
 		return nil, errors.New("the systemd in a container obeys root alone")
 	}
-	engine, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	engine, err := dockerengine.DialLocal(ctx)
 	if err != nil {
 		return nil, err
+	}
+	c, err := d.onEngine(ctx, engine)
+	if err != nil {
+		engine.Close()
+		return nil, fmt.Errorf("no use of the Docker engine at %v: %w", engine.Address, err)
+	}
+	return c, nil
+}
+
+func (d *Driver) onEngine(ctx context.Context, engine *dockerengine.Engine) (*choice, error) {
+	if !engine.Address.Socket() {
+		return nil, errors.New("it has no socket here, and may not see the folders of this machine")
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, engineLimit, fmt.Errorf("no answer within %v", engineLimit))
 	defer cancel()
 	info, err := engine.Info(ctx)
-	if err == nil && info.OSType != "linux" {
-		err = fmt.Errorf("its containers run %s", info.OSType)
-	}
-	if err == nil && !strings.HasPrefix(engine.DaemonHost(), "unix:") {
-		err = errors.New("it is not on this machine, and a socket in a shared folder reaches nowhere else")
-	}
 	if err != nil {
-		engine.Close()
-		return nil, fmt.Errorf("no use of the Docker engine at %s: %w", engine.DaemonHost(), err)
+		return nil, err
 	}
 	image := d.config.Image
 	if image == "" {
-		image = d.recipe().tag()
+		image = d.built().Tag()
 	}
 	return &choice{
 		kind: HostContainer, engine: engine, cgroup: info.CgroupVersion,
-		version: fmt.Sprintf("of image %s on Docker %s (%s)", image, info.ServerVersion, HostContainer),
+		apparmor: slices.ContainsFunc(info.SecurityOptions, func(o string) bool { return strings.Contains(o, "apparmor") }),
+		version:  fmt.Sprintf("of image %s on Docker %s (%s)", image, engine.Version, HostContainer),
 	}, nil
+}
+
+// built is the image that is built when none is named.
+func (d *Driver) built() build.Image { return build.Of(d.config.Packages...) }
+
+// image returns the image for host containers and builds it when it has to.
+func (d *Driver) image(ctx context.Context, engine *dockerengine.Engine) (string, error) {
+	if name := d.config.Image; name != "" {
+		has, err := engine.HasImage(ctx, name)
+		if err == nil && !has {
+			err = fmt.Errorf("the engine has no image %s", name)
+		}
+		if err != nil {
+			return "", &drivers.HintError{
+				Err:  fmt.Errorf("%w: %w", drivers.ErrUnavailable, err),
+				Hint: "load or build that image, or name none to have one built",
+			}
+		}
+		return name, nil
+	}
+	d.building.Lock()
+	defer d.building.Unlock()
+	if err := d.built().Ensure(ctx, engine); err != nil {
+		return "", &drivers.HintError{
+			Err:  fmt.Errorf("%w: %w", drivers.ErrUnavailable, err),
+			Hint: "name an image whose default command is systemd, or make a registry or debootstrap available",
+		}
+	}
+	return d.built().Tag(), nil
 }
 
 // startContainer starts a container whose PID 1 is systemd and waits until that answers.
@@ -93,9 +126,10 @@ func (d *Driver) startContainer(ctx context.Context, c *choice, m mark) (h *host
 		watching.Wait()
 		var err error
 		if id != "" {
-			err = c.engine.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+			err = c.engine.RemoveContainer(ctx, id)
 		}
-		return errors.Join(err, os.RemoveAll(dir), c.engine.Close())
+		c.engine.Close()
+		return errors.Join(err, os.RemoveAll(dir))
 	}
 	defer func() {
 		if err != nil {
@@ -113,7 +147,8 @@ func (d *Driver) startContainer(ctx context.Context, c *choice, m mark) (h *host
 		return nil, err
 	}
 	id, err = create(ctx, c, image, program, bus, map[string]string{
-		labelRun: m.run, labelStack: m.stack, labelOwner: m.owner, labelDir: dir,
+		dockerengine.LabelDriver: driverName, dockerengine.LabelRun: m.run, dockerengine.LabelOwner: m.owner,
+		labelStack: m.stack, labelDir: dir,
 	})
 	if err != nil {
 		return nil, err
@@ -136,7 +171,7 @@ func (d *Driver) startContainer(ctx context.Context, c *choice, m mark) (h *host
 		program: append([]string{programInside}, d.config.Args...),
 		journal: func(ctx context.Context, selector, unit string, lines int) (string, error) {
 			script := `journalctl --sync; exec journalctl "$@"`
-			return run(ctx, c.engine, id, append([]string{"sh", "-c", script, "sh"}, journalArgs(selector, unit, lines)...))
+			return c.engine.Exec(ctx, id, nil, append([]string{"sh", "-c", script, "sh"}, journalArgs(selector, unit, lines)...)...)
 		},
 		ended: ended, close: closeAll,
 	}, nil
@@ -183,11 +218,7 @@ func create(ctx context.Context, c *choice, image, program, bus string, labels m
 		Tmpfs:        map[string]string{"/run": "", "/tmp": ""},
 		Binds:        []string{bus + ":/run/dbus", program + ":" + programInside + ":ro"},
 	}
-	info, err := c.engine.Info(ctx)
-	if err != nil {
-		return "", err
-	}
-	if slices.ContainsFunc(info.SecurityOptions, func(o string) bool { return strings.Contains(o, "apparmor") }) {
+	if c.apparmor {
 		options.SecurityOpt = append(options.SecurityOpt, "apparmor=unconfined") // the default profile forbids mounts
 	}
 	if c.cgroup == "1" {
@@ -207,7 +238,7 @@ func create(ctx context.Context, c *choice, image, program, bus string, labels m
 }
 
 // awaitEnd waits until a container has ended and says how, or that it cannot tell.
-func awaitEnd(ctx context.Context, engine *client.Client, id string) string {
+func awaitEnd(ctx context.Context, engine *dockerengine.Engine, id string) string {
 	results, errs := engine.ContainerWait(ctx, id, container.WaitConditionNotRunning)
 	select {
 	case r := <-results:
@@ -218,7 +249,7 @@ func awaitEnd(ctx context.Context, engine *client.Client, id string) string {
 }
 
 // boot waits until the container's systemd answers, and returns its version.
-func boot(ctx context.Context, engine *client.Client, id, address string, ended chan string) (string, error) {
+func boot(ctx context.Context, engine *dockerengine.Engine, id, address string, ended chan string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("no answer within %v", bootLimit))
 	defer cancel()
 	ticker := time.NewTicker(bootLook)
@@ -241,52 +272,17 @@ func boot(ctx context.Context, engine *client.Client, id, address string, ended 
 }
 
 // lastOutput is what a container wrote last, for an error.
-func lastOutput(ctx context.Context, engine *client.Client, id string) string {
+func lastOutput(ctx context.Context, engine *dockerengine.Engine, id string) string {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
-	stream, err := engine.ContainerLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: "10"})
+	out, err := engine.LastLines(ctx, id, 10)
 	if err != nil {
 		return "its output cannot be read: " + err.Error()
 	}
-	defer stream.Close()
-	var out bytes.Buffer
-	if _, err := stdcopy.StdCopy(&out, &out, stream); err != nil {
-		return "its output cannot be read: " + err.Error()
-	}
-	if out.Len() == 0 {
+	if out == "" {
 		return "it wrote nothing"
 	}
-	return "it wrote: " + strings.Join(strings.Fields(out.String()), " ")
-}
-
-// run runs a command in a container and returns what it wrote to its standard output.
-func run(ctx context.Context, engine *client.Client, id string, argv []string) (string, error) {
-	made, err := engine.ContainerExecCreate(ctx, id, container.ExecOptions{Cmd: argv, AttachStdout: true, AttachStderr: true})
-	if err != nil {
-		return "", err
-	}
-	attached, err := engine.ContainerExecAttach(ctx, made.ID, container.ExecAttachOptions{})
-	if err != nil {
-		return "", err
-	}
-	defer attached.Close()
-	stop := context.AfterFunc(ctx, attached.Close) // reading does not listen to ctx
-	defer stop()
-	var out, errOut bytes.Buffer
-	if _, err := stdcopy.StdCopy(&out, &errOut, attached.Reader); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return "", err
-	}
-	done, err := engine.ContainerExecInspect(ctx, made.ID)
-	if err != nil {
-		return "", err
-	}
-	if done.ExitCode != 0 {
-		return "", fmt.Errorf("%s: exit status %d: %s", argv[0], done.ExitCode, strings.TrimSpace(errOut.String()))
-	}
-	return out.String(), nil
+	return "it wrote: " + strings.Join(strings.Fields(out), " ")
 }
 
 // staticProgram is a binary of the program that runs in any image: the program itself

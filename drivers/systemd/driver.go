@@ -10,15 +10,12 @@ import (
 	"strings"
 	"syscall"
 
-	cerrdefs "github.com/containerd/errdefs"
 	systemd "github.com/coreos/go-systemd/v22/dbus"
-	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/filters"
-	"github.com/docker/docker/client"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/fleet"
 	"github.com/rollout-lab/rollout-lab/drivers/owner"
+	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
 // Check implements drivers.Driver: it looks for a systemd that answers, or for an engine
@@ -64,7 +61,7 @@ func (d *Driver) Describe(ctx context.Context) []string {
 	default:
 		out = append(out, "reloads with notification (notify-reload): no, they came with version 253")
 	}
-	found, err := d.leftovers(ctx)
+	found, err := d.resources(ctx)
 	for _, l := range found {
 		out = append(out, "there is "+l.what)
 	}
@@ -166,8 +163,8 @@ func (c *choice) limits(stack drivers.Stack) error {
 	return nil
 }
 
-// leftover is something of a run that can be removed.
-type leftover struct {
+// resource is something of a run: a unit, a container or a folder.
+type resource struct {
 	what       string // for people
 	run, owner string
 	dir        string // that goes with it
@@ -181,13 +178,13 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	if _, err := owner.Self(); err != nil {
 		return nil, err // nobody would be dead then
 	}
-	match := func(all []leftover) []leftover {
-		return slices.DeleteFunc(all, func(l leftover) bool { return !sweeps(runID, l.run, l.owner) })
+	match := func(all []resource) []resource {
+		return slices.DeleteFunc(all, func(l resource) bool { return !sweeps(runID, l.run, l.owner) })
 	}
 	var removed []string
 	var errs []error
 	if runID != "" {
-		found, err := d.leftovers(ctx)
+		found, err := d.resources(ctx)
 		errs = append(errs, err)
 		errs = append(errs, d.running.Close(ctx, runID))
 		// What was just closed is told to people as well.
@@ -195,7 +192,7 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 			removed = append(removed, l.what)
 		}
 	}
-	found, err := d.leftovers(ctx)
+	found, err := d.resources(ctx)
 	errs = append(errs, err)
 	for _, l := range match(found) {
 		if err := l.remove(ctx); err != nil {
@@ -209,10 +206,10 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	return removed, errors.Join(errs...)
 }
 
-// leftovers lists what exists of any run on every systemd and engine that can be reached.
+// resources lists what exists of any run on every systemd and engine that can be reached.
 // One that cannot be is passed over: nothing can be left where nothing could be made.
-func (d *Driver) leftovers(ctx context.Context) ([]leftover, error) {
-	var out []leftover
+func (d *Driver) resources(ctx context.Context) ([]resource, error) {
+	var out []resource
 	var errs []error
 	for _, kind := range []string{HostUser, HostSystem, HostContainer} {
 		if d.config.Host != "" && d.config.Host != kind {
@@ -222,7 +219,7 @@ func (d *Driver) leftovers(ctx context.Context) ([]leftover, error) {
 		if err != nil {
 			continue
 		}
-		var found []leftover
+		var found []resource
 		if kind == HostContainer {
 			found, err = containers(ctx, c.engine)
 			found = append(found, folders(found)...)
@@ -236,7 +233,7 @@ func (d *Driver) leftovers(ctx context.Context) ([]leftover, error) {
 }
 
 // units lists the units of a native systemd.
-func units(ctx context.Context, c *choice) ([]leftover, error) {
+func units(ctx context.Context, c *choice) ([]resource, error) {
 	calls, err := call(c.address)
 	if err != nil {
 		return nil, err
@@ -250,13 +247,13 @@ func units(ctx context.Context, c *choice) ([]leftover, error) {
 	slices.SortStableFunc(list, func(a, b systemd.UnitStatus) int {
 		return strings.Compare(filepath.Ext(b.Name), filepath.Ext(a.Name))
 	})
-	var out []leftover
+	var out []resource
 	for _, u := range list {
 		m, ok := parseMark(u.Description)
 		if !ok {
 			continue
 		}
-		out = append(out, leftover{
+		out = append(out, resource{
 			what: fmt.Sprintf("unit %s (instance %s of run %s)", u.Name, m.instance, m.run),
 			run:  m.run, owner: m.owner,
 			remove: func(ctx context.Context) error { return removeUnit(ctx, c.address, u.Name) },
@@ -291,20 +288,28 @@ func removeUnit(ctx context.Context, address, name string) error {
 }
 
 // containers lists the host containers of an engine.
-func containers(ctx context.Context, engine *client.Client) ([]leftover, error) {
-	list, err := engine.ContainerList(ctx, container.ListOptions{
-		All: true, Filters: filters.NewArgs(filters.Arg("label", labelRun)),
-	})
+func containers(ctx context.Context, engine *dockerengine.Engine) ([]resource, error) {
+	list, err := engine.Labelled(ctx, dockerengine.Filter(dockerengine.LabelDriver+"="+driverName))
 	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
+		return nil, err
 	}
-	var out []leftover
-	for _, c := range list {
-		out = append(out, leftover{
-			what: fmt.Sprintf("container %.12s (stack %s of run %s)", c.ID, c.Labels[labelStack], c.Labels[labelRun]),
-			dir:  c.Labels[labelDir],
-			run:  c.Labels[labelRun], owner: c.Labels[labelOwner],
-			remove: func(ctx context.Context) error { return removeContainer(ctx, c.ID, c.Labels[labelDir]) },
+	var out []resource
+	for _, r := range list {
+		run, dir := r.Labels[dockerengine.LabelRun], r.Labels[labelDir]
+		out = append(out, resource{
+			what: fmt.Sprintf("%s %.12s (stack %s of run %s)", r.Kind, r.ID, r.Labels[labelStack], run),
+			dir:  dir, run: run, owner: r.Labels[dockerengine.LabelOwner],
+			remove: func(ctx context.Context) error {
+				defer engine.Close()
+				if err := r.Remove(ctx); err != nil {
+					return err
+				}
+				// A label is only text: nothing is removed that this driver would not have made.
+				if strings.HasPrefix(filepath.Base(dir), dirPrefix) && filepath.IsAbs(dir) {
+					return os.RemoveAll(dir)
+				}
+				return nil
+			},
 		})
 	}
 	return out, nil
@@ -312,12 +317,12 @@ func containers(ctx context.Context, engine *client.Client) ([]leftover, error) 
 
 // folders lists the shared folders whose container is none of those found: their lab was
 // killed before it had made one.
-func folders(found []leftover) []leftover {
+func folders(found []resource) []resource {
 	marks, err := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*", markFile))
 	if err != nil {
 		return nil // it says so of a bad pattern alone
 	}
-	var out []leftover
+	var out []resource
 	for _, path := range marks {
 		dir := filepath.Dir(path)
 		text, err := os.ReadFile(path)
@@ -325,31 +330,13 @@ func folders(found []leftover) []leftover {
 			continue // removed meanwhile, or somebody else's
 		}
 		m, ok := parseMark(string(text))
-		if !ok || slices.ContainsFunc(found, func(l leftover) bool { return l.dir == dir }) {
+		if !ok || slices.ContainsFunc(found, func(l resource) bool { return l.dir == dir }) {
 			continue
 		}
-		out = append(out, leftover{
+		out = append(out, resource{
 			what: fmt.Sprintf("folder %s (stack %s of run %s)", dir, m.stack, m.run), run: m.run, owner: m.owner,
 			remove: func(context.Context) error { return os.RemoveAll(dir) },
 		})
 	}
 	return out
-}
-
-// removeContainer removes a host container and the folder that it shared.
-func removeContainer(ctx context.Context, id, dir string) error {
-	engine, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
-	if err != nil {
-		return err
-	}
-	defer engine.Close()
-	err = engine.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
-	if err != nil && !cerrdefs.IsNotFound(err) {
-		return err
-	}
-	// A label is only text: nothing is removed that this driver would not have made.
-	if strings.HasPrefix(filepath.Base(dir), dirPrefix) && filepath.IsAbs(dir) {
-		return os.RemoveAll(dir)
-	}
-	return nil
 }

@@ -11,9 +11,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/docker/docker/client"
-
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
 // host is one systemd that runs units for one environment.
@@ -38,12 +37,13 @@ const (
 
 // choice is a systemd that could be used, or the engine for one.
 type choice struct {
-	kind    string
-	address string         // of its bus; not of a container, which has none yet
-	engine  *client.Client // of a container
-	cgroup  string         // version of control groups, as far as it is known
-	version string         // for people
-	number  int            // of systemd; 0 when it is not known yet
+	kind     string
+	address  string               // of its bus; not of a container, which has none yet
+	engine   *dockerengine.Engine // of a container
+	cgroup   string               // version of control groups, as far as it is known
+	apparmor bool                 // whether the engine's containers are under its rules
+	version  string               // for people
+	number   int                  // of systemd; 0 when it is not known yet
 }
 
 func (c *choice) close() {
@@ -69,6 +69,9 @@ func (d *Driver) choose(ctx context.Context) (*choice, error) {
 		c, err := d.tryHost(ctx, kind)
 		if err == nil {
 			return c, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 		missing = append(missing, fmt.Sprintf("%s: %v", kind, err))
 	}

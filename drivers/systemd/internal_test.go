@@ -169,7 +169,7 @@ func TestFolderWithoutAContainer(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	if got := folders([]leftover{{dir: dir}}); len(got) != 0 {
+	if got := folders([]resource{{dir: dir}}); len(got) != 0 {
 		t.Errorf("found %+v beside its container", got)
 	}
 	got := folders(nil)
@@ -248,16 +248,6 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-func TestImageIsNamedByItsContent(t *testing.T) {
-	tag := func(packages ...string) string { return New(Config{Packages: packages}).recipe().tag() }
-	if tag("a", "b") != tag("b", "a", "a") {
-		t.Error("the order of the packages makes another image")
-	}
-	if tag("a") == tag() || !strings.HasPrefix(tag(), imageName+":") {
-		t.Errorf("with a package more %s, without %s", tag("a"), tag())
-	}
-}
-
 func TestUnknownHostAndProgram(t *testing.T) {
 	err := New(Config{Host: "mainframe"}).Check(t.Context())
 	var hint *drivers.HintError
@@ -303,17 +293,5 @@ func TestLeadingNumber(t *testing.T) {
 		if got := leadingNumber(in); got != want {
 			t.Errorf("%q: got %d, want %d", in, got, want)
 		}
-	}
-}
-
-func TestOutcome(t *testing.T) {
-	if err := outcome(strings.NewReader(`{"status":"x"}` + "\n" + `{"error":"no space"}`)); err == nil || err.Error() != "no space" {
-		t.Errorf("got %v, want the engine's complaint", err)
-	}
-	if err := outcome(strings.NewReader(`{"status":"x"}`)); err != nil {
-		t.Error(err)
-	}
-	if err := outcome(strings.NewReader(`{"sta`)); err == nil {
-		t.Error("progress that breaks off is no success")
 	}
 }

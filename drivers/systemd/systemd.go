@@ -104,8 +104,10 @@ func New(config Config) *Driver {
 
 var _ drivers.Driver = (*Driver)(nil)
 
+const driverName = "systemd"
+
 // Name implements drivers.Driver.
-func (d *Driver) Name() string { return "systemd" }
+func (d *Driver) Name() string { return driverName }
 
 // Capabilities implements drivers.Capable.
 func (d *Driver) Capabilities() drivers.Capabilities {
