@@ -19,6 +19,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/ports"
+	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
 // instance is one cluster in use.
@@ -26,6 +27,7 @@ type instance struct {
 	name     string
 	made     bool   // by this driver
 	dir      string // temporary: credentials and archives
+	engine   *dockerengine.Engine
 	provider *cluster.Provider
 	ports    map[int32]string // node port -> host:port on the loopback interface
 	say      func(string)
@@ -36,13 +38,13 @@ type instance struct {
 
 // openCluster uses the cluster of that name, or makes it.
 func openCluster(ctx context.Context, config Config, name string, say func(string)) (_ *instance, err error) {
-	c := &instance{name: name, say: say, loaded: map[string]bool{}, provider: newProvider(say)}
-	if c.dir, err = makeFolder(); err != nil {
+	c, err := newInstance(ctx, name, say)
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(c.dir)
+			err = errors.Join(err, c.forget())
 		}
 	}()
 	known, err := c.provider.List()
@@ -68,6 +70,26 @@ func openCluster(ctx context.Context, config Config, name string, say func(strin
 		return nil, err
 	}
 	return c, nil
+}
+
+// newInstance is a cluster of which nothing is known but its name. Its end is forget.
+func newInstance(ctx context.Context, name string, say func(string)) (*instance, error) {
+	e, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := makeFolder()
+	if err != nil {
+		e.Close()
+		return nil, err
+	}
+	return &instance{name: name, dir: dir, engine: e, provider: newProvider(say), say: say, loaded: map[string]bool{}}, nil
+}
+
+// forget gives back what the driver has of its own for a cluster that may live on.
+func (c *instance) forget() error {
+	c.engine.Close()
+	return os.RemoveAll(c.dir)
 }
 
 // hasWorkers refuses a cluster that is there and has another number of workers than was
@@ -102,7 +124,7 @@ func (c *instance) kubeconfig() string { return filepath.Join(c.dir, "kubeconfig
 // use reads how a cluster that exists is reached.
 func (c *instance) use(ctx context.Context) error {
 	var err error
-	if c.ports, err = mappedPorts(ctx, c.name); err != nil {
+	if c.ports, err = mappedPorts(ctx, c.engine, c.name); err != nil {
 		return fmt.Errorf("cluster %s: %w", c.name, err)
 	}
 	if len(c.ports) == 0 {
@@ -121,7 +143,7 @@ func (c *instance) use(ctx context.Context) error {
 // create makes the cluster. kind heeds no context; when ctx ends the nodes are removed,
 // at which it gives up.
 func (c *instance) create(ctx context.Context, config Config) error {
-	image, err := nodeImage(ctx, config, c.say)
+	image, err := nodeImage(ctx, c.engine, config, c.say)
 	if err != nil {
 		return err
 	}
@@ -189,12 +211,12 @@ func removeCluster(ctx context.Context, provider *cluster.Provider, name, kubeco
 }
 
 // imageHere is the image for the nodes that was named or that the engine has.
-func imageHere(ctx context.Context, config Config) (image string, here bool, err error) {
+func imageHere(ctx context.Context, e *dockerengine.Engine, config Config) (image string, here bool, err error) {
 	if config.NodeImage != "" {
 		return config.NodeImage, true, nil
 	}
 	for _, image := range append(slices.Clone(builtImages), defaults.Image) {
-		if has, err := hasImage(ctx, image); err != nil || has {
+		if has, err := e.HasImage(ctx, image); err != nil || has {
 			return image, has, err
 		}
 	}
@@ -202,17 +224,21 @@ func imageHere(ctx context.Context, config Config) (image string, here bool, err
 }
 
 // nodeImage finds an image for the nodes.
-func nodeImage(ctx context.Context, config Config, say func(string)) (string, error) {
-	if image, here, err := imageHere(ctx, config); err != nil || here {
+func nodeImage(ctx context.Context, e *dockerengine.Engine, config Config, say func(string)) (string, error) {
+	if image, here, err := imageHere(ctx, e, config); err != nil || here {
 		return image, err
 	}
 	say("pulling " + defaults.Image)
 	pull, cancel := context.WithTimeoutCause(ctx, pullLimit, fmt.Errorf("not pulled within %v", pullLimit))
 	defer cancel()
-	_, err := docker(pull, "pull", "--quiet", defaults.Image)
+	err := e.Pull(pull, defaults.Image)
 	if err == nil {
 		return defaults.Image, nil
 	}
+	if cause := context.Cause(pull); cause != nil {
+		err = cause
+	}
+	err = fmt.Errorf("pull %s: %w", defaults.Image, err)
 	if ctx.Err() == nil && config.BuildImage != nil {
 		say("building a node image, because none could be pulled: " + err.Error())
 		image, buildErr := config.BuildImage(ctx)
@@ -284,7 +310,7 @@ func (c *instance) load(ctx context.Context, image, archive string) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if has, err := nodeHas(ctx, node, image); err != nil || has {
+		if has, err := c.nodeHas(ctx, node, image); err != nil || has {
 			if err != nil {
 				return err
 			}
@@ -305,8 +331,8 @@ func (c *instance) load(ctx context.Context, image, archive string) error {
 }
 
 // nodeHas asks a node's container runtime for an image by its exact name.
-func nodeHas(ctx context.Context, node nodes.Node, image string) (bool, error) {
-	out, err := docker(ctx, "exec", node.String(), "ctr", "--namespace", "k8s.io", "images", "ls", "--quiet", "name=="+image)
+func (c *instance) nodeHas(ctx context.Context, node nodes.Node, image string) (bool, error) {
+	out, err := c.engine.Exec(ctx, node.String(), nil, "ctr", "--namespace", "k8s.io", "images", "ls", "--quiet", "name=="+image)
 	return strings.TrimSpace(out) != "", err
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/kind/pkg/apis/config/defaults"
+
+	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
 const (
@@ -19,22 +21,27 @@ const (
 	inotifyRoom = 256
 )
 
-// Describe implements drivers.Describer: it says, for people, what a cluster would be made of and which of the lab's there
-// are, a line for each. It changes nothing. A line about something that is wrong begins
-// with "no".
+// Describe implements drivers.Describer: it says, for people, what a cluster would be made
+// of and which of the lab's there are, a line for each. It changes nothing. A line about
+// something that is wrong begins with "no".
 func (d *Driver) Describe(ctx context.Context) []string {
-	lines := []string{d.Version(ctx), d.describeImage(ctx)}
+	e, err := dial(ctx)
+	if err != nil {
+		return []string{"no engine: " + err.Error()}
+	}
+	defer e.Close()
+	lines := []string{d.Version(ctx), d.describeImage(ctx, e)}
 	if text, err := os.ReadFile(inotifyLimit); err == nil { // elsewhere it is the engine's machine's matter
 		lines = append(lines, describeInotify(string(text))...)
 	}
 	return append(lines, d.describeClusters()...)
 }
 
-func (d *Driver) describeImage(ctx context.Context) string {
-	image, here, err := imageHere(ctx, d.config)
+func (d *Driver) describeImage(ctx context.Context, e *dockerengine.Engine) string {
+	image, here, err := imageHere(ctx, e, d.config)
 	switch {
 	case err != nil:
-		return "no look for node images: " + err.Error()
+		return "cannot check for node images: " + err.Error()
 	case here:
 		return "nodes run " + image
 	case d.config.BuildImage != nil:
@@ -57,7 +64,7 @@ func describeInotify(text string) []string {
 func (d *Driver) describeClusters() []string {
 	names, err := newProvider(func(string) {}).List()
 	if err != nil {
-		return []string{"no look for clusters: " + err.Error()}
+		return []string{"cannot list the clusters: " + err.Error()}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

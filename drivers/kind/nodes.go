@@ -55,7 +55,7 @@ func (c *instance) awaitNodes(ctx context.Context) error {
 		case <-ctx.Done():
 			err = errors.Join(context.Cause(ctx), err)
 			return &drivers.HintError{
-				Err:  fmt.Errorf("nodes %s of cluster %s: %w; the kubelet says: %s", strings.Join(waiting, ", "), c.name, err, kubeletTrouble(ctx, waiting[0])),
+				Err:  fmt.Errorf("nodes %s of cluster %s: %w; the kubelet says: %s", strings.Join(waiting, ", "), c.name, err, c.kubeletTrouble(ctx, waiting[0])),
 				Hint: "too many open files mean that fs.inotify.max_user_instances is too low for all the nodes on this machine",
 			}
 		}
@@ -73,25 +73,29 @@ func (c *instance) lastWords(ctx context.Context) string {
 	var words []string
 	for _, n := range all {
 		name := n.String()
-		state, err := docker(ctx, "inspect", "--format", "{{.State.Status}}, exit code {{.State.ExitCode}}", name)
-		if err != nil {
-			state = err.Error()
-		}
-		text, err := docker(ctx, "logs", "--tail", "3", name)
+		text, err := c.engine.LastLines(ctx, name, 3)
 		if err != nil {
 			text = err.Error()
 		}
-		words = append(words, fmt.Sprintf("node %s is %s; its last output: %s", name, state, strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " | ")))
+		words = append(words, fmt.Sprintf("node %s is %s; its last output: %s", name, c.stateOf(ctx, name), strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " | ")))
 	}
 	return strings.Join(words, "; ")
 }
 
+func (c *instance) stateOf(ctx context.Context, node string) string {
+	found, err := c.engine.ContainerInspect(ctx, node)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%s, exit code %d", found.State.Status, found.State.ExitCode)
+}
+
 // kubeletTrouble is the last of what a node's kubelet has written about errors: the node is
 // removed before anybody can look. It asks on although ctx has ended, for a short time.
-func kubeletTrouble(ctx context.Context, node string) string {
+func (c *instance) kubeletTrouble(ctx context.Context, node string) string {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), checkLimit, fmt.Errorf("no answer within %v", checkLimit))
 	defer cancel()
-	text, err := docker(ctx, "exec", node, "journalctl", "--unit", "kubelet", "--output", "cat", "--lines", "400", "--no-pager")
+	text, err := c.engine.Exec(ctx, node, nil, "journalctl", "--unit", "kubelet", "--output", "cat", "--lines", "400", "--no-pager")
 	if err != nil {
 		return "nothing that can be read: " + err.Error()
 	}
