@@ -14,7 +14,7 @@ import (
 
 // Describe implements drivers.Describer: it says, for people, what the engine here can and
 // cannot do, a line for each, and what former runs have left behind. It changes nothing. A
-// line about something that is wrong begins with "no".
+// line about something that is wrong begins with "no" or "cannot".
 func (d *Driver) Describe(ctx context.Context) []string {
 	e, err := d.connect(ctx)
 	if err != nil {

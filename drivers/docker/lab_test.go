@@ -58,7 +58,7 @@ func TestEverythingIsLabelled(t *testing.T) {
 	b := deploy(t)
 	const want = 3 + 1 + 1 // containers, a network, an image
 	if got := leftOf(t, b.Stack.RunID); len(got) != want {
-		t.Errorf("%d things of the run, want %d: %v", len(got), want, got)
+		t.Errorf("%d resources of the run, want %d: %v", len(got), want, got)
 	}
 }
 
@@ -168,7 +168,7 @@ func TestNoEngine(t *testing.T) {
 func TestDetails(t *testing.T) {
 	d := newDriver(t)
 	got := strings.Join(d.Describe(t.Context()), "\n")
-	for _, want := range []string{d.Version(t.Context()), "start interval", "cgroup v", "the program is static", "127.0.0.1", "leftovers"} {
+	for _, want := range []string{d.Version(t.Context()), "start interval", "cgroup v", "the program is static", "127.0.0.1", "orphaned resources"} {
 		if want == "" || !strings.Contains(got, want) {
 			t.Errorf("the details lack %q:\n%s", want, got)
 		}

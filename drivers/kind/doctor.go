@@ -23,7 +23,7 @@ const (
 
 // Describe implements drivers.Describer: it says, for people, what a cluster would be made
 // of and which of the lab's there are, a line for each. It changes nothing. A line about
-// something that is wrong begins with "no".
+// something that is wrong begins with "no" or "cannot".
 func (d *Driver) Describe(ctx context.Context) []string {
 	e, err := dial(ctx)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 // Describe implements drivers.Describer: it says, for people, which cluster it is and what labs that have ended have left in
 // it, a line for each. It changes nothing. A line about something that is wrong begins with
-// "no".
+// "no" or "cannot".
 func (d *Driver) Describe(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("no answer within %v", checkLimit))
 	defer cancel()
@@ -25,7 +25,7 @@ func (d *Driver) Describe(ctx context.Context) []string {
 	}
 	left, err := d.orphans(ctx, c, "")
 	if err != nil {
-		return append(lines, "no look for orphaned resources: "+oneLine(err.Error()))
+		return append(lines, "cannot check for orphaned resources: "+oneLine(err.Error()))
 	}
 	return append(lines, fmt.Sprintf("%d orphaned resources of labs that have ended", len(left)))
 }
