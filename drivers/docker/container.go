@@ -12,7 +12,6 @@ import (
 	"time"
 
 	containertypes "github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/go-connections/nat"
 
@@ -40,118 +39,69 @@ const (
 // instance is the container of one instance of a service.
 type instance struct {
 	*fleet.Instance
-	env   *environment
-	name  string
-	id    string
-	ports []int
+	env     *environment
+	name    string
+	id      string
+	ports   []int
+	reports *drivers.Queue[report]
 
-	// attend's own:
-	exit  string    // how it ended last
-	again time.Time // when it was started again after a kill
+	// follow's own:
+	exit        string    // how it died last
+	restartedAt time.Time // by the driver, after a kill
+
+	died drivers.Broadcast
 
 	mu     sync.Mutex
-	inbox  []report
-	mail   chan struct{} // has room for one: there is something in the inbox
-	killed bool          // by Kill: the engine does not start it again
-	deaths int
-	died   chan struct{} // closed and replaced when deaths changes
-	detail string        // how it came to its end, when the driver had a hand in that
+	killed bool   // by Kill: the engine does not start it again
+	detail string // how it came to its end, when the driver had a hand in that
 
-	over chan struct{} // closed when the container is gone and attend has returned
+	ended chan struct{} // closed when the container is removed and follow has returned
 }
 
-// report is something for attend to take in; all are nil for a reason to look again.
-type report struct {
-	event    *events.Message
-	found    *containertypes.State
-	notFound bool
-}
-
-func (i *instance) post(r report) {
-	i.mu.Lock()
-	i.inbox = append(i.inbox, r)
-	i.mu.Unlock()
-	select {
-	case i.mail <- struct{}{}:
-	default:
-	}
-}
-
-func (i *instance) collect() []report {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	out := i.inbox
-	i.inbox = nil
-	return out
-}
-
-// attend takes in what the engine says of the container until it is gone.
-func (i *instance) attend() {
-	defer close(i.over)
+// follow takes in what the engine says of the container until it is removed.
+func (i *instance) follow() {
+	defer close(i.ended)
 	var s status
-	began := false
+	ran := false
 	for {
 		var again <-chan time.Time
-		if began && !s.running {
+		if ran && !s.running {
 			again = time.After(lookAgain)
 		}
 		select {
-		case <-i.mail:
+		case <-i.reports.Ready():
 		case <-again:
 			// An engine that gives up on a restart says nothing of it. That it does not answer
 			// is for the watch to notice.
 			_ = i.env.inspect(context.Background(), i)
 		}
-		for _, r := range i.collect() {
-			news := r.into(&s)
-			for _, h := range news {
-				began = began || h.change == started
-				i.tell(h)
+		for _, r := range i.reports.Take() {
+			changes := s.transition(r)
+			for _, c := range changes {
+				ran = ran || c.kind == started
+				i.tell(c)
 			}
 			i.Verdict(s.ready(i.Service.Signal.Kind))
-			if slices.ContainsFunc(news, func(h happening) bool { return h.change == sick }) {
+			if slices.ContainsFunc(changes, func(c change) bool { return c.kind == unhealthy }) {
 				i.Answer(i.env.lastCheck(i.id)) // after the verdict, as it takes a moment
 			}
-			if (began || s.gone) && !s.running && i.finish(&s, r.gaveUp()) {
+			if (ran || s.deleted) && !s.running && i.finish(&s, r.gaveUp()) {
 				return
 			}
 		}
 	}
 }
 
-// into takes the report into the status.
-func (r report) into(s *status) []happening {
-	switch {
-	case r.event != nil:
-		return s.fold(*r.event)
-	case r.found != nil:
-		return s.adopt(r.found)
-	case r.notFound:
-		return s.vanish()
-	}
-	return nil
-}
-
-// gaveUp says whether the engine was found to leave the container as it is: one that it is
-// about to start again is marked so from the moment of its end on.
-func (r report) gaveUp() bool {
-	return r.found != nil && !r.found.Running && !r.found.Restarting
-}
-
 // tell passes on what became of the container.
-func (i *instance) tell(h happening) {
-	switch h.change {
+func (i *instance) tell(c change) {
+	switch c.kind {
 	case started:
-		i.Started(h.detail + " " + i.id[:min(len(i.id), 12)])
+		i.Started(c.detail + " " + i.id[:min(len(i.id), 12)])
 	case died:
-		i.exit = h.detail
-		i.Verdict(false, "container ended: "+h.detail)
-		i.Exited(h.detail, lastLines(i.env.logs(i.id), 5))
-		i.mu.Lock()
-		i.deaths++
-		close(i.died)
-		i.died = make(chan struct{})
-		i.mu.Unlock()
+		i.exit = c.detail
+		i.Verdict(false, "container ended: "+c.detail)
+		i.Exited(c.detail, lastLines(i.env.logs(i.id), 5))
+		i.died.Send()
 	}
 }
 
@@ -165,22 +115,22 @@ func (i *instance) lastWords() string {
 	return words
 }
 
-// finish looks what is to become of a container that does not run, and says whether it is
-// gone for good. The engine has given up on one that it was to start again and does not.
-func (i *instance) finish(s *status, gaveUp bool) (gone bool) {
+// finish removes a container that does not run unless it is to be started again, and says
+// whether it has. The engine has given up on one that it was to start again and does not.
+func (i *instance) finish(s *status, gaveUp bool) (removed bool) {
 	i.mu.Lock()
 	killed, detail := i.killed, i.detail
 	i.killed = false
 	i.mu.Unlock()
 	// What was found just before it was started again here is no news.
-	gaveUp = gaveUp && !killed && time.Since(i.again) > callLimit
-	if i.Service.RestartOnExit && !i.Stopping() && !s.gone && !gaveUp {
+	gaveUp = gaveUp && !killed && time.Since(i.restartedAt) > callLimit
+	if i.Service.RestartOnExit && !i.Stopping() && !s.deleted && !gaveUp {
 		if !killed {
 			return false
 		}
-		err := i.startAgain()
+		err := i.restart()
 		if err == nil {
-			i.again = time.Now()
+			i.restartedAt = time.Now()
 			return false
 		}
 		detail = "start after a kill: " + err.Error()
@@ -201,8 +151,8 @@ func (i *instance) finish(s *status, gaveUp bool) (gone bool) {
 	return true
 }
 
-// startAgain starts a container that Kill has ended.
-func (i *instance) startAgain() error {
+// restart starts a container that Kill has ended.
+func (i *instance) restart() error {
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
 	return i.env.engine.ContainerStart(ctx, i.id, containertypes.StartOptions{})
@@ -316,7 +266,7 @@ func (e *environment) request(i *fleet.Instance, published []int) (request, erro
 func (e *environment) launch(ctx context.Context, f *fleet.Instance, ports []int) error {
 	i := &instance{
 		Instance: f, env: e, ports: ports, name: e.network + "-" + strings.ToLower(f.ID),
-		mail: make(chan struct{}, 1), died: make(chan struct{}), over: make(chan struct{}),
+		reports: drivers.NewQueue[report](), ended: make(chan struct{}),
 	}
 	r, err := e.request(f, ports)
 	if err != nil {
@@ -341,7 +291,7 @@ func (e *environment) launch(ctx context.Context, f *fleet.Instance, ports []int
 		e.dropped(i)
 		return joined(fmt.Errorf("start container %s: %w", i.name, err), e.engine.RemoveContainer(ctx, i.id))
 	}
-	e.attending.Go(i.attend)
+	e.following.Go(i.follow)
 	return nil
 }
 

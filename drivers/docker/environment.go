@@ -52,7 +52,7 @@ type environment struct {
 	stopSignals map[string]string
 	networkMade bool
 
-	attending sync.WaitGroup // goroutines of instances
+	following sync.WaitGroup // goroutines of instances
 	stopping  sync.WaitGroup // goroutines of Stop and End
 
 	mu        sync.Mutex
@@ -180,7 +180,7 @@ func (e *environment) Stop(_ context.Context, f *fleet.Instance) error {
 // stop stops a container and sees to it that its end is taken in.
 func (e *environment) stop(i *instance) {
 	grace := i.Service.StopGrace
-	i.post(report{}) // one that does not run at present is not started again
+	i.reports.Put(report{}) // one that does not run at present is not started again
 	// The engine knows whole seconds only. It gets more than the grace, in case the lab
 	// does not live to see its end.
 	var killing sync.WaitGroup
@@ -199,7 +199,7 @@ func (e *environment) stop(i *instance) {
 	var away time.Time // since when the engine does not answer
 	for wait := firstBackoff; ; wait = longer(wait) {
 		err := e.stopOnce(i, seconds)
-		if i.goneWithin(wait) {
+		if i.endsWithin(wait) {
 			return
 		}
 		switch {
@@ -209,8 +209,8 @@ func (e *environment) stop(i *instance) {
 			away = time.Now()
 		case time.Since(away) > absenceLimit:
 			e.fail(fmt.Errorf("stop container %s of %s: %w", i.id, i.ID, err))
-			i.post(report{notFound: true})
-			<-i.over
+			i.reports.Put(report{notFound: true})
+			<-i.ended
 			return
 		}
 	}
@@ -225,18 +225,18 @@ func (e *environment) stopOnce(i *instance, seconds int) error {
 	if err != nil && !isNotFound(err) {
 		return err
 	}
-	if i.goneWithin(settleLimit) {
+	if i.endsWithin(settleLimit) {
 		return nil
 	}
 	return e.inspect(ctx, i)
 }
 
-// goneWithin waits for so long at most for the instance to be gone.
-func (i *instance) goneWithin(limit time.Duration) bool {
+// endsWithin waits for so long at most for the end of the instance.
+func (i *instance) endsWithin(limit time.Duration) bool {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case <-i.over:
+	case <-i.ended:
 		return true
 	case <-timer.C:
 		return false
@@ -246,7 +246,7 @@ func (i *instance) goneWithin(limit time.Duration) bool {
 // kill ends a container at once; why is told when it is gone.
 func (e *environment) kill(i *instance, why string) {
 	select {
-	case <-i.over:
+	case <-i.ended:
 		return
 	default:
 	}
@@ -270,26 +270,26 @@ func (e *environment) End(f *fleet.Instance) {
 	}
 }
 
-// inspect asks the engine what has become of a container and lets attend take that in.
+// inspect asks the engine what has become of a container and lets follow take that in.
 func (e *environment) inspect(ctx context.Context, i *instance) error {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	c, err := e.engine.ContainerInspect(ctx, i.id)
 	switch {
 	case isNotFound(err):
-		i.post(report{notFound: true})
+		i.reports.Put(report{notFound: true})
 		return nil
 	case err != nil:
 		return err
 	}
-	i.post(report{found: c.State})
+	i.reports.Put(report{found: c.State})
 	return nil
 }
 
 // clean implements fleet.Config.Clean.
 func (e *environment) clean(ctx context.Context) error {
 	e.stopping.Wait()
-	e.attending.Wait()
+	e.following.Wait()
 	if e.watched != nil {
 		e.watched.close()
 	}
@@ -377,8 +377,8 @@ func (e *environment) Kill(ctx context.Context, instanceID string) error {
 	if err != nil {
 		return fmt.Errorf("kill: %w", err)
 	}
+	died := i.died.Next()
 	i.mu.Lock()
-	died := i.died
 	i.killed = true
 	i.mu.Unlock()
 	if err := e.engine.ContainerKill(ctx, i.id, "SIGKILL"); err != nil {

@@ -129,17 +129,17 @@ func TestStatus(t *testing.T) {
 	running := func(since int64, health string) report {
 		return report{found: &container.State{Running: true, StartedAt: at(since), Health: &container.Health{Status: health}}}
 	}
-	const healthy, unhealthy = "health_status: healthy", "health_status: unhealthy"
+	const getsHealthy, getsUnhealthy = "health_status: healthy", "health_status: unhealthy"
 	for name, c := range map[string]struct {
 		reports []report
 		want    []string // what is told, and the verdict where it changes
 	}{
 		"life": {
-			[]report{event(10, "start"), event(20, healthy), event(30, unhealthy), event(40, healthy), event(50, "die", "exitCode", "0"), event(60, "destroy")},
-			[]string{"started", "ready", "unready", "sick", "ready", "unready", "died exit status 0", "removed"},
+			[]report{event(10, "start"), event(20, getsHealthy), event(30, getsUnhealthy), event(40, getsHealthy), event(50, "die", "exitCode", "0"), event(60, "destroy")},
+			[]string{"started", "ready", "unready", "unhealthy", "ready", "unready", "died exit status 0", "deleted"},
 		},
 		"restart begins with no verdict": {
-			[]report{event(10, "start"), event(20, healthy), event(30, "die", "exitCode", "2"), event(40, "start"), event(50, healthy)},
+			[]report{event(10, "start"), event(20, getsHealthy), event(30, "die", "exitCode", "2"), event(40, "start"), event(50, getsHealthy)},
 			[]string{"started", "ready", "unready", "died exit status 2", "started", "ready"},
 		},
 		"out of memory": {
@@ -147,27 +147,27 @@ func TestStatus(t *testing.T) {
 			[]string{"started", "died exit status 137, out of memory"},
 		},
 		"paused is not ready, whatever its health": {
-			[]report{event(10, "start"), event(20, healthy), event(30, "pause"), event(40, "unpause")},
+			[]report{event(10, "start"), event(20, getsHealthy), event(30, "pause"), event(40, "unpause")},
 			[]string{"started", "ready", "unready", "ready"},
 		},
 		"each event once": {
-			[]report{event(10, "start"), event(10, "start"), event(20, healthy), event(20, healthy), event(30, "die", "exitCode", "1"), event(30, "die", "exitCode", "1")},
+			[]report{event(10, "start"), event(10, "start"), event(20, getsHealthy), event(20, getsHealthy), event(30, "die", "exitCode", "1"), event(30, "die", "exitCode", "1")},
 			[]string{"started", "ready", "unready", "died exit status 1"},
 		},
 		"an inspection finds nothing new": {
-			[]report{event(10, "start"), event(20, healthy), running(9, "healthy")},
+			[]report{event(10, "start"), event(20, getsHealthy), running(9, "healthy")},
 			[]string{"started", "ready"},
 		},
 		"an inspection finds what was missed": {
-			[]report{event(10, "start"), event(20, healthy), running(9, "unhealthy"), event(25, unhealthy)},
-			[]string{"started", "ready", "unready", "sick"},
+			[]report{event(10, "start"), event(20, getsHealthy), running(9, "unhealthy"), event(25, getsUnhealthy)},
+			[]string{"started", "ready", "unready", "unhealthy"},
 		},
 		"an inspection finds another run, and the events come after it": {
-			[]report{event(10, "start"), event(20, healthy), running(40, "healthy"), event(30, "die", "exitCode", "1"), event(41, "start"), event(50, healthy)},
+			[]report{event(10, "start"), event(20, getsHealthy), running(40, "healthy"), event(30, "die", "exitCode", "1"), event(41, "start"), event(50, getsHealthy)},
 			[]string{"started", "ready", "unready", "died its end was not seen", "started", "ready"},
 		},
 		"an inspection finds it dead": {
-			[]report{event(10, "start"), event(20, healthy), {found: &container.State{StartedAt: at(9), ExitCode: 7}}, event(30, "die", "exitCode", "7")},
+			[]report{event(10, "start"), event(20, getsHealthy), {found: &container.State{StartedAt: at(9), ExitCode: 7}}, event(30, "die", "exitCode", "7")},
 			[]string{"started", "ready", "unready", "died exit status 7"},
 		},
 		"an inspection finds it dead, and it was never seen": {
@@ -175,8 +175,8 @@ func TestStatus(t *testing.T) {
 			[]string{"started", "died exit status 7, out of memory"},
 		},
 		"an inspection finds nothing": {
-			[]report{event(10, "start"), event(20, healthy), {notFound: true}, event(30, "die"), event(31, "destroy")},
-			[]string{"started", "ready", "unready", "died removed", "removed"},
+			[]report{event(10, "start"), event(20, getsHealthy), {notFound: true}, event(30, "die"), event(31, "destroy")},
+			[]string{"started", "ready", "unready", "died removed", "deleted"},
 		},
 		"an inspection before the start": {
 			[]report{{found: &container.State{StartedAt: "0001-01-01T00:00:00Z"}}, event(10, "start")},
@@ -188,7 +188,7 @@ func TestStatus(t *testing.T) {
 			var got []string
 			was := false
 			for _, r := range c.reports {
-				news := r.into(&s)
+				changes := s.transition(r)
 				verdict := func(ready bool) {
 					if ready != was {
 						got = append(got, map[bool]string{true: "ready", false: "unready"}[ready])
@@ -196,11 +196,11 @@ func TestStatus(t *testing.T) {
 					was = ready
 				}
 				ready, _ := s.ready(drivers.ProbeHTTP)
-				for _, h := range news {
-					if h.change == died || h.change == sick {
+				for _, c := range changes {
+					if c.kind == died || c.kind == unhealthy {
 						verdict(false)
 					}
-					got = append(got, strings.TrimSpace(map[change]string{started: "started", died: "died " + h.detail, sick: "sick", removed: "removed"}[h.change]))
+					got = append(got, strings.TrimSpace(map[changeKind]string{started: "started", died: "died " + c.detail, unhealthy: "unhealthy", deleted: "deleted"}[c.kind]))
 				}
 				verdict(ready)
 			}
@@ -217,7 +217,7 @@ func TestReadyWithoutASignal(t *testing.T) {
 		action events.Action
 		want   bool
 	}{{"start", true}, {"pause", false}, {"unpause", true}, {"die", false}} {
-		s.fold(events.Message{Action: c.action})
+		s.transition(report{event: &events.Message{Action: c.action}})
 		if got, why := s.ready(drivers.ProbeNone); got != c.want {
 			t.Errorf("after %s: ready is %t (%s), want %t", c.action, got, why, c.want)
 		}

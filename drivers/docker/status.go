@@ -18,38 +18,65 @@ var actions = []events.Action{
 	events.ActionOOM, events.ActionDestroy, events.ActionHealthStatus,
 }
 
-// status is what the engine has said of a container. It is folded from events, and from
-// what an inspection finds when events may have been missed. Both may tell the same thing
-// twice; that changes nothing.
+// report is what was learnt of a container: an event, or what an inspection found. One
+// that is empty says nothing new.
+type report struct {
+	event    *events.Message
+	found    *container.State
+	notFound bool
+}
+
+// gaveUp says whether the engine was found to leave the container as it is: one that it is
+// about to start again is marked so from the moment of its end on.
+func (r report) gaveUp() bool {
+	return r.found != nil && !r.found.Running && !r.found.Restarting
+}
+
+// status is what the engine has said of a container so far. Events and inspections may
+// tell the same thing twice; that changes nothing.
 type status struct {
 	running bool
 	paused  bool
-	gone    bool
+	deleted bool
 	oom     bool   // it ran out of memory since it was started
 	health  string // "", healthy or unhealthy; of the present run
 	since   int64  // engine's time of the start of the present run, ns
 }
 
-// change is something that became of a container.
-type change int
+// changeKind is something that became of a container.
+type changeKind int
 
 const (
-	started change = iota // it runs (again)
-	died                  // its first process has ended
-	sick                  // its health check says unhealthy
-	removed               // it exists no more
+	started   changeKind = iota // it runs (again)
+	died                        // its first process has ended
+	unhealthy                   // its health check says so
+	deleted                     // it exists no more
 )
 
-// happening is a change and how it is told.
-type happening struct {
-	change change
+// change is what became of a container, and how that is told.
+type change struct {
+	kind   changeKind
 	detail string
 }
 
-// fold takes an event in.
-func (s *status) fold(m events.Message) []happening {
+// transition takes a report in and returns what is new in it.
+func (s *status) transition(r report) []change {
+	switch {
+	case s.deleted:
+		return nil
+	case r.event != nil:
+		return s.event(*r.event)
+	case r.found != nil:
+		return s.sync(r.found)
+	case r.notFound:
+		return s.delete()
+	}
+	return nil
+}
+
+func (s *status) event(m events.Message) []change {
 	// What is older than the present run was seen by the inspection that found the run.
-	if m.TimeNano < s.since || s.gone {
+	if m.TimeNano < s.since {
 		return nil
 	}
 	action, health, _ := strings.Cut(string(m.Action), ": ")
@@ -67,22 +94,20 @@ func (s *status) fold(m events.Message) []happening {
 	case events.ActionHealthStatus:
 		return s.check(health)
 	case events.ActionDestroy:
-		out := s.die("removed")
-		s.gone = true
-		return append(out, happening{removed, "removed"})
+		return s.delete()
 	}
 	return nil
 }
 
-func (s *status) start(at int64) []happening {
+func (s *status) start(at int64) []change {
 	if s.running {
 		return nil
 	}
 	*s = status{running: true, since: at}
-	return []happening{{started, "container"}}
+	return []change{{started, "container"}}
 }
 
-func (s *status) die(how string) []happening {
+func (s *status) die(how string) []change {
 	if !s.running {
 		return nil
 	}
@@ -90,32 +115,29 @@ func (s *status) die(how string) []happening {
 		how += ", out of memory"
 	}
 	s.running, s.paused, s.health = false, false, ""
-	return []happening{{died, how}}
+	return []change{{died, how}}
 }
 
-func (s *status) check(health string) []happening {
+func (s *status) check(health string) []change {
 	if !s.running || s.health == health || health != container.Healthy && health != container.Unhealthy {
 		return nil
 	}
 	s.health = health
 	if health == container.Unhealthy {
-		return []happening{{sick, ""}}
+		return []change{{unhealthy, ""}}
 	}
 	return nil
 }
 
-// adopt takes in what an inspection found.
-func (s *status) adopt(now *container.State) []happening {
-	if s.gone {
-		return nil
-	}
+// sync takes in what an inspection found, as events may have been missed.
+func (s *status) sync(now *container.State) []change {
 	at, err := time.Parse(time.RFC3339Nano, now.StartedAt)
 	if err != nil || at.Year() <= 1 {
 		return nil // it was never started
 	}
 	// The start event comes a moment after the start that it tells of, so that a known run
 	// is the present one unless this one began later.
-	var out []happening
+	var out []change
 	if at.UnixNano() > s.since {
 		out = append(out, s.die("its end was not seen")...)
 		out = append(out, s.start(at.UnixNano())...)
@@ -131,14 +153,10 @@ func (s *status) adopt(now *container.State) []happening {
 	return out
 }
 
-// vanish takes in that an inspection found no such container.
-func (s *status) vanish() []happening {
-	if s.gone {
-		return nil
-	}
+func (s *status) delete() []change {
 	out := s.die("removed")
-	s.gone = true
-	return append(out, happening{removed, "removed"})
+	s.deleted = true
+	return append(out, change{deleted, "removed"})
 }
 
 // ready is the engine's verdict on a container with this kind of signal, and why.

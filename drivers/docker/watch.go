@@ -97,7 +97,7 @@ func (w *watch) read(ctx context.Context, s stream) error {
 		case m := <-s.messages:
 			w.last = max(w.last, m.TimeNano)
 			if i := w.env.byContainer(m.Actor.ID); i != nil {
-				i.post(report{event: &m})
+				i.reports.Put(report{event: &m})
 			}
 		case err := <-s.errs:
 			if err == nil {
