@@ -40,10 +40,11 @@ type manager struct {
 	stop   context.CancelFunc // ends what follow began
 	work   sync.WaitGroup
 
+	changed drivers.Broadcast // of link or ended
+
 	mu     sync.Mutex
-	link   *link         // nil while the bus is lost
-	linkC  chan struct{} // closed and replaced when link changes
-	over   error         // why there will be no link any more
+	link   *link // nil while the bus is lost
+	ended  error // why there will be no link any more
 	units  map[dbus.ObjectPath]*unit
 	names  map[string]string // the unit of every instance, also of former ones
 	byID   map[string]*unit
@@ -64,14 +65,14 @@ func newManager(ctx context.Context, d *Driver, h *host, stack drivers.Stack, o 
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	m := &manager{
 		driver: d, host: h, stack: stack, owner: o, lost: lost, stop: stop, link: l,
-		linkC: make(chan struct{}), units: map[dbus.ObjectPath]*unit{}, names: map[string]string{}, byID: map[string]*unit{},
+		units: map[dbus.ObjectPath]*unit{}, names: map[string]string{}, byID: map[string]*unit{},
 	}
 	m.follow = func() {
 		m.work.Go(func() { m.watch(watching, l) })
 		m.work.Go(func() {
 			select {
 			case why := <-h.ended:
-				m.vanish(why)
+				m.hostEnded(why)
 			case <-watching.Done():
 			}
 		})
@@ -180,10 +181,9 @@ func (m *manager) signal(s *dbus.Signal) {
 // setLink puts a connection into use, nil for none.
 func (m *manager) setLink(l *link) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.link = l
-	close(m.linkC)
-	m.linkC = make(chan struct{})
+	m.mu.Unlock()
+	m.changed.Send()
 }
 
 // takeLink takes the connection out of use.
@@ -199,31 +199,26 @@ func (m *manager) takeLink() *link {
 func (m *manager) linked(ctx context.Context) (*link, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, linkLimit, fmt.Errorf("no connection to systemd within %v", linkLimit))
 	defer cancel()
-	for {
+	var l *link
+	var ended error
+	err := m.changed.Wait(ctx, func() bool {
 		m.mu.Lock()
-		l, changed, over := m.link, m.linkC, m.over
-		m.mu.Unlock()
-		if over != nil {
-			return nil, over
-		}
-		if l != nil {
-			return l, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
+		defer m.mu.Unlock()
+		l, ended = m.link, m.ended
+		return l != nil || ended != nil
+	})
+	if ended != nil {
+		return nil, ended
 	}
+	return l, err
 }
 
-// vanish ends every unit because the host has ended.
-func (m *manager) vanish(why string) {
+// hostEnded ends every unit because the host has ended.
+func (m *manager) hostEnded(why string) {
 	m.mu.Lock()
-	m.over = fmt.Errorf("the systemd host is gone: %s", why)
-	close(m.linkC)
-	m.linkC = make(chan struct{})
+	m.ended = fmt.Errorf("the systemd host is gone: %s", why)
 	m.mu.Unlock()
+	m.changed.Send()
 	m.lost(why)
 	for _, u := range m.all() {
 		u.lose(why)
@@ -244,7 +239,7 @@ func (m *manager) Create(ctx context.Context, i *fleet.Instance) error {
 	name := unitName(mk)
 	u := &unit{
 		manager: m, instance: i, name: name + ".service", title: mk.String(), ports: slices.Collect(maps.Values(numbers)),
-		wake: make(chan struct{}, 1), changed: make(chan struct{}),
+		reports: drivers.NewQueue[report](),
 	}
 	addrs := make(map[string]string, len(numbers))
 	for port, number := range numbers {
@@ -269,7 +264,7 @@ func (m *manager) Create(ctx context.Context, i *fleet.Instance) error {
 	m.work.Go(u.work)
 	u.mu.Lock()
 	u.accepted = true
-	u.again()
+	u.enqueueAgain()
 	u.mu.Unlock()
 	return nil
 }

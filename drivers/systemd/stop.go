@@ -78,9 +78,9 @@ func (m *manager) awaitStop(u *unit, done <-chan string) {
 // End implements fleet.Runtime: SIGKILL to all that the unit has.
 func (m *manager) End(i *fleet.Instance) {
 	m.mu.Lock()
-	over := m.over
+	ended := m.ended
 	m.mu.Unlock()
-	if u, err := m.find(i.ID); err == nil && over == nil {
+	if u, err := m.find(i.ID); err == nil && ended == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 		defer cancel()
 		if err := m.kill(ctx, u, syscall.SIGKILL); err != nil {
@@ -127,7 +127,7 @@ func (m *manager) Restart(ctx context.Context, i *fleet.Instance) error {
 	defer func() {
 		u.mu.Lock()
 		u.restarts--
-		u.again()
+		u.enqueueAgain()
 		u.mu.Unlock()
 	}()
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -12,6 +12,7 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/fleet"
 )
 
@@ -34,28 +35,19 @@ type unit struct {
 	title    string // how systemd's own lines in the journal call it beside that
 	socket   string // of the socket unit, "" when there is none
 	ports    []int
+	reports  *drivers.Queue[report]
+
+	changed drivers.Broadcast // of running or seen
 
 	mu       sync.Mutex
-	service  state // as told, also before it was dealt with
-	listener state // of the socket unit
-	told     []report
-	wake     chan struct{} // has a token when told may hold something
-	accepted bool          // systemd has taken the unit
-	restarts int           // under way: its end is none
-	removed  bool          // systemd has dropped the unit
-	running  process       // the process dealt with last; zero when none runs
-	seen     process       // the last one that what was dealt with told of, even if it has ended
-	changed  chan struct{} // closed and replaced when running or seen changes
-	words    string        // what it wrote before an earlier end
-
-	// The worker's own.
-	everServed, everStarted bool
-}
-
-// report is what was told of a unit at one moment.
-type report struct {
-	service, listener state
-	final             bool // that was the end of it
+	service  state   // as told, also before it was dealt with
+	listener state   // of the socket unit
+	accepted bool    // systemd has taken the unit
+	restarts int     // under way: its end is none
+	removed  bool    // systemd has dropped the unit
+	running  process // the process dealt with last; zero when none runs
+	seen     process // the last one that what was dealt with told of, even if it has ended
+	words    string  // what it wrote before an earlier end
 }
 
 // tell takes a change of a property into account. Of the two messages that systemd sends
@@ -106,16 +98,12 @@ func (u *unit) lose(why string) {
 // enqueue hands the present state to the worker; the caller holds u.mu.
 func (u *unit) enqueue() {
 	final := u.accepted && u.restarts == 0 && (u.removed || u.service.ended())
-	u.told = append(u.told, report{u.service, u.listener, final})
-	select {
-	case u.wake <- struct{}{}:
-	default:
-	}
+	u.reports.Put(report{u.service, u.listener, final})
 }
 
-// again has the worker look at the present state once more, after accepted or restarts
-// have changed; the caller holds u.mu.
-func (u *unit) again() {
+// enqueueAgain has the worker look at the present state once more, after accepted or
+// restarts have changed; the caller holds u.mu.
+func (u *unit) enqueueAgain() {
 	if u.service.active != "" || u.removed {
 		u.enqueue()
 	}
@@ -123,51 +111,42 @@ func (u *unit) again() {
 
 // work deals with what is told until the end of the unit.
 func (u *unit) work() {
-	for range u.wake {
-		u.mu.Lock()
-		told := u.told
-		u.told = nil
-		u.mu.Unlock()
-		for _, r := range told {
-			if u.take(r) {
-				u.finish(r.service)
+	s := status{notifies: u.instance.Service.Notify, socket: u.socket != ""}
+	for range u.reports.Ready() {
+		for _, r := range u.reports.Take() {
+			if r.final {
+				u.instance.Verdict(false, r.service.String()) // before systemd is asked
+				r.final = !u.comesBack()
+			}
+			for _, c := range s.transition(r) {
+				u.pass(c, r)
+			}
+			u.dealtWith(r.service.process)
+			if r.final {
+				u.finish(r.service, s.started)
 				return
 			}
 		}
 	}
 }
 
-// take reports one state to the fleet and says whether it was the last.
-func (u *unit) take(r report) (over bool) {
-	i, s := u.instance, r.service
-	serving := s.serving(i.Service.Notify)
-	ready := serving
-	if u.socket != "" {
-		u.everServed = u.everServed || serving
-		ready = r.listener.active == "active" && u.everServed
+// pass tells the fleet what is new.
+func (u *unit) pass(c change, r report) {
+	switch c.kind {
+	case unready:
+		u.instance.Verdict(false, c.detail)
+	case ended:
+		u.exited(c.detail, r.final)
+	case started:
+		u.instance.Started(fmt.Sprintf("process %d of %s", c.process.pid, u.name))
+		u.setRunning(c.process)
+	case answered:
+		u.instance.Answer(c.detail)
+	case ready:
+		if !u.restarting() {
+			u.instance.Verdict(true, c.detail)
+		}
 	}
-	if !ready || r.final {
-		i.Verdict(false, s.String())
-	}
-	r.final = r.final && !u.comesBack()
-	u.mu.Lock()
-	running := u.running
-	u.mu.Unlock()
-	if running != (process{}) && (s.mainPID == 0 || s.process != running) {
-		u.exited(s, r.final)
-	}
-	if s.mainPID != 0 && s.process != running {
-		u.began(s.process, fmt.Sprintf("process %d of %s", s.mainPID, u.name))
-	}
-	i.Answer(s.String())
-	if ready && !r.final && !u.restarting() {
-		i.Verdict(true, s.String())
-	}
-	u.mu.Lock()
-	u.seen = s.process
-	u.notify()
-	u.mu.Unlock()
-	return r.final
 }
 
 // comesBack says whether systemd is about to start again what seems to have ended: on its
@@ -198,32 +177,23 @@ func (u *unit) restarting() bool {
 	return u.restarts > 0 && u.socket == ""
 }
 
-func (u *unit) began(p process, detail string) {
-	u.instance.Started(detail)
-	u.everStarted = true
-	u.setRunning(p)
-}
-
 func (u *unit) setRunning(p process) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	u.running = p
-	u.notify()
+	u.mu.Unlock()
+	u.changed.Send()
 }
 
-// notify wakes who waits for running or seen; the caller holds u.mu.
-func (u *unit) notify() {
-	close(u.changed)
-	u.changed = make(chan struct{})
+func (u *unit) dealtWith(p process) {
+	u.mu.Lock()
+	u.seen = p
+	u.mu.Unlock()
+	u.changed.Send()
 }
 
 // exited reports the end of a process. When another one follows at once nobody waits for
 // the journal: its lines are fetched aside, for the case that the next one ends as well.
-func (u *unit) exited(s state, final bool) {
-	how := s.end()
-	if s.process != u.running {
-		how = "its end went unseen" // what systemd says is about a later process
-	}
+func (u *unit) exited(how string, final bool) {
 	u.mu.Lock()
 	words, asked := u.words, u.restarts > 0
 	u.mu.Unlock()
@@ -264,11 +234,10 @@ func (u *unit) lastWords() string {
 }
 
 // finish removes what is left of a unit that has ended, and reports that it is gone.
-func (u *unit) finish(s state) {
-	if !u.everStarted {
+func (u *unit) finish(s state, started bool) {
+	if !started {
 		// It failed before it had a process, or faster than anybody looked.
 		u.instance.Started("accepted by systemd")
-		u.everStarted = true
 		words := ""
 		if !u.instance.Stopping() {
 			words = u.lastWords()
@@ -355,19 +324,11 @@ func (u *unit) awaitSeen(ctx context.Context, p process) error {
 
 // await waits until cond, which is called with u.mu held and looks at running and seen.
 func (u *unit) await(ctx context.Context, cond func() bool) error {
-	for {
+	return u.changed.Wait(ctx, func() bool {
 		u.mu.Lock()
-		done, changed := cond(), u.changed
-		u.mu.Unlock()
-		if done {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+		defer u.mu.Unlock()
+		return cond()
+	})
 }
 
 // process is the one that runs.
