@@ -26,6 +26,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/docker"
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
 	"github.com/rollout-lab/rollout-lab/drivers/program"
+	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
 // probeMark makes the test binary a health probe, as Config.Probe.
@@ -113,17 +114,17 @@ func requireEngine(t testing.TB) {
 // engineClient is the tests' own.
 func engineClient(t testing.TB) *client.Client {
 	t.Helper()
-	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	e, err := dockerengine.DialLocal(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
-	return c
+	t.Cleanup(e.Close)
+	return e.Client
 }
 
 // left lists what carries a run's label.
 func left(ctx context.Context, runID string) (out []string, err error) {
-	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	c, err := dockerengine.DialLocal(ctx)
 	if err != nil {
 		return nil, err
 	}

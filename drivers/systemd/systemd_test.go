@@ -114,7 +114,7 @@ func newDriver(t testing.TB, change ...func(*systemd.Config)) *systemd.Driver {
 
 // left lists what there is of a run, by the engine's and systemd's own tools.
 func left(ctx context.Context, runID string) ([]string, error) {
-	argv := []string{"docker", "ps", "--all", "--quiet", "--filter", "label=rollout-lab.systemd.run=" + runID}
+	argv := []string{"docker", "ps", "--all", "--quiet", "--filter", "label=dev.rollout-lab.run=" + runID}
 	if os.Getenv(hostEnv) == systemd.HostSystem {
 		argv = []string{"systemctl", "list-units", "--all", "--plain", "--no-legend", "--no-pager", "rollout-lab-" + runID + "*"}
 	}
