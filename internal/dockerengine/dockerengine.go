@@ -38,9 +38,9 @@ type Engine struct {
 // Dial finds the engine, asks it for its version and settles on that of the API. The error
 // is drivers.ErrUnavailable, with a hint.
 func Dial(ctx context.Context) (*Engine, error) {
-	a, err := Find()
+	a, err := find()
 	if err != nil {
-		return nil, unavailable(err, "start a Docker engine, or name one in DOCKER_HOST")
+		return nil, err
 	}
 	return a.dial(ctx)
 }
@@ -48,14 +48,22 @@ func Dial(ctx context.Context) (*Engine, error) {
 // DialLocal is Dial for those who reach containers on 127.0.0.1, and so refuse an engine
 // of another machine.
 func DialLocal(ctx context.Context) (*Engine, error) {
-	a, err := Find()
+	a, err := find()
 	if err != nil {
-		return nil, unavailable(err, "start a Docker engine, or name one in DOCKER_HOST")
+		return nil, err
 	}
 	if err := a.onThisMachine(); err != nil {
 		return nil, unavailable(err, "use an engine on this machine: the lab reaches containers on 127.0.0.1")
 	}
 	return a.dial(ctx)
+}
+
+func find() (Address, error) {
+	a, err := Find()
+	if err != nil {
+		return Address{}, unavailable(err, "start a Docker engine, or name one in DOCKER_HOST")
+	}
+	return a, nil
 }
 
 func (a Address) dial(ctx context.Context) (*Engine, error) {
