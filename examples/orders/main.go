@@ -42,32 +42,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func serve(ctx context.Context, listen, health string, lameDuck, budget time.Duration) error {
-	registry := healthkit.New(healthkit.Config{Expect: []string{"records", "database"}})
-
 	// systemd, if it has started us, is told every change until the end.
 	systemd, err := sdnotify.New(sdnotify.Options{DrainBudget: budget})
 	if err != nil {
 		return err
 	}
+	registry := healthkit.New(healthkit.Config{Expect: []string{"records", "database"}})
+	store, err := startParts(ctx, registry)
+	if err != nil {
+		return err
+	}
+	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
 	told := make(chan error, 1)
-	go func() { told <- systemd.Run(context.WithoutCancel(ctx), registry) }()
-	end := func(err error) error { return errors.Join(err, registry.Close(ctx), <-told) }
-
-	// A check: healthkit runs it in the background. Every instance shares the
-	// database, so its outage degrades them and evicts none.
-	_, err = registry.AddCheck("database", pingDatabase, healthkit.CheckOptions{
-		Interval: 2 * time.Second,
-		Options:  healthkit.Options{OnFailure: healthkit.FailShared},
-	})
-	if err != nil {
-		return end(err)
-	}
-	// A part that reports by itself: not ready before its first sync, and stale
-	// when it has said nothing for half a minute.
-	store, err := startStore(ctx, registry)
-	if err != nil {
-		return end(err)
-	}
+	go func() { told <- systemd.Run(following, registry) }()
 
 	// Listen, serve, and on SIGTERM: unready, Connection: close, requests in
 	// flight, parts in reverse order of their dependencies, probes last.
@@ -77,15 +64,38 @@ func serve(ctx context.Context, listen, health string, lameDuck, budget time.Dur
 		LameDuck:   lameDuck,
 		Budget:     budget,
 	})
-	return end(err)
+	unfollow()
+	return errors.Join(err, <-told)
 }
 
-func pingDatabase(context.Context) error { return nil } // yours: db.PingContext
+// Yours: db.PingContext, and the query that fetches what has changed.
+var (
+	ping  = func(context.Context) error { return nil }
+	fetch = func(context.Context) error { return nil }
+)
+
+func startParts(ctx context.Context, registry *healthkit.Registry) (*store, error) {
+	// A check: healthkit runs it in the background. Every instance shares the
+	// database, so its outage degrades them and evicts none.
+	_, err := registry.AddCheck("database", ping, healthkit.CheckOptions{
+		Interval: 2 * time.Second,
+		Options:  healthkit.Options{OnFailure: healthkit.FailShared},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return startStore(ctx, registry)
+}
 
 // store is a part of the service that has state to sync before it can serve.
-type store struct{ records atomic.Int64 }
+type store struct {
+	fetch   func(context.Context) error
+	records atomic.Int64
+}
 
 func startStore(ctx context.Context, registry *healthkit.Registry) (*store, error) {
+	// It reports by itself: not ready before its first sync, and stale when it
+	// has said nothing for half a minute.
 	records, err := registry.Register("records", healthkit.Options{TTL: 30 * time.Second, DependsOn: []string{"database"}})
 	if err != nil {
 		return nil, err
@@ -95,7 +105,7 @@ func startStore(ctx context.Context, registry *healthkit.Registry) (*store, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &store{}
+	s := &store{fetch: fetch}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
 	go func() {
@@ -128,7 +138,14 @@ func startStore(ctx context.Context, registry *healthkit.Registry) (*store, erro
 	return s, nil
 }
 
-func (s *store) sync(context.Context) error { // yours: fetch what has changed
+// sync takes less than what the loop may take, and less than the TTL: nobody is
+// restarted because a database hangs.
+func (s *store) sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := s.fetch(ctx); err != nil {
+		return err
+	}
 	s.records.Add(1)
 	return nil
 }

@@ -75,6 +75,36 @@ func TestServiceFromStartToEnd(t *testing.T) {
 	}
 }
 
+// during replaces what the template leaves to others, for the length of a test.
+func during(t *testing.T, ping_, fetch_ func(context.Context) error) {
+	t.Helper()
+	oldPing, oldFetch := ping, fetch
+	ping, fetch = ping_, fetch_
+	t.Cleanup(func() { ping, fetch = oldPing, oldFetch })
+}
+
+func fine(context.Context) error { return nil }
+
+// hung returns a function that returns at the end of the test, whatever its context says,
+// as drivers do that wait for an answer of a machine that is gone.
+func hung(t *testing.T) func(context.Context) error {
+	end := make(chan struct{})
+	t.Cleanup(func() { close(end) })
+	return func(context.Context) error { <-end; return nil }
+}
+
+// within returns the exit code, or fails the test when none comes.
+func within(t *testing.T, limit time.Duration, exit <-chan int) int {
+	t.Helper()
+	select {
+	case code := <-exit:
+		return code
+	case <-time.After(limit):
+		t.Fatalf("still running after %v", limit)
+		return 0
+	}
+}
+
 func TestPortInUse(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -82,9 +112,45 @@ func TestPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
+	for name, check := range map[string]func(context.Context) error{"and all is well": fine, "and a check hangs": hung(t)} {
+		t.Run(name, func(t *testing.T) {
+			during(t, check, fine)
+			var stdout, stderr bytes.Buffer
+			exit := make(chan int, 1)
+			go func() {
+				exit <- run(t.Context(), []string{"--listen", taken.Addr().String(), "--health-listen", "127.0.0.1:0"}, &stdout, &stderr)
+			}()
+			if code := within(t, 10*time.Second, exit); code != 1 || !strings.Contains(stderr.String(), taken.Addr().String()) {
+				t.Errorf("got exit %d, %q", code, stderr.String())
+			}
+		})
+	}
+}
+
+// A check that hangs is named and left behind: the budget holds.
+func TestHungCheckDoesNotHoldUpTheEnd(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	during(t, hung(t), fine)
+	health := freeAddr(t)
+	told, tell := context.WithCancel(t.Context())
+	defer tell()
 	var stdout, stderr bytes.Buffer
-	if code := run(t.Context(), []string{"--listen", taken.Addr().String(), "--health-listen", "127.0.0.1:0"}, &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), taken.Addr().String()) {
-		t.Errorf("got exit %d, %q", code, stderr.String())
+	exit := make(chan int, 1)
+	go func() {
+		exit <- run(told, []string{"--listen", "127.0.0.1:0", "--health-listen", health, "--lame-duck", "1ms", "--stop-grace", "2s"}, &stdout, &stderr)
+	}()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		var out bytes.Buffer
+		if run(t.Context(), []string{"healthcheck", "--addr", health, "--probe", "live"}, &out, &out) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not live: %s", out.String())
+		}
+	}
+	tell()
+	if code := within(t, 10*time.Second, exit); code != 1 || !strings.Contains(stderr.String(), "database") {
+		t.Errorf("got exit %d, %q; want 1 and the check named", code, stderr.String())
 	}
 }
 
