@@ -4,13 +4,21 @@ import (
 	"context"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/versions"
 
 	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
-// startIntervalAPI is the first one in which a health check has a start interval.
-const startIntervalAPI = "1.44"
+const (
+	// startIntervalAPI is the first one in which a health check has a start interval.
+	startIntervalAPI = "1.44"
+	// absenceLimit is how long an engine that does not answer may stay away before a
+	// container that has to be stopped or removed is given up.
+	absenceLimit = 30 * time.Second
+	// refusalLimit is how long an engine may refuse to remove something.
+	refusalLimit = 5 * time.Second
+)
 
 // engine is the one that runs the containers. Its methods may be called concurrently.
 type engine struct{ *dockerengine.Engine }
@@ -23,9 +31,10 @@ func dial(ctx context.Context) (*engine, error) {
 	return &engine{e}, nil
 }
 
-// persist repeats a call that takes something away until it has succeeded or, from its
-// first failure on, absenceLimit has passed: an engine that is being restarted is back by
-// then. What is gone already is no failure.
+// persist repeats a call that takes something away until it has succeeded. An engine that
+// does not answer, as it is being restarted, has absenceLimit from the first failure on;
+// one that refuses has refusalLimit, as what is still used is free a moment later. What is
+// gone already is no failure.
 func (e *engine) persist(ctx context.Context, call func(context.Context) error) error {
 	var failing time.Time
 	for wait := firstBackoff; ; wait = longer(wait) {
@@ -38,7 +47,11 @@ func (e *engine) persist(ctx context.Context, call func(context.Context) error) 
 		if failing.IsZero() {
 			failing = time.Now()
 		}
-		if time.Since(failing) > absenceLimit {
+		limit := absenceLimit
+		if errdefs.IsConflict(err) || errdefs.IsPermissionDenied(err) {
+			limit = refusalLimit
+		}
+		if time.Since(failing) > limit {
 			return err
 		}
 		timer := time.NewTimer(wait)

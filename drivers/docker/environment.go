@@ -29,9 +29,6 @@ const (
 	// settleLimit is how long, after the engine said that a container has stopped, its
 	// event may take before the container is inspected instead.
 	settleLimit = 2 * time.Second
-	// absenceLimit is how long an engine that does not answer may stay away before a
-	// container that has to be stopped is given up.
-	absenceLimit = 30 * time.Second
 )
 
 // defaultStopSignal is what the engine sends when neither container nor image names one.

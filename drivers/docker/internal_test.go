@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/google/go-cmp/cmp"
@@ -285,6 +287,14 @@ func TestWhatTakesAwayIsRepeated(t *testing.T) {
 		}
 		if took := time.Since(began); took < absenceLimit || took > absenceLimit+2*maxBackoff {
 			t.Errorf("given up after %v, want about %v", took, absenceLimit)
+		}
+		began = time.Now()
+		inUse := fmt.Errorf("network: %w", errdefs.ErrPermissionDenied)
+		if err := e.persist(t.Context(), func(context.Context) error { return inUse }); !errors.Is(err, inUse) {
+			t.Errorf("an engine that refuses: %v, want %v", err, inUse)
+		}
+		if took := time.Since(began); took < refusalLimit || took > refusalLimit+2*maxBackoff {
+			t.Errorf("given up after %v, want about %v", took, refusalLimit)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
