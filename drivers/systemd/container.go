@@ -35,6 +35,8 @@ const (
 	bootLimit = 30 * time.Second
 	// bootLook is how often it is tried.
 	bootLook = 10 * time.Millisecond
+	// createLimit bounds the creation of a container, on a machine that is busy.
+	createLimit = time.Minute
 	// engineLimit bounds an answer of the engine that has nothing to wait for.
 	engineLimit = 5 * time.Second
 )
@@ -230,6 +232,9 @@ func create(ctx context.Context, c *choice, image, program, bus string, labels m
 			config.Entrypoint = append(config.Entrypoint, inspected.Config.Entrypoint...)
 		}
 	}
+	// Whoever gives up in the middle of this does not know whether there is a container.
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), createLimit, fmt.Errorf("not made within %v", createLimit))
+	defer cancel()
 	made, err := c.engine.ContainerCreate(ctx, config, options, nil, nil, "")
 	if err != nil {
 		return "", fmt.Errorf("create a container of image %s: %w", image, err)
