@@ -111,6 +111,10 @@ func (p Probe) askHTTP(ctx context.Context, addr string) (string, error) {
 		return "", err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode < http.StatusOK {
+		// Behind it is another protocol, which nobody here speaks and no deadline ends.
+		return "", fmt.Errorf("status %d, which is no answer", resp.StatusCode)
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProbeBody))
 	if err != nil {
 		return "", fmt.Errorf("status %d, then: %w", resp.StatusCode, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -45,6 +46,19 @@ func TestAskHTTP(t *testing.T) {
 		case "/cut":
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, "short")
+		case "/chat":
+			// net/http answers nobody with 101: whoever does owns the connection from then on.
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			_, err = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n")
+			if err == nil {
+				_, err = io.Copy(io.Discard, conn) // until the client goes away
+			}
+			_ = err
 		default:
 			http.Error(w, "syncing 3 of 9", http.StatusServiceUnavailable)
 		}
@@ -62,6 +76,8 @@ func TestAskHTTP(t *testing.T) {
 		{"expected status", Probe{Path: "/ready", Status: 503}, "503", ""},
 		{"headers", Probe{Path: "/header", Header: map[string]string{"X-Token": "secret", "Host": "inside"}}, "200", ""},
 		{"redirects are not followed", Probe{Path: "/elsewhere"}, "302", "status 302"},
+		{"another protocol", Probe{Path: "/chat"}, "status 101", "status 101, which is no answer"},
+		{"another protocol, wanted", Probe{Path: "/chat", Status: 101}, "status 101", "status 101, which is no answer"},
 		{"body that breaks off", Probe{Path: "/cut"}, "unexpected EOF", "unexpected EOF"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

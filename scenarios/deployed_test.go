@@ -199,6 +199,7 @@ func TestLoadRefusesBadDeployments(t *testing.T) {
 		{"rolling", scenario, "replicas: 3", "«rolling: {max_surge: 2}\nreplicas: 3", scenario, "rolling means nothing", "manifests"},
 		{"balancer", scenario, "replicas: 3", "«balancer: {policy: round-robin}\nreplicas: 3", scenario, "balancer means nothing", "manifests"},
 		{"limits", scenario, "replicas: 3", "limits: «{cpus: 1}\nreplicas: 3", scenario, "limits means nothing", "resources"},
+		{"an answer that is none", scenario, "status: 204", "status: «101", scenario, "target.request.status must be 200..599, not 101", "no answer yet"},
 		{"denials", scenario, "rate: 100", "rate: 100, deny: «2%", scenario, "load.deny is for refproxy", ""},
 		{"manifests of only one design", scenario, "  manifests: [web.yaml, deploy/config.yaml]\n", "", scenario, "design bare has no manifests, and another one has", ""},
 		{"two designs of one that exists", scenario, "  manifests: [web.yaml, deploy/config.yaml]\n  request: {path: /hello, status: 204}\nreplicas: 3\nload: {rate: 100}\nphases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}\naction: {kind: rollout}\ndesigns:\n  - name: bare\n  - name: drained\n    about: With a probe and a wait.\n    manifests: [drained.yaml]\n",

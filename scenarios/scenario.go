@@ -85,7 +85,7 @@ type Ports struct {
 type Request struct {
 	Path   string            `yaml:"path" form:"path" default:"/" hint:"such as /" doc:"from the root, with its query"`
 	Header map[string]string `yaml:"header" doc:"sent with it"`
-	Status int               `yaml:"status" min:"100" max:"599" default:"200" doc:"of a successful answer"`
+	Status int               `yaml:"status" min:"200" max:"599" default:"200" hint:"below 200 is no answer yet" doc:"of a successful answer"`
 	Body   string            `yaml:"body,omitempty" doc:"the exact body of a successful answer; without it any whole body will do"`
 }
 

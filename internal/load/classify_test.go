@@ -77,6 +77,12 @@ func TestClasses(t *testing.T) {
 		{"no content", answering("HTTP/1.1 204 No Content\r\n\r\n", hangUp), any, ample, "http_204", 204, ""},
 		{"unexpected success", answering("HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nhello", hangUp), get, ample, "http_201", 201, ""},
 
+		{"another protocol, and silence", answering("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n", stall), any, ample, "http_101", 101, ""},
+		{"another protocol, not named", answering("HTTP/1.1 101 Switching Protocols\r\n\r\n", stall), any, ample, "http_101", 101, ""},
+		{"hints before the answer", answering("HTTP/1.1 103 Early Hints\r\n\r\n"+whole, hangUp), get, ample, record.OK, 200, ""},
+		{"hints and no answer", answering("HTTP/1.1 103 Early Hints\r\n\r\n", stall), get, soon, record.Timeout, 0, "after the answer had begun"},
+		{"hints without end", answering("", hintForEver), get, soon, record.Other, 0, "net/http: HTTP/1.x transport connection broken: net/http: server response headers exceeded 65536 bytes; aborted"},
+
 		{"denied as it must be", answering("HTTP/1.1 403 Forbidden\r\nRollout-Lab-Reason: revoked\r\nContent-Length: 0\r\n\r\n", hangUp),
 			Request{Path: "/", Expect: record.Deny}, ample, record.OK, 403, "revoked"},
 		{"served, and must not be", answering(okHead+"Content-Length: 0\r\n\r\n", hangUp),

@@ -143,7 +143,10 @@ func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerN
 		}
 		s.Revision = resp.Header.Get(names.revision)
 		o.said = resp.Header.Get(names.reason)
-		s.Bytes, o.bodyOK, err = readBody(resp.Body, c)
+		// Behind 101 is another protocol, which no deadline of the transport's ends.
+		if resp.StatusCode != http.StatusSwitchingProtocols {
+			s.Bytes, o.bodyOK, err = readBody(resp.Body, c)
+		}
 		// The body was read to its end or is of no use any more.
 		resp.Body.Close()
 	}

@@ -2,6 +2,7 @@ package load
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -79,7 +80,8 @@ func hangUp(net.Conn, *bufio.Reader) {}
 
 // reset ends the connection with a RST.
 func reset(conn net.Conn, _ *bufio.Reader) {
-	if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
+	// The test may be over by now, and have closed it.
+	if err := conn.(*net.TCPConn).SetLinger(0); err != nil && !errors.Is(err, net.ErrClosed) {
 		panic(err)
 	}
 }
@@ -88,6 +90,15 @@ func reset(conn net.Conn, _ *bufio.Reader) {
 func stall(_ net.Conn, in *bufio.Reader) {
 	_, err := io.Copy(io.Discard, in)
 	_ = err // any end will do
+}
+
+// hintForEver sends one informational answer after the other.
+func hintForEver(conn net.Conn, _ *bufio.Reader) {
+	for {
+		if _, err := io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\n\r\n"); err != nil {
+			return
+		}
+	}
 }
 
 // refusing returns an address that nobody listens on.
