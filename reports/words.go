@@ -31,20 +31,20 @@ var words = template.FuncMap{
 	"mib":   func(bytes int64) string { return format.Tenths(float64(bytes)/(1<<20)) + " MiB" },
 
 	// Values in the unit of their metric.
-	"limit":         gateLimit,
-	"observed":      observed,
+	"limit":         func(g record.Gate) string { return format.Unbroken(gateLimit(g)) },
+	"observed":      func(g judge.GateResult) string { return format.Unbroken(observed(g)) },
 	"measured":      measured,
 	"measuredRange": measuredRange,
 
 	// Text.
-	"line":    format.Clean,
-	"shorten": func(n int, s string) string { return format.Shorten(format.Clean(s), n) },
-	"action":  actionName,
+	"line":     format.Clean,
+	"shorten":  func(n int, s string) string { return format.Shorten(format.Clean(s), n) },
+	"action":   actionName,
+	"unbroken": format.Unbroken,
+	"sentence": func(r judge.Reason) string { return format.Unbroken(Sentence(r)) },
 
 	// What became of a trial or a cell.
 	"value":       func(c trialColumn, t *judge.Trial) string { return c.text(t) },
-	"sentence":    func(r judge.Reason) string { return format.Unbroken(Sentence(r)) },
-	"unbroken":    format.Unbroken,
 	"invalidity":  invalidity,
 	"validTrials": validTrials,
 	"failures":    failures,
