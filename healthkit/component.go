@@ -279,7 +279,7 @@ func (c *Component) weigh() {
 	required := !c.retracted && !c.opts.Optional && c.group == nil
 	count(&c.required, required, &r.required)
 	count(&c.blocking, required && blocks(false, c.opts.OnFailure, c.everReady, c.state) && c.excuse() == nil, &r.blocked)
-	count(&c.killing, !c.retracted && c.opts.LivenessOverride && (c.state == Failed || c.state == Stale), &r.killing)
+	count(&c.killing, !c.retracted && c.opts.LivenessOverride && c.state.fails(), &r.killing)
 }
 
 // count moves a flag and the counter of those that have it.
@@ -295,21 +295,21 @@ func count(flag *bool, now bool, counter *int) {
 	}
 }
 
-// excuse returns the shared dependency whose outage excuses the failure of
-// this component, nil when none does.
+// excuse returns the shared dependency whose outage excuses the failure or the
+// silence of this component, nil when none does.
 func (c *Component) excuse() *Component {
-	if c.r.outages == 0 || c.state != Failed || !c.everReady || c.retracted {
+	if c.r.outages == 0 || !c.state.fails() || !c.everReady || c.retracted {
 		return nil
 	}
 	return c.r.outageBelow(c, map[*Component]bool{c: true})
 }
 
 // outageBelow finds the first outage of a shared dependency that is reachable
-// over failed dependencies.
+// over dependencies that have failed or gone stale.
 func (r *Registry) outageBelow(c *Component, seen map[*Component]bool) *Component {
 	for _, name := range c.opts.DependsOn {
 		d := r.byName[name]
-		if d == nil || d.state != Failed || seen[d] {
+		if d == nil || !d.state.fails() || seen[d] {
 			continue
 		}
 		if d.outage {

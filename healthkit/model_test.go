@@ -189,7 +189,10 @@ func (m *model) sharedDown(name string, depth int) bool {
 			continue
 		}
 		state, ever := m.stateOf(d)
-		if state == Failed && (ever && m.components[d].opts.OnFailure == FailShared || m.sharedDown(d, depth+1)) {
+		if state == Failed && ever && m.components[d].opts.OnFailure == FailShared {
+			return true
+		}
+		if (state == Failed || state == Stale) && m.sharedDown(d, depth+1) {
 			return true
 		}
 	}
@@ -205,7 +208,7 @@ func (m *model) ready() bool {
 			continue
 		}
 		required++
-		open := state == Failed && ever && (c.opts.OnFailure != FailClosed || m.sharedDown(name, 0))
+		open := ever && (state == Failed && c.opts.OnFailure != FailClosed || (state == Failed || state == Stale) && m.sharedDown(name, 0))
 		good = good && (serving(state) || open)
 	}
 	for _, n := range m.expect {
@@ -255,7 +258,7 @@ var modelOptions = []Options{
 	{Generational: true},
 	{Generational: true, TTL: 70 * time.Millisecond, LivenessOverride: true},
 	{LivenessOverride: true, Optional: true, Generational: true},
-	{DependsOn: []string{"a", "b", "c", "d"}},
+	{DependsOn: []string{"a", "b", "c", "d"}, TTL: 55 * time.Millisecond},
 	{OnFailure: FailShared},
 	{OnFailure: FailShared, TTL: 60 * time.Millisecond, DependsOn: []string{"a"}},
 	{Group: "d"},

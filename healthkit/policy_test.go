@@ -215,6 +215,56 @@ func TestExcuseNeedsAFirstReadiness(t *testing.T) {
 	}
 }
 
+// Who waits for the answer of a database that hangs reports nothing.
+func TestSharedOutageExcusesSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{})
+		defer r.Close(t.Context())
+		db := mustRegister(t, r, "db", Options{OnFailure: FailShared, TTL: time.Minute})
+		session := mustRegister(t, r, "session", Options{DependsOn: []string{"db"}, TTL: 10 * time.Second})
+		auth := mustRegister(t, r, "auth", Options{DependsOn: []string{"session"}, TTL: 10 * time.Second})
+		other := mustRegister(t, r, "other", Options{TTL: 10 * time.Second})
+		all := []*Component{db, session, auth, other}
+		report := func(c ...*Component) {
+			for _, c := range c {
+				c.Ready()
+			}
+		}
+		expect := func(when string, want bool) {
+			t.Helper()
+			if r.Ready() != want {
+				t.Errorf("%s: got %s", when, r.Snapshot().Reason())
+			}
+		}
+		report(all...)
+		expect("at first", true)
+		db.Failed(errors.New("no answer"))
+		for range 5 {
+			time.Sleep(9 * time.Second)
+			report(other)
+		}
+		expect("the others wait for the database", true)
+		if s, _ := r.Snapshot().Component("auth"); s.State != Stale || s.ExcusedBy != "db" {
+			t.Errorf("auth is %s and excused by %q", s.State, s.ExcusedBy)
+		}
+		db.Ready()
+		expect("the outage is over, and they still say nothing", false)
+		report(session, auth)
+		expect("all is well", true)
+
+		db.Failed(errors.New("no answer"))
+		time.Sleep(11 * time.Second)
+		expect("one that does not need the database is silent too", false)
+		report(other)
+		expect("it speaks again", true)
+		for range 6 {
+			time.Sleep(9 * time.Second)
+			report(other)
+		}
+		expect("nobody knows how the database is", false)
+	})
+}
+
 // What is fine in between passes no outage on.
 func TestExcuseGoesOverFailuresOnly(t *testing.T) {
 	r := New(Config{})

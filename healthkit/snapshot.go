@@ -71,7 +71,7 @@ type ComponentStatus struct {
 	AtLeast int      `json:"at_least,omitempty"`
 	Members []string `json:"members,omitempty"`
 	// ExcusedBy names the failed dependency with FailShared because of which
-	// the failure of this component does not count.
+	// the failure or staleness of this component does not count.
 	ExcusedBy string `json:"excused_by,omitempty"`
 	// FailsLiveness is set when this component makes the process not live.
 	FailsLiveness bool `json:"fails_liveness,omitempty"`

@@ -18,8 +18,9 @@ const (
 	// Failed cannot serve. Not ready, unless its policy is FailOpen or
 	// FailShared.
 	Failed
-	// Stale last reported longer ago than its time to live. Never ready. It is
-	// set by the registry and cannot be reported.
+	// Stale last reported longer ago than its time to live. Not ready, unless
+	// the outage of a FailShared dependency excuses it. It is set by the
+	// registry and cannot be reported.
 	Stale
 	// Draining finishes what it has. Only Stopped can follow.
 	Draining
@@ -39,6 +40,10 @@ func (s State) String() string {
 
 // MarshalText writes the name of the state.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// fails tells whether a component in this state is known not to work, or not
+// known to.
+func (s State) fails() bool { return s == Failed || s == Stale }
 
 // serves tells whether a component in this state can do its work.
 func (s State) serves() bool { return s == Ready || s == Degraded }
@@ -107,10 +112,13 @@ const (
 	// FailShared is FailOpen for a dependency that every instance of the
 	// service shares, such as its database: when it fails, evicting every
 	// instance repairs nothing and turns errors into refused connections. So
-	// its failure also excuses that of each component that depends on it
-	// (Options.DependsOn, over any number of steps) and was ready once: they
-	// degrade the process and do not make it unready. The price: a component
-	// that fails for a reason of its own during the outage is excused too.
+	// its failure also excuses each component that depends on it
+	// (Options.DependsOn, over any number of steps), was ready once and has
+	// failed too or gone stale, since who waits for an answer reports nothing:
+	// they degrade the process and do not make it unready. The price: a
+	// component that fails or falls silent for a reason of its own during the
+	// outage is excused too, for as long as the outage lasts. It is no outage
+	// when the shared component itself is stale: then nobody knows.
 	FailShared
 )
 
