@@ -13,7 +13,7 @@ import (
 
 	"sigs.k8s.io/kind/pkg/apis/config/defaults"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
-	"sigs.k8s.io/kind/pkg/cluster"
+	kindcluster "sigs.k8s.io/kind/pkg/cluster"
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
 	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
 
@@ -22,13 +22,13 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/dockerengine"
 )
 
-// instance is one cluster in use.
-type instance struct {
+// cluster is one that is in use.
+type cluster struct {
 	name     string
 	made     bool   // by this driver
 	dir      string // temporary: credentials and archives
 	engine   *dockerengine.Engine
-	provider *cluster.Provider
+	provider *kindcluster.Provider
 	ports    map[int32]string // node port -> host:port on the loopback interface
 	say      func(string)
 
@@ -37,8 +37,8 @@ type instance struct {
 }
 
 // openCluster uses the cluster of that name, or makes it.
-func openCluster(ctx context.Context, config Config, name string, say func(string)) (_ *instance, err error) {
-	c, err := newInstance(ctx, name, say)
+func openCluster(ctx context.Context, config Config, name string, say func(string)) (_ *cluster, err error) {
+	c, err := newCluster(ctx, name, say)
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +72,8 @@ func openCluster(ctx context.Context, config Config, name string, say func(strin
 	return c, nil
 }
 
-// newInstance is a cluster of which nothing is known but its name. Its end is forget.
-func newInstance(ctx context.Context, name string, say func(string)) (*instance, error) {
+// newCluster is a cluster of which nothing is known but its name. Its end is forget.
+func newCluster(ctx context.Context, name string, say func(string)) (*cluster, error) {
 	e, err := dial(ctx)
 	if err != nil {
 		return nil, err
@@ -83,18 +83,18 @@ func newInstance(ctx context.Context, name string, say func(string)) (*instance,
 		e.Close()
 		return nil, err
 	}
-	return &instance{name: name, dir: dir, engine: e, provider: newProvider(say), say: say, loaded: map[string]bool{}}, nil
+	return &cluster{name: name, dir: dir, engine: e, provider: newProvider(say), say: say, loaded: map[string]bool{}}, nil
 }
 
 // forget gives back what the driver has of its own for a cluster that may live on.
-func (c *instance) forget() error {
+func (c *cluster) forget() error {
 	c.engine.Close()
 	return os.RemoveAll(c.dir)
 }
 
 // hasWorkers refuses a cluster that is there and has another number of workers than was
 // asked for. 0 takes any: nobody asked.
-func (c *instance) hasWorkers(want int) error {
+func (c *cluster) hasWorkers(want int) error {
 	if want == 0 {
 		return nil
 	}
@@ -115,14 +115,14 @@ func (c *instance) hasWorkers(want int) error {
 	return nil
 }
 
-func newProvider(say func(string)) *cluster.Provider {
-	return cluster.NewProvider(cluster.ProviderWithDocker(), cluster.ProviderWithLogger(logger{say}))
+func newProvider(say func(string)) *kindcluster.Provider {
+	return kindcluster.NewProvider(kindcluster.ProviderWithDocker(), kindcluster.ProviderWithLogger(logger{say}))
 }
 
-func (c *instance) kubeconfig() string { return filepath.Join(c.dir, "kubeconfig") }
+func (c *cluster) kubeconfig() string { return filepath.Join(c.dir, "kubeconfig") }
 
 // use reads how a cluster that exists is reached.
-func (c *instance) use(ctx context.Context) error {
+func (c *cluster) use(ctx context.Context) error {
 	var err error
 	if c.ports, err = mappedPorts(ctx, c.engine, c.name); err != nil {
 		return fmt.Errorf("cluster %s: %w", c.name, err)
@@ -142,7 +142,7 @@ func (c *instance) use(ctx context.Context) error {
 
 // create makes the cluster. kind heeds no context; when ctx ends the nodes are removed,
 // at which it gives up.
-func (c *instance) create(ctx context.Context, config Config) error {
+func (c *cluster) create(ctx context.Context, config Config) error {
 	image, err := nodeImage(ctx, c.engine, config, c.say)
 	if err != nil {
 		return err
@@ -158,13 +158,13 @@ func (c *instance) create(ctx context.Context, config Config) error {
 	made := make(chan error, 1)
 	go func() {
 		made <- c.provider.Create(c.name,
-			cluster.CreateWithV1Alpha4Config(describe(config.Workers, free)),
-			cluster.CreateWithNodeImage(image),
-			cluster.CreateWithKubeconfigPath(c.kubeconfig()),
-			cluster.CreateWithWaitForReady(readyLimit),
-			cluster.CreateWithRetain(true), // until it was seen what a node has said
-			cluster.CreateWithDisplayUsage(false),
-			cluster.CreateWithDisplaySalutation(false),
+			kindcluster.CreateWithV1Alpha4Config(describe(config.Workers, free)),
+			kindcluster.CreateWithNodeImage(image),
+			kindcluster.CreateWithKubeconfigPath(c.kubeconfig()),
+			kindcluster.CreateWithWaitForReady(readyLimit),
+			kindcluster.CreateWithRetain(true), // until it was seen what a node has said
+			kindcluster.CreateWithDisplayUsage(false),
+			kindcluster.CreateWithDisplaySalutation(false),
 		)
 	}()
 	select {
@@ -183,18 +183,18 @@ func (c *instance) create(ctx context.Context, config Config) error {
 
 // abandon removes the nodes until the creation has given up. Nodes may be made meanwhile,
 // so it looks again after that.
-func (c *instance) abandon(ctx context.Context, made <-chan error) error {
+func (c *cluster) abandon(ctx context.Context, made <-chan error) error {
 	err := c.remove(ctx)
 	<-made
 	return errors.Join(err, c.remove(ctx))
 }
 
 // remove removes the cluster.
-func (c *instance) remove(ctx context.Context) error {
+func (c *cluster) remove(ctx context.Context) error {
 	return removeCluster(ctx, c.provider, c.name, c.kubeconfig())
 }
 
-func removeCluster(ctx context.Context, provider *cluster.Provider, name, kubeconfig string) error {
+func removeCluster(ctx context.Context, provider *kindcluster.Provider, name, kubeconfig string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, deleteLimit, fmt.Errorf("not removed within %v", deleteLimit))
 	defer cancel()
 	removed := make(chan error, 1)
@@ -296,7 +296,7 @@ volumeStatsAggPeriod: -1s
 `}
 
 // load loads an archive of an image into every node that does not have the image.
-func (c *instance) load(ctx context.Context, image, archive string) error {
+func (c *cluster) load(ctx context.Context, image, archive string) error {
 	c.loading.Lock()
 	defer c.loading.Unlock()
 	if c.loaded[image] {
@@ -331,7 +331,7 @@ func (c *instance) load(ctx context.Context, image, archive string) error {
 }
 
 // nodeHas asks a node's container runtime for an image by its exact name.
-func (c *instance) nodeHas(ctx context.Context, node nodes.Node, image string) (bool, error) {
+func (c *cluster) nodeHas(ctx context.Context, node nodes.Node, image string) (bool, error) {
 	out, err := c.engine.Exec(ctx, node.String(), nil, "ctr", "--namespace", "k8s.io", "images", "ls", "--quiet", "name=="+image)
 	return strings.TrimSpace(out) != "", err
 }

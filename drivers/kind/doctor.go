@@ -70,12 +70,12 @@ func (d *Driver) describeClusters() []string {
 	defer d.mu.Unlock()
 	var lines []string
 	for _, name := range names {
-		switch d.whose(name) {
-		case nobodys:
+		switch d.ownershipOf(name) {
+		case orphaned:
 			lines = append(lines, "cluster "+name+" was left by a lab that has ended: rollout-lab clean removes it")
-		case ours, shared:
+		case own, shared:
 			lines = append(lines, "cluster "+name+" is there for this lab or another")
-		case foreign:
+		case unrelated:
 			lines = append(lines, "cluster "+name+" is somebody else's")
 		}
 	}

@@ -24,7 +24,7 @@ type Driver struct {
 	self   func() (owner.Owner, error) // who this process is
 
 	mu      sync.Mutex // held while a cluster is made or removed
-	cluster *instance
+	cluster *cluster
 	inner   *kubernetes.Driver
 	image   string
 }
@@ -175,7 +175,7 @@ func (d *Driver) open(ctx context.Context) error {
 }
 
 // driver is the driver of a cluster that exists.
-func (c *instance) driver(config Config, image string) *kubernetes.Driver {
+func (c *cluster) driver(config Config, image string) *kubernetes.Driver {
 	return kubernetes.New(kubernetes.Config{
 		Name: "kind", Kubeconfig: c.kubeconfig(), Image: image, Args: config.Args,
 		Provide: c.provide,
@@ -260,8 +260,8 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	removed, err := sweepFolders()
 	errs := []error{err}
 	for _, name := range names {
-		switch whose := d.whose(name); whose {
-		case nobodys:
+		switch o := d.ownershipOf(name); o {
+		case orphaned:
 			dir, err := makeFolder()
 			if err == nil {
 				err = errors.Join(removeCluster(ctx, provider, name, filepath.Join(dir, "kubeconfig")), os.RemoveAll(dir))
@@ -270,8 +270,8 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 				removed = append(removed, "cluster "+name)
 			}
 			errs = append(errs, err)
-		case ours, shared:
-			swept, err := d.sweepIn(ctx, name, whose, runID)
+		case own, shared:
+			swept, err := d.sweepIn(ctx, name, o, runID)
 			removed, errs = append(removed, swept...), append(errs, err)
 		}
 	}
@@ -282,39 +282,39 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 type ownership int
 
 const (
-	foreign ownership = iota // none of the lab's, or of a lab that may live
-	ours                     // of this driver
-	shared                   // one that labs use one after the other
-	nobodys                  // of a lab that has ended
+	unrelated ownership = iota // none of the lab's, or of a lab that may live
+	own                        // of this driver
+	shared                     // one that labs use one after the other
+	orphaned                   // of a lab that has ended
 )
 
-func (d *Driver) whose(name string) ownership {
+func (d *Driver) ownershipOf(name string) ownership {
 	if d.cluster != nil && d.cluster.name == name {
-		return ours
+		return own
 	}
 	if name == defaultName || name == d.config.Cluster {
 		return shared
 	}
 	text, owned := strings.CutPrefix(name, ownedPrefix)
 	if !owned {
-		return foreign
+		return unrelated
 	}
 	lab, err := owner.Parse(text)
 	switch {
 	case err != nil:
-		return foreign
+		return unrelated
 	case lab.Dead():
-		return nobodys
+		return orphaned
 	}
 	return shared
 }
 
 // sweepIn sweeps inside a cluster that stays.
-func (d *Driver) sweepIn(ctx context.Context, name string, whose ownership, runID string) ([]string, error) {
-	if whose == ours && d.inner != nil {
+func (d *Driver) sweepIn(ctx context.Context, name string, o ownership, runID string) ([]string, error) {
+	if o == own && d.inner != nil {
 		return d.inner.Sweep(ctx, runID)
 	}
-	c, err := newInstance(ctx, name, func(string) {})
+	c, err := newCluster(ctx, name, func(string) {})
 	if err != nil {
 		return nil, err
 	}

@@ -37,18 +37,18 @@ func TestLoopbackPorts(t *testing.T) {
 	}
 }
 
-func TestWhose(t *testing.T) {
+func TestOwnershipOf(t *testing.T) {
 	self, err := owner.Self()
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := New(Config{Cluster: "mine"})
-	d.cluster = &instance{name: "open"}
+	d.cluster = &cluster{name: "open"}
 	for name, want := range map[string]ownership{
-		"open": ours, "mine": shared, "rollout-lab": shared, "kind": foreign, "rollout-lab-other": foreign,
+		"open": own, "mine": shared, "rollout-lab": shared, "kind": unrelated, "rollout-lab-other": unrelated,
 		"rollout-lab-" + self.String(): shared, // of this lab, which lives
 	} {
-		if got := d.whose(name); got != want {
+		if got := d.ownershipOf(name); got != want {
 			t.Errorf("cluster %s: got %d, want %d", name, got, want)
 		}
 	}

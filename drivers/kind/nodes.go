@@ -21,7 +21,7 @@ const nodesPoll = 250 * time.Millisecond
 
 // awaitNodes waits until every node of a cluster that was made is ready. kind waits for the
 // control plane alone, and a kubelet that fails on another node is seen by nobody.
-func (c *instance) awaitNodes(ctx context.Context) error {
+func (c *cluster) awaitNodes(ctx context.Context) error {
 	all, err := c.provider.ListInternalNodes(c.name)
 	if err != nil {
 		return fmt.Errorf("nodes of cluster %s: %w", c.name, err)
@@ -63,7 +63,7 @@ func (c *instance) awaitNodes(ctx context.Context) error {
 }
 
 // lastWords is what the nodes of a cluster that could not be made have printed last.
-func (c *instance) lastWords(ctx context.Context) string {
+func (c *cluster) lastWords(ctx context.Context) string {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), checkLimit, fmt.Errorf("no answer within %v", checkLimit))
 	defer cancel()
 	all, err := c.provider.ListInternalNodes(c.name)
@@ -82,7 +82,7 @@ func (c *instance) lastWords(ctx context.Context) string {
 	return strings.Join(words, "; ")
 }
 
-func (c *instance) stateOf(ctx context.Context, node string) string {
+func (c *cluster) stateOf(ctx context.Context, node string) string {
 	found, err := c.engine.ContainerInspect(ctx, node)
 	if err != nil {
 		return err.Error()
@@ -92,7 +92,7 @@ func (c *instance) stateOf(ctx context.Context, node string) string {
 
 // kubeletTrouble is the last of what a node's kubelet has written about errors: the node is
 // removed before anybody can look. It asks on although ctx has ended, for a short time.
-func (c *instance) kubeletTrouble(ctx context.Context, node string) string {
+func (c *cluster) kubeletTrouble(ctx context.Context, node string) string {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), checkLimit, fmt.Errorf("no answer within %v", checkLimit))
 	defer cancel()
 	text, err := c.engine.Exec(ctx, node, nil, "journalctl", "--unit", "kubelet", "--output", "cat", "--lines", "400", "--no-pager")

@@ -31,7 +31,7 @@ func imageOf(program, arch string) (tag string, image v1.Image, err error) {
 }
 
 // pack puts a program of this machine into an image on every node.
-func (c *instance) pack(ctx context.Context, path, pkg string) (string, error) {
+func (c *cluster) pack(ctx context.Context, path, pkg string) (string, error) {
 	arch := c.engine.Arch
 	source := program.Source{Path: path, Package: pkg}
 	if err := source.Static(arch); err != nil && pkg != "" {
@@ -50,7 +50,7 @@ func (c *instance) pack(ctx context.Context, path, pkg string) (string, error) {
 
 // provide copies an image of the local engine to every node. One that the engine does not
 // have is left to the nodes to pull.
-func (c *instance) provide(ctx context.Context, image string) error {
+func (c *cluster) provide(ctx context.Context, image string) error {
 	has, err := c.engine.HasImage(ctx, image)
 	if err != nil || !has {
 		return err
@@ -67,7 +67,7 @@ func (c *instance) provide(ctx context.Context, image string) error {
 
 // loadFrom loads an image into every node from the archive that write writes: each node
 // reads it anew.
-func (c *instance) loadFrom(ctx context.Context, image string, write func(io.Writer) error) error {
+func (c *cluster) loadFrom(ctx context.Context, image string, write func(io.Writer) error) error {
 	archive, err := os.CreateTemp(c.dir, "image-*.tar")
 	if err != nil {
 		return err
