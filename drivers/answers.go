@@ -9,6 +9,13 @@ const (
 	ReasonHeader   = "Rollout-Lab-Reason"   // why a request was refused, of refusals only
 )
 
+// The reasons of a balancer's own answers that others understand. Where a connection to the
+// instance broke, the reason of its 502 is reset or eof.
+const (
+	NoInstanceReason = "no ready endpoint" // of a 503: nobody is routed to
+	RefusedReason    = "connect refused"   // of a 502: the instance listens no more
+)
+
 // HarnessReason begins the reason of a balancer's 502 that is no instance's fault: the
 // machine had no descriptor, port or buffer left to connect with. It says nothing about the
 // instance, so it must not be held against one.

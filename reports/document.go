@@ -162,6 +162,8 @@ type Summary struct {
 	ValidTrials int `json:"valid_trials"`
 	// How many trials are invalid. They are in no other number of the summary.
 	InvalidTrials int `json:"invalid_trials"`
+	// Why the requests of failed were lost, in the valid trials together, the most frequent cause first. The counts add up to failed.
+	Causes []Cause `json:"causes"`
 	// The mean downtime held against what 99.9 % over 30 days allow, which is 43.2 minutes. Null: no valid trial.
 	ErrorBudget *ErrorBudget `json:"error_budget"`
 
@@ -254,6 +256,8 @@ type Trial struct {
 	Errors []Failure `json:"errors"`
 	// How each instance answered in the window.
 	Instances []Instance `json:"instances"`
+	// Why the requests of failed were lost, the most frequent cause first. The counts add up to failed.
+	Causes []Cause `json:"causes"`
 	// The stretch before the action, in which nothing happens and nothing may fail.
 	Baseline Baseline `json:"baseline"`
 	// An independent client's view of the window. Null: it sent nothing.
@@ -327,6 +331,28 @@ type Failure struct {
 	Count uint64 `json:"count"`
 	// The reason most often given with it. Empty: none was.
 	Reason string `json:"reason"`
+}
+
+// Cause is why requests were lost. Each lost request has one.
+type Cause struct {
+	// before_ready: sent to an instance that could not serve yet. after_stop: sent to an instance that had been told to stop. connection_closed: its connection was closed under it by such an instance. no_instance: nobody was routed to. broken_while_ready: sent to an instance that had served and no longer could, unasked. too_slow: not answered by its deadline, by an instance that serves. new_revision: the new revision alone gives that wrong answer. harness: never sent, or failed by trouble of the harness. unknown: none of these can be shown. More may come.
+	Cause judge.Cause `json:"cause"`
+	// Requests that were lost for it.
+	Count uint64 `json:"count"`
+	// When the first of them was due, from the start of the window.
+	FromMS Milliseconds `json:"from_ms"`
+	// When the last of them was due.
+	ToMS Milliseconds `json:"to_ms"`
+	// The instances that they were sent to, as far as that is known.
+	Instances []string `json:"instances"`
+	// The revision of all of these instances. Empty: they differ, or it is not known.
+	Revision string `json:"revision"`
+	// The most frequent class of failure among them, as in errors.
+	Class record.Class `json:"class"`
+	// The reason most often given with them. Empty: none was.
+	Reason string `json:"reason"`
+	// The cause and what to do about it, in sentences.
+	Text string `json:"text"`
 }
 
 // Instance is how one instance answered in the window.

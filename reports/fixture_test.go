@@ -189,6 +189,10 @@ func fixtureTrial(scenario, driver, action, design string, naive bool, n int) ju
 		t.Degraded[100*time.Millisecond] = 3300 * time.Millisecond
 		t.SentToUnready = t.Failed
 		t.Breaches = 12
+		t.Causes = []judge.CauseCount{
+			{Cause: judge.BeforeReady, Count: t.Failed * 9 / 10, From: ms(121), To: ms(3131), Instances: []string{"proxy-r2-1", "proxy-r2-2", "proxy-r2-3"}, Revision: "r2", Class: record.HTTPStatus(403), Reason: "session not synced"},
+			{Cause: judge.AfterStop, Count: t.Failed - t.Failed*9/10, From: ms(130), To: ms(3120), Instances: []string{"proxy-r1-1"}, Revision: "r1", Class: record.Reset},
+		}
 		t.Errors = []judge.ErrorCount{
 			{Class: record.HTTPStatus(403), Reason: "session not synced", Count: t.Failed * 9 / 10},
 			{Class: record.Reset, Count: t.Failed / 10},
@@ -309,6 +313,9 @@ func hostileRun() *judge.Run {
 			}
 			for k := range t.Errors {
 				t.Errors[k] = judge.ErrorCount{Class: hostile, Reason: hostile, Count: 7}
+			}
+			for k := range t.Causes {
+				t.Causes[k] = judge.CauseCount{Cause: hostile, Count: 7, Instances: []string{hostile}, Revision: hostile, Class: hostile, Reason: hostile}
 			}
 			for k := range t.Instances {
 				t.Instances[k].ID, t.Instances[k].Revision = hostile, hostile

@@ -99,7 +99,7 @@ func newCell(c *judge.Cell) Cell {
 func newSummary(c *judge.Cell) Summary {
 	sum := c.Totals()
 	out := Summary{Pooled: Pooled{OK: sum.OK, Planned: sum.Planned}, Planned: sum.Planned, ValidTrials: sum.Valid, InvalidTrials: sum.Invalid,
-		Estimates: make(map[string]Estimate), Sums: make(map[string]uint64)}
+		Causes: newCauses(c.Causes()), Estimates: make(map[string]Estimate), Sums: make(map[string]uint64)}
 	if sum.Planned > 0 {
 		out.Pooled.Rate = finite(float64(sum.OK) / float64(sum.Planned))
 		out.Pooled.Lo, out.Pooled.Hi = finite(c.Bounds.Lo), finite(c.Bounds.Hi)
@@ -128,7 +128,7 @@ func newTrial(t *judge.Trial) Trial {
 		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Outages: t.Outages, SyncMS: optional(t.Sync),
 		Denials: t.Denials, SentToUnready: t.SentToUnready, Metrics: make(map[string]float64),
 		ScheduleLagMS: newPercentiles(t.ScheduleLag), LatencyMS: newPercentiles(t.Latency), LatencyUncorrectedMS: newPercentiles(t.LatencyUncorrected),
-		Bins: []BinTimes{}, Streams: []Stream{}, Errors: []Failure{}, Instances: []Instance{},
+		Causes: newCauses(t.Causes), Bins: []BinTimes{}, Streams: []Stream{}, Errors: []Failure{}, Instances: []Instance{},
 		Baseline: Baseline{Planned: t.Baseline.Planned, Failed: t.Baseline.Failed, Instances: t.Baseline.Instances, P99MS: Milliseconds(t.Baseline.P99)},
 		Cost:     Cost{CPUMS: Milliseconds(t.Cost.CPU), ChildrenMS: Milliseconds(t.Cost.Children), MaxRSSBytes: t.Cost.MaxRSS},
 		Files:    t.Folder,
@@ -164,6 +164,19 @@ func newTrial(t *judge.Trial) Trial {
 	}
 	if w := t.Reference; w.Planned > 0 {
 		out.Reference = &Reference{Planned: w.Planned, OK: w.OK, Lo: finite(w.Lo), Hi: finite(w.Hi), Agrees: w.Agrees}
+	}
+	return out
+}
+
+func newCauses(causes []judge.CauseCount) []Cause {
+	out := []Cause{}
+	var lost uint64
+	for _, c := range causes {
+		lost += c.Count
+	}
+	for _, c := range causes {
+		out = append(out, Cause{Cause: c.Cause, Count: c.Count, FromMS: Milliseconds(c.From), ToMS: Milliseconds(c.To),
+			Instances: present(c.Instances), Revision: c.Revision, Class: c.Class, Reason: c.Reason, Text: causeText(c, lost)})
 	}
 	return out
 }

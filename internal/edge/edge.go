@@ -27,9 +27,6 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
-// ReasonNoEndpoint is the reason of a 503.
-const ReasonNoEndpoint = "no ready endpoint"
-
 const reasonConnect = "no tunnels"
 
 // Defaults of Config.

@@ -18,7 +18,7 @@ const (
 	faultNone fault = ""
 
 	// Before the head of an answer.
-	faultRefused        fault = "connect refused"
+	faultRefused        fault = drivers.RefusedReason
 	faultConnectTimeout fault = "connect timeout"
 	faultConnect        fault = "connect failed"
 	faultHarness        fault = drivers.HarnessReason + "no descriptor, port or buffer left to connect with"

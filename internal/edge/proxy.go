@@ -48,7 +48,7 @@ func (b *Balancer) serve(rw http.ResponseWriter, in *http.Request) {
 	if chosen == nil {
 		defer b.end(nil)
 		b.refused.Add(1)
-		answer(rw, http.StatusServiceUnavailable, ReasonNoEndpoint)
+		answer(rw, http.StatusServiceUnavailable, drivers.NoInstanceReason)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(in.Context())

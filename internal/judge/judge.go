@@ -104,6 +104,7 @@ type Trial struct {
 	Streams   []StreamCount
 	Errors    []ErrorCount
 	Instances []InstanceCount
+	Causes    []CauseCount // of the failures, the most frequent first; they add up to all of them
 
 	Baseline  BaselinePhase
 	Reference Reference

@@ -42,6 +42,7 @@ func Measure(d *record.TrialData) Trial {
 	}
 	drift(&t)
 	t.Values = values(d, &t)
+	t.Causes = causes(d, &t)
 	t.Reference = reference(d, &t)
 
 	t.InvalidReasons = invalid(d, &t)

@@ -36,6 +36,13 @@ func TestProperties(t *testing.T) {
 			for _, e := range got.Errors {
 				errors += e.Count
 			}
+			var causes uint64
+			for _, c := range got.Causes {
+				causes += c.Count
+			}
+			if causes != got.Failed {
+				t.Errorf("%d causes of %d failures", causes, got.Failed)
+			}
 			for _, c := range got.Streams {
 				streams += c.Planned
 			}
@@ -77,7 +84,7 @@ func TestAnyRecordIsMeasured(t *testing.T) {
 			}
 			d.Samples = append(d.Samples, record.Sample{
 				Seq: k, Stream: pick(ids), Expect: record.Expectation(pick([]string{"serve", "deny"})), Intended: somewhen(), Sent: somewhen(), Done: somewhen(),
-				Class: record.Class(pick([]string{"ok", "ok", "reset", "http_403", "harness"})), Status: []int{0, 200, 403}[rng.IntN(3)], Attempts: rng.IntN(3), Instance: pick(ids), Revision: pick(ids), Reason: pick(ids),
+				Class: record.Class(pick([]string{"ok", "ok", "reset", "http_403", "http_502", "timeout", "refused", "harness"})), Status: []int{0, 200, 403}[rng.IntN(3)], Attempts: rng.IntN(3), Instance: pick(ids), Revision: pick(ids), Reason: pick(ids),
 			})
 		}
 		for range rng.IntN(30) {
@@ -91,6 +98,16 @@ func TestAnyRecordIsMeasured(t *testing.T) {
 		var errors uint64
 		for _, e := range got.Errors {
 			errors += e.Count
+		}
+		var causes uint64
+		for i, c := range got.Causes {
+			causes += c.Count
+			if c.Count == 0 || c.From > c.To || i > 0 && got.Causes[i-1].Count < c.Count {
+				t.Errorf("cause %+v", c)
+			}
+		}
+		if causes != got.Failed {
+			t.Errorf("%d causes of %d failures", causes, got.Failed)
 		}
 		binned := 0
 		for _, b := range got.Timeline.Bins {

@@ -212,15 +212,20 @@ func (l *Lane) InState(state State, window Span) (total, unknown time.Duration) 
 }
 
 // TruthAt is what a direct probe says of the instance at an instant; "" when it is unknown.
-func (l *Lane) TruthAt(at time.Duration) State {
-	i, found := slices.BinarySearchFunc(l.Truth, at, func(s StateSpan, at time.Duration) int {
+func (l *Lane) TruthAt(at time.Duration) State { return stateAt(l.Truth, at) }
+
+// VerdictAt is what the runtime says of the instance at an instant; "" before it was heard of.
+func (l *Lane) VerdictAt(at time.Duration) State { return stateAt(l.Verdict, at) }
+
+func stateAt(spans []StateSpan, at time.Duration) State {
+	i, found := slices.BinarySearchFunc(spans, at, func(s StateSpan, at time.Duration) int {
 		return int(min(max(s.From-at, -1), 1))
 	})
 	if !found {
 		i--
 	}
-	if i < 0 || !l.Truth[i].Holds(at) {
+	if i < 0 || !spans[i].Holds(at) {
 		return ""
 	}
-	return l.Truth[i].State
+	return spans[i].State
 }

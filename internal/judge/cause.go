@@ -1,0 +1,371 @@
+package judge
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
+)
+
+// Cause is why a request was lost. Each lost request has one.
+type Cause string
+
+// The causes, as results.json names them.
+const (
+	BeforeReady      Cause = "before_ready"       // it was sent to an instance that could not serve yet
+	AfterStop        Cause = "after_stop"         // it was sent to an instance that had been told to stop
+	ConnectionClosed Cause = "connection_closed"  // its connection was closed under it by an instance that had been told to stop
+	NoInstance       Cause = "no_instance"        // no instance was routed to
+	BrokenWhileReady Cause = "broken_while_ready" // it was sent to an instance that had served and no longer could, unasked
+	TooSlow          Cause = "too_slow"           // it was not answered by its deadline, by an instance that serves
+	NewRevision      Cause = "new_revision"       // the new revision alone gives that wrong answer
+	OfHarness        Cause = "harness"            // it was never sent, or failed by trouble of the harness
+	Unknown          Cause = "unknown"            // none of these can be shown
+)
+
+// CauseCount is how many of a trial's lost requests have a cause, and what they have in
+// common.
+type CauseCount struct {
+	Cause
+	Count     uint64
+	From, To  time.Duration // when the first and the last of them was due, from the start of the window
+	Instances []string      // that they were sent to, in order; those that are not known are missing
+	Revision  string        // of all of these instances, "" where they differ or it is not known
+	Class     record.Class  // the most frequent one
+	Reason    string        // the one given most often with any class, "" when none was
+}
+
+// causes gives each lost request of the window to one cause, the most frequent first.
+func causes(d *record.TrialData, t *Trial) []CauseCount {
+	f := newFinder(d, t)
+	tallies := make(map[Cause]*causeTally)
+	for h := range timeline.Hits(d) {
+		if h.OK() || !t.Window.Holds(h.Intended) {
+			continue
+		}
+		cause, instance := f.find(h.Sample)
+		of := tallies[cause]
+		if of == nil {
+			of = &causeTally{CauseCount: CauseCount{Cause: cause}, classes: make(failureTally)}
+			tallies[cause] = of
+		}
+		of.add(h, h.Intended-t.Window.From, instance)
+	}
+	var all []CauseCount
+	for _, of := range tallies {
+		all = append(all, of.sum(f))
+	}
+	sortCauses(all)
+	return all
+}
+
+// Causes adds up those of the valid trials, the most frequent first.
+func (c *Cell) Causes() (all []CauseCount) {
+	most := make(map[Cause]uint64) // that one trial lost
+	for _, t := range c.valid() {
+		for _, of := range t.Causes {
+			i := slices.IndexFunc(all, func(sum CauseCount) bool { return sum.Cause == of.Cause })
+			if i < 0 {
+				of.Instances = slices.Clone(of.Instances)
+				all = append(all, of)
+			} else {
+				all[i].join(of, of.Count > most[of.Cause])
+			}
+			most[of.Cause] = max(most[of.Cause], of.Count)
+		}
+	}
+	sortCauses(all)
+	return all
+}
+
+// join adds those of another trial. What differs between the two is said of neither, but
+// for the class and the reason, which are those of the trial that lost the most.
+func (c *CauseCount) join(o CauseCount, most bool) {
+	if most {
+		c.Class, c.Reason = o.Class, o.Reason
+	}
+	c.Count += o.Count
+	c.From, c.To = min(c.From, o.From), max(c.To, o.To)
+	for _, id := range o.Instances {
+		if !slices.Contains(c.Instances, id) {
+			c.Instances = append(c.Instances, id)
+		}
+	}
+	if c.Revision != o.Revision {
+		c.Revision = ""
+	}
+}
+
+func sortCauses(all []CauseCount) {
+	slices.SortFunc(all, func(a, b CauseCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Cause, b.Cause))
+	})
+}
+
+type causeTally struct {
+	CauseCount
+	classes failureTally
+}
+
+func (c *causeTally) add(h timeline.Hit, at time.Duration, instance string) {
+	if c.Count++; c.Count == 1 {
+		c.From, c.To = at, at
+	}
+	c.From, c.To = min(c.From, at), max(c.To, at)
+	c.classes.add(h.Sample)
+	if instance != "" && !slices.Contains(c.Instances, instance) {
+		c.Instances = append(c.Instances, instance)
+	}
+}
+
+func (c *causeTally) sum(f *finder) CauseCount {
+	reasons := make(map[string]uint64)
+	for _, of := range c.classes {
+		for reason, n := range of.reasons {
+			reasons[reason] += n
+		}
+	}
+	c.Class, c.Reason = c.classes.list()[0].Class, mostFrequent(reasons)
+	for i, id := range c.Instances {
+		revision := ""
+		if of := f.instances[id]; of != nil {
+			revision = of.lane.Revision
+		}
+		if i > 0 && revision != c.Revision {
+			revision = ""
+		}
+		if c.Revision = revision; revision == "" {
+			break
+		}
+	}
+	return c.CauseCount
+}
+
+// finder finds the cause of a lost request from what is known of the instances.
+type finder struct {
+	d         *record.TrialData
+	instances map[string]*instance
+	slack     time.Duration // a change of the truth is seen so much later
+	// wrong has the revisions that gave each wrong answer.
+	wrong map[record.Class]map[string]bool
+}
+
+// instance is what is known of one.
+type instance struct {
+	lane    *timeline.Lane
+	stopped []timeline.Span // from each time that it was told to stop, to its next start
+	gone    time.Duration   // when it was gone for the last time
+	serves  time.Duration   // when a direct probe first found it serving; never when none did
+}
+
+const never = time.Duration(1<<63 - 1)
+
+func newFinder(d *record.TrialData, t *Trial) *finder {
+	f := &finder{d: d, instances: make(map[string]*instance), slack: d.Trial.ProbeEvery, wrong: make(map[record.Class]map[string]bool)}
+	for i := range t.Timeline.Lanes {
+		l := &t.Timeline.Lanes[i]
+		in := &instance{lane: l, gone: never, serves: never}
+		for _, span := range l.Truth {
+			if span.State == timeline.Serving {
+				in.serves = min(in.serves, span.From)
+			}
+		}
+		f.instances[l.Instance] = in
+	}
+	for _, e := range d.Events {
+		in := f.instances[e.Instance]
+		if in == nil {
+			continue
+		}
+		switch n := len(in.stopped); e.Kind {
+		case record.Terminating:
+			if n == 0 || in.stopped[n-1].To != never {
+				in.stopped = append(in.stopped, timeline.Span{From: e.At, To: never})
+			}
+		case record.Started:
+			if in.gone = never; n > 0 {
+				in.stopped[n-1].To = min(in.stopped[n-1].To, e.At)
+			}
+		case record.Gone:
+			in.gone = e.At
+		}
+	}
+	for i := range d.Samples {
+		if s := &d.Samples[i]; answeredWrongly(s) {
+			if f.wrong[s.Class] == nil {
+				f.wrong[s.Class] = make(map[string]bool)
+			}
+			f.wrong[s.Class][s.Revision] = true
+		}
+	}
+	return f
+}
+
+// answeredWrongly: the instance itself gave an answer, and a wrong one. It names its
+// revision; a balancer, which answers for one that does not, cannot.
+func answeredWrongly(s *record.Sample) bool {
+	return s.Class != record.OK && s.Status != 0 && s.Revision != "" && connectionClass(s) == ""
+}
+
+// connectionClass is how the connection to the instance failed, as the load saw it or as
+// a balancer gives it for its reason; "" when it did not.
+func connectionClass(s *record.Sample) record.Class {
+	class := s.Class
+	if class == record.HTTPStatus(http.StatusBadGateway) && s.Revision == "" {
+		if class = record.Class(s.Reason); s.Reason == drivers.RefusedReason {
+			class = record.Refused
+		}
+	}
+	switch class {
+	case record.Refused, record.Reset, record.EOF, record.Truncated:
+		return class
+	}
+	return ""
+}
+
+// find is the cause of a lost request and the instance that it was sent to, as far as that
+// is known. One that was never sent has no sample.
+func (f *finder) find(s *record.Sample) (Cause, string) {
+	if s == nil || s.Class == record.Harness {
+		return OfHarness, ""
+	}
+	if in := f.instances[s.Instance]; in != nil {
+		return f.of(in, s), s.Instance
+	}
+	if s.Reason == drivers.NoInstanceReason || !f.anyRouted(s.Sent) {
+		return NoInstance, ""
+	}
+	return f.guess(s)
+}
+
+// anyRouted reports whether the runtime called an instance ready.
+func (f *finder) anyRouted(at time.Duration) bool {
+	for _, in := range f.instances {
+		if in.lane.VerdictAt(at) == timeline.Ready {
+			return true
+		}
+	}
+	return len(f.instances) == 0 // then nothing is known of any
+}
+
+// of is the cause of a request that was lost on an instance.
+func (f *finder) of(in *instance, s *record.Sample) Cause {
+	broke := connectionClass(s)
+	if told, ok := in.told(s); ok && (s.Sent >= told || broke != "") {
+		if s.Sent < told || (broke != "" && broke != record.Refused && f.kept(s)) {
+			return ConnectionClosed
+		}
+		return AfterStop
+	}
+	unable := in.unable(s, f.slack)
+	served := in.serves <= s.Sent
+	r := f.d.Trial.Revisions
+	onlyNew := answeredWrongly(s) && s.Revision == r.After && r.After != r.Before && len(f.wrong[s.Class]) == 1
+	switch {
+	case unable && !served && in.serves < never:
+		return BeforeReady
+	case onlyNew:
+		return NewRevision
+	case unable && !served:
+		return BeforeReady
+	case unable, in.left(s, f.slack):
+		return BrokenWhileReady
+	case s.Class == record.Timeout:
+		return TooSlow
+	}
+	return Unknown
+}
+
+// kept reports whether the request went over a connection that had served others: its own,
+// or one of the lab's balancer, which keeps its connections whatever the load does.
+func (f *finder) kept(s *record.Sample) bool {
+	return f.d.Trial.LabBalancer || slices.ContainsFunc(f.d.Trial.Streams, func(st record.Stream) bool { return st.Name == s.Stream && st.Reuse })
+}
+
+// told is when the instance was told to stop, if that was before the request had ended and
+// it has not been started again.
+func (in *instance) told(s *record.Sample) (at time.Duration, ok bool) {
+	for _, span := range in.stopped {
+		if span.From <= s.Done && s.Sent < span.To {
+			return span.From, true
+		}
+	}
+	return 0, false
+}
+
+// unable reports whether a direct probe found the instance not serving while the request
+// was under way; where that is not known, whether none had found it serving before.
+func (in *instance) unable(s *record.Sample, slack time.Duration) bool {
+	known := false
+	for _, span := range in.lane.Truth {
+		if span.From > s.Done+slack || span.To <= s.Sent {
+			continue
+		}
+		if known = true; span.State == timeline.NotServing {
+			return true
+		}
+	}
+	return !known && in.serves < never && in.serves > s.Sent
+}
+
+// left reports whether the runtime took the instance out around the request, unasked.
+func (in *instance) left(s *record.Sample, slack time.Duration) bool {
+	for _, span := range in.lane.Verdict {
+		if span.From <= s.Done+slack*3 && span.To > s.Sent && (span.State == timeline.Unready || span.State == timeline.Gone) {
+			return true
+		}
+	}
+	return false
+}
+
+// lingers is how long a request may still be sent to an instance that is gone, by a
+// balancer that has not heard of it.
+const lingers = time.Second
+
+// guess is the cause of a request that nobody answered, from the instances that it may
+// have been sent to: the one that all of them agree on. Where they do not, a connection is
+// broken by one that was told to stop rather than by one that cannot serve yet.
+func (f *finder) guess(s *record.Sample) (Cause, string) {
+	votes := make(map[Cause][]string)
+	for _, id := range f.names() {
+		in := f.instances[id]
+		_, told := in.told(s)
+		if routed := in.lane.VerdictAt(s.Sent) == timeline.Ready; !told && !routed || in.gone != never && s.Sent > in.gone+lingers {
+			continue
+		}
+		if cause := f.of(in, s); cause != Unknown && cause != TooSlow {
+			votes[cause] = append(votes[cause], id)
+		}
+	}
+	cause := Unknown
+	switch {
+	case len(votes) == 0 && s.Class == record.Timeout:
+		cause = TooSlow
+	case len(votes) == 1:
+		for only := range votes {
+			cause = only
+		}
+	case connectionClass(s) != "" && len(votes[ConnectionClosed]) > 0:
+		cause = ConnectionClosed
+	case connectionClass(s) != "" && len(votes[AfterStop]) > 0:
+		cause = AfterStop
+	}
+	if len(votes[cause]) == 1 {
+		return cause, votes[cause][0]
+	}
+	return cause, ""
+}
+
+// names are those of the instances, in order.
+func (f *finder) names() []string {
+	names := make([]string, 0, len(f.instances))
+	for id := range f.instances {
+		names = append(names, id)
+	}
+	slices.Sort(names)
+	return names
+}

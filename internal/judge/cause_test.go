@@ -1,0 +1,168 @@
+package judge
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// lost is the rollout of three instances in which one request was lost; change says how.
+// new-N is started at 4 s, serves from 5.9 s on and is ready at 6 s; old-N is told to stop
+// and taken out at 6 s, and gone at 7 s.
+func lost(at time.Duration, change func(*record.Sample)) *record.TrialData {
+	d := rollout()
+	d.Trial.Revisions = record.Revisions{Before: "v1", After: "v2"}
+	d.Trial.Streams = []record.Stream{{Name: "get", Reuse: true}, {Name: "post"}}
+	for i := range d.Samples {
+		if s := &d.Samples[i]; s.Intended == at {
+			s.Class, s.Status, s.Expect = record.Refused, 0, record.Serve
+			change(s)
+		}
+	}
+	return d
+}
+
+// from sets who was asked.
+func from(instance, revision string, class record.Class, status int) func(*record.Sample) {
+	return func(s *record.Sample) { s.Instance, s.Revision, s.Class, s.Status = instance, revision, class, status }
+}
+
+func slow(change func(*record.Sample)) func(*record.Sample) {
+	return func(s *record.Sample) {
+		change(s)
+		s.Class, s.Status, s.Done = record.Timeout, 0, s.Intended+2*time.Second
+	}
+}
+
+func TestCauses(t *testing.T) {
+	ready := func(at time.Duration, id string) func(*record.TrialData) {
+		return func(d *record.TrialData) {
+			d.Events = append(d.Events, record.Event{At: at, Kind: record.Ready, Instance: id, Revision: "v2"})
+			slices.SortStableFunc(d.Events, func(a, b record.Event) int { return int(a.At - b.At) })
+		}
+	}
+	probes := func(id string, ok func(at time.Duration) bool) func(*record.TrialData) {
+		return func(d *record.TrialData) {
+			for i := range d.Probes {
+				if p := &d.Probes[i]; p.Instance == id {
+					p.OK = ok(p.At)
+				}
+			}
+		}
+	}
+	nothing := func(*record.TrialData) {}
+	balanced := func(d *record.TrialData) { d.Trial.LabBalancer = true }
+	event := func(at time.Duration, kind record.EventKind, id string) func(*record.TrialData) {
+		return func(d *record.TrialData) {
+			d.Events = append(d.Events, record.Event{At: at, Kind: kind, Instance: id})
+			slices.SortStableFunc(d.Events, func(a, b record.Event) int { return int(a.At - b.At) })
+		}
+	}
+	reason := func(text string, change func(*record.Sample)) func(*record.Sample) {
+		return func(s *record.Sample) { change(s); s.Reason = text }
+	}
+	for _, tc := range []struct {
+		name     string
+		at       time.Duration
+		sample   func(*record.Sample)
+		change   func(*record.TrialData)
+		want     Cause
+		instance string
+	}{
+		{"called ready, synced later", 5 * s, from("new-1", "v2", "http_503", 503), ready(4500*ms, "new-1"), BeforeReady, "new-1"},
+		{"not called ready, and sent to all the same", 5 * s, from("new-1", "v2", "http_503", 503), nothing, BeforeReady, "new-1"},
+		{"refused before it listened", 4100 * ms, from("new-1", "", "http_502", 502), ready(4050*ms, "new-1"), BeforeReady, "new-1"},
+		{"nobody named, one falsely ready", 5 * s, from("", "", record.Refused, 0), ready(4500*ms, "new-1"), BeforeReady, "new-1"},
+		{"ready, and never able", 9 * s, from("new-1", "v2", "http_503", 503), probes("new-1", func(time.Duration) bool { return false }), NewRevision, "new-1"},
+		{"ready, and never listening", 9 * s, from("new-1", "", record.Refused, 0), probes("new-1", func(time.Duration) bool { return false }), BeforeReady, "new-1"},
+
+		{"refused by one that was told to stop", 6200 * ms, from("old-1", "", "http_502", 502), balanced, AfterStop, "old-1"},
+		{"503 from one that was told to stop", 6200 * ms, from("old-1", "v1", "http_503", 503), nothing, AfterStop, "old-1"},
+		{"hung on one that was told to stop", 6200 * ms, slow(from("old-1", "", "", 0)), nothing, AfterStop, "old-1"},
+		{"sent to one that is gone", 7400 * ms, from("old-1", "", record.Refused, 0), nothing, AfterStop, "old-1"},
+		{"told to stop and started again", 9 * s, from("old-1", "v1", "http_503", 503), func(d *record.TrialData) {
+			event(8*s, record.Started, "old-1")(d)
+			event(8500*ms, record.Ready, "old-1")(d)
+		}, Unknown, "old-1"},
+
+		{"cut under way by the stop", 5999 * ms, from("old-1", "v1", record.Truncated, 200), nothing, ConnectionClosed, "old-1"},
+		{"the balancer's kept connection", 6200 * ms, reason("eof", from("old-1", "", "http_502", 502)), balanced, ConnectionClosed, "old-1"},
+		{"a kept connection of its own", 6201 * ms, from("old-1", "", record.Reset, 0), nothing, ConnectionClosed, "old-1"},
+		{"a new connection, reset", 6200 * ms, from("old-1", "", record.Reset, 0), nothing, AfterStop, "old-1"},
+		{"a wrong answer just before the stop is not cut", 5999 * ms, from("old-1", "v1", "http_500", 500), nothing, Unknown, "old-1"},
+
+		{"nobody ready", 5 * s, from("", "", "http_503", 503), func(d *record.TrialData) {
+			d.Events = slices.DeleteFunc(d.Events, func(e record.Event) bool { return e.Kind == record.Ready })
+		}, NoInstance, ""},
+		{"the balancer says so", 5 * s, reason(drivers.NoInstanceReason, from("", "", "http_503", 503)), balanced, NoInstance, ""},
+
+		{"served, then broke", 9 * s, from("new-1", "v2", "http_500", 500), func(d *record.TrialData) {
+			probes("new-1", func(at time.Duration) bool { return at >= 5900*ms && at < 8900*ms })(d)
+			d.Samples[7000-1].Class, d.Samples[7000-1].Revision, d.Samples[7000-1].Status = "http_500", "v1", 500
+		}, BrokenWhileReady, "new-1"},
+		{"crashed between two probes", 9 * s, from("new-1", "", record.EOF, 0), event(9030*ms, record.Gone, "new-1"), BrokenWhileReady, "new-1"},
+
+		{"slow, and serving", 9 * s, slow(from("new-1", "", "", 0)), nothing, TooSlow, "new-1"},
+		{"slow, and nobody knows who", 9 * s, slow(from("", "", "", 0)), nothing, TooSlow, ""},
+
+		{"only the new revision says 404", 9 * s, from("new-1", "v2", "http_404", 404), nothing, NewRevision, "new-1"},
+		{"only the new revision has another body", 9 * s, from("new-1", "v2", record.WrongBody, 200), nothing, NewRevision, "new-1"},
+		{"a restart has no new revision", 9 * s, from("new-1", "v2", "http_404", 404), func(d *record.TrialData) { d.Trial.Revisions.Before = "v2" }, Unknown, "new-1"},
+
+		{"the harness's own", 9 * s, from("new-1", "", record.Harness, 0), nothing, OfHarness, ""},
+		{"never sent", 9 * s, func(*record.Sample) {}, func(d *record.TrialData) {
+			d.Samples = slices.DeleteFunc(d.Samples, func(s record.Sample) bool { return s.Class != record.OK })
+		}, OfHarness, ""},
+
+		{"no reason to be seen", 9 * s, from("new-1", "v2", record.Reset, 0), nothing, Unknown, "new-1"},
+		{"nobody named, nobody to blame", 9 * s, from("", "", record.Reset, 0), nothing, Unknown, ""},
+		{"an instance that nobody knows", 9 * s, from("stranger", "", record.Reset, 0), nothing, Unknown, ""},
+		{"nobody named, two candidates, a connection broke", 6200 * ms, from("", "", record.Refused, 0), func(d *record.TrialData) {
+			probes("new-1", func(at time.Duration) bool { return at > 8*s })(d)
+		}, AfterStop, ""},
+		{"nobody named, two candidates, and an answer", 6200 * ms, from("", "", "http_503", 503), func(d *record.TrialData) {
+			probes("new-1", func(at time.Duration) bool { return at > 8*s })(d)
+		}, Unknown, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := lost(tc.at, tc.sample)
+			tc.change(d)
+			got := Measure(d).Causes
+			var all []string
+			for _, c := range got {
+				all = append(all, fmt.Sprintf("%s %d %v", c.Cause, c.Count, c.Instances))
+			}
+			i := slices.IndexFunc(got, func(c CauseCount) bool { return c.Cause == tc.want })
+			if i < 0 {
+				t.Fatalf("causes %v, want %s", all, tc.want)
+			}
+			if instances := got[i].Instances; tc.instance != "" && !slices.Contains(instances, tc.instance) || tc.instance == "" && len(instances) > 0 {
+				t.Errorf("instances %v, want %q", instances, tc.instance)
+			}
+		})
+	}
+}
+
+// The causes of the valid trials of a cell are added up; those of the others are in none.
+func TestCausesOfACell(t *testing.T) {
+	one, two, three := result("good", 1, 5), result("good", 2, 3), broken("good", 3, 0)
+	one.Causes = []CauseCount{{Cause: AfterStop, Count: 4, From: s, To: 2 * s, Instances: []string{"a"}, Revision: "v1", Class: record.Refused}, {Cause: Unknown, Count: 1, Class: record.Reset}}
+	two.Causes = []CauseCount{{Cause: Unknown, Count: 3, From: 3 * s, To: 4 * s, Instances: []string{"b"}, Revision: "v2", Class: record.EOF, Reason: "why"}}
+	three.Causes = []CauseCount{{Cause: TooSlow, Count: 9}}
+	cell := Judge(described(), ended, nil, []Trial{one, two, three}).Cells[0]
+	got := fmt.Sprintf("%+v", cell.Causes())
+	want := fmt.Sprintf("%+v", []CauseCount{
+		{Cause: AfterStop, Count: 4, From: s, To: 2 * s, Instances: []string{"a"}, Revision: "v1", Class: record.Refused},
+		{Cause: Unknown, Count: 4, From: 0, To: 4 * s, Instances: []string{"b"}, Class: record.EOF, Reason: "why"},
+	})
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if len(one.Causes[0].Instances) != 1 || one.Causes[1].Count != 1 {
+		t.Errorf("adding up changed a trial: %+v", one.Causes)
+	}
+}
