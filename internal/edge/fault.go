@@ -35,6 +35,12 @@ const (
 	faultAborted   fault = "aborted"
 )
 
+// faults are those that a client may be told.
+var faults = []fault{
+	faultRefused, faultConnectTimeout, faultConnect, faultHarness, faultReset, faultEOF,
+	faultTimeout, faultSecondConn, faultMalformed, faultOther,
+}
+
 var (
 	errSecondConn = errors.New("edge: the transport took a second connection for one request")
 	errBadStatus  = errors.New("edge: status below 100")

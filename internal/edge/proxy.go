@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/http/httputil"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -209,7 +210,8 @@ func (emptyBody) Read([]byte) (int, error)         { return 0, io.EOF }
 func (emptyBody) WriteTo(io.Writer) (int64, error) { return 0, nil }
 func (emptyBody) Close() error                     { return nil }
 
-// adopt marks an endpoint's answer as its own.
+// adopt marks an endpoint's answer as its own. It may give a reason, but none that the
+// balancer gives: with one of those an endpoint could blame the harness for its failure.
 func adopt(res *http.Response) error {
 	if res.StatusCode < 100 {
 		return errBadStatus
@@ -217,11 +219,20 @@ func adopt(res *http.Response) error {
 	a := attemptOf(res.Request.Context())
 	a.status = res.StatusCode
 	res.Header[drivers.EndpointHeader] = []string{a.backend.label}
+	if slices.ContainsFunc(res.Header[drivers.ReasonHeader], isOwnReason) {
+		delete(res.Header, drivers.ReasonHeader)
+	}
 	if _, said := res.Header["Content-Type"]; !said {
 		// Present and empty keeps net/http from guessing one.
 		a.rw.Header()["Content-Type"] = nil
 	}
 	return nil
+}
+
+// isOwnReason reports whether only the balancer gives that reason.
+func isOwnReason(reason string) bool {
+	return reason == drivers.NoInstanceReason || reason == reasonConnect ||
+		strings.HasPrefix(reason, drivers.HarnessReason) || slices.Contains(faults, fault(reason))
 }
 
 // roundTripper sends a request to its endpoint once.
