@@ -190,6 +190,7 @@ func (o *observation) run(ctx context.Context) record.End {
 	plan := load.Plan{
 		URL: o.env.URL(), Base: o.base, Rate: o.scenario.Load.Rate, Hits: o.scenario.Planned(),
 		Timeout: o.scenario.Load.Timeout, Deny: o.scenario.Load.Deny, Streams: o.target.Streams,
+		LabBalancer: drivers.CapabilitiesOf(o.driver).LabBalancer,
 	}
 	o.event(record.LoadStarted, "")
 	sum, loadErr := load.Run(loadCtx, plan, o.sample)
@@ -321,6 +322,7 @@ func (o *observation) reference(ctx context.Context) error {
 		URL: o.env.URL(), Base: o.base, Rate: referenceRate,
 		Length: o.scenario.Length(), Timeout: o.scenario.Load.Timeout,
 		Deny: o.scenario.Load.Deny, Streams: o.target.Streams,
+		LabBalancer: drivers.CapabilitiesOf(o.driver).LabBalancer,
 	}, o.out.Reference)
 	return ignoreCancel(err)
 }

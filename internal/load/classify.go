@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/record"
@@ -16,6 +17,7 @@ import (
 // outcome is all that is known about a request that has come to its end.
 type outcome struct {
 	overdue bool  // it was due so long ago that it was not sent at all
+	behind  bool  // it was sent so late that this may have cost it its deadline
 	late    bool  // the answer was complete, but after the deadline
 	retried bool  // the transport tried to send it again by itself
 	err     error // of sending or of reading the answer; nil when the answer was complete
@@ -26,19 +28,35 @@ type outcome struct {
 	statuses []int
 	bodyOK   bool
 	said     string // the answer's own reason
+	ours     bool   // answers come by way of the lab's own balancer, whose word on the harness counts
 }
 
-// classify is the one place that decides what became of a request. The order matters:
-// the harness's own trouble comes first, because it says nothing about the target; an
-// answer counts only once it is complete; and a complete one is asked for its status
-// before its body.
+// mostLag is how late the harness may send a request before it is to blame when that one
+// misses its deadline.
+func mostLag(timeout time.Duration) time.Duration { return min(50*time.Millisecond, timeout/4) }
+
+// classify is the one place that decides what became of a request. A deadline counts from
+// the intended time: where the harness itself has spent the time, missing it is no failure
+// of the target. What the target answered in time, or how it refused, stays what it is,
+// however late it was asked.
 func classify(o *outcome) (record.Class, string) {
+	class, reason := judged(o)
+	if class == record.Timeout && o.behind {
+		return record.Harness, "sent late, and not complete by the deadline"
+	}
+	return class, reason
+}
+
+// judged is what became of a request, whoever is to blame. The order matters: the harness's
+// own trouble comes first, because it says nothing about the target; an answer counts only
+// once it is complete; and a complete one is asked for its status before its body.
+func judged(o *outcome) (record.Class, string) {
 	if o.overdue {
 		return record.Harness, "the generator was late by more than the timeout"
 	}
 	if o.err == nil && !o.retried {
 		switch {
-		case o.status == http.StatusBadGateway && strings.HasPrefix(o.said, drivers.HarnessReason):
+		case o.ours && o.status == http.StatusBadGateway && strings.HasPrefix(o.said, drivers.HarnessReason):
 			return record.Harness, o.said
 		case o.late:
 			return record.Timeout, "the answer was complete after the deadline"

@@ -107,6 +107,7 @@ func (c *call) request(ctx context.Context) *http.Request {
 type headerNames struct {
 	instance         []string
 	revision, reason string
+	ours             bool // answers come by way of the lab's own balancer
 }
 
 func newHeaderNames(instance []string, revision, reason string) headerNames {
@@ -122,9 +123,9 @@ func newHeaderNames(instance []string, revision, reason string) headerNames {
 	return headerNames{instance: instance, revision: revision, reason: reason}
 }
 
-// exchange sends one request and follows it to its end, which comes by the deadline. It
-// fills in what the sample says of the answer.
-func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerNames, deadline time.Time, s *record.Sample) {
+// exchange sends one request and follows it to its end, which comes by the deadline; behind
+// says that it is sent late. It fills in what the sample says of the answer.
+func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerNames, deadline time.Time, behind bool, s *record.Sample) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 
@@ -132,7 +133,7 @@ func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerN
 	taken.again = cancel
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: taken.got})
 
-	o := outcome{statuses: c.statuses}
+	o := outcome{statuses: c.statuses, behind: behind, ours: names.ours}
 	resp, err := rt.RoundTrip(c.request(ctx))
 	if err == nil {
 		s.Status = resp.StatusCode

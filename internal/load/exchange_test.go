@@ -21,7 +21,7 @@ import (
 // What keeps the transport from sending a request again must not change what it sends.
 // exchanged is what exchange says of a request.
 func exchanged(t *testing.T, rt http.RoundTripper, c *call, names *headerNames, deadline time.Time) (s record.Sample) {
-	exchange(t.Context(), rt, c, names, deadline, &s)
+	exchange(t.Context(), rt, c, names, deadline, false, &s)
 	return s
 }
 

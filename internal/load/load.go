@@ -56,6 +56,9 @@ type Plan struct {
 
 	Streams []Stream
 
+	// LabBalancer: requests go through the lab's own balancer. Only its word on the harness's
+	// trouble counts (see drivers.HarnessReason); from anybody else it is one more reason.
+	LabBalancer     bool
 	InstanceHeaders []string // the first that an answer has names its instance; empty means the defaults
 	RevisionHeader  string
 	ReasonHeader    string

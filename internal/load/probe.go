@@ -25,7 +25,7 @@ func ProbeOnce(ctx context.Context, addr string, r Request, timeout time.Duratio
 	defer transport.CloseIdleConnections()
 	names := newHeaderNames(nil, "", "")
 	var s record.Sample
-	exchange(ctx, transport, c, &names, time.Now().Add(timeout), &s)
+	exchange(ctx, transport, c, &names, time.Now().Add(timeout), false, &s)
 	return s.Class, s.Status, s.Reason
 }
 
@@ -87,7 +87,7 @@ func askDirectly(transport *http.Transport, addr string, p *ProbePlan) (record.C
 	}
 	names := newHeaderNames(nil, "", "")
 	var s record.Sample
-	exchange(context.Background(), transport, c, &names, time.Now().Add(p.Timeout), &s)
+	exchange(context.Background(), transport, c, &names, time.Now().Add(p.Timeout), false, &s)
 	return s.Class, s.Reason
 }
 

@@ -37,7 +37,8 @@ type ReferencePlan struct {
 
 	Deny        float64 // share of the requests that must be denied, 0..1
 	Streams     []Stream
-	Connections int // kept connections that are used in turn; 0 means DefaultReferenceConnections
+	LabBalancer bool // as in Plan
+	Connections int  // kept connections that are used in turn; 0 means DefaultReferenceConnections
 }
 
 // DefaultReferenceConnections is on how many connections the reference client's requests go
@@ -146,8 +147,12 @@ func (v *reference) send(k uint64, due time.Time) record.Sample {
 	s.Done = time.Since(v.plan.Base)
 	s.Status, s.Bytes, s.Instance, s.Revision, s.Reason = got.status, got.bytes, got.instance, got.revision, got.reason
 	switch {
+	case s.Done-s.Intended >= v.plan.Timeout && s.Sent-s.Intended > mostLag(v.plan.Timeout):
+		s.Class, s.Reason = record.Harness, "sent late, and not complete by the deadline"
 	case err != nil:
 		s.Class, s.Reason = referenceClass(err), errorText(err)
+	case v.plan.LabBalancer && got.status == http.StatusBadGateway && strings.HasPrefix(got.reason, drivers.HarnessReason):
+		s.Class = record.Harness
 	case s.Done-s.Intended > v.plan.Timeout:
 		s.Class = record.Timeout
 	case !v.expected(r, s.Expect, got.status):

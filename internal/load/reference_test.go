@@ -261,6 +261,32 @@ func TestReferenceTellsTroubleOfItsOwn(t *testing.T) {
 	}
 }
 
+// Nor is it what the lab's own balancer could not even try, and a request that this client
+// sent too late to be answered in time.
+func TestReferenceTellsTroubleOfTheHarness(t *testing.T) {
+	harness := answering("HTTP/1.1 502 Bad Gateway\r\nRollout-Lab-Reason: harness: no ports\r\nContent-Length: 0\r\n\r\n", hangUp)
+	for _, tt := range []struct {
+		name  string
+		serve func(net.Conn, *bufio.Reader)
+		labs  bool
+		ago   time.Duration // that the request was due
+		want  record.Class
+	}{
+		{"the balancer's word", harness, true, 0, record.Harness},
+		{"that word from somebody else", harness, false, 0, "http_502"},
+		{"sent late", answering("", stall), false, mostLag(soon) + time.Millisecond, record.Harness},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			addr := rawServer(t, tt.serve)
+			plan := ReferencePlan{URL: "http://" + addr, Base: time.Now(), Rate: 1, Timeout: soon, Streams: threeStreams(), LabBalancer: tt.labs}
+			v := &reference{plan: &plan, schedule: newSchedule(plan.plan()), host: addr, addr: addr}
+			if got := v.send(0, time.Now().Add(-tt.ago)); got.Class != tt.want {
+				t.Errorf("class %s, want %s", got.Class, tt.want)
+			}
+		})
+	}
+}
+
 func TestReferenceDropsDeadIdleConnections(t *testing.T) {
 	closed := make(chan struct{}, 1)
 	addr := rawServer(t, func(conn net.Conn, in *bufio.Reader) {

@@ -158,13 +158,15 @@ func newClient(ctx context.Context, p *Plan, idle int) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	names := newHeaderNames(p.InstanceHeaders, p.RevisionHeader, p.ReasonHeader)
+	names.ours = p.LabBalancer
 	c := &client{
 		ctx:      context.WithoutCancel(ctx),
 		base:     p.Base,
 		origin:   p.Base.Add(p.Start),
 		timeout:  p.Timeout,
 		schedule: newSchedule(p),
-		names:    newHeaderNames(p.InstanceHeaders, p.RevisionHeader, p.ReasonHeader),
+		names:    names,
 	}
 	for i := range p.Streams {
 		s := &p.Streams[i]
@@ -218,7 +220,8 @@ func (c *client) send(k uint64) {
 	if sent.After(deadline) {
 		s.Class, s.Reason = classify(&outcome{overdue: true})
 	} else {
-		exchange(c.ctx, stream.transport, calls[i], &c.names, deadline, &s)
+		behind := sent.Sub(due) > mostLag(c.timeout)
+		exchange(c.ctx, stream.transport, calls[i], &c.names, deadline, behind, &s)
 	}
 	s.Done = time.Since(c.base)
 	c.out.put(s)

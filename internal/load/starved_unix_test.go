@@ -10,10 +10,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rollout-lab/rollout-lab/internal/edge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // probeStarved opens all the files that it may and then probes the address in its argument.
@@ -46,8 +48,16 @@ func probeStarvedBalancer() int {
 	defer runtime.KeepAlive(files)
 	files[0].Close()
 	files[1].Close()
-	class, status, reason := ProbeOnce(context.Background(), strings.TrimPrefix(b.URL(), "http://"), Request{Path: "/", AnyBody: true}, ample)
-	fmt.Printf("%s: %d %s", class, status, reason)
+	c, err := newDirectCall(strings.TrimPrefix(b.URL(), "http://"), &Request{Path: "/", AnyBody: true})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	names := newHeaderNames(nil, "", "")
+	names.ours = true
+	var s record.Sample
+	exchange(context.Background(), newTransport(false, 1, ample), c, &names, time.Now().Add(ample), false, &s)
+	fmt.Printf("%s: %d %s", s.Class, s.Status, s.Reason)
 	return 0
 }
 
