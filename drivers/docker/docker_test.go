@@ -168,6 +168,9 @@ func harness() drivertest.Harness {
 		Foreign:  foreign,
 		Obstruct: obstruct,
 		Timeout:  2 * time.Minute,
+		SomebodyElses: func(t testing.TB, s *drivers.Service) {
+			s.Image, s.Fixed = foreignImage(t), map[string]int{"data": 9000, "health": 9001}
+		},
 	}
 }
 

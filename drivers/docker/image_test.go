@@ -25,7 +25,7 @@ import (
 
 // foreignImage loads an image that the driver knows nothing of: the target at fixed ports,
 // under another name, with a volume and a health check of its own.
-func foreignImage(t *testing.T) string {
+func foreignImage(t testing.TB) string {
 	t.Helper()
 	requireEngine(t)
 	p, err := targetProgram()
@@ -98,7 +98,7 @@ func foreignImage(t *testing.T) string {
 	return tag.String()
 }
 
-func architecture(t *testing.T) string {
+func architecture(t testing.TB) string {
 	t.Helper()
 	v, err := engineClient(t).ServerVersion(t.Context())
 	if err != nil {

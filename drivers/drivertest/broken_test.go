@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -103,6 +104,22 @@ func goodDriver(t testing.TB) drivers.Driver {
 		t.Fatal(err)
 	}
 	return process.New(process.Config{Program: []string{self}})
+}
+
+// thisProgram runs this test as a program that the good driver does not know.
+func thisProgram(t testing.TB, s *drivers.Service) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Exec = self
+}
+
+// withVariable is an environment with one more variable.
+func withVariable(env map[string]string, name, value string) map[string]string {
+	env = maps.Clone(env)
+	env[name] = value
+	return env
 }
 
 // brokenDriver is a good one in which some things go wrong. A nil field means that they
@@ -365,6 +382,9 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 		}), "Rollout", "at v2"},
 		{"replaces everything at once", changeStack(func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxSurge: 10, MaxUnavailable: 10} }), "Restart", "instances"},
 		{"starts first where it must stop first", changeStack(func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxSurge: 1} }), "StopFirst", "exist"},
+		{"sets a variable of its own", changeStack(func(s *drivers.Stack) { s.Subject.Env = withVariable(s.Subject.Env, "GOMAXPROCS", "1") }), "Environment", "GOMAXPROCS=1"},
+		{"marks the environment", changeStack(func(s *drivers.Stack) { s.Subject.Env = withVariable(s.Subject.Env, "ROLLOUT_LAB_X", s.RunID) }), "Environment", "ROLLOUT_LAB_X="},
+		{"forgets a variable", changeStack(func(s *drivers.Stack) { s.Subject.Env = withVariable(s.Subject.Env, "DRIVERTEST_REVISION", "") }), "Environment", "want \"v1\""},
 		{"gives no grace", changeStack(func(s *drivers.Stack) { s.Subject.StopGrace = 0 }), "Drain", ""},
 		{"kills before the grace is over", changeStack(func(s *drivers.Stack) { s.Subject.StopGrace /= 100 }), "StopGrace", "want its grace"},
 		{"does not tell the balancer", changeStack(func(s *drivers.Stack) { s.Balancer.DeregisterFirst = false }), "DeregisterFirst", "let go"},
@@ -498,7 +518,7 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tt.mustBeFound(t, Harness{Left: Processes})
+			tt.mustBeFound(t, Harness{Left: Processes, SomebodyElses: thisProgram})
 		})
 	}
 }
@@ -568,10 +588,10 @@ func (r *remembering) Sweep(ctx context.Context, runID string) ([]string, error)
 // TestTheSuitePassesAGoodDriver: the wrapping and judging above fail nobody by themselves.
 // The driver underneath passes the whole suite in its own tests.
 func TestTheSuitePassesAGoodDriver(t *testing.T) {
-	h := Harness{Left: Processes, Driver: func(t testing.TB) drivers.Driver {
+	h := Harness{Left: Processes, SomebodyElses: thisProgram, Driver: func(t testing.TB) drivers.Driver {
 		return &brokenDriver{Driver: goodDriver(t), env: func(good drivers.Env) *brokenEnv { return &brokenEnv{Env: good} }}
 	}}
-	for _, name := range []string{"Deploy", "Scale", "Rollout", "NeverReady", "Sweep", "Kill"} {
+	for _, name := range []string{"Deploy", "Scale", "Rollout", "NeverReady", "Sweep", "Kill", "Environment"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := find(t, name)

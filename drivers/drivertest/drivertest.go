@@ -69,6 +69,11 @@ type Harness struct {
 	// touched.
 	Foreign func(t testing.TB) (untouched func(context.Context) error)
 
+	// SomebodyElses has a service run the suite's target as a program that is not the
+	// driver's own: it sets Exec or Image, and Args where the target listens at ports of its
+	// own. nil means that the driver runs no other program.
+	SomebodyElses func(t testing.TB, s *drivers.Service)
+
 	// Obstruct, unless it is nil, makes that something of a deployed run cannot be removed
 	// until clear is called, once or more often.
 	Obstruct func(t testing.TB, runID string) (clear func())
@@ -200,6 +205,7 @@ var cases = []testCase{
 	{"KilledDeploy", testKilledDeploy},
 	{"Apart", testApart},
 	{"Foreign", testForeign},
+	{"Environment", testEnvironment},
 	{"NothingGoesOn", testNothingGoesOn},
 	{"Kill", testKill},
 	{"KillForGood", testKillForGood},

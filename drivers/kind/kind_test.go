@@ -144,5 +144,12 @@ func TestConformance(t *testing.T) {
 		Left:    left,
 		Timeout: 2 * time.Minute, FailsWithin: 15 * time.Second,
 		AlwaysRestarts: true, SurgeExcludesTerminating: true, AsyncRouting: true, TerminatingFallback: true,
+		SomebodyElses: func(t testing.TB, s *drivers.Service) {
+			image, err := targetImage()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Image = image
+		},
 	})
 }

@@ -28,6 +28,13 @@ func harness() drivertest.Harness {
 	return drivertest.Harness{
 		Driver: func(t testing.TB) drivers.Driver { return newDriver(t) },
 		Left:   drivertest.Processes,
+		SomebodyElses: func(t testing.TB, s *drivers.Service) {
+			self, err := program()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Exec = self
+		},
 		// As a shell that was started from an instance: with its run, without its other marks.
 		Foreign: drivertest.Bystander("ROLLOUT_LAB_RUN=somebody-elses"),
 	}

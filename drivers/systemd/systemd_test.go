@@ -160,6 +160,17 @@ func harness() drivertest.Harness {
 	return drivertest.Harness{
 		Driver: func(t testing.TB) drivers.Driver { return newDriver(t) },
 		Left:   left, Foreign: foreign, PushBased: true, FailsWithin: 6 * time.Second,
+		SomebodyElses: func(t testing.TB, s *drivers.Service) {
+			if strings.Contains(newDriver(t).Version(t.Context()), systemd.HostContainer) {
+				s.Exec = systemd.ProgramInside
+				return
+			}
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Exec = self
+		},
 	}
 }
 

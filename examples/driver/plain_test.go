@@ -32,6 +32,13 @@ func TestConformance(t *testing.T) {
 			}
 			return d
 		},
+		SomebodyElses: func(t testing.TB, s *drivers.Service) {
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Exec = self
+		},
 		Left:    left,
 		Foreign: drivertest.Bystander(),
 	})
