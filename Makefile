@@ -15,8 +15,8 @@ test: ## everything that needs nothing but Go
 
 lint: ## gofmt, go vet, staticcheck, go mod tidy; the import rules are tests (internal/archtest)
 	@test -z "$$(gofmt -l .)" || { gofmt -d . ; exit 1; }
-	go vet work && go vet -tags e2e ./cmd/rollout-lab
-	go run $(STATICCHECK) work
+	go vet -tags e2e work
+	go run $(STATICCHECK) -tags e2e work
 	@$(MAKE) -s tidy-check
 
 vuln: ## known vulnerabilities; needs the network
