@@ -16,6 +16,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
@@ -100,6 +101,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	if len(usable) == 0 {
 		return checkErr
+	}
+	if err := prepare(cfg.Scenarios, usable); err != nil {
+		return err
 	}
 	trials := plan(cfg.Scenarios, usable)
 	run := describeRun(ctx, cfg, began, usable, trials)
@@ -186,6 +190,23 @@ func (r *repeater) again(t plannedTrial) (plannedTrial, bool) {
 	r.next[c]++
 	t.repeats, t.n = first, t.scenario.Trials+r.next[c]
 	return t, true
+}
+
+// prepare makes sure that this process can hold the load of every trial: where one could not
+// be measured to its end, nothing is deployed.
+func prepare(ss []*scenarios.Scenario, ds []drivers.Driver) error {
+	for _, s := range ss {
+		for _, d := range ds {
+			demand := load.Demand{
+				Rate: s.Load.Rate, Hits: s.Planned(), Timeout: s.Load.Timeout,
+				LabBalancer: drivers.CapabilitiesOf(d).LabBalancer,
+			}
+			if err := demand.Prepare(); err != nil {
+				return &EnvironmentError{fmt.Sprintf("scenario %s on %s", s.Name, d.Name()), err}
+			}
+		}
+	}
+	return nil
 }
 
 func checkDrivers(ctx context.Context, cfg Config) (skipped []record.Skipped, usable []drivers.Driver, err error) {

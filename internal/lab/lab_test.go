@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/upstream"
@@ -310,6 +312,25 @@ func TestTroubleWithTheEnvironment(t *testing.T) {
 				t.Error("verdict is pass")
 			}
 		})
+	}
+}
+
+// A run whose load could not be measured if everything hung is refused before anything is
+// deployed. (Seen once: a hang that ran out of files was called the harness's trouble, and a
+// repeat in which nothing hung made it a pass.)
+func TestALoadThatCannotBeHeldIsRefused(t *testing.T) {
+	d := &memoryDriver{}
+	dir, err := runLab(t, t.Context(), d, short(t, "rate: 200, timeout: 1s", "rate: 100000, timeout: 2s", "to: 1500ms", "to: 10s"))
+	var env *EnvironmentError
+	var limit *load.LimitError
+	if !errors.As(err, &env) || !errors.As(err, &limit) || !strings.Contains(err.Error(), "scenario short on memory") {
+		t.Fatalf("error %v, want an EnvironmentError with a LimitError", err)
+	}
+	if d.deploys.Load() != 0 {
+		t.Errorf("%d deployments, want none", d.deploys.Load())
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the run's folder: %v, want none", err)
 	}
 }
 

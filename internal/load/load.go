@@ -64,6 +64,10 @@ type Plan struct {
 	ReasonHeader    string
 }
 
+func (p *Plan) demand() Demand {
+	return Demand{Rate: p.Rate, Hits: p.Hits, Timeout: p.Timeout, LabBalancer: p.LabBalancer}
+}
+
 // Summary is what a load was, as its generator saw it.
 type Summary struct {
 	Fired   uint64        // hits that were fired; each one had its sample

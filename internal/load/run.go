@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,28 +15,8 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
-// maxWorkers bounds the requests in flight, whatever the plan: a request that hangs
-// costs some 50 kB. Hits that find no worker are fired late, and have the class Harness once
-// they are late by more than the timeout.
-const maxWorkers = 16_384
-
-// spareDescriptors is how many open files are left for everything else.
-const spareDescriptors = 256
-
 // headStart is how long before the schedule's start the workers are made.
 const headStart = 20 * time.Millisecond
-
-// LimitError says that the process may not open as many files as a load needs.
-type LimitError struct{ Need, Have uint64 }
-
-func (e *LimitError) Error() string {
-	return fmt.Sprintf("load needs up to %d open files, the limit is %d", e.Need, e.Have)
-}
-
-// Hint is advice for the person who sees the error.
-func (e *LimitError) Hint() string {
-	return fmt.Sprintf("raise the limit with ulimit -n %d, or lower the rate or the timeout", e.Need)
-}
 
 // Run fires the plan's hits and returns when what became of each is known. It calls sink from
 // one goroutine, once for each fired hit, in the order in which they ended; a slow sink
@@ -52,10 +31,11 @@ func Run(ctx context.Context, p Plan, sink func(record.Sample)) (Summary, error)
 	if err := p.Validate(); err != nil {
 		return Summary{}, fmt.Errorf("load: %w", err)
 	}
-	workers := workersFor(&p)
-	if err := ensureDescriptors(workers + spareDescriptors); err != nil {
+	demand := p.demand()
+	if err := demand.Prepare(); err != nil {
 		return Summary{}, fmt.Errorf("load: %w", err)
 	}
+	workers := demand.workers()
 	c, err := newClient(ctx, &p, int(workers))
 	if err != nil {
 		return Summary{}, fmt.Errorf("load: %w", err)
@@ -104,11 +84,6 @@ func Run(ctx context.Context, p Plan, sink func(record.Sample)) (Summary, error)
 		return summary, fmt.Errorf("load: %w", err)
 	}
 	return summary, nil
-}
-
-// workersFor is half as many again as there can be requests in flight by the schedule.
-func workersFor(p *Plan) uint64 {
-	return uint64(min(max(math.Ceil(1.5*p.Rate*p.Timeout.Seconds()), 16), maxWorkers))
 }
 
 // fire lets vegeta run the attack and returns how many results it counted, and the

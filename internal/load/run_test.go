@@ -3,7 +3,6 @@ package load
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -426,34 +425,5 @@ func TestAudit(t *testing.T) {
 				t.Errorf("got error %v, want ok %v", err, tt.ok)
 			}
 		})
-	}
-}
-
-func TestWorkersFor(t *testing.T) {
-	tests := []struct {
-		rate    float64
-		timeout time.Duration
-		want    uint64
-	}{
-		{1000, 2 * time.Second, 3000},
-		{1, time.Second, 16},
-		{0.1, time.Second, 16},
-		{1e6, time.Hour, maxWorkers},
-	}
-	for _, tt := range tests {
-		if got := workersFor(&Plan{Rate: tt.rate, Timeout: tt.timeout}); got != tt.want {
-			t.Errorf("%v/s with %v: %d workers, want %d", tt.rate, tt.timeout, got, tt.want)
-		}
-	}
-}
-
-func TestTooFewDescriptors(t *testing.T) {
-	err := ensureDescriptors(1 << 60)
-	var limit *LimitError
-	if !errors.As(err, &limit) {
-		t.Skipf("no limit of open files here: %v", err)
-	}
-	if limit.Need != 1<<60 || limit.Have == 0 || limit.Hint() == "" {
-		t.Errorf("got %+v, hint %q", limit, limit.Hint())
 	}
 }

@@ -32,25 +32,22 @@ func cpuTime(r *unix.Rusage) time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// ensureDescriptors makes sure that the process may open as many files, and raises its
-// limit where it may.
-func ensureDescriptors(need uint64) error {
+// ensureDescriptors raises the limit of open files to need where it may, and says what it
+// is then.
+func ensureDescriptors(need uint64) (have uint64, err error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("limit of open files: %w", err)
+		return 0, fmt.Errorf("limit of open files: %w", err)
 	}
-	if uint64(limit.Cur) >= need {
-		return nil
-	}
-	if uint64(limit.Max) < need {
-		return &LimitError{Need: need, Have: uint64(limit.Max)}
+	if uint64(limit.Cur) >= need || limit.Cur == limit.Max {
+		return uint64(limit.Cur), nil
 	}
 	raised := limit
-	setLimit(&raised.Cur, need)
+	setLimit(&raised.Cur, min(need, uint64(limit.Max)))
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {
-		return fmt.Errorf("%w: raising it: %w", &LimitError{Need: need, Have: uint64(limit.Cur)}, err)
+		return uint64(limit.Cur), nil // the system keeps it lower; who asks is told the number
 	}
-	return nil
+	return uint64(raised.Cur), nil
 }
 
 // setLimit bridges the systems' signed and unsigned limits.
