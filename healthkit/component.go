@@ -116,7 +116,7 @@ type Component struct {
 	genOld      bool       // longer ago than GenerationPolicy.MaxAge
 	quorum      *quorum    // of a group
 	group       *Component // the group that counts in place of this member
-	stop        func(context.Context) error
+	drain, stop func(context.Context) error
 	cancel      func() // ends the check of a pull component
 }
 

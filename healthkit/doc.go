@@ -24,7 +24,9 @@
 // The life of a process goes forward only: starting, serving, lame duck,
 // draining, stopped ([Phase]). [Registry.Run] lives it from listening to the last
 // probe; [Registry.Shutdown] is its second half for a service that listens
-// itself. Components are stopped in the reverse order of their dependencies
+// itself. What takes its work by itself hears of it first ([Registry.Stopping]),
+// what would not end by itself when the drain begins ([Component.OnDrain]).
+// Components are stopped in the reverse order of their dependencies
 // ([Component.OnStop]), and everything has to fit into a budget.
 //
 // The package is not a supervisor, not a metrics library and not a service

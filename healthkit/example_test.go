@@ -1,6 +1,7 @@
 package healthkit_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -107,9 +108,9 @@ func ExampleRegistry_Run_httpService() {
 	// drained in order: true stopped
 }
 
-// A worker with no port: liveness is told by its loop, and the stop waits for
-// the job in hand. Probes come through HealthAddr, or systemd is told by
-// healthkit/sdnotify.
+// A worker with no port: liveness is told by its loop, which takes no job more once the
+// process has been told to stop; the stop waits for the one in hand. Probes come through
+// HealthAddr, or systemd is told by healthkit/sdnotify.
 func ExampleRegistry_Run_worker() {
 	registry := healthkit.New(healthkit.Config{})
 	queue, err := registry.Register("queue", healthkit.Options{})
@@ -125,21 +126,157 @@ func ExampleRegistry_Run_worker() {
 	queue.OnStop(func(context.Context) error { fmt.Println("queue closed"); return nil })
 	queue.Ready()
 
+	jobs := make(chan int, 100)
+	for job := range cap(jobs) {
+		jobs <- job
+	}
 	ctx, terminate := context.WithCancel(context.Background())
+	release := registry.Hold() // for the whole loop
 	go func() {
-		defer loop.Close()
-		loop.Tick() // once per round; Idle while it waits for work
-		release := registry.Hold()
 		defer release()
-		terminate() // SIGTERM comes in the middle of a job
-		fmt.Println("job done")
+		defer loop.Close()
+		taking, cancel := registry.WithStopping(context.Background())
+		defer cancel()
+		for taking.Err() == nil {
+			loop.Idle() // waiting for a job is no deadlock
+			select {
+			case job := <-jobs:
+				loop.Tick()
+				if job == 2 {
+					terminate() // SIGTERM comes in the middle of a job
+					<-taking.Done()
+				}
+				fmt.Println("did job", job)
+			case <-taking.Done():
+			}
+		}
+		fmt.Println("takes no more:", context.Cause(taking))
 	}()
 	_, err = registry.Run(ctx, healthkit.RunPlan{})
 	fmt.Println(registry.Phase(), err)
 	// Output:
-	// job done
+	// did job 0
+	// did job 1
+	// did job 2
+	// takes no more: the process has been told to stop
 	// queue closed
 	// stopped <nil>
+}
+
+// An event stream would last longer than any budget. When the drain begins its clients are
+// sent away; the balancer has turned away by then, so that they come to another instance.
+func ExampleComponent_OnDrain() {
+	registry := healthkit.New(healthkit.Config{})
+	events, err := registry.Register("events", healthkit.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	events.Ready()
+	leave := make(chan struct{})
+	events.OnDrain(func(context.Context) error { close(leave); return nil })
+	stream := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "data: hello\n\n")
+		http.NewResponseController(w).Flush()
+		select {
+		case <-leave:
+			io.WriteString(w, "retry: 100\n\n") // and then the stream ends
+		case <-req.Context().Done():
+		}
+	})
+
+	l := listen()
+	ctx, terminate := context.WithCancel(context.Background())
+	defer terminate()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := registry.Run(ctx, healthkit.RunPlan{
+			Endpoints: []healthkit.Endpoint{{Listener: l, Server: &http.Server{Handler: stream}}},
+			LameDuck:  time.Millisecond, CloseWait: time.Millisecond,
+		})
+		ended <- err
+	}()
+	resp, err := http.Get("http://" + l.Addr().String())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	terminate()
+	text, err := io.ReadAll(resp.Body)
+	fmt.Printf("%q %v\n", text, err)
+	fmt.Println(registry.Phase() >= healthkit.PhaseDraining, <-ended)
+	// Output:
+	// "data: hello\n\nretry: 100\n\n" <nil>
+	// true <nil>
+}
+
+// A WebSocket is hijacked: its server forgets it, and Middleware waits for its handler. So
+// a drain hook sends the close frame (1001, going away), and the client does the rest.
+func ExampleComponent_OnDrain_webSocket() {
+	registry := healthkit.New(healthkit.Config{})
+	chat, err := registry.Register("chat", healthkit.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	chat.Ready()
+	leave := make(chan struct{})
+	chat.OnDrain(func(context.Context) error { close(leave); return nil })
+	talk := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		// A WebSocket library does this part.
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			io.Copy(io.Discard, conn) // what the client says
+		}()
+		select {
+		case <-leave:
+			conn.Write([]byte{0x88, 2, 1001 >> 8, 1001 & 0xff})
+			<-gone // it closes in turn; a real one gives it a deadline
+		case <-gone:
+		}
+	})
+
+	l := listen()
+	ctx, terminate := context.WithCancel(context.Background())
+	defer terminate()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := registry.Run(ctx, healthkit.RunPlan{
+			Endpoints: []healthkit.Endpoint{{Listener: l, Server: &http.Server{Handler: talk}}},
+			LameDuck:  time.Millisecond, CloseWait: time.Millisecond,
+		})
+		ended <- err
+	}()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	io.WriteString(client, "GET / HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	frames := bufio.NewReader(client)
+	if _, err := http.ReadResponse(frames, nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	terminate()
+	frame := make([]byte, 4)
+	_, err = io.ReadFull(frames, frame)
+	fmt.Printf("%x %v\n", frame, err)
+	client.Close()
+	fmt.Println(<-ended)
+	// Output:
+	// 880203e9 <nil>
+	// <nil>
 }
 
 // Two of three replicas suffice.

@@ -97,7 +97,9 @@ type Registry struct {
 	watchers    []*watcher
 	drainOnce   sync.Once
 	closed      bool
-	done        chan struct{} // closed by Close
+	done        chan struct{}   // closed by Close
+	stopping    context.Context // ends with stop, when the process becomes a lame duck
+	stop        context.CancelFunc
 	finished    chan struct{} // closed when the last check has ended after Close
 	runners     sync.WaitGroup
 	running     map[*Component]struct{} // checks whose function is running
@@ -115,6 +117,7 @@ func New(cfg Config) *Registry {
 		finished: make(chan struct{}),
 		empty:    make(chan struct{}, 1),
 	}
+	r.stopping, r.stop = context.WithCancel(context.Background())
 	for _, name := range cfg.Expect {
 		r.expect[name] = true
 	}
@@ -305,6 +308,9 @@ func (r *Registry) advance(to Phase, reason string) error {
 	}
 	r.setPhase(to, reason, now)
 	r.changed(now)
+	if to >= PhaseLameDuck {
+		r.stop()
+	}
 	return nil
 }
 
@@ -402,6 +408,7 @@ func (r *Registry) Close(ctx context.Context) error {
 			r.setPhase(max(PhaseLameDuck, p+1), "closed", now)
 		}
 		r.changed(now)
+		r.stop()
 		close(r.done)
 		go func() {
 			r.runners.Wait()

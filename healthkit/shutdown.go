@@ -52,8 +52,9 @@ type ShutdownReport struct {
 	// Aborted is the number of requests inside Middleware or Hold that were in
 	// flight when the budget ran out.
 	Aborted int
-	// Overran names the components whose stop hook had not done its work when
-	// its time was over, NotStopped those whose hook was not even begun. Sorted.
+	// Overran names the components of which a hook (OnDrain, OnStop) had not done
+	// its work when its time was over, NotStopped those whose stop hook was not
+	// even begun. Sorted.
 	Overran, NotStopped []string
 }
 
@@ -70,9 +71,11 @@ type Server interface {
 }
 
 // Shutdown ends the process in order, within the time that ctx leaves: lame
-// duck, then answers with Connection: close, then the servers are shut down
-// and requests in flight finished (those inside Middleware too, also when their
-// connection was hijacked), then checks end, then the health server closes.
+// duck, then answers with Connection: close while the drain hooks run
+// (Component.OnDrain), then the servers are shut down and requests in flight
+// finished (those inside Middleware too, also when their connection was
+// hijacked), then components are stopped (Component.OnStop) and checks end, then
+// the health server closes.
 // It blocks until then. Call it once, for example when SIGTERM arrives; a
 // registry that is a lame duck already is taken on from there.
 //
@@ -99,6 +102,7 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 	if err := r.BeginDrain(plan.Reason); err != nil {
 		return report, fmt.Errorf("shutdown: %w", err)
 	}
+	drained := r.drainComponents(requests)
 	begun := time.Now()
 	if !pause(waits, plan.CloseWait) {
 		report.CutShort = true
@@ -115,11 +119,14 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 		report.Aborted = r.InFlight()
 		errs = append(errs, fmt.Errorf("%d requests in flight were aborted: %w", report.Aborted, err))
 	}
+	late, failed := drained()
+	errs = append(errs, failed...)
 	report.Finish = time.Since(begun)
 
 	begun = time.Now()
 	overran, notStopped, failed := r.stopComponents(ctx, plan.StopEach)
-	report.Stop, report.Overran, report.NotStopped = time.Since(begun), overran, notStopped
+	report.Stop, report.NotStopped = time.Since(begun), notStopped
+	report.Overran = slices.Compact(slices.Sorted(slices.Values(slices.Concat(late, overran))))
 	errs = append(errs, failed...)
 	if err := r.MarkStopped(); err != nil {
 		errs = append(errs, err)
@@ -224,6 +231,10 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // that does not come through Middleware: a job from a queue, a call of another
 // protocol. Shutdown waits for it as for a request. Releasing twice is
 // releasing once.
+//
+// A loop that takes its work itself holds once, for as long as it goes round,
+// and leaves when Stopping closes: between taking a job and holding for it,
+// nobody would wait for it.
 func (r *Registry) Hold() (release func()) {
 	r.inflight.Add(1)
 	return sync.OnceFunc(r.left)

@@ -2,7 +2,6 @@ package healthkit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -144,28 +143,16 @@ func (n *stopNode) run(ctx context.Context, each time.Duration) stopResult {
 		defer cancel()
 	}
 	n.c.windDown()
-	result := make(chan error, 1)
-	go func() {
-		err := errors.New("stop hook ended its goroutine")
-		// Deferred, because runtime.Goexit in the hook skips all but defers.
-		defer func() { result <- err }()
-		err = guarded(ctx, n.stop)
-	}()
-	select {
-	case err := <-result:
-		switch {
-		case err == nil:
-			n.c.Stopped("")
-			return stopResult{node: n}
-		case ctx.Err() == nil:
-			n.c.Stopped("stop failed: " + err.Error())
-			return stopResult{node: n, err: err}
-		}
-		// It gave up because its time was over, which is no stop.
-	case <-ctx.Done():
+	overran, err := attend(ctx, n.stop)
+	switch {
+	case overran:
+		n.c.Draining("stop overran: " + err.Error())
+	case err != nil:
+		n.c.Stopped("stop failed: " + err.Error())
+	default:
+		n.c.Stopped("")
 	}
-	n.c.Draining("stop overran: " + context.Cause(ctx).Error())
-	return stopResult{node: n, err: context.Cause(ctx), overran: true}
+	return stopResult{node: n, err: err, overran: overran}
 }
 
 // windDown ends the check of the component and marks it as draining. One that
