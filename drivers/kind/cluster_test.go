@@ -1,11 +1,9 @@
 package kind_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -129,6 +127,7 @@ func setReady(t *testing.T, i drivers.Instance, ready bool) {
 // TestDisruptionBudget: the API server refuses to evict more instances than the rolling
 // bounds leave out.
 func TestDisruptionBudget(t *testing.T) {
+	beside(t)
 	d := deploy(t, newDriver(t), func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxSurge: 1, MaxUnavailable: 1} })
 	d.awaitAllowed(1)
 	instances, err := d.env.Instances(t.Context())
@@ -157,24 +156,8 @@ var ownImages = []string{"rollout-lab/kindnode:", "kindest/node:v1.34.4-lab"}
 // does not follow the way out of the machine. It is the lab's own node image that sees to
 // this.
 func TestGoneInstanceIsUnreachable(t *testing.T) {
-	mayMakeCluster(t)
-	for name, workers := range map[string]int{"one node": 0, "two nodes": 1} {
-		t.Run(name, func(t *testing.T) {
-			driver := newDriver(t)
-			if workers > 0 {
-				c := config()
-				c.Cluster, c.Keep, c.Workers = "rollout-lab-test-workers", false, workers
-				driver = kind.New(c)
-				t.Cleanup(func() {
-					if err := driver.Close(context.Background()); err != nil {
-						t.Error(err)
-					}
-				})
-				defer refusesOtherNumbers(t, c) // once it is there
-			}
-			goneInstanceIsUnreachable(t, driver, workers+1)
-		})
-	}
+	beside(t)
+	goneInstanceIsUnreachable(t, newDriver(t), 1)
 }
 
 func goneInstanceIsUnreachable(t *testing.T, driver *kind.Driver, nodes int) {
@@ -261,79 +244,4 @@ func run(t *testing.T, name string, args ...string) string {
 		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
 	return strings.TrimSpace(string(out))
-}
-
-// host is that of a URL without a path.
-func host(t *testing.T, url string) string {
-	t.Helper()
-	h, _, err := net.SplitHostPort(strings.TrimPrefix(url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-// refusesOtherNumbers: a cluster that is there is used as it is or not at all.
-func refusesOtherNumbers(t *testing.T, of kind.Config) {
-	of.Workers += 2
-	d := kind.New(of)
-	defer d.Close(context.Background()) //nolint:errcheck // it has opened nothing
-	want := fmt.Sprintf("%d workers, not %d", of.Workers-2, of.Workers)
-	if _, err := d.Kubeconfig(t.Context()); !errors.Is(err, drivers.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), want) {
-		t.Errorf("got %v, want the cluster refused: %s", err, want)
-	}
-}
-
-// TestClusterThatCannotBeMade: the error says how far a node came, and no node is left.
-func TestClusterThatCannotBeMade(t *testing.T) {
-	mayMakeCluster(t)
-	const image = "rollout-lab-test/broken-node:1"
-	imported := exec.Command("docker", "import", "--change", `ENTRYPOINT ["/nothing"]`, "-", image)
-	imported.Stdin = bytes.NewReader(make([]byte, 1024)) // an archive of nothing
-	if out, err := imported.CombinedOutput(); err != nil {
-		t.Fatalf("docker import: %v: %s", err, out)
-	}
-	t.Cleanup(func() { run(t, "docker", "rmi", image) })
-	c := config()
-	c.Cluster, c.Keep, c.NodeImage = "rollout-lab-test-broken", false, image
-	d := kind.New(c)
-	_, err := d.Kubeconfig(t.Context())
-	for _, want := range []string{"make cluster rollout-lab-test-broken", "node rollout-lab-test-broken-control-plane is created, exit code 127"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
-		}
-	}
-	if err := d.Close(context.Background()); err != nil {
-		t.Error(err)
-	}
-	if slices.Contains(clusters(t), c.Cluster) {
-		t.Errorf("cluster %s is left", c.Cluster)
-	}
-}
-
-// TestPreStopIsBeforeTheGrace: an instance that ignores the request to stop has all of its
-// grace from that request on, however long the hook before it took.
-func TestPreStopIsBeforeTheGrace(t *testing.T) {
-	const wait, grace = 2 * time.Second, 2 * time.Second
-	d := deploy(t, newDriver(t), func(s *drivers.Stack) {
-		s.Replicas = 1
-		s.Subject.Args = append(s.Subject.Args, "-bad", "stubborn@")
-		s.Subject.PreStop, s.Subject.StopGrace = wait, grace
-	})
-	ctx, cancel := d.within()
-	defer cancel()
-	if err := d.env.Scale(ctx, 0); err != nil {
-		t.Fatal(err)
-	}
-	at := map[drivers.EventKind]time.Time{}
-	for events := d.env.Watch(); len(at) < 2; {
-		if e := <-events; e.Kind == drivers.Terminating || e.Kind == drivers.Gone {
-			at[e.Kind] = e.At
-		}
-	}
-	took := at[drivers.Gone].Sub(at[drivers.Terminating])
-	t.Logf("gone after %v", took)
-	if took < wait+grace {
-		t.Errorf("gone %v after it was to stop, want at least the hook's %v and the grace of %v", took, wait, grace)
-	}
 }

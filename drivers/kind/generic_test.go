@@ -3,10 +3,6 @@ package kind_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -126,12 +122,15 @@ func leftInCommon(ctx context.Context, runID string) ([]string, error) {
 }
 
 // TestConformanceOfAnyCluster: the driver for any kubeconfig, in a namespace that was there
-// before and stays, reached at the address of a node. What a common namespace cannot change
-// is left to TestConformance; here it would take four minutes more. DeployRefuses does not
-// hold: a driver with a namespace borrows what is there.
+// before and stays, reached at the address of a node.
 func TestConformanceOfAnyCluster(t *testing.T) {
 	mayMakeCluster(t)
-	drivertest.Run(t, drivertest.Harness{
+	beside(t)
+	lanes(t, harnessOfAnyCluster(), lanesOfAnyCluster)
+}
+
+func harnessOfAnyCluster() drivertest.Harness {
+	return drivertest.Harness{
 		Driver: func(t testing.TB) drivers.Driver {
 			config := genericConfig(t)
 			config.Namespace = commonSpace
@@ -144,80 +143,12 @@ func TestConformanceOfAnyCluster(t *testing.T) {
 		Left:    leftInCommon,
 		Timeout: 2 * time.Minute, FailsWithin: 15 * time.Second,
 		AlwaysRestarts: true, SurgeExcludesTerminating: true, AsyncRouting: true, TerminatingFallback: true,
-	}, "Deploy", "Rollout", "Close", "CloseWithoutGrace", "Sweep", "Apart")
+	}
 }
 
-// TestAnyClusterWithNamespacesOfItsOwn: without a namespace each deployment has one that
-// ends with it.
-func TestAnyClusterWithNamespacesOfItsOwn(t *testing.T) {
+// TestNothingGoesOn is a case of the suite that no other test may run beside: it counts
+// goroutines.
+func TestNothingGoesOn(t *testing.T) {
 	mayMakeCluster(t)
-	d := kubernetes.New(genericConfig(t))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	if err := d.Check(ctx); err != nil {
-		t.Fatal(err)
-	}
-	stack := drivertest.NewStack()
-	env, err := d.Deploy(ctx, stack)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer env.Close(ctx) //nolint:errcheck // the one below is looked at
-	c, err := client(ctx, one.driver)
-	if err != nil {
-		t.Fatal(err)
-	}
-	nodes, err := c.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var addresses []string
-	for _, n := range nodes.Items {
-		for _, a := range n.Status.Addresses {
-			addresses = append(addresses, a.Address)
-		}
-	}
-	if at := host(t, env.URL()); !slices.Contains(addresses, at) {
-		t.Errorf("the load goes to %s, want an address of a node: %v", at, addresses)
-	}
-	const revision = "another"
-	if err := env.Rollout(ctx, revision); err != nil {
-		t.Errorf("rollout: %v", err)
-	}
-	// kube-proxy acts on it a little later than the endpoints say so.
-	for tick := time.NewTicker(50 * time.Millisecond); ; {
-		answer, err := get(ctx, env.URL()+"/")
-		if err == nil && strings.Contains(answer, revision) {
-			break
-		}
-		select {
-		case <-tick.C:
-			continue
-		case <-ctx.Done():
-		}
-		t.Fatalf("after the rollout the answer is %q, %v", answer, err)
-	}
-	if was, err := left(ctx, stack.RunID); err != nil || len(was) != 1 {
-		t.Errorf("while it lives there are %v, %v, want one namespace", was, err)
-	}
-	if err := env.Close(ctx); err != nil {
-		t.Errorf("close: %v", err)
-	}
-	if still, err := left(ctx, stack.RunID); err != nil || len(still) != 0 {
-		t.Errorf("after Close there are %v, %v", still, err)
-	}
-}
-
-func get(ctx context.Context, url string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return string(body), err
+	drivertest.Run(t, harnessOfAnyCluster(), "NothingGoesOn")
 }

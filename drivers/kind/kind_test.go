@@ -3,6 +3,7 @@ package kind_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kube "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -21,14 +23,23 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
 	"github.com/rollout-lab/rollout-lab/drivers/kind"
+	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
 const targetPackage = "github.com/rollout-lab/rollout-lab/drivers/kind/testdata/target"
 
-// keepEnv names a cluster to use and to keep, for whoever runs the tests again and again.
-const keepEnv = "ROLLOUT_LAB_KIND_CLUSTER"
+const (
+	// keepEnv names a cluster to use and to keep, for whoever runs the tests again and again.
+	keepEnv = "ROLLOUT_LAB_KIND_CLUSTER"
+	// sharedPrefix begins the name of the cluster that the tests share otherwise; the owner
+	// follows. It is no name of a lab's own cluster, so that labs which the tests start may
+	// use it, see sharedEnv.
+	sharedPrefix = "lab-test-"
+	sharedEnv    = "ROLLOUT_LAB_KIND_TEST_CLUSTER"
+)
 
-// one is the cluster that all tests of this package use.
+// one is the cluster that the tests of this package share, made by the first that needs it
+// and removed by TestMain.
 var one struct {
 	sync.Once
 	driver *kind.Driver
@@ -36,12 +47,17 @@ var one struct {
 }
 
 func TestMain(m *testing.M) {
-	if os.Getenv(labEnv) != "" {
-		if err := runLab(); err != nil {
+	if os.Getenv(adoptEnv) != "" {
+		if err := runAdoptingLab(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
+	}
+	// Where only two may run beside each other, they wait for each other.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	code := m.Run()
 	if imageBuilt {
@@ -64,9 +80,13 @@ func newDriver(t testing.TB) *kind.Driver {
 	t.Helper()
 	mayMakeCluster(t)
 	one.Do(func() {
-		d := kind.New(config())
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
+		c := config()
+		if c.Cluster, c.Keep, one.err = sharedCluster(ctx); one.err != nil {
+			return
+		}
+		d := kind.New(c)
 		if one.err = d.Check(ctx); one.err != nil {
 			return
 		}
@@ -74,15 +94,56 @@ func newDriver(t testing.TB) *kind.Driver {
 			one.driver = d
 		}
 	})
+	if errors.Is(one.err, drivers.ErrUnavailable) && !required() {
+		t.Skip(one.err)
+	}
 	if one.err != nil {
 		t.Fatal(one.err)
 	}
 	return one.driver
 }
 
+// sharedCluster names the cluster that the tests share: the one that somebody keeps for
+// them, that of the tests which have started this process, or one that ends with it.
+func sharedCluster(ctx context.Context) (name string, keep bool, err error) {
+	for _, env := range []string{keepEnv, sharedEnv} {
+		if name := os.Getenv(env); name != "" {
+			return name, true, nil
+		}
+	}
+	if err := removeOrphans(ctx); err != nil {
+		return "", false, err
+	}
+	self, err := owner.Self()
+	if err != nil {
+		return "", false, err
+	}
+	name = sharedPrefix + self.String()
+	return name, false, os.Setenv(sharedEnv, name)
+}
+
+// removeOrphans removes the shared clusters of tests that were killed.
+func removeOrphans(ctx context.Context) error {
+	const label = "io.x-k8s.kind.cluster"
+	out, err := exec.CommandContext(ctx, "docker", "ps", "--all", "--filter", "label="+label, "--format", `{{.ID}} {{.Label "`+label+`"}}`).Output()
+	if err != nil {
+		return fmt.Errorf("look for nodes of tests that were killed: %w", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		id, cluster, _ := strings.Cut(strings.TrimSpace(line), " ")
+		lab, shared := strings.CutPrefix(cluster, sharedPrefix)
+		if by, err := owner.Parse(lab); !shared || err != nil || !by.Dead() {
+			continue
+		}
+		if out, err := exec.CommandContext(ctx, "docker", "rm", "--force", "--volumes", id).CombinedOutput(); err != nil {
+			return fmt.Errorf("remove a node of tests that were killed: %w: %s", err, out)
+		}
+	}
+	return nil
+}
+
 func config() kind.Config {
 	return kind.Config{
-		Cluster: os.Getenv(keepEnv), Keep: os.Getenv(keepEnv) != "",
 		Program: filepath.Join("testdata", "target", "main.go"), Package: targetPackage,
 		Progress: func(line string) { fmt.Fprintln(os.Stderr, "kind:", line) },
 	}
@@ -91,7 +152,7 @@ func config() kind.Config {
 // mayMakeCluster skips a test that makes a cluster unless somebody wants that.
 func mayMakeCluster(t testing.TB) {
 	t.Helper()
-	if !required() {
+	if !required() && !long {
 		t.Skip("ROLLOUT_LAB_REQUIRE does not name kind: this makes a cluster and takes minutes")
 	}
 }
@@ -138,10 +199,24 @@ func labelled(labels map[string]string, value string) bool {
 	return slices.Contains(slices.Collect(maps.Values(labels)), value)
 }
 
+// lanes runs the suite in parts beside each other.
+func lanes(t *testing.T, h drivertest.Harness, lanes [][]string) {
+	t.Helper()
+	for n, cases := range lanes {
+		t.Run(fmt.Sprintf("lane %d", n+1), func(t *testing.T) {
+			beside(t)
+			drivertest.Run(t, h, cases...)
+		})
+	}
+}
+
 func TestConformance(t *testing.T) {
-	drivertest.Run(t, drivertest.Harness{
-		Driver:  func(t testing.TB) drivers.Driver { return newDriver(t) },
-		Left:    left,
+	mayMakeCluster(t)
+	beside(t)
+	lanes(t, drivertest.Harness{
+		Driver: func(t testing.TB) drivers.Driver { return newDriver(t) },
+		Shared: true,
+		Left:   left, Foreign: somebodysNamespace,
 		Timeout: 2 * time.Minute, FailsWithin: 15 * time.Second,
 		AlwaysRestarts: true, SurgeExcludesTerminating: true, AsyncRouting: true, TerminatingFallback: true,
 		SomebodyElses: func(t testing.TB, s *drivers.Service) {
@@ -151,5 +226,34 @@ func TestConformance(t *testing.T) {
 			}
 			s.Image = image
 		},
+	}, lanesOfKind)
+}
+
+// somebodysNamespace makes a namespace with labels like the lab's, of an owner of whom
+// nothing is certain.
+func somebodysNamespace(t testing.TB) (untouched func(context.Context) error) {
+	t.Helper()
+	c, err := client(t.Context(), newDriver(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := c.CoreV1().Namespaces()
+	made, err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "lab-somebody-", Labels: map[string]string{
+		"rollout-lab/run": "somebody", "rollout-lab/deployment": "somebody", "rollout-lab/owner": "somebody",
+	}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := api.Delete(context.Background(), made.Name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
 	})
+	return func(ctx context.Context) error {
+		is, err := api.Get(ctx, made.Name, metav1.GetOptions{})
+		if err == nil && (is.UID != made.UID || is.DeletionTimestamp != nil || !maps.Equal(is.Labels, made.Labels)) {
+			err = fmt.Errorf("namespace %s was changed: %+v", made.Name, is)
+		}
+		return err
+	}
 }

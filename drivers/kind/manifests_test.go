@@ -22,8 +22,8 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/drivertest"
 )
 
-// foreignManifest describes the suite's target as somebody would who knows no lab.
-const foreignManifest = `apiVersion: v1
+// targetManifest describes the suite's target as somebody would who knows no lab.
+const targetManifest = `apiVersion: v1
 kind: ConfigMap
 metadata: {name: web, namespace: elsewhere}
 data: {greeting: hello}
@@ -38,7 +38,7 @@ spec:
 ---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: web, annotations: {note: theirs}}
+metadata: {name: web, annotations: {note: kept}}
 spec:
   replicas: 2
   selector: {matchLabels: {app: web}}
@@ -88,19 +88,19 @@ var targetImage = sync.OnceValues(func() (string, error) {
 	return imageTag, nil
 })
 
-func foreignText(t *testing.T) string {
+func manifestText(t *testing.T) string {
 	t.Helper()
 	image, err := targetImage()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Replace(foreignManifest, "IMAGE", image, 1)
+	return strings.Replace(targetManifest, "IMAGE", image, 1)
 }
 
-// foreignStack is a stack whose subject somebody else has described.
-func foreignStack(text string) drivers.Stack {
+// objectsStack is a stack whose subject somebody else has described.
+func objectsStack(text string) drivers.Stack {
 	s := drivers.Stack{
-		RunID: drivertest.NewStack().RunID, Name: "foreign", Replicas: 2, Revision: "v1",
+		RunID: drivertest.NewStack().RunID, Name: "objects", Replicas: 2, Revision: "v1",
 		Subject: drivers.Service{Name: "service", Ports: []string{"data"}, Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Path: "/"}},
 		Objects: &drivers.Objects{Deployment: "web", Service: "web", Port: "http"},
 	}
@@ -203,55 +203,50 @@ func kinds(env drivers.Env) []drivers.EventKind {
 	return out
 }
 
+// TestManifests: a Service inside the cluster, which does not lead to this machine.
 func TestManifests(t *testing.T) {
-	d := newDriver(t)
-	client, _ := newClient(t)
-	for _, tt := range []struct {
-		name, old, new string
-	}{
-		{"a Service inside the cluster", "", ""},
-		{"a Service with a node port that leads here", "spec:\n  selector: {app: web}\n  ports:\n    - {name: http, ", "spec:\n  type: NodePort\n  selector: {app: web}\n  ports:\n    - {nodePort: 30083, name: http, "},
-		{"a Service with a node port that leads nowhere", "spec:\n  selector: {app: web}\n  ports:\n    - {name: http, ", "spec:\n  type: NodePort\n  selector: {app: web}\n  ports:\n    - {nodePort: 31999, name: http, "},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s := foreignStack(strings.Replace(foreignText(t), tt.old, tt.new, 1))
-			env, err := d.Deploy(t.Context(), s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if tt.old == "" {
-				acts(t, env)
-			}
-			serves(t, env)
-			if err := env.Close(t.Context()); err != nil {
-				t.Errorf("close: %v", err)
-			}
-			if got := kinds(env); !slices.Contains(got, drivers.Started) || !slices.Contains(got, drivers.Ready) || !slices.Contains(got, drivers.Gone) || slices.Contains(got, drivers.Lost) {
-				t.Errorf("events of the kinds %v", got)
-			}
-			if rest, err := left(t.Context(), s.RunID); err != nil || len(rest) > 0 {
-				t.Errorf("left: %v, %v", rest, err)
-			}
-		})
+	env := deployManifests(t, manifestText(t))
+	acts(t, env)
+	closeManifests(t, env)
+}
+
+// deployedManifests is a target that was deployed from manifests.
+type deployedManifests struct {
+	drivers.Env
+	runID string
+}
+
+func deployManifests(t *testing.T, text string) deployedManifests {
+	t.Helper()
+	s := objectsStack(text)
+	env, err := newDriver(t).Deploy(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Run("what cannot be applied leaves nothing", func(t *testing.T) {
-		for _, spoil := range [][2]string{
-			{"kind: ConfigMap", "kind: Nonsense"},
-			{"periodSeconds: 1", "periodSecond: 1"},
-			{"kind: ConfigMap\nmetadata: {name: web, namespace: elsewhere}\ndata: {greeting: hello}", "kind: PersistentVolume\nmetadata: {name: web}"},
-		} {
-			s := foreignStack(strings.Replace(foreignText(t), spoil[0], spoil[1], 1))
-			if env, err := d.Deploy(t.Context(), s); err == nil {
-				t.Errorf("%s: deployed", spoil[1])
-				env.Close(t.Context()) //nolint:errcheck // reported above
-			} else {
-				t.Logf("%s: %v", spoil[1], err)
-			}
-			if rest, err := left(t.Context(), s.RunID); err != nil || len(rest) > 0 {
-				t.Errorf("left: %v, %v", rest, err)
-			}
-		}
-	})
+	serves(t, env)
+	return deployedManifests{env, s.RunID}
+}
+
+// closeManifests demands that nothing is left, and that the events tell a whole life.
+func closeManifests(t *testing.T, env deployedManifests) {
+	t.Helper()
+	serves(t, env)
+	if err := env.Close(t.Context()); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if got := kinds(env); !slices.Contains(got, drivers.Started) || !slices.Contains(got, drivers.Ready) || !slices.Contains(got, drivers.Gone) || slices.Contains(got, drivers.Lost) {
+		t.Errorf("events of the kinds %v", got)
+	}
+	if rest, err := left(t.Context(), env.runID); err != nil || len(rest) > 0 {
+		t.Errorf("left: %v, %v", rest, err)
+	}
+	noNamespace(t)
+}
+
+// noNamespace demands that no namespace of any run is left.
+func noNamespace(t *testing.T) {
+	t.Helper()
+	client, _ := newClient(t)
 	if list, err := client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: "rollout-lab/run"}); err != nil || len(list.Items) > 0 {
 		t.Errorf("namespaces of the lab: %+v, %v", list.Items, err)
 	}

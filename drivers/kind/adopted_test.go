@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,11 +22,12 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/kubernetes"
 )
 
-// theirs makes a namespace with a target that is not the lab's, and a driver for it.
-func theirs(t *testing.T) (kube.Interface, kubernetes.Config) {
+// existingNamespace makes a namespace that is not the lab's, in a cluster whose nodes have
+// the image of the target, and the configuration of a driver for it.
+func existingNamespace(t *testing.T) (kube.Interface, kubernetes.Config) {
 	t.Helper()
 	client, kubeconfig := newClient(t)
-	n, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "theirs-"}}, metav1.CreateOptions{})
+	n, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "somebody-"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,21 +36,32 @@ func theirs(t *testing.T) (kube.Interface, kubernetes.Config) {
 			t.Error(err)
 		}
 	})
-	// The image is on the nodes once something was deployed from manifests.
-	env, err := newDriver(t).Deploy(t.Context(), foreignStack(foreignText(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := env.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	imageOnNodes(t)
 	return client, kubernetes.Config{Kubeconfig: kubeconfig, Namespace: n.Name}
 }
+
+// imageOnNodes sees to it that the nodes have the target's image, as they do once something
+// was deployed from manifests.
+var imageOnNodes = func() func(t *testing.T) {
+	var once sync.Once
+	return func(t *testing.T) {
+		t.Helper()
+		once.Do(func() {
+			env, err := newDriver(t).Deploy(t.Context(), objectsStack(manifestText(t)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := env.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}()
 
 // create makes the target as its owner would.
 func create(t *testing.T, client kube.Interface, namespace string) {
 	t.Helper()
-	for _, text := range strings.Split(foreignText(t), "---\n") {
+	for _, text := range strings.Split(manifestText(t), "---\n") {
 		var err error
 		var config corev1.ConfigMap
 		var service corev1.Service
@@ -112,21 +125,21 @@ func same(t *testing.T, what string, was, is state) {
 }
 
 func TestExisting(t *testing.T) {
-	client, config := theirs(t)
+	client, config := existingNamespace(t)
 	d := kubernetes.New(config)
-	if _, err := d.Deploy(t.Context(), foreignStack("")); err == nil || !strings.Contains(err.Error(), "no service web in namespace") {
+	if _, err := d.Deploy(t.Context(), objectsStack("")); err == nil || !strings.Contains(err.Error(), "no service web in namespace") {
 		t.Errorf("what does not exist was deployed: %v", err)
 	}
 	create(t, client, config.Namespace)
 	was := stateOf(t, client, config.Namespace)
 	api := client.AppsV1().Deployments(config.Namespace)
 
-	t.Run("acts and puts back", func(t *testing.T) {
-		env, err := d.Deploy(t.Context(), foreignStack(""))
+	t.Run("acts and restores", func(t *testing.T) {
+		env, err := d.Deploy(t.Context(), objectsStack(""))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := kubernetes.New(config).Deploy(t.Context(), foreignStack("")); err == nil || !strings.Contains(err.Error(), "in use by run") {
+		if _, err := kubernetes.New(config).Deploy(t.Context(), objectsStack("")); err == nil || !strings.Contains(err.Error(), "in use by run") {
 			t.Errorf("a second lab took the same target: %v", err)
 		}
 		acts(t, env)
@@ -148,13 +161,13 @@ func TestExisting(t *testing.T) {
 		}
 	})
 	t.Run("manifests of what exists are refused", func(t *testing.T) {
-		if _, err := d.Deploy(t.Context(), foreignStack(foreignText(t))); err == nil || !strings.Contains(err.Error(), "exists already") {
+		if _, err := d.Deploy(t.Context(), objectsStack(manifestText(t))); err == nil || !strings.Contains(err.Error(), "exists already") {
 			t.Errorf("got %v", err)
 		}
 		same(t, "after the refusal", was, stateOf(t, client, config.Namespace))
 	})
 	t.Run("another number of replicas is refused", func(t *testing.T) {
-		s := foreignStack("")
+		s := objectsStack("")
 		s.Replicas = 3
 		if _, err := d.Deploy(t.Context(), s); err == nil || !strings.Contains(err.Error(), "has 2 replicas, and the scenario says 3") {
 			t.Errorf("got %v", err)
@@ -162,7 +175,7 @@ func TestExisting(t *testing.T) {
 		same(t, "after the refusal", was, stateOf(t, client, config.Namespace))
 	})
 	t.Run("cancelled in the middle", func(t *testing.T) {
-		env, err := d.Deploy(t.Context(), foreignStack(""))
+		env, err := d.Deploy(t.Context(), objectsStack(""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +203,7 @@ func TestExisting(t *testing.T) {
 		same(t, "after Close", was, stateOf(t, client, config.Namespace))
 	})
 	t.Run("somebody else changes it", func(t *testing.T) {
-		env, err := d.Deploy(t.Context(), foreignStack(""))
+		env, err := d.Deploy(t.Context(), objectsStack(""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,14 +232,14 @@ func TestExisting(t *testing.T) {
 		if *is.Spec.Replicas != 1 || *is.Spec.Template.Spec.TerminationGracePeriodSeconds != 6 {
 			t.Errorf("the change of somebody else is lost: %+v", is.Spec)
 		}
-		back := []byte(`{"spec":{"replicas":2,"template":{"spec":{"terminationGracePeriodSeconds":5}}}}`)
-		if _, err := api.Patch(ctx, "web", types.MergePatchType, back, metav1.PatchOptions{}); err != nil {
+		undo := []byte(`{"spec":{"replicas":2,"template":{"spec":{"terminationGracePeriodSeconds":5}}}}`)
+		if _, err := api.Patch(ctx, "web", types.MergePatchType, undo, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		same(t, "once that is taken back too", was, stateOf(t, client, config.Namespace))
 	})
 	t.Run("a lab that was killed", func(t *testing.T) {
-		lab := startForeignLab(t, config)
+		lab := startAdoptingLab(t, config)
 		if equality.Semantic.DeepEqual(was, stateOf(t, client, config.Namespace)) {
 			t.Fatal("the lab has changed nothing: the test shows nothing")
 		}
@@ -252,10 +265,11 @@ func TestExisting(t *testing.T) {
 
 // TestManifestsInANamespaceThatStays: everything of the lab's is removed, nothing else.
 func TestManifestsInANamespaceThatStays(t *testing.T) {
-	client, config := theirs(t)
+	beside(t)
+	client, config := existingNamespace(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	if _, err := client.CoreV1().ConfigMaps(config.Namespace).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := client.CoreV1().ConfigMaps(config.Namespace).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kept"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	empty := func(what string) {
@@ -265,11 +279,11 @@ func TestManifestsInANamespaceThatStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range maps.Items {
-			if m.Name != "theirs" && m.Name != "kube-root-ca.crt" {
+			if m.Name != "kept" && m.Name != "kube-root-ca.crt" {
 				t.Errorf("%s: config map %s is left", what, m.Name)
 			}
 		}
-		if !slices.ContainsFunc(maps.Items, func(m corev1.ConfigMap) bool { return m.Name == "theirs" }) {
+		if !slices.ContainsFunc(maps.Items, func(m corev1.ConfigMap) bool { return m.Name == "kept" }) {
 			t.Errorf("%s: what is not the lab's is gone", what)
 		}
 		deployments, err := client.AppsV1().Deployments(config.Namespace).List(ctx, metav1.ListOptions{})
@@ -285,7 +299,7 @@ func TestManifestsInANamespaceThatStays(t *testing.T) {
 			t.Errorf("%s: pods %v, %v", what, pods.Items, err)
 		}
 	}
-	env, err := kubernetes.New(config).Deploy(ctx, foreignStack(foreignText(t)))
+	env, err := kubernetes.New(config).Deploy(ctx, objectsStack(manifestText(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +308,7 @@ func TestManifestsInANamespaceThatStays(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 	empty("after Close")
-	s := foreignStack(foreignText(t))
+	s := objectsStack(manifestText(t))
 	if _, err = kubernetes.New(config).Deploy(ctx, s); err != nil { // by a driver that forgets it
 		t.Fatal(err)
 	}

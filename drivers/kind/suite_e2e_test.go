@@ -1,0 +1,22 @@
+//go:build e2e
+
+package kind_test
+
+import "testing"
+
+const long = true
+
+var (
+	lanesOfKind = [][]string{nil} // one, with all cases
+	// lanesOfAnyCluster have all cases but DeployRefuses, which does not hold: a driver with a
+	// namespace adopts what is there.
+	lanesOfAnyCluster = [][]string{{
+		"Deploy", "Scale", "Restart", "Rollout", "Watch", "NeverReady", "StopFirst", "EndsAtOnce", "Cancel", "Busy",
+		"SignalDecides", "SignalLies", "NoSignal", "DeployFails", "DeployCancelled", "Drain", "StopGrace",
+		"DeregisterFirst", "Close", "CloseWithoutGrace", "CloseFails", "Sweep", "KilledLab", "Apart",
+		"NothingGoesOn", "Kill", "KillForGood", "Pause", "Logs", "Notes", "Describes",
+	}}
+)
+
+// beside does nothing: what takes long is better understood alone.
+func beside(*testing.T) {}
