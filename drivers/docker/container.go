@@ -81,7 +81,7 @@ func (i *instance) follow() {
 				ran = ran || c.kind == started
 				i.tell(c)
 			}
-			i.Verdict(s.ready(i.Service.Signal.Kind))
+			i.SetReady(s.ready(i.Service.Signal.Kind))
 			if slices.ContainsFunc(changes, func(c change) bool { return c.kind == unhealthy }) {
 				i.Answer(i.env.lastCheck(i.id)) // after the verdict, as it takes a moment
 			}
@@ -99,7 +99,7 @@ func (i *instance) tell(c change) {
 		i.Started(c.detail + " " + i.id[:min(len(i.id), 12)])
 	case died:
 		i.exit = c.detail
-		i.Verdict(false, "container ended: "+c.detail)
+		i.SetReady(false, "container ended: "+c.detail)
 		i.Exited(c.detail, lastLines(i.env.logs(i.id), 5))
 		i.died.Send()
 	}

@@ -215,7 +215,7 @@ func (e *Environment) restartInPlace(ctx context.Context, r Restarter, to goal) 
 
 func (e *Environment) restartOne(ctx context.Context, r Restarter, i *Instance) error {
 	if e.stack.Balancer.DeregisterFirst && !i.Service.Socket {
-		i.Verdict(false, "the balancer was told of the restart")
+		i.SetReady(false, "the balancer was told of the restart")
 	}
 	if err := r.Restart(ctx, i); err != nil {
 		return fmt.Errorf("instance %s: %w", i.ID, err)

@@ -21,7 +21,7 @@ func (s slow) Create(ctx context.Context, i *Instance) error {
 	if err := (unready{s.servers}).create(i); err != nil {
 		return err
 	}
-	s.later.Go(func() { i.Verdict(true, "says so") })
+	s.later.Go(func() { i.SetReady(true, "says so") })
 	return nil
 }
 

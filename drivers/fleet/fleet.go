@@ -51,7 +51,7 @@ type Runtime interface {
 // unless the service's address stays open (Service.Socket).
 type Restarter interface {
 	// Restart returns when the runtime says that the restart is complete; it has reported
-	// Exited, Started and Verdict by then, so that no verdict of before it stands. A stop
+	// Exited, Started and SetReady by then, so that nothing said before it stands. A stop
 	// that is asked for during it wins.
 	Restart(ctx context.Context, i *Instance) error
 }

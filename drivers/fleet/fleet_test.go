@@ -58,7 +58,7 @@ func (s *servers) Create(_ context.Context, i *Instance) error {
 			return err
 		}
 	}
-	i.Verdict(true, "says so")
+	i.SetReady(true, "says so")
 	return nil
 }
 
@@ -81,7 +81,7 @@ func (s *servers) Stop(_ context.Context, i *Instance) error {
 func (s *servers) End(i *Instance) {
 	if server := s.take(i); server != nil {
 		server.Close()
-		i.Verdict(false, "ended")
+		i.SetReady(false, "ended")
 		i.Exited("status 0", "")
 		i.Gone("removed")
 	}
@@ -100,10 +100,10 @@ func (r restarting) Restart(_ context.Context, i *Instance) error {
 	r.mu.Lock()
 	r.restarts = append(r.restarts, i.ID)
 	r.mu.Unlock()
-	i.Verdict(false, "restarts")
+	i.SetReady(false, "restarts")
 	i.Exited("status 0", "")
 	i.Started("server")
-	i.Verdict(true, "says so")
+	i.SetReady(true, "says so")
 	return nil
 }
 

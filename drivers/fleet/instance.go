@@ -45,7 +45,7 @@ type Instance struct {
 	crashes      int  // short lives in a row
 	answer       string
 	exit         string // how its process ended last
-	lastWords    string // what it wrote last before that
+	lastOutput   string // what it wrote last before that
 }
 
 func (e *Environment) newInstance(service drivers.Service, id, revision string, subject bool) *Instance {
@@ -125,10 +125,10 @@ func (i *Instance) Started(detail string) {
 	i.env.changed.Send()
 }
 
-// Verdict reports what the runtime says: whether requests may go to the instance. To
+// SetReady reports what the runtime says: whether requests may go to the instance. To
 // repeat it changes nothing. An instance that has ended, or whose stop the balancer was
 // told of, is not routed to whatever is said of it. That of a dependency is ignored.
-func (i *Instance) Verdict(ready bool, detail string) {
+func (i *Instance) SetReady(ready bool, detail string) {
 	i.env.mu.Lock()
 	defer i.env.mu.Unlock()
 	if ready {
@@ -151,7 +151,7 @@ func (i *Instance) Answer(text string) {
 func (i *Instance) Exited(detail, output string) (crashes int) {
 	i.env.mu.Lock()
 	defer i.env.mu.Unlock()
-	i.running, i.exit, i.lastWords = false, detail, output
+	i.running, i.exit, i.lastOutput = false, detail, output
 	if !i.stopped {
 		if time.Since(i.born) >= stableAfter {
 			i.crashes = 0
@@ -202,7 +202,7 @@ func (i *Instance) event(kind drivers.EventKind, detail string) drivers.Event {
 	return drivers.Event{At: time.Now(), Kind: kind, Instance: i.ID, Revision: i.Revision, Detail: detail}
 }
 
-// route and unroute make the balancer follow the verdict and tell the watchers; the
+// route and unroute make the balancer follow what the runtime says and tell the watchers; the
 // caller holds env.mu.
 func (i *Instance) route(detail string) {
 	if !i.Subject || i.ready || i.barred || i.isOver {
@@ -265,7 +265,7 @@ func (e *Environment) stop(ctx context.Context, i *Instance) error {
 	return nil
 }
 
-// state is the runtime's verdict; the caller holds env.mu.
+// state is what the runtime says of the instance; the caller holds env.mu.
 func (i *Instance) state() drivers.State {
 	switch {
 	case i.stopped:
@@ -295,8 +295,8 @@ func (i *Instance) why() string {
 	switch {
 	case !i.running && i.exit != "":
 		parts = append(parts, "process ended: "+i.exit)
-		if i.lastWords != "" {
-			parts = append(parts, "last output: "+i.lastWords)
+		if i.lastOutput != "" {
+			parts = append(parts, "last output: "+i.lastOutput)
 		}
 	case i.answer != "":
 		parts = append(parts, "last check: "+i.answer)

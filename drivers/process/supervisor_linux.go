@@ -45,7 +45,7 @@ type member struct {
 	*fleet.Instance
 	signal   drivers.Probe
 	output   *tail
-	hurry    chan struct{} // closed when it gets no more grace
+	forced   chan struct{} // closed when it gets no more grace
 	unrouted chan struct{} // closed when nothing routes to it any more, after its end
 
 	// guarded by supervisor.mu.
@@ -54,7 +54,7 @@ type member struct {
 	child    *child
 	running  bool
 	stopped  bool
-	rushed   bool   // hurry is closed
+	isForced bool   // forced is closed
 	deadline string // set when it was killed: why
 
 	// Of the supervising goroutine.
@@ -63,7 +63,7 @@ type member struct {
 	exit  string // how its process ended last
 
 	// Of the checking goroutine.
-	verdict streak
+	checks streak
 }
 
 // streak counts the same outcome in a row.
@@ -82,7 +82,7 @@ func (s *streak) add(ok bool) {
 func (s *supervisor) Create(_ context.Context, i *fleet.Instance) error {
 	m := &member{
 		Instance: i, signal: i.Service.Signal.WithDefaults(), output: &tail{},
-		hurry: make(chan struct{}), unrouted: make(chan struct{}),
+		forced: make(chan struct{}), unrouted: make(chan struct{}),
 	}
 	if err := s.assignPorts(m); err != nil {
 		return err
@@ -149,7 +149,7 @@ func (s *supervisor) fork(m *member) (bool, error) {
 	}
 	m.Started(fmt.Sprintf("process %d", c.pid))
 	if m.signal.Kind == drivers.ProbeNone {
-		m.Verdict(true, "process runs")
+		m.SetReady(true, "process runs")
 	}
 	return true, nil
 }
@@ -196,8 +196,8 @@ func environ(variables map[string]string) []string {
 // supervise looks after the processes of an instance until it is gone.
 func (s *supervisor) supervise(m *member) {
 	for {
-		s.attend(m)
-		again, delay := s.settle(m)
+		s.awaitEnd(m)
+		again, delay := s.afterEnd(m)
 		if !again || !s.restart(m, delay) {
 			break
 		}
@@ -214,15 +214,15 @@ func (s *supervisor) supervise(m *member) {
 	m.Gone(detail)
 }
 
-// attend waits until the present process has ended and enforces the grace once the
+// awaitEnd waits until the present process has ended and enforces the grace once the
 // instance was asked to stop.
-func (s *supervisor) attend(m *member) {
+func (s *supervisor) awaitEnd(m *member) {
 	s.mu.Lock()
 	c := m.child
 	s.mu.Unlock()
 	var grace <-chan time.Time
 	stopping := m.StopAsked()
-	var hurry <-chan struct{} // only an instance that was asked to stop has a grace to lose
+	var forced <-chan struct{} // only an instance that was asked to stop has a grace to lose
 	for {
 		select {
 		case <-c.done:
@@ -230,12 +230,12 @@ func (s *supervisor) attend(m *member) {
 		case <-stopping:
 			timer := time.NewTimer(m.Service.StopGrace)
 			defer timer.Stop()
-			grace, stopping, hurry = timer.C, nil, m.hurry
+			grace, stopping, forced = timer.C, nil, m.forced
 		case <-grace:
 			grace = nil
 			s.killFor(m, c, fmt.Sprintf("killed after its grace of %v", m.Service.StopGrace))
-		case <-hurry:
-			hurry = nil
+		case <-forced:
+			forced = nil
 			s.killFor(m, c, "killed: the environment was closed without grace")
 		}
 	}
@@ -254,15 +254,15 @@ func (s *supervisor) killFor(m *member, c *child, why string) {
 	s.mu.Unlock()
 }
 
-// settle takes note of the end of a process and says whether to start another one, and
+// afterEnd takes note of the end of a process and says whether to start another one, and
 // after which delay.
-func (s *supervisor) settle(m *member) (again bool, delay time.Duration) {
+func (s *supervisor) afterEnd(m *member) (again bool, delay time.Duration) {
 	s.mu.Lock()
 	m.running, m.exit = false, m.child.state
 	stopped := m.stopped
 	s.mu.Unlock()
 	if m.signal.Kind == drivers.ProbeNone {
-		m.Verdict(false, "process ended: "+m.exit)
+		m.SetReady(false, "process ended: "+m.exit)
 	}
 	// On its very first start it may have lost a port to somebody who bound it after it
 	// was found free. That is nobody's failure, so it gets others.
@@ -345,9 +345,9 @@ func (s *supervisor) Stop(_ context.Context, i *fleet.Instance) error {
 func (s *supervisor) End(i *fleet.Instance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m, ok := s.members[i]; ok && !m.rushed {
-		m.rushed = true
-		close(m.hurry)
+	if m, ok := s.members[i]; ok && !m.isForced {
+		m.isForced = true
+		close(m.forced)
 	}
 }
 
@@ -388,7 +388,7 @@ func (s *supervisor) check(m *member) {
 			late++
 		}
 		answer, err := m.signal.Ask(context.Background(), s.addrOf(m))
-		m.judge(answer, err == nil, late)
+		m.checked(answer, err == nil, late)
 		select {
 		case <-over:
 			over = nil
@@ -410,17 +410,17 @@ func (s *supervisor) addrOf(m *member) string {
 	return m.addrs[m.signal.Port]
 }
 
-// judge takes one check's outcome into the verdict.
-func (m *member) judge(answer string, ok bool, late int) {
+// checked takes one check's outcome into account.
+func (m *member) checked(answer string, ok bool, late int) {
 	m.Answer(answer)
-	m.verdict.add(ok)
+	m.checks.add(ok)
 	switch {
-	case ok && m.verdict.ok >= m.signal.Rise:
-		m.Verdict(true, answer)
-	case !ok && m.verdict.failed >= m.signal.Fall:
-		m.Verdict(false, answer)
+	case ok && m.checks.ok >= m.signal.Rise:
+		m.SetReady(true, answer)
+	case !ok && m.checks.failed >= m.signal.Fall:
+		m.SetReady(false, answer)
 	}
 	if late > m.signal.Fall {
-		m.Verdict(false, "dropped: its process is gone, but something answers there: "+answer)
+		m.SetReady(false, "dropped: its process is gone, but something answers there: "+answer)
 	}
 }

@@ -115,7 +115,7 @@ func (u *unit) work() {
 	for range u.reports.Ready() {
 		for _, r := range u.reports.Take() {
 			if r.final {
-				u.instance.Verdict(false, r.service.String()) // before systemd is asked
+				u.instance.SetReady(false, r.service.String()) // before systemd is asked
 				r.final = !u.comesBack()
 			}
 			for _, c := range s.transition(r) {
@@ -134,7 +134,7 @@ func (u *unit) work() {
 func (u *unit) pass(c change, r report) {
 	switch c.kind {
 	case unready:
-		u.instance.Verdict(false, c.detail)
+		u.instance.SetReady(false, c.detail)
 	case ended:
 		u.exited(c.detail, r.final)
 	case started:
@@ -144,7 +144,7 @@ func (u *unit) pass(c change, r report) {
 		u.instance.Answer(c.detail)
 	case ready:
 		if !u.restarting() {
-			u.instance.Verdict(true, c.detail)
+			u.instance.SetReady(true, c.detail)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func (r *runtime) start(i *fleet.Instance, p *process) error {
 	r.processes[i] = p
 	i.Started(fmt.Sprintf("process %d", cmd.Process.Pid))
 	if i.Service.Signal.WithDefaults().Kind == drivers.ProbeNone {
-		i.Verdict(true, "process runs")
+		i.SetReady(true, "process runs")
 	}
 	return nil
 }
@@ -106,7 +106,7 @@ var errStopped = errors.New("it was asked to stop")
 func (r *runtime) supervise(i *fleet.Instance, p *process) {
 	for {
 		how := r.await(i, p)
-		i.Verdict(false, "process ended: "+how)
+		i.SetReady(false, "process ended: "+how)
 		crashes := i.Exited(how, p.output.String())
 		if i.Stopping() || !i.Service.RestartOnExit || !r.restart(i, p, crashes) {
 			i.Ended()
@@ -183,9 +183,9 @@ func (r *runtime) check(i *fleet.Instance, p *process) {
 		}
 		switch {
 		case good >= signal.Rise:
-			i.Verdict(true, answer)
+			i.SetReady(true, answer)
 		case bad >= signal.Fall:
-			i.Verdict(false, answer)
+			i.SetReady(false, answer)
 		}
 		select {
 		case <-ticker.C:

@@ -1,5 +1,5 @@
 // Package edge is an HTTP/1.1 balancer for runtimes that bring none: it spreads requests
-// over the endpoints that it is told to route to, and that verdict is the runtime's, not
+// over the endpoints that it is told to route to, and that is the runtime's decision, not
 // its own. It checks no health, ejects nobody and never tries a request twice, neither on
 // purpose nor by its transport's kindness: an endpoint's failure reaches the client, or
 // the measurement behind it would flatter. It is not a general reverse proxy: no TLS, no
