@@ -317,6 +317,8 @@ type Percentiles struct {
 type Stream struct {
 	// The name of the stream, such as keepalive-get.
 	Name string `json:"name"`
+	// How many kept connections its requests used in turn. A balancer of connections leaves each with one instance. 0: each request has a connection of its own.
+	Connections int `json:"connections"`
 	// Its requests that were sent.
 	Planned uint64 `json:"planned"`
 	// Those of them that were ok.

@@ -173,9 +173,10 @@ func fixtureTrial(scenario, driver, action, design string, naive bool, n int) ju
 	t.Baseline = judge.BaselinePhase{Planned: 5000, Instances: 3, P99: ms(2.9)}
 	t.Reference = judge.Reference{Planned: 600, OK: 600 * t.OK / t.Planned, Lo: t.SuccessRate - 0.03, Hi: math.Min(1, t.SuccessRate+0.03), Agrees: true}
 	t.Cost = record.Cost{CPU: 7200 * time.Millisecond, Children: 21 * time.Second, MaxRSS: 61 << 20}
+	connections := map[string]int{"keepalive-get": 32, "keepalive-post": 32}
 	for i, s := range []string{"keepalive-get", "keepalive-post", "newconn-get"} {
 		part := []uint64{40, 40, 20}[i]
-		t.Streams = append(t.Streams, judge.StreamCount{Name: s, Planned: t.Planned * part / 100, OK: t.OK * part / 100})
+		t.Streams = append(t.Streams, judge.StreamCount{Name: s, Connections: connections[s], Planned: t.Planned * part / 100, OK: t.OK * part / 100})
 	}
 	for i, l := range tl.Lanes {
 		t.Instances = append(t.Instances, judge.InstanceCount{ID: l.Instance, Revision: l.Revision, OK: t.OK / 6, Failed: t.Failed * uint64(i/3) / 3})

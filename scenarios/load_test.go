@@ -643,6 +643,39 @@ func TestHits(t *testing.T) {
 
 // TestSourceIsStable pins what a run's files are compared by. A change here means that
 // no run compares with any before it.
+func TestKeptConnections(t *testing.T) {
+	const posts, all = "keepalive-post", "{keepalive-get: 40, keepalive-post: 40, newconn-get: 20}"
+	for _, tt := range []struct {
+		name, load, replicas, action string
+		stream                       string
+		want                         int
+	}{
+		{"for few replicas", "rate: 1000, streams: " + all, "3", "{kind: rollout}", posts, 32},
+		{"for many", "rate: 1000, streams: " + all, "5", "{kind: rollout}", posts, 50},
+		{"for as many as there will be", "rate: 1000, streams: " + all, "2", "{kind: scale, to: 6}", posts, 60},
+		{"for as many as there were", "rate: 1000, streams: " + all, "6", "{kind: scale, to: 2}", posts, 60},
+		{"as the scenario says", "rate: 1000, connections: 5, streams: " + all, "6", "{kind: rollout}", posts, 5},
+		{"none for new ones", "rate: 1000, connections: 5, streams: " + all, "6", "{kind: rollout}", "newconn-get", 0},
+		{"no more than are used", "rate: 10, streams: " + all, "3", "{kind: rollout}", posts, 8},
+		{"at least one", "rate: 1, streams: " + all, "3", "{kind: rollout}", posts, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.NewReplacer("rate: 100", tt.load, "replicas: 2", "replicas: "+tt.replicas, "action: {kind: rollout}", "action: "+tt.action).Replace(own)
+			s, err := Parse("own.yaml", []byte(text), offered)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.Connections(tt.stream); got != tt.want {
+				t.Errorf("%d connections, want %d", got, tt.want)
+			}
+			again, err := Parse("again.yaml", []byte(s.Source), offered)
+			if err != nil || again.Connections(tt.stream) != tt.want {
+				t.Errorf("the scenario written out has %v, %v", again, err)
+			}
+		})
+	}
+}
+
 func TestSourceIsStable(t *testing.T) {
 	s, err := Parse("a.yaml", []byte(good), offered)
 	if err != nil {

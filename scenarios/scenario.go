@@ -4,6 +4,7 @@
 package scenarios
 
 import (
+	"strings"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -120,7 +121,34 @@ type Traffic struct {
 	Rate    float64        `yaml:"rate,required" above:"0" max:"100000" hint:"requests a second" doc:"requests a second"`
 	Timeout time.Duration  `yaml:"timeout" above:"0s" default:"2s" hint:"such as 1s" doc:"of a request, from its intended time"`
 	Streams map[string]int `yaml:"streams" keys:"keepalive-get keepalive-post newconn-get" min:"0" max:"10000" default:"{keepalive-get: 40, keepalive-post: 40, newconn-get: 20}" doc:"weight of each stream"`
-	Deny    float64        `yaml:"deny" form:"share" min:"0" max:"0.5" default:"2%" hint:"such as 2%" doc:"share of requests that must be denied"`
+	// Kept connections stay where a balancer of connections has put them: few of them, and
+	// which instances a stream meets is a matter of luck.
+	Connections int     `yaml:"connections,omitempty" min:"0" max:"10000" hint:"0 leaves it to the lab" doc:"kept connections of each keepalive stream, used in turn; 0 means 10 for each replica and at least 32, and no more than can be used every 2 s"`
+	Deny        float64 `yaml:"deny" form:"share" min:"0" max:"0.5" default:"2%" hint:"such as 2%" doc:"share of requests that must be denied"`
+}
+
+// Bounds on how many connections a stream keeps when the scenario does not say.
+const (
+	leastKept      = 32
+	keptPerReplica = 10
+	keptUse        = 2 * time.Second // a kept connection is used this often at least: servers close those that wait
+)
+
+// Connections is how many kept connections a stream uses in turn, 0 where it keeps none.
+func (s *Scenario) Connections(stream string) int {
+	if !strings.HasPrefix(stream, "keepalive-") {
+		return 0
+	}
+	if s.Load.Connections > 0 {
+		return s.Load.Connections
+	}
+	sum := 0
+	for _, weight := range s.Load.Streams {
+		sum += weight
+	}
+	rate := s.Load.Rate * float64(s.Load.Streams[stream]) / float64(max(sum, 1))
+	want := max(keptPerReplica*max(s.Replicas, s.Action.To), leastKept)
+	return max(min(want, int(rate*keptUse.Seconds())), 1)
 }
 
 // Phases are stretches of the load, from its start.

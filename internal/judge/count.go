@@ -85,7 +85,7 @@ type streamTally struct {
 func newStreamTally(planned []record.Stream) *streamTally {
 	s := &streamTally{index: make(map[string]int)}
 	for _, p := range planned {
-		s.of(p.Name)
+		s.of(p.Name).Connections = p.Connections
 	}
 	return s
 }

@@ -122,6 +122,7 @@ type Percentiles struct {
 // StreamCount is how one stream fared in the window.
 type StreamCount struct {
 	Name        string
+	Connections int // kept ones that took turns; 0 where none are kept
 	Planned, OK uint64
 }
 

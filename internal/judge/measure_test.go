@@ -29,7 +29,7 @@ func rollout() *record.TrialData {
 		Trial: record.Trial{
 			Scenario: "rollout", Driver: "process", Action: "rollout", Design: "good", N: 1,
 			Rate: 1000, Planned: 20_000, LoadTo: 20 * s, BaselineFrom: s, BaselineTo: 4 * s, WindowFrom: 4 * s, WindowTo: 14 * s,
-			Streams:        []record.Stream{{Name: "get", Share: 0.5}, {Name: "post", Share: 0.5}},
+			Streams:        []record.Stream{{Name: "get", Share: 0.5, Reuse: true, Connections: 40}, {Name: "post", Share: 0.5}},
 			ReplicasBefore: 3, ReplicasAfter: 3, ProbeEvery: 50 * ms,
 		},
 		End: &record.End{At: 20 * s, Sent: 20_000},
@@ -129,7 +129,7 @@ func TestMeasureAValidTrial(t *testing.T) {
 		Recovery: at(0), Convergence: at(3 * s), Sync: at(1900 * ms),
 		FalseUnready: 300 * ms, // three instances that served from 5.9 s and were called ready at 6 s
 		Denials:      200,
-		Streams:      []StreamCount{{"get", 5000, 5000}, {"post", 5000, 5000}},
+		Streams:      []StreamCount{{"get", 40, 5000, 5000}, {"post", 0, 5000, 5000}},
 		Baseline:     BaselinePhase{Planned: 3000, Instances: 3, P99: 2 * ms},
 	}
 	compare := func(name string, got, want any) {

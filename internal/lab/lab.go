@@ -201,6 +201,11 @@ func prepare(ss []*scenarios.Scenario, ds []drivers.Driver) error {
 				Rate: s.Load.Rate, Hits: s.Planned(), Timeout: s.Load.Timeout,
 				LabBalancer: drivers.CapabilitiesOf(d).LabBalancer,
 			}
+			for stream, weight := range s.Load.Streams {
+				if weight > 0 {
+					demand.Kept += s.Connections(stream)
+				}
+			}
 			if err := demand.Prepare(); err != nil {
 				return &EnvironmentError{fmt.Sprintf("scenario %s on %s", s.Name, d.Name()), err}
 			}

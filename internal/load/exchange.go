@@ -267,7 +267,7 @@ func (c *watchedConn) seen() (received int64, ended error) {
 	return c.received, c.err
 }
 
-// newTransport returns a transport for one stream. It keeps as many idle connections as
+// newTransport returns a transport for one stream, or for one turn of it. It keeps as many idle connections as
 // there can be requests in flight, for as long as it lives: one that dropped some would
 // measure its own dialling.
 func newTransport(reuse bool, idle int, timeout time.Duration) *http.Transport {

@@ -23,6 +23,7 @@ type Demand struct {
 	Rate        float64 // hits a second
 	Hits        uint64  // how many
 	Timeout     time.Duration
+	Kept        int  // connections that are kept, whether or not they are in use
 	LabBalancer bool // requests go through the lab's own balancer, in this process
 }
 
@@ -40,6 +41,9 @@ func (d Demand) filesEach() uint64 {
 	return 1
 }
 
+// standing is how many files are open whatever the load does.
+func (d Demand) standing() uint64 { return d.filesEach()*uint64(d.Kept) + spareDescriptors }
+
 // workers is half as many again as there can be requests in flight by the schedule.
 func (d Demand) workers() uint64 { return uint64(max(math.Ceil(1.5*d.inFlight()), 16)) }
 
@@ -51,7 +55,7 @@ func (d Demand) prepare(ensure func(uint64) (uint64, error)) error {
 	if d.inFlight() > maxInFlight {
 		return &LimitError{Demand: d, Need: uint64(d.inFlight()), Have: maxInFlight, what: "hold %d requests in flight, and the lab can hold %d"}
 	}
-	need := d.filesEach()*uint64(d.inFlight()) + spareDescriptors
+	need := d.filesEach()*uint64(d.inFlight()) + d.standing()
 	have, err := ensure(need)
 	if err != nil {
 		return err
@@ -79,7 +83,7 @@ func (e *LimitError) Error() string {
 func (e *LimitError) Hint() string {
 	fits := float64(e.Have)
 	if e.files {
-		fits = (fits - spareDescriptors) / float64(e.filesEach())
+		fits = (fits - float64(e.standing())) / float64(e.filesEach())
 	}
 	var ways []string
 	if e.files {

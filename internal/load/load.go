@@ -37,6 +37,10 @@ type Stream struct {
 	Name   string
 	Weight int  // share of the schedule, in relation to the sum of all weights; at least 1
 	Reuse  bool // keep-alive; false means a new connection for each request
+	// Connections are how many kept connections take turns, so that a balancer of connections
+	// spreads the stream; 0 means as few as there are requests in flight. One that is busy at
+	// its turn gets company.
+	Connections int
 
 	Requests []Request // each is used equally often; must not be empty
 	Denials  []Request // requests that must be denied; needed when Plan.Deny is above 0
@@ -65,7 +69,11 @@ type Plan struct {
 }
 
 func (p *Plan) demand() Demand {
-	return Demand{Rate: p.Rate, Hits: p.Hits, Timeout: p.Timeout, LabBalancer: p.LabBalancer}
+	d := Demand{Rate: p.Rate, Hits: p.Hits, Timeout: p.Timeout, LabBalancer: p.LabBalancer}
+	for _, s := range p.Streams {
+		d.Kept += s.Connections
+	}
+	return d
 }
 
 // Summary is what a load was, as its generator saw it.
@@ -123,6 +131,9 @@ func (p *Plan) Validate() error {
 			bad("stream %q: weight %d is below 1", s.Name, s.Weight)
 		}
 		weights = append(weights, max(s.Weight, 1))
+		if s.Connections < 0 || s.Connections > maxInFlight || s.Connections > 0 && !s.Reuse {
+			bad("stream %q: %d connections to keep, want 0..%d where connections are kept", s.Name, s.Connections, maxInFlight)
+		}
 		if len(s.Requests) == 0 {
 			bad("stream %q has no request", s.Name)
 		}

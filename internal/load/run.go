@@ -122,10 +122,15 @@ type client struct {
 
 // streamClient is a stream made ready to be sent.
 type streamClient struct {
-	name      string
-	transport *http.Transport
-	requests  []*call
-	denials   []*call
+	name       string
+	transports []*http.Transport // take turns; there is at least one
+	requests   []*call
+	denials    []*call
+}
+
+// transport is the one whose turn it is at hit n of the stream.
+func (s *streamClient) transport(n uint64) *http.Transport {
+	return s.transports[n%uint64(len(s.transports))]
 }
 
 func newClient(ctx context.Context, p *Plan, idle int) (*client, error) {
@@ -145,7 +150,10 @@ func newClient(ctx context.Context, p *Plan, idle int) (*client, error) {
 	}
 	for i := range p.Streams {
 		s := &p.Streams[i]
-		sc := streamClient{name: s.Name, transport: newTransport(s.Reuse, idle, p.Timeout)}
+		sc := streamClient{name: s.Name}
+		for range max(s.Connections, 1) {
+			sc.transports = append(sc.transports, newTransport(s.Reuse, idle, p.Timeout))
+		}
 		requests, err := newCalls(base, s.Requests, record.Serve)
 		if err != nil {
 			return nil, fmt.Errorf("stream %s: %w", s.Name, err)
@@ -162,7 +170,9 @@ func newClient(ctx context.Context, p *Plan, idle int) (*client, error) {
 
 func (c *client) close() {
 	for _, s := range c.streams {
-		s.transport.CloseIdleConnections()
+		for _, t := range s.transports {
+			t.CloseIdleConnections()
+		}
 	}
 }
 
@@ -182,7 +192,8 @@ func (c *client) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // send sends hit k and hands over its sample.
 func (c *client) send(k uint64) {
-	of, denied, i := c.schedule.pick(k)
+	of, n := c.schedule.place(k)
+	denied, i := c.schedule.ask(of, n)
 	stream := &c.streams[of]
 	calls := stream.requests
 	if denied {
@@ -196,7 +207,7 @@ func (c *client) send(k uint64) {
 		s.Class, s.Reason = classify(&outcome{overdue: true})
 	} else {
 		behind := sent.Sub(due) > mostLag(c.timeout)
-		exchange(c.ctx, stream.transport, calls[i], &c.names, deadline, behind, &s)
+		exchange(c.ctx, stream.transport(n), calls[i], &c.names, deadline, behind, &s)
 	}
 	s.Done = time.Since(c.base)
 	c.out.put(s)

@@ -54,28 +54,38 @@ func (s *schedule) due(k uint64) time.Duration {
 // pick says what hit k is: the index of its stream, whether it must be denied, and the
 // index among that stream's denials or requests.
 func (s *schedule) pick(k uint64) (stream int, denied bool, request int) {
+	stream, n := s.place(k)
+	denied, request = s.ask(stream, n)
+	return stream, denied, request
+}
+
+// place says of hit k the index of its stream, and its number within that one, from 0.
+func (s *schedule) place(k uint64) (stream int, n uint64) {
 	size := uint64(len(s.cycle))
 	round := k / size
 	place := s.cycle[(k+hash(round))%size]
-	n := round*s.weights[place.stream] + place.rank // number of the hit within its stream
-	st := &s.streams[place.stream]
+	return place.stream, round*s.weights[place.stream] + place.rank
+}
 
+// ask says what hit n of a stream is.
+func (s *schedule) ask(stream int, n uint64) (denied bool, request int) {
+	st := &s.streams[stream]
 	if s.deny == 0 {
-		return place.stream, false, rotate(n, len(st.Requests), place.stream)
+		return false, rotate(n, len(st.Requests), stream)
 	}
 	// The stream's hits fall into blocks of which each holds exactly one denial, at a
 	// place chosen by the block's number. A block ends where n*deny/million grows.
 	block := n * s.deny / million
 	first := (block*million + s.deny - 1) / s.deny
 	next := ((block+1)*million + s.deny - 1) / s.deny
-	at := first + hash(block<<8|uint64(place.stream))%(next-first)
+	at := first + hash(block<<8|uint64(stream))%(next-first)
 	switch {
 	case n == at:
-		return place.stream, true, rotate(block, len(st.Denials), place.stream)
+		return true, rotate(block, len(st.Denials), stream)
 	case n > at:
-		return place.stream, false, rotate(n-block-1, len(st.Requests), place.stream)
+		return false, rotate(n-block-1, len(st.Requests), stream)
 	default:
-		return place.stream, false, rotate(n-block, len(st.Requests), place.stream)
+		return false, rotate(n-block, len(st.Requests), stream)
 	}
 }
 

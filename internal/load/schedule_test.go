@@ -173,6 +173,31 @@ func TestPickDoesNotFallIntoStep(t *testing.T) {
 	}
 }
 
+// The numbers of a stream's hits are 0, 1, 2 and so on: what takes turns by them takes them
+// evenly.
+func TestPlaceNumbersTheHitsOfAStream(t *testing.T) {
+	s := newSchedule(&Plan{Rate: 1000, Streams: threeStreams()})
+	const rounds = 200
+	seen := make([]map[uint64]bool, 3)
+	for i := range seen {
+		seen[i] = make(map[uint64]bool)
+	}
+	for k := range uint64(rounds * 5) {
+		stream, n := s.place(k)
+		if seen[stream][n] {
+			t.Fatalf("hit %d is number %d of stream %d, as another one is", k, n, stream)
+		}
+		seen[stream][n] = true
+	}
+	for i, weight := range []int{2, 2, 1} {
+		for n := range uint64(rounds * weight) {
+			if !seen[i][n] {
+				t.Errorf("no hit is number %d of stream %d", n, i)
+			}
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	good := func() Plan {
 		return Plan{URL: "http://127.0.0.1:80", Base: time.Now(), Rate: 1, Hits: 1, Timeout: time.Second,
@@ -207,6 +232,8 @@ func TestValidate(t *testing.T) {
 			p.Streams[0].Weight = 1_000_000
 			p.Streams = append(p.Streams, Stream{Name: "t", Weight: 1, Requests: p.Streams[0].Requests})
 		}},
+		{"connections kept where none are", func(p *Plan) { p.Streams[0].Connections = 1 }},
+		{"fewer connections than none", func(p *Plan) { p.Streams[0].Reuse, p.Streams[0].Connections = true, -1 }},
 		{"no request", func(p *Plan) { p.Streams[0].Requests = nil }},
 		{"no path", func(p *Plan) { p.Streams[0].Requests[0].Path = "" }},
 		{"bad method", func(p *Plan) { p.Streams[0].Requests[0].Method = "GE T" }},

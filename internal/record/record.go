@@ -120,6 +120,8 @@ type Stream struct {
 	Share  float64 `json:"share"`  // of the schedule, 0..1
 	Method string  `json:"method"` // GET, POST
 	Reuse  bool    `json:"reuse"`  // keep-alive; false means a new connection for each request
+	// Connections are how many kept ones take turns; 0 means as few as there are requests in flight.
+	Connections int `json:"connections,omitempty"`
 }
 
 // NoAction is the action of a trial in which nothing is done.

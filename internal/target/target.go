@@ -34,7 +34,16 @@ var ErrNoTarget = errors.New("scenario has no target")
 // Build makes the target of a scenario with a design, as the design is on the driver of
 // that name. Stack.RunID and Stack.Name are left to the caller.
 func Build(s *scenarios.Scenario, d scenarios.Design, driver string) (Target, error) {
-	d = d.For(driver)
+	t, err := assemble(s, d.For(driver))
+	for i := range t.Streams {
+		if stream := &t.Streams[i]; stream.Reuse {
+			stream.Connections = s.Connections(stream.Name)
+		}
+	}
+	return t, err
+}
+
+func assemble(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	var t Target
 	var err error
 	switch {
@@ -69,7 +78,7 @@ func RecordStreams(streams []load.Stream) []record.Stream {
 	}
 	out := make([]record.Stream, len(streams))
 	for i, s := range streams {
-		out[i] = record.Stream{Name: s.Name, Share: float64(s.Weight) / float64(total), Method: s.Requests[0].Method, Reuse: s.Reuse}
+		out[i] = record.Stream{Name: s.Name, Share: float64(s.Weight) / float64(total), Method: s.Requests[0].Method, Reuse: s.Reuse, Connections: s.Connections}
 	}
 	return out
 }

@@ -63,6 +63,22 @@ func build(t *testing.T, s *scenarios.Scenario, design string) Target {
 	return got
 }
 
+// The streams that keep connections keep as many as the scenario says, and the record has
+// the number.
+func TestStreamsKeepConnections(t *testing.T) {
+	s := quickstart(t)
+	streams := build(t, s, "naive").Streams
+	if len(streams) != 3 {
+		t.Fatalf("%d streams, want 3", len(streams))
+	}
+	for i, r := range RecordStreams(streams) {
+		want := s.Connections(r.Name)
+		if r.Reuse != (want > 0) || r.Connections != want || streams[i].Connections != want {
+			t.Errorf("%s: %d connections, in the record %d, want %d", r.Name, streams[i].Connections, r.Connections, want)
+		}
+	}
+}
+
 func TestADesignReachesTheCommandLine(t *testing.T) {
 	s := quickstart(t)
 	for _, tc := range []struct {
