@@ -15,13 +15,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -50,6 +50,11 @@ type Config struct {
 	ResponseTimeout time.Duration // from the request written to the head of the answer; 0 means DefaultResponseTimeout, negative none
 	IdleTimeout     time.Duration // an unused connection to an endpoint is closed after it; 0 means DefaultIdleTimeout, negative never
 	MaxIdle         int           // unused connections kept for each endpoint; 0 means DefaultMaxIdle
+
+	// For tests. observe is told, with the balancer's lock held, of the beginning of each
+	// attempt and of its end; of a request that nothing was routed to for, the zero Endpoint.
+	observe func(Endpoint, *attempt)
+	log     io.Writer // what net/http complains about: clients that speak no HTTP, panics
 }
 
 // withDefaults resolves the zero values; afterwards 0 means none.
@@ -63,6 +68,9 @@ func (c Config) withDefaults() Config {
 	c.DialTimeout = durationOr(c.DialTimeout, DefaultDialTimeout)
 	c.ResponseTimeout = durationOr(c.ResponseTimeout, DefaultResponseTimeout)
 	c.IdleTimeout = durationOr(c.IdleTimeout, DefaultIdleTimeout)
+	if c.log == nil {
+		c.log = io.Discard
+	}
 	if c.MaxIdle == 0 {
 		c.MaxIdle = DefaultMaxIdle
 	}
@@ -84,21 +92,16 @@ var ErrClosed = errors.New("edge: balancer is closed")
 
 // Balancer listens from New to Close. Its methods may be called concurrently.
 type Balancer struct {
-	config  Config
-	url     string
-	server  *http.Server
-	proxy   *httputil.ReverseProxy
-	cut     context.CancelFunc // ends every request that is under way
-	served  chan error         // the server's end
-	lines   atomic.Uint64      // that net/http would have logged
-	refused atomic.Uint64      // answers of 503
+	config Config
+	url    string
+	server *http.Server
+	proxy  *httputil.ReverseProxy
+	cut    context.CancelFunc // ends every request that is under way
+	served chan error         // the server's end
 
 	mu      sync.Mutex
-	order   []*backend            // in turn
-	next    int                   // index in order of whose turn it is
-	former  map[string][]*backend // by ID, until they are drained
-	ledgers map[Endpoint]*Counter
-	entries []*Counter // the ledgers, oldest first
+	order   []*backend // in turn
+	next    int        // index in order of whose turn it is
 	active  int        // requests under way, refused ones included
 	closing bool
 	quiet   chan struct{} // closed once closing and nothing is active
@@ -119,14 +122,12 @@ func New(config Config) (*Balancer, error) {
 	}
 	base, cut := context.WithCancel(context.Background())
 	b := &Balancer{
-		config:  config,
-		url:     "http://" + reachable(listener.Addr()),
-		cut:     cut,
-		served:  make(chan error, 1),
-		former:  make(map[string][]*backend),
-		ledgers: make(map[Endpoint]*Counter),
-		quiet:   make(chan struct{}),
-		unused:  make(map[net.Conn]struct{}),
+		config: config,
+		url:    "http://" + reachable(listener.Addr()),
+		cut:    cut,
+		served: make(chan error, 1),
+		quiet:  make(chan struct{}),
+		unused: make(map[net.Conn]struct{}),
 	}
 	b.proxy = b.newProxy()
 	// No timeouts here: a client's idle connection must never be closed from this side,
@@ -134,7 +135,7 @@ func New(config Config) (*Balancer, error) {
 	// endpoint.
 	b.server = &http.Server{
 		Handler:                      http.HandlerFunc(b.serve),
-		ErrorLog:                     log.New(&lineCounter{&b.lines}, "", 0),
+		ErrorLog:                     log.New(config.log, "", 0),
 		BaseContext:                  func(net.Listener) context.Context { return base },
 		ConnContext:                  withClientConn,
 		ConnState:                    b.trackUnused,
@@ -223,12 +224,4 @@ func (b *Balancer) closeUnused() {
 		conn.Close()
 	}
 	b.unused = nil
-}
-
-// lineCounter counts what is logged to it and keeps nothing.
-type lineCounter struct{ lines *atomic.Uint64 }
-
-func (c *lineCounter) Write(p []byte) (int, error) {
-	c.lines.Add(1)
-	return len(p), nil
 }

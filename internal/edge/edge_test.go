@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // start returns a balancer that is closed, cleanly, when the test ends.
 func start(t testing.TB, config Config) *Balancer {
 	t.Helper()
-	b, err := New(config)
+	b, err := newTallied(t, config)
 	if err != nil {
 		t.Fatal(err)
 	}

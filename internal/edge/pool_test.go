@@ -122,39 +122,28 @@ func TestDrain(t *testing.T) {
 	backend, arrived, release, ended := held(t)
 	b := start(t, Config{})
 	b.Route(Endpoint{ID: "a", Addr: backend.addr})
-	if err := b.Drained(t.Context(), "a"); !errors.Is(err, ErrRouted) {
-		t.Errorf("routed: got %v, want ErrRouted", err)
-	}
-	if err := b.Drained(t.Context(), "unknown"); err != nil {
-		t.Errorf("unknown: got %v, want nil", err)
-	}
-
 	conn := dial(t, b, "GET /held HTTP/1.1\r\nHost: lab\r\n\r\n")
 	<-arrived
 	b.Unroute("a")
 	if res, _ := get(t, newClient(t), b.URL()); res.StatusCode != 503 {
 		t.Errorf("new request: got %d, want 503", res.StatusCode)
 	}
-	cut, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := b.Drained(cut, "a"); !errors.Is(err, context.Canceled) {
-		t.Errorf("request under way: got %v, want it to wait", err)
+	if c := countersOf(b); len(c) != 1 || c[0].InFlight != 1 || c[0].Routed {
+		t.Errorf("request under way: got %+v, want it still in flight at a former endpoint", c)
 	}
 	close(release)
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || res.StatusCode != 200 || res.Header.Get(drivers.EndpointHeader) != "a" {
 		t.Errorf("request under way: got %v, %v, want a 200 of a", res, err)
 	}
-	if err := b.Drained(t.Context(), "a"); err != nil {
-		t.Error(err)
-	}
+	awaitDrained(t, b, "a")
 	<-ended // the balancer closed its connection
 
-	want := []Counter{{Endpoint: Endpoint{ID: "a", Addr: backend.addr}, Requests: 1, Answers: [6]uint64{2: 1}}}
-	if diff := cmp.Diff(want, b.Counters()); diff != "" {
+	want := []counter{{Endpoint: Endpoint{ID: "a", Addr: backend.addr}, Requests: 1, Answers: [6]uint64{2: 1}}}
+	if diff := cmp.Diff(want, countersOf(b)); diff != "" {
 		t.Errorf("counters (-want +got):\n%s", diff)
 	}
-	if got := b.Refused(); got != 1 {
+	if got := refusedBy(b); got != 1 {
 		t.Errorf("refused: got %d, want 1", got)
 	}
 }
@@ -162,7 +151,7 @@ func TestDrain(t *testing.T) {
 func TestClose(t *testing.T) {
 	t.Run("waits for requests under way", func(t *testing.T) {
 		backend, arrived, release, _ := held(t)
-		b, err := New(Config{})
+		b, err := newTallied(t, Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,14 +183,14 @@ func TestClose(t *testing.T) {
 			t.Error(err)
 		}
 		b.Route(Endpoint{ID: "b"}) // of no effect
-		if got := len(b.Counters()); got != 1 {
+		if got := len(countersOf(b)); got != 1 {
 			t.Errorf("got %d counters, want 1", got)
 		}
 	})
 	t.Run("cuts them off when its time is up", func(t *testing.T) {
 		backend, arrived, release, _ := held(t)
 		defer close(release)
-		b, err := New(Config{})
+		b, err := newTallied(t, Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +205,7 @@ func TestClose(t *testing.T) {
 		if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
 			t.Errorf("got an answer %d, want none", res.StatusCode)
 		}
-		if c := b.Counters()[0]; c.Canceled != 1 || c.InFlight != 0 {
+		if c := countersOf(b)[0]; c.Canceled != 1 || c.InFlight != 0 {
 			t.Errorf("got %+v, want 1 canceled", c)
 		}
 	})
@@ -244,7 +233,7 @@ func TestUpgrade(t *testing.T) {
 			t.Errorf("got %q, %v, want %q", got, err, text)
 		}
 	}
-	if c := b.Counters()[0]; c.InFlight != 1 {
+	if c := countersOf(b)[0]; c.InFlight != 1 {
 		t.Errorf("got %d in flight, want 1", c.InFlight)
 	}
 	conn.Close()
@@ -342,11 +331,9 @@ func TestChurn(t *testing.T) {
 				get(t, http.DefaultClient, "http://"+addr) // about as long as a request takes
 				if i%2 == 0 {
 					b.Unroute(id)
-					if err := b.Drained(t.Context(), id); err != nil {
-						t.Error(err)
-					}
+					awaitDrained(t, b, id)
 				}
-				b.Counters()
+				countersOf(b)
 			}
 		})
 	}
@@ -373,17 +360,15 @@ func TestChurn(t *testing.T) {
 	close(stop)
 	churn.Wait()
 	http.DefaultClient.CloseIdleConnections()
-	if got[200]+got[503] != clients*each || got[503] != b.Refused() || got[200] == 0 {
-		t.Errorf("got %v and %d refused, want %d answers of 200 or 503", got, b.Refused(), clients*each)
+	if got[200]+got[503] != clients*each || got[503] != refusedBy(b) || got[200] == 0 {
+		t.Errorf("got %v and %d refused, want %d answers of 200 or 503", got, refusedBy(b), clients*each)
 	}
 	for _, id := range []string{"a", "b", "c"} {
 		b.Unroute(id)
-		if err := b.Drained(t.Context(), id); err != nil {
-			t.Error(err)
-		}
+		awaitDrained(t, b, id)
 	}
 	var served uint64
-	for _, c := range b.Counters() {
+	for _, c := range countersOf(b) {
 		checkSum(t, c)
 		served += c.Answers[2]
 		if c.Routed || c.InFlight != 0 {

@@ -48,7 +48,6 @@ func (b *Balancer) serve(rw http.ResponseWriter, in *http.Request) {
 	chosen := b.begin()
 	if chosen == nil {
 		defer b.end(nil)
-		b.refused.Add(1)
 		answer(rw, http.StatusServiceUnavailable, drivers.NoInstanceReason)
 		return
 	}
@@ -128,7 +127,7 @@ func (b *Balancer) newProxy() *httputil.ReverseProxy {
 		},
 		BufferPool:    bufferPool{},
 		FlushInterval: -1,                         // what came goes out: a balancer must not add a delay of its own to a slow body
-		ErrorLog:      log.New(io.Discard, "", 0), // bodies that broke off, which the counters tell
+		ErrorLog:      log.New(io.Discard, "", 0), // bodies that broke off, which the client is told
 	}
 }
 

@@ -187,7 +187,7 @@ func TestNoSilentRetry(t *testing.T) {
 			t.Errorf("got %d requests at the backends, want each of %d once", arrivals, clients*each)
 		}
 		var failed uint64
-		for _, c := range b.Counters() {
+		for _, c := range countersOf(b) {
 			failed += c.Resets + c.EOFs
 			if c.SecondConns != 0 {
 				t.Errorf("endpoint %s: got %d second connections, want the transport not even to try", c.Endpoint.ID, c.SecondConns)
@@ -257,7 +257,7 @@ func TestSecondConnectionIsClosed(t *testing.T) {
 			if _, repeated := tt.backend.arrived(); repeated != 0 {
 				t.Error("a request arrived twice")
 			}
-			for _, c := range b.Counters() {
+			for _, c := range countersOf(b) {
 				if c.Endpoint.ID == tt.name && (c.SecondConns == 1) != tt.fails {
 					t.Errorf("got %d second connections", c.SecondConns)
 				}
