@@ -119,6 +119,7 @@ func TestAnotherProgramIsMarkedApartFromItsEnvironment(t *testing.T) {
 	})
 	t.Run("killed", func(t *testing.T) {
 		lab := harness().StartLab(t, somebodyElses(t), orphaning)
+		drivertest.SweepAlone(t)
 		if removed := sweepOf(t, lab.RunID, ""); len(removed) != 0 {
 			t.Errorf("sweep removed %v of a lab that lives", removed)
 		}
