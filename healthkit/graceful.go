@@ -13,12 +13,13 @@ import (
 // first request of a connection that it has accepted.
 const firstRequest = time.Second
 
-// GracefulServer is an http.Server that loses no new connection when it is shut
-// down. By itself http.Server drops what it has just accepted: the requests that
-// it reads after Shutdown was called it does not answer, and their clients get
-// an EOF. This one closes its listeners, waits until nothing more comes from
-// them and for the first request of each connection that came, for a second at
-// most, and only then shuts down. Run does so with every *http.Server.
+// GracefulServer is an http.Server that, when it is shut down, answers every new
+// connection that it has accepted. By itself http.Server drops what it has just
+// accepted: the requests that it reads after Shutdown was called it does not
+// answer, and their clients get an EOF. This one closes its listeners, waits until
+// nothing more comes from them and for the first request of each connection that
+// came, for a second at most, closes those that asked nothing, and only then shuts
+// down. Run does so with every *http.Server.
 //
 // A request that comes on a connection kept alive just as that is closed is
 // lost all the same: HTTP/1.1 knows no way to tell the client in time. That is
@@ -28,9 +29,9 @@ type GracefulServer struct {
 
 	mu       sync.Mutex
 	closing  bool
-	accepted map[net.Listener]chan struct{} // closed when all is known that it gave
-	fresh    map[net.Conn]struct{}          // whose first request has not been read
-	changed  chan struct{}                  // closed and replaced when fresh shrinks
+	accepted map[*onceListener]chan struct{} // closed when all is known that it gave
+	fresh    map[net.Conn]bool               // whose first request has not been read, and whether any of it has
+	changed  chan struct{}                   // closed and replaced when fresh shrinks
 }
 
 // Graceful returns a GracefulServer of s, whose own methods are not to be called
@@ -38,7 +39,7 @@ type GracefulServer struct {
 // ConnContext of s.
 func Graceful(s *http.Server) *GracefulServer {
 	g := &GracefulServer{
-		http: s, accepted: map[net.Listener]chan struct{}{}, fresh: map[net.Conn]struct{}{}, changed: make(chan struct{}),
+		http: s, accepted: map[*onceListener]chan struct{}{}, fresh: map[net.Conn]bool{}, changed: make(chan struct{}),
 	}
 	handler, state, base := s.Handler, s.ConnState, s.ConnContext
 	if handler == nil {
@@ -60,7 +61,13 @@ func Graceful(s *http.Server) *GracefulServer {
 		switch now {
 		case http.StateNew:
 			g.mu.Lock()
-			g.fresh[conn] = struct{}{}
+			g.fresh[conn] = false
+			g.mu.Unlock()
+		case http.StateActive:
+			g.mu.Lock()
+			if _, ok := g.fresh[conn]; ok {
+				g.fresh[conn] = true
+			}
 			g.mu.Unlock()
 		case http.StateIdle, http.StateHijacked, http.StateClosed:
 			g.known(conn) // idle without a request is one of HTTP/2, which is told
@@ -97,7 +104,8 @@ func (g *GracefulServer) ServeTLS(l net.Listener, certFile, keyFile string) erro
 	return g.serve(l, func(l net.Listener) error { return g.http.ServeTLS(l, certFile, keyFile) })
 }
 
-func (g *GracefulServer) serve(l net.Listener, serve func(net.Listener) error) error {
+func (g *GracefulServer) serve(listener net.Listener, serve func(net.Listener) error) error {
+	l := &onceListener{Listener: listener}
 	g.mu.Lock()
 	if g.closing {
 		g.mu.Unlock()
@@ -111,10 +119,23 @@ func (g *GracefulServer) serve(l net.Listener, serve func(net.Listener) error) e
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.accepted, l)
-	if g.closing && errors.Is(err, net.ErrClosed) {
-		return http.ErrServerClosed // the listener was closed here, before the server knew
+	if g.closing {
+		return http.ErrServerClosed // as http.Server does, whatever a listener says that was closed
 	}
 	return err
+}
+
+// onceListener closes its listener once, as http.Server does, and is a key of a map
+// whatever the listener is.
+type onceListener struct {
+	net.Listener
+	once sync.Once
+	err  error
+}
+
+func (l *onceListener) Close() error {
+	l.once.Do(func() { l.err = l.Listener.Close() })
+	return l.err
 }
 
 // Shutdown implements Server.
@@ -154,10 +175,27 @@ func (g *GracefulServer) awaitFirstRequests(ctx context.Context) {
 		select {
 		case <-changed:
 		case <-patience.C:
+			g.closeSilent()
 			return
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// closeSilent closes the connections on which nothing has come, such as those that browsers
+// open to have one more: http.Server would wait for them for five seconds.
+func (g *GracefulServer) closeSilent() {
+	g.mu.Lock()
+	var silent []net.Conn
+	for conn, begun := range g.fresh {
+		if !begun {
+			silent = append(silent, conn)
+		}
+	}
+	g.mu.Unlock()
+	for _, conn := range silent {
+		_ = conn.Close() // nobody has asked anything on it
 	}
 }
 

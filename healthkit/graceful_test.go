@@ -199,3 +199,69 @@ func TestGracefulDoesNotServeAfterItsEnd(t *testing.T) {
 		t.Errorf("accept: %v, want a closed listener", err)
 	}
 }
+
+// ownListener is what multiplexers hand out: its errors are its own, closing it twice is a
+// panic, and it cannot be compared.
+type ownListener struct {
+	net.Listener
+	closed chan struct{}
+	_      []string
+}
+
+func (l ownListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, errors.New("mux: listener closed")
+	}
+	return conn, nil
+}
+
+func (l ownListener) Close() error {
+	close(l.closed)
+	return l.Listener.Close()
+}
+
+func TestGracefulTakesTheListenersThatHTTPServerTakes(t *testing.T) {
+	for name, end := range map[string]func(*healthkit.GracefulServer) error{
+		"shutdown": func(s *healthkit.GracefulServer) error { return s.Shutdown(t.Context()) },
+		"shutdown, twice": func(s *healthkit.GracefulServer) error {
+			return errors.Join(s.Shutdown(t.Context()), s.Shutdown(t.Context()))
+		},
+		"shutdown, closed": func(s *healthkit.GracefulServer) error { return errors.Join(s.Shutdown(t.Context()), s.Close()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inner, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := ownListener{Listener: inner, closed: make(chan struct{})}
+			s := healthkit.Graceful(&http.Server{ReadHeaderTimeout: time.Second, Handler: http.NotFoundHandler()})
+			ended := make(chan error, 1)
+			go func() { ended <- s.Serve(l) }()
+			resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + inner.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if err := end(s); err != nil {
+				t.Error(err)
+			}
+			if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+				t.Errorf("serve: %v, want http.ErrServerClosed", err)
+			}
+		})
+	}
+}
+
+// An error of a listener that nobody has closed is one.
+func TestGracefulReportsAListenerThatFails(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner.Close()
+	s := healthkit.Graceful(&http.Server{ReadHeaderTimeout: time.Second})
+	if err := s.Serve(ownListener{Listener: inner, closed: make(chan struct{})}); err == nil || errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("serve: %v, want the listener's error", err)
+	}
+}

@@ -330,3 +330,33 @@ func TestRunWrapsOnce(t *testing.T) {
 		t.Error("the middleware of another registry does not count for this one")
 	}
 }
+
+// A browser connects once more than it needs. Nobody has asked anything there, so that it
+// holds up the end by the second in which something may still come, and is no error.
+func TestRunDoesNotWaitForSilentConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{AllowEmpty: true})
+		data := newMemory()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := start(ctx, r, RunPlan{
+			Budget: 5 * time.Second, LameDuck: -1, CloseWait: -1,
+			Endpoints: []Endpoint{{Listener: data, Server: &http.Server{Handler: http.NotFoundHandler()}}},
+		})
+		silent, err := data.dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+		synctest.Wait()
+		told := time.Now()
+		cancel()
+		got := <-done
+		// http.Server looks every half second whether all are closed.
+		if took := time.Since(told); got.err != nil || got.report.Aborted != 0 || took < firstRequest || took > firstRequest+500*time.Millisecond {
+			t.Errorf("took %v, got %+v, %v", took, got.report, got.err)
+		}
+		if _, err := silent.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("the silent connection: %v, want it closed", err)
+		}
+	})
+}
