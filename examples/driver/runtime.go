@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -74,7 +76,8 @@ func (r *runtime) start(i *fleet.Instance, p *process) error {
 	}
 	cmd := exec.Command(program, args...)
 	cmd.Args[0] = string(r.mark)
-	cmd.Env = os.Environ()
+	// What concerns the lab alone is no business of the program.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "ROLLOUT_LAB_") })
 	for name, value := range variables {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
