@@ -158,7 +158,9 @@ type Service struct {
 
 	// Image and Exec say what to run instead of the driver's own program: an image that
 	// the runtime has or can get, or the path of a program. At most one of them is set;
-	// a driver that cannot run it says so in Deploy.
+	// a driver that cannot run it says so in Deploy. Such a program finds in its environment
+	// Env, what the runtime gives to any program, and nothing of the lab's: no setting that
+	// nobody asked for, and no mark to find it by.
 	Image string
 	Exec  string
 	// Fixed are the numbers of ports, by name, at which the program listens whatever it

@@ -65,6 +65,24 @@ func build(t *testing.T, s *scenarios.Scenario, design string) Target {
 
 // The streams that keep connections keep as many as the scenario says, and the record has
 // the number.
+// TestThreadsOfTheReferenceProxy: its processes have as many threads of Go code as the
+// scenario says, one unless it says otherwise. A driver sets nothing of the kind.
+func TestThreadsOfTheReferenceProxy(t *testing.T) {
+	for procs, want := range map[int]string{1: "1", 4: "4", 0: ""} {
+		s := quickstart(t)
+		if s.Target.Refproxy.GoMaxProcs != 1 {
+			t.Errorf("%d by default, want 1", s.Target.Refproxy.GoMaxProcs)
+		}
+		s.Target.Refproxy.GoMaxProcs = procs
+		stack := build(t, s, "naive").Stack
+		for _, service := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+			if got, set := service.Env["GOMAXPROCS"]; got != want || set != (want != "") {
+				t.Errorf("%d: %s gets %q (%v), want %q", procs, service.Name, got, set, want)
+			}
+		}
+	}
+}
+
 func TestStreamsKeepConnections(t *testing.T) {
 	s := quickstart(t)
 	streams := build(t, s, "naive").Streams
