@@ -167,7 +167,7 @@ func harness() drivertest.Harness {
 		Left:     left,
 		Foreign:  foreign,
 		Obstruct: obstruct,
-		Timeout:  2 * time.Minute,
+		Timeout:  2 * time.Minute, FailsWithin: 6 * time.Second,
 		SomebodyElses: func(t testing.TB, s *drivers.Service) {
 			s.Image, s.Fixed = foreignImage(t), map[string]int{"data": 9000, "health": 9001}
 		},
