@@ -25,7 +25,8 @@ const firstRequest = time.Second
 // lost all the same: HTTP/1.1 knows no way to tell the client in time. That is
 // what ShutdownPlan.CloseWait is for.
 type GracefulServer struct {
-	http *http.Server
+	http    *http.Server
+	handler http.Handler // before which Graceful has put its own
 
 	mu       sync.Mutex
 	closing  bool
@@ -45,6 +46,7 @@ func Graceful(s *http.Server) *GracefulServer {
 	if handler == nil {
 		handler = http.DefaultServeMux
 	}
+	g.handler = handler
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if conn, ok := r.Context().Value(connKey{g}).(net.Conn); ok && g.known(conn) {
 			w.Header().Set("Connection", "close") // it is going to be

@@ -24,10 +24,13 @@ type Endpoint struct {
 	// is its own Addr. Listener, if set, is used instead; Run closes it.
 	Addr     string
 	Listener net.Listener
-	// Server serves there. The Handler of an *http.Server is wrapped in
-	// Registry.Middleware, unless it is already, and the server is made Graceful; one with certificates in its
-	// TLSConfig serves TLS.
+	// Server serves there; it may be that of several endpoints. The Handler of an
+	// *http.Server is wrapped in Registry.Middleware, unless it is already, and
+	// the server is made Graceful; one with certificates in its TLSConfig serves
+	// TLS.
 	Server Server
+
+	tls bool
 }
 
 // RunPlan says what Run serves and how it ends. Of the durations, zero takes
@@ -134,11 +137,8 @@ func (r *Registry) Run(ctx context.Context, plan RunPlan) (ShutdownReport, error
 		shutdown.Health = &http.Server{Handler: r.Handler(), ReadHeaderTimeout: 5 * time.Second, Addr: health.Addr().String()}
 		serve(Endpoint{Listener: health, Server: shutdown.Health})
 	}
+	shutdown.Others = r.prepare(endpoints)
 	for _, e := range endpoints {
-		if h, ok := e.Server.(*http.Server); ok {
-			e.Server = Graceful(h)
-		}
-		shutdown.Others = append(shutdown.Others, e.Server)
 		serve(e)
 	}
 
@@ -238,33 +238,51 @@ func (r *Registry) open(plan RunPlan) (health net.Listener, endpoints []Endpoint
 		}
 		return nil, nil, err
 	}
-	for _, e := range endpoints {
-		switch s := e.Server.(type) {
-		case *http.Server:
-			r.wrap(s)
-		case *GracefulServer:
-			r.wrap(s.http)
-		}
-	}
 	return health, endpoints, nil
 }
 
-// wrap puts Middleware round the handler of a server.
-func (r *Registry) wrap(s *http.Server) {
-	next := s.Handler
-	if c, ok := next.(*counted); ok && c.r == r {
-		return
+// prepare makes the servers of endpoints what Run serves, and returns each once. It is
+// done with all before the first one serves: from then on they are net/http's.
+func (r *Registry) prepare(endpoints []Endpoint) []Server {
+	var servers []Server
+	known := map[*http.Server]*GracefulServer{}
+	for i := range endpoints {
+		e := &endpoints[i]
+		g, ok := e.Server.(*GracefulServer)
+		if h, isHTTP := e.Server.(*http.Server); isHTTP {
+			if g, ok = known[h], true; g == nil {
+				g = Graceful(h)
+			}
+		}
+		if !ok {
+			servers = append(servers, e.Server)
+			continue
+		}
+		e.Server, e.tls = g, hasCertificates(g.http.TLSConfig)
+		if known[g.http] == nil {
+			known[g.http] = g
+			r.count(g)
+			servers = append(servers, g)
+		}
 	}
-	if next == nil {
-		next = http.DefaultServeMux
+	return servers
+}
+
+// count puts Middleware round the handler of a server, unless it is there: round what
+// Graceful was given, or round all of it by an earlier Run.
+func (r *Registry) count(g *GracefulServer) {
+	for _, h := range []http.Handler{g.handler, g.http.Handler} {
+		if c, ok := h.(*counted); ok && c.r == r {
+			return
+		}
 	}
-	s.Handler = r.Middleware(next)
+	g.http.Handler = r.Middleware(g.http.Handler)
 }
 
 // serve serves until the server is shut down, which is no error.
 func (e Endpoint) serve() error {
 	var err error
-	if g, ok := e.Server.(*GracefulServer); ok && hasCertificates(g.http.TLSConfig) {
+	if g, ok := e.Server.(*GracefulServer); ok && e.tls {
 		err = g.ServeTLS(e.Listener, "", "")
 	} else {
 		err = e.Server.Serve(e.Listener)

@@ -316,18 +316,68 @@ func TestRunRefusals(t *testing.T) {
 	}
 }
 
-func TestRunWrapsOnce(t *testing.T) {
-	r := New(Config{})
-	s := &http.Server{Handler: r.Middleware(http.NotFoundHandler())}
-	before := s.Handler
-	r.wrap(s)
-	if s.Handler != before {
-		t.Error("a wrapped handler was wrapped again: requests would count twice")
-	}
+// Whatever has been put round the handler already, a request counts once.
+func TestRunCountsOnce(t *testing.T) {
 	other := New(Config{})
-	other.wrap(s)
-	if s.Handler == before {
-		t.Error("the middleware of another registry does not count for this one")
+	for name, server := range map[string]func(r *Registry, h http.Handler) Server{
+		"as it is":                      func(_ *Registry, h http.Handler) Server { return &http.Server{Handler: h} },
+		"with the middleware":           func(r *Registry, h http.Handler) Server { return &http.Server{Handler: r.Middleware(h)} },
+		"with that of another registry": func(_ *Registry, h http.Handler) Server { return &http.Server{Handler: other.Middleware(h)} },
+		"graceful":                      func(_ *Registry, h http.Handler) Server { return Graceful(&http.Server{Handler: h}) },
+		"graceful, with the middleware": func(r *Registry, h http.Handler) Server { return Graceful(&http.Server{Handler: r.Middleware(h)}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := New(Config{})
+			counts := 0
+			s := server(r, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { counts = r.InFlight() }))
+			endpoints := []Endpoint{{Server: s}, {Server: s}}
+			servers := r.prepare(endpoints)
+			if len(servers) != 1 || endpoints[0].Server != servers[0] || endpoints[1].Server != servers[0] {
+				t.Fatalf("got %v of %v, want one server for both", servers, endpoints)
+			}
+			servers = r.prepare(endpoints) // of another Run
+			g, ok := servers[0].(*GracefulServer)
+			if !ok {
+				t.Fatalf("got a %T", servers[0])
+			}
+			g.http.Handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+			if counts != 1 {
+				t.Errorf("one request counts as %d", counts)
+			}
+		})
+	}
+}
+
+// IPv4 beside IPv6, TCP beside a socket: under the race detector, too.
+func TestRunServesOneServerOnTwoEndpoints(t *testing.T) {
+	for name, server := range map[string]func(*http.Server) Server{
+		"http.Server": func(s *http.Server) Server { return s },
+		"graceful":    func(s *http.Server) Server { return Graceful(s) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := New(Config{AllowEmpty: true})
+			s := server(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "served") })})
+			var endpoints []Endpoint
+			for range 2 {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				endpoints = append(endpoints, Endpoint{Listener: l, Server: s})
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := start(ctx, r, RunPlan{Endpoints: endpoints, LameDuck: -1, CloseWait: -1})
+			for _, e := range endpoints {
+				if _, body, _, err := fetch(newClient(t), "http://"+e.Listener.Addr().String()); err != nil || body != "served" {
+					t.Errorf("%s: got %q, %v", e.Listener.Addr(), body, err)
+				}
+			}
+			cancel()
+			if got := <-done; got.err != nil {
+				t.Error(got.err)
+			}
+		})
 	}
 }
 
