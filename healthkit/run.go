@@ -169,7 +169,7 @@ func (r *Registry) Run(ctx context.Context, plan RunPlan) (ShutdownReport, error
 		if shutdown.Health != nil {
 			servers = append(servers, shutdown.Health)
 		}
-		errs = append(errs, shutdownServers(budget, servers)...)
+		errs = append(errs, shutdownServers(budget, servers, nil)...)
 	}
 	for ; serving > 0; serving-- {
 		select {

@@ -316,6 +316,44 @@ func TestRunRefusals(t *testing.T) {
 	}
 }
 
+// A client that was cut has no answer, however well its handler behaved.
+func TestRunCountsWhoWasCut(t *testing.T) {
+	for name, handler := range map[string]func(end <-chan struct{}, req *http.Request){
+		"handlers that heed their context": func(_ <-chan struct{}, req *http.Request) { <-req.Context().Done() },
+		"handlers that do not":             func(end <-chan struct{}, _ *http.Request) { <-end },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				end := make(chan struct{})
+				defer close(end)
+				r := New(Config{AllowEmpty: true})
+				data := newMemory()
+				ctx, cancel := context.WithCancel(t.Context())
+				done := start(ctx, r, RunPlan{
+					Budget: 5 * time.Second, LameDuck: -1, CloseWait: -1,
+					Endpoints: []Endpoint{{Listener: data, Server: &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { handler(end, req) })}}},
+				})
+				var clients sync.WaitGroup
+				for range 5 {
+					client := data.client(t)
+					clients.Go(func() {
+						if _, _, _, err := fetch(client, "http://d/"); err == nil {
+							t.Error("a client that was cut got an answer")
+						}
+					})
+				}
+				synctest.Wait()
+				cancel()
+				got := <-done
+				if got.report.Aborted != 5 || !errors.Is(got.err, context.DeadlineExceeded) || !strings.Contains(got.err.Error(), "5 requests in flight were aborted") {
+					t.Errorf("got %+v, %v; want 5 aborted", got.report, got.err)
+				}
+				clients.Wait()
+			})
+		})
+	}
+}
+
 // Whatever has been put round the handler already, a request counts once.
 func TestRunCountsOnce(t *testing.T) {
 	other := New(Config{})

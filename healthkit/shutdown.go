@@ -50,7 +50,8 @@ type ShutdownReport struct {
 	// CutShort tells whether LameDuck, CloseWait or HealthLinger was shortened.
 	CutShort bool
 	// Aborted is the number of requests inside Middleware or Hold that were in
-	// flight when the budget ran out.
+	// flight when their part of the budget ran out, whether or not their handlers
+	// heeded that.
 	Aborted int
 	// Overran names the components of which a hook (OnDrain, OnStop) had not done
 	// its work when its time was over, NotStopped those whose stop hook was not
@@ -114,10 +115,12 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 	for _, s := range plan.Servers {
 		servers = append(servers, s)
 	}
-	errs := shutdownServers(requests, servers)
+	errs := shutdownServers(requests, servers, func() { report.Aborted = r.InFlight() })
 	if err := r.waitInFlight(requests); err != nil {
-		report.Aborted = r.InFlight()
-		errs = append(errs, fmt.Errorf("%d requests in flight were aborted: %w", report.Aborted, err))
+		report.Aborted = max(report.Aborted, r.InFlight())
+	}
+	if report.Aborted > 0 {
+		errs = append(errs, fmt.Errorf("%d requests in flight were aborted: %w", report.Aborted, context.Cause(requests)))
 	}
 	late, failed := drained()
 	errs = append(errs, failed...)
@@ -138,7 +141,7 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 		errs = append(errs, err)
 	}
 	if plan.Health != nil {
-		errs = append(errs, shutdownServers(ctx, []Server{plan.Health})...)
+		errs = append(errs, shutdownServers(ctx, []Server{plan.Health}, nil)...)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return report, fmt.Errorf("shutdown: %w", err)
@@ -156,14 +159,19 @@ func before(ctx context.Context, kept time.Duration) (context.Context, context.C
 }
 
 // shutdownServers shuts the servers down together and closes hard those that
-// are not done when ctx ends.
-func shutdownServers(ctx context.Context, servers []Server) []error {
+// are not done when ctx ends. It calls cut, if there is one, before the first of
+// these is closed: handlers that heed their context are gone after that.
+func shutdownServers(ctx context.Context, servers []Server, cut func()) []error {
 	results := make(chan error, len(servers))
+	var once sync.Once
 	for _, s := range servers {
 		go func() {
 			err := s.Shutdown(ctx)
 			if err != nil {
 				err = fmt.Errorf("shut down %s: %w", serverName(s), err)
+				if cut != nil && ctx.Err() != nil {
+					once.Do(cut)
+				}
 				if c, ok := s.(io.Closer); ok {
 					err = errors.Join(err, c.Close())
 				}
