@@ -23,10 +23,10 @@ import (
 // Exit codes, an interface that others script against.
 const (
 	ExitPass         = 0
-	ExitFail         = 1   // a gate failed
+	ExitFail         = 1   // a gate was missed, or the target failed
 	ExitInconclusive = 2   // inconclusive or invalid evidence
 	ExitUsage        = 3   // usage or scenario error
-	ExitEnvironment  = 4   // driver not available, deployment failed, disk full
+	ExitEnvironment  = 4   // driver not available, the runtime did not deploy, disk full
 	ExitInterrupted  = 130 // interrupted and cleaned up
 )
 
@@ -220,7 +220,7 @@ func rootCommand(a *app) *cobra.Command {
 rolls it meanwhile, and says with evidence what that cost and whether the health
 signals are the reason.
 
-Exit codes: 0 pass, 1 a gate failed, 2 inconclusive or invalid evidence,
+Exit codes: 0 pass, 1 a gate or the target failed, 2 inconclusive or invalid evidence,
 3 usage or scenario error, 4 environment, 130 interrupted and cleaned up.`,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: func(cmd *cobra.Command, args []string) error {

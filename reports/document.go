@@ -71,7 +71,7 @@ type Document struct {
 	Scenario *Scenario `json:"scenario"`
 	// What was asked for.
 	Scenarios []Scenario `json:"scenarios"`
-	// Fail when a gate was missed; else inconclusive when anything stands in the way of a pass; else pass. The exit code says the same.
+	// Fail when a gate was missed or the target failed; else inconclusive when anything stands in the way of a pass; else pass. The exit code says the same.
 	Verdict judge.Verdict `json:"verdict"`
 	// The verdict in one sentence: which gate was missed, if one was, and what each design lost.
 	Headline string `json:"headline"`
@@ -85,7 +85,7 @@ type Document struct {
 	Comparisons []Comparison `json:"comparisons"`
 	// The checks that the experiment can tell good from bad.
 	Controls []Control `json:"controls"`
-	// The cells that could not be run.
+	// The cells of which a trial could not be run.
 	Skipped []SkippedDesign `json:"skipped"`
 }
 
@@ -219,6 +219,10 @@ type Trial struct {
 	Valid bool `json:"valid"`
 	// Why the trial is invalid, one sentence each. Empty: it is valid.
 	InvalidReasons []string `json:"invalid_reasons"`
+	// failed_by_target: the target did something wrong that no limit stands for, whether or not the numbers count. Else valid or invalid.
+	Outcome judge.Outcome `json:"outcome"`
+	// What the target did wrong, one sentence each. Empty: nothing that is no number.
+	Failures []string `json:"failures"`
 	// Where the runtime deployed something else than was asked for, one sentence each.
 	Notes []string `json:"notes"`
 
@@ -469,7 +473,7 @@ type Control struct {
 	Why string `json:"why"`
 }
 
-// SkippedDesign is a cell that could not be run.
+// SkippedDesign is a cell of which a trial could not be run.
 type SkippedDesign struct {
 	// The name of the scenario.
 	Scenario string `json:"scenario"`
@@ -479,6 +483,8 @@ type SkippedDesign struct {
 	Design string `json:"design"`
 	// Why it was not run.
 	Why string `json:"why"`
+	// Whether it was deployed and did not serve, which is a fail. Else the runtime or the lab is to blame.
+	ByTarget bool `json:"by_target"`
 }
 
 // MarshalJSON writes the fields and, by its key, every metric that a trial has not got in

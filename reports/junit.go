@@ -82,8 +82,13 @@ func newJUnit(run *judge.Run) *junitSuites {
 	}
 	for _, sk := range skipped(run) {
 		for _, name := range skippedCases(run, sk) {
-			doc.add(sk.Scenario+" "+sk.Driver, junitCase{Name: name, Class: format.Clean(sk.Scenario + "." + sk.Driver),
-				Skipped: &junitOutcome{Message: format.Clean(sk.Why)}})
+			c := junitCase{Name: name, Class: format.Clean(sk.Scenario + "." + sk.Driver)}
+			if outcome := (&junitOutcome{Message: format.Clean(sk.Why)}); sk.ByTarget {
+				outcome.Type, c.Failure = "target-failed", outcome
+			} else {
+				c.Skipped = outcome
+			}
+			doc.add(sk.Scenario+" "+sk.Driver, c)
 		}
 	}
 	doc.evidence(run)
@@ -171,6 +176,12 @@ func (doc *junitSuites) evidence(run *judge.Run) {
 			fault = &junitOutcome{Message: format.Clean(Sentence(c.Why)), Type: "control"}
 		}
 		add(c.Kind+" control: "+c.Cell, fault)
+	}
+	for _, r := range run.Reasons {
+		if r.Kind == judge.TargetFailed {
+			doc.add("evidence", junitCase{Name: format.Clean(fmt.Sprintf("%s trial %d: the action", r.Cell, r.Trial)), Class: "evidence",
+				Failure: &junitOutcome{Message: format.Clean(Sentence(r)), Type: "target-failed"}})
+		}
 	}
 	if run.Partial {
 		add("the run is complete", &junitOutcome{Message: "the run was cut short, or a planned trial is missing or damaged", Type: "partial"})

@@ -54,7 +54,7 @@ func Results(run *judge.Run) Document {
 	if run.End != nil {
 		doc.DurationMS = new(Milliseconds(run.End.Duration))
 		for _, s := range run.End.Skipped {
-			doc.Skipped = append(doc.Skipped, SkippedDesign(s))
+			doc.Skipped = append(doc.Skipped, SkippedDesign{Scenario: s.Scenario, Driver: s.Driver, Design: s.Design, Why: s.Why, ByTarget: s.ByTarget})
 		}
 	}
 	for _, s := range r.Scenarios {
@@ -124,6 +124,7 @@ func newSummary(c *judge.Cell) Summary {
 func newTrial(t *judge.Trial) Trial {
 	out := Trial{
 		N: t.Meta.N, Repeats: t.Meta.Repeats, Partial: t.Partial, Valid: t.Valid, InvalidReasons: Sentences(t.InvalidReasons),
+		Outcome: t.Outcome(), Failures: Sentences(t.Failures),
 		Notes:   present(t.Meta.Notes),
 		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Outages: t.Outages, SyncMS: optional(t.Sync),
 		Denials: t.Denials, SentToUnready: t.SentToUnready, Metrics: make(map[string]float64),

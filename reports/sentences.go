@@ -16,6 +16,8 @@ func Sentence(r judge.Reason) string {
 		return fmt.Sprintf("%s: %s: %s", r.Cell, gateLimit(*r.Gate), because(r))
 	case judge.ControlFailed:
 		return fmt.Sprintf("%s: the %s control did not hold: %s", r.Cell, name(r, 0), because(r))
+	case judge.TargetFailed:
+		return fmt.Sprintf("%s failed in trial %d: %s", r.Cell, r.Trial, because(r))
 	case judge.TrialInvalid:
 		return fmt.Sprintf("%s: trial %d is invalid: %s", r.Cell, r.Trial, because(r))
 	}
@@ -44,6 +46,7 @@ func because(r judge.Reason) string { return strings.Join(Sentences(r.Because), 
 // sentences are those that quote no other.
 var sentences = map[judge.Kind]func(r judge.Reason) string{
 	// What stands in the way of a run's pass.
+	judge.DeployFailed:   func(r judge.Reason) string { return r.Cell + " did not serve when it was deployed: " + r.Text },
 	judge.RunCutShort:    fixed("the run was cut short: its record has no end"),
 	judge.RunInterrupted: fixed("the run was interrupted"),
 	judge.TrialsMissing: func(r judge.Reason) string {
@@ -61,6 +64,7 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.EventsLost: func(r judge.Reason) string {
 		return fmt.Sprintf("the runtime's events were lost after %s: %s", format.Span(r.Time), r.Text)
 	},
+	judge.ActionError:        func(r judge.Reason) string { return "the runtime did not do the action: " + r.Text },
 	judge.ActionFailed:       func(r judge.Reason) string { return "the action failed: " + r.Text },
 	judge.ActionNotStarted:   fixed("the action never started"),
 	judge.ActionNotCompleted: fixed("the action never completed"),
@@ -151,8 +155,9 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.LostTooLittle: func(r judge.Reason) string {
 		return fmt.Sprintf("it lost %s requests, a median of %s a trial: less than %s is what a machine's own hiccup can cost", nOf(r), format.Span(r.Time), format.Span(r.Limit))
 	},
-	judge.SomeFailed: func(r judge.Reason) string { return nOf(r) + " requests failed" },
-	judge.NeverRun:   fixed("it was not run"),
+	judge.SomeFailed:    func(r judge.Reason) string { return nOf(r) + " requests failed" },
+	judge.ActionsFailed: func(r judge.Reason) string { return "the target failed in " + nOf(r) + " trials" },
+	judge.NeverRun:      fixed("it was not run"),
 
 	// Why a comparison came out as it did.
 	judge.TooFewTrials: func(r judge.Reason) string {
@@ -216,17 +221,25 @@ func some(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
 }
 
-// headline says which gate was missed, if one was, and what each design lost.
+// headline says where the target failed, which gate was missed, and what each design lost.
 func headline(run *judge.Run) string {
 	h := run.Headline()
-	if len(h.Missed) == 0 {
-		return losses(h)
+	text := ""
+	if len(h.Failed) > 0 {
+		text = Sentence(h.Failed[0])
+		if n := len(h.Failed) - 1; n > 0 {
+			text += ", and so did " + format.Plural(n, "more trial", "more trials")
+		}
+		text += "; "
 	}
-	text := h.Missed[0].Cell + " missed " + gateLimit(h.Missed[0].Gate)
-	if n := len(h.Missed) - 1; n > 0 {
-		text += " and " + format.Plural(n, "more gate", "more gates")
+	if len(h.Missed) > 0 {
+		text += h.Missed[0].Cell + " missed " + gateLimit(h.Missed[0].Gate)
+		if n := len(h.Missed) - 1; n > 0 {
+			text += " and " + format.Plural(n, "more gate", "more gates")
+		}
+		text += ": "
 	}
-	return text + ": " + losses(h)
+	return text + losses(h)
 }
 
 // losses says what each design lost, the least first. Over several scenarios or drivers

@@ -59,6 +59,8 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.ControlFailed, Cell: "s/process/bad", Names: []string{"positive"}, Because: []judge.Reason{{Kind: judge.NeverRun}}}, "s/process/bad: the positive control did not hold: it was not run"},
 		{judge.Reason{Kind: judge.TrialInvalid, Cell: "s/process/bad", Trial: 4, Because: []judge.Reason{late, {Kind: judge.HarnessFailed, Tally: of(1234, 0)}}},
 			"s/process/bad: trial 4 is invalid: the load ran late: p99 of the schedule's lag is 76 ms, more than 50 ms; requests failed by trouble of the harness itself: 1,234"},
+		{judge.Reason{Kind: judge.DeployFailed, Cell: "s/process/good", Text: "trial 1: it ended"}, "s/process/good did not serve when it was deployed: trial 1: it ended"},
+		{judge.Reason{Kind: judge.TargetFailed, Cell: "s/process/good", Trial: 2, Because: []judge.Reason{{Kind: judge.ActionFailed, Text: "0 of 3 are ready"}}}, "s/process/good failed in trial 2: the action failed: 0 of 3 are ready"},
 		{judge.Reason{Kind: judge.RunCutShort}, "the run was cut short: its record has no end"},
 		{judge.Reason{Kind: judge.RunInterrupted}, "the run was interrupted"},
 		{judge.Reason{Kind: judge.TrialsMissing, Tally: of(4, 6), Names: []string{"a", "b", "c", "d"}}, "4 of 6 planned trials missing: a, b, c and 1 more"},
@@ -72,6 +74,7 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.RecordDamaged, Text: "torn"}, "the record is damaged: torn"},
 		{judge.Reason{Kind: judge.EventsLost, Time: 9 * s, Text: "closed"}, "the runtime's events were lost after 9.00 s: closed"},
 		{judge.Reason{Kind: judge.ActionFailed, Text: "no room"}, "the action failed: no room"},
+		{judge.Reason{Kind: judge.ActionError, Text: "no engine"}, "the runtime did not do the action: no engine"},
 		{judge.Reason{Kind: judge.ActionNotStarted}, "the action never started"},
 		{judge.Reason{Kind: judge.ActionNotCompleted}, "the action never completed"},
 		{judge.Reason{Kind: judge.ActionOutlasted, Time: 5875 * ms}, "the action completed 5.88 s after the window had ended, so what it cost is not all in the numbers"},
@@ -116,6 +119,7 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.CannotTell, Tally: of(0, 20_000)}, "0 of 20,000 requests failed, so this experiment cannot tell good from bad"},
 		{judge.Reason{Kind: judge.LostTooLittle, Tally: of(9, 20_000), Time: 9 * ms, Limit: 50 * ms}, "it lost 9 of 20,000 requests, a median of 9 ms a trial: less than 50 ms is what a machine's own hiccup can cost"},
 		{judge.Reason{Kind: judge.SomeFailed, Tally: of(900, 20_000)}, "900 of 20,000 requests failed"},
+		{judge.Reason{Kind: judge.ActionsFailed, Tally: of(1, 3)}, "the target failed in 1 of 3 trials"},
 		{judge.Reason{Kind: judge.NeverRun}, "it was not run"},
 
 		{judge.Reason{Kind: judge.TooFewTrials, Tally: of(1, 0)}, "1 valid trial against 0"},
@@ -160,6 +164,8 @@ func TestHeadline(t *testing.T) {
 	short.Planned, short.OK = 10, 10
 	discarded := trial("good", 4, 7)
 	discarded.Valid = false
+	stuck := trial("good", 1, 0)
+	stuck.Failures = []judge.Reason{{Kind: judge.ActionFailed, Text: "0 of 3 are ready"}}
 	late := trial("good", 1, 0)
 	late.Window = timeline.Span{From: 4 * time.Second, To: 34 * time.Second}
 	late.Timeline.Action = timeline.Span{From: 4 * time.Second, To: 35600 * time.Millisecond}
@@ -181,11 +187,12 @@ func TestHeadline(t *testing.T) {
 		{"none", nil, nil, "no valid trial, so nothing can be said"},
 		{"missed", []record.Gate{rate}, []judge.Trial{trial("bad", 1, 900), trial("good", 1, 600)},
 			"rollout/process/good missed success_rate >= 99.9 %: good lost 600 of 20,000 requests in rollout on process (downtime 600 ms); bad lost 900 (downtime 900 ms)"},
+		{"failed by the target", []record.Gate{rate}, []judge.Trial{trial("bad", 1, 900), stuck}, "rollout/process/good failed in trial 1: the action failed: 0 of 3 are ready; good lost 0 of 20,000 requests in rollout on process"},
 		{"missed two", []record.Gate{rate, failed}, []judge.Trial{trial("bad", 1, 900), trial("good", 1, 600)}, "rollout/process/good missed success_rate >= 99.9 % and 1 more gate: good lost 600"},
 	} {
 		desc := record.Run{Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"bad", "good"}, Gates: tc.gates}}}
 		run := judge.Judge(desc, &record.RunEnd{}, nil, tc.trials)
-		if got := headline(&run); !strings.HasPrefix(got, tc.want) || (tc.name != "missed two" && got != tc.want) {
+		if got := headline(&run); !strings.HasPrefix(got, tc.want) || (!strings.HasPrefix(tc.name, "missed two") && tc.name != "failed by the target" && got != tc.want) {
 			t.Errorf("%s:\n got %q\nwant %q", tc.name, got, tc.want)
 		}
 	}

@@ -262,7 +262,11 @@ func (t *terminal) evidence(run *judge.Run) {
 		}
 	}
 	for _, s := range skipped(run) {
-		lines = append(lines, [2]string{"skipped", format.Clean(fmt.Sprintf("%s/%s/%s: %s", s.Scenario, s.Driver, s.Design, s.Why))})
+		word := "skipped"
+		if s.ByTarget {
+			word = "failed "
+		}
+		lines = append(lines, [2]string{word, format.Clean(fmt.Sprintf("%s/%s/%s: %s", s.Scenario, s.Driver, s.Design, s.Why))})
 	}
 	if run.Partial {
 		lines = append(lines, [2]string{"partial", "the run is not complete; what is shown rests on the trials that there are"})
@@ -305,4 +309,4 @@ func (t *terminal) verdict(run *judge.Run) {
 }
 
 // shownAbove are the reasons that the lines above the verdict have said already.
-var shownAbove = map[judge.Kind]bool{judge.GateMissed: true, judge.GateUnclear: true, judge.ControlFailed: true, judge.TrialInvalid: true, judge.CellNotRun: true}
+var shownAbove = map[judge.Kind]bool{judge.GateMissed: true, judge.GateUnclear: true, judge.ControlFailed: true, judge.TrialInvalid: true, judge.CellNotRun: true, judge.DeployFailed: true}

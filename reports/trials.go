@@ -50,6 +50,9 @@ var trialTexts = map[string]func(t *judge.Trial) string{
 // Outcome is a trial in one line, for who waits for the next one. Text from outside is
 // stripped of control characters.
 func Outcome(t *judge.Trial) string {
+	if len(t.Failures) > 0 {
+		return "failed: " + format.Clean(strings.Join(Sentences(t.Failures), "; "))
+	}
 	if !t.Valid {
 		return "invalid: " + format.Clean(strings.Join(Sentences(t.InvalidReasons), "; "))
 	}

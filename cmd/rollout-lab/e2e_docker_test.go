@@ -215,8 +215,8 @@ func TestE2EDockerImageThatNeverGetsHealthy(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	out, err := exec.Command(labBinary(t), "run", file, "--driver", "docker", "--var", "image="+image, "--design", "told", "--out", dir).CombinedOutput()
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != cli.ExitEnvironment {
-		t.Errorf("got %v, want exit code %d", err, cli.ExitEnvironment)
+	if !errors.As(err, &exit) || exit.ExitCode() != cli.ExitFail {
+		t.Errorf("got %v, want exit code %d", err, cli.ExitFail)
 	}
 	if !strings.Contains(string(out), "503") {
 		t.Errorf("the error does not name the last health output:\n%s", out)

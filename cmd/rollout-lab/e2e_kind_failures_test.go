@@ -50,14 +50,14 @@ func TestE2EKindRevisionThatIsNeverReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, _, doc := runLabBinary(t, labBinary(t), "run", file, "--driver", "kind", "--kind-cluster", kindCluster, "--kind-keep")
-	if code == cli.ExitPass || doc.Verdict == judge.Pass {
-		t.Errorf("exit code %d, verdict %s for a rollout that never ended", code, doc.Verdict)
+	if code != cli.ExitFail || doc.Verdict != judge.Fail {
+		t.Errorf("exit code %d, verdict %s for a rollout that never ended, want a fail", code, doc.Verdict)
 	}
 	if len(doc.Cells) != 1 || len(doc.Cells[0].Trials) == 0 {
 		t.Fatalf("cells %+v, want one with trials", doc.Cells)
 	}
 	for _, tr := range doc.Cells[0].Trials {
-		why := strings.Join(tr.InvalidReasons, "\n")
+		why := strings.Join(tr.Failures, "\n")
 		t.Logf("trial %d: %d of %d failed; %s", tr.N, failures(t, tr), tr.Planned, why)
 		if failures(t, tr) != 0 || tr.Sent != tr.Planned {
 			t.Errorf("trial %d: %d of %d failed, %d sent; want the old instances to serve all", tr.N, failures(t, tr), tr.Planned, tr.Sent)

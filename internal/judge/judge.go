@@ -61,11 +61,14 @@ type Bounds struct{ Lo, Hi float64 }
 // Trial holds the metrics of one trial, over the window. A nil duration means that the
 // thing did not happen (no failure, no recovery) or could not be known.
 type Trial struct {
-	Meta           record.Trial
-	Folder         string
-	Partial        bool
+	Meta    record.Trial
+	Folder  string
+	Partial bool
+	// Valid: its numbers count.
 	Valid          bool
 	InvalidReasons []Reason
+	// Failures are what the target did wrong, whatever the numbers say.
+	Failures []Reason
 	// Stands: it is invalid for something that the target did or did not do, so a valid
 	// repeat does not make up for it.
 	Stands bool
@@ -111,6 +114,27 @@ type Trial struct {
 	Cost      record.Cost
 
 	Timeline timeline.Timeline
+}
+
+// Outcome is what a trial comes to.
+type Outcome string
+
+// The outcomes. What the target did wrong counts, also where the numbers do not.
+const (
+	OutcomeValid   Outcome = "valid"
+	OutcomeFailed  Outcome = "failed_by_target"
+	OutcomeInvalid Outcome = "invalid"
+)
+
+// Outcome is what the trial comes to.
+func (t *Trial) Outcome() Outcome {
+	switch {
+	case len(t.Failures) > 0:
+		return OutcomeFailed
+	case t.Valid:
+		return OutcomeValid
+	}
+	return OutcomeInvalid
 }
 
 // Percentiles of a duration. N is the number of values that they rest on.

@@ -45,8 +45,9 @@ func Measure(d *record.TrialData) Trial {
 	t.Causes = causes(d, &t)
 	t.Reference = reference(d, &t)
 
-	t.InvalidReasons = invalid(d, &t)
-	t.Valid, t.Stands, t.Sound = len(t.InvalidReasons) == 0, target.in(t.InvalidReasons), !harness.in(t.InvalidReasons)
+	t.InvalidReasons, t.Failures = failures(invalid(d, &t))
+	t.Valid, t.Sound = len(t.InvalidReasons) == 0, !harness.in(t.InvalidReasons)
+	t.Stands = len(t.Failures) > 0 || target.in(t.InvalidReasons)
 	return t
 }
 

@@ -268,10 +268,15 @@ func TestValidity(t *testing.T) {
 			}
 		}, []string{"baseline-unnamed 0 of 3"}},
 		{"too few instances at the end", func(d *record.TrialData) { d.Trial.ReplicasAfter = 4 }, []string{"final-servers 3 of 4 2s"}},
-		{"action failed", func(d *record.TrialData) {
+		{"the runtime did not do the action", func(d *record.TrialData) {
 			drop(record.ActionDone)(d)
-			put(9*s, record.ActionFailed, "no room")(d)
-		}, []string{`action-failed "no room"`}},
+			put(9*s, record.ActionError, "no room")(d)
+		}, []string{`action-error "no room"`}},
+		{"action failed, and the lab did not see all of it", func(d *record.TrialData) {
+			drop(record.ActionDone)(d)
+			put(8*s, record.Lost, "closed")(d)
+			put(9*s, record.ActionFailed, "too late")(d)
+		}, []string{`events-lost 8s "closed"`, `action-failed "too late"`}},
 		{"action never completed", drop(record.ActionDone), []string{"action-not-completed"}},
 		{"action never started", func(d *record.TrialData) { drop(record.ActionStarted)(d); drop(record.ActionDone)(d) }, []string{"action-not-started"}},
 		{"watch lost", put(9*s, record.Lost, "closed"), []string{`events-lost 9s "closed"`}},

@@ -65,6 +65,8 @@ const (
 	GateMissed     Kind = "gate-missed"     // Cell, Gate, Because
 	GateUnclear    Kind = "gate-unclear"    // Cell, Gate, Because
 	ControlFailed  Kind = "control-failed"  // Cell, Names: the kind of control, Because
+	DeployFailed   Kind = "deploy-failed"   // Cell, Text
+	TargetFailed   Kind = "target-failed"   // Cell, Trial, Because
 	TrialInvalid   Kind = "trial-invalid"   // Cell, Trial, Because
 	RunCutShort    Kind = "run-cut-short"   //
 	RunInterrupted Kind = "run-interrupted" //
@@ -81,7 +83,8 @@ const (
 	TrialInterrupted   Kind = "trial-interrupted"    // Time: after the start
 	RecordDamaged      Kind = "record-damaged"       // Text
 	EventsLost         Kind = "events-lost"          // Time: after the start; Text
-	ActionFailed       Kind = "action-failed"        // Text
+	ActionFailed       Kind = "action-failed"        // Text; the target's failure, and no reason but where the lab did not see all of it
+	ActionError        Kind = "action-error"         // Text
 	ActionNotStarted   Kind = "action-not-started"   //
 	ActionNotCompleted Kind = "action-not-completed" //
 	ActionOutlasted    Kind = "action-outlasted"     // Time: behind the window
@@ -131,6 +134,7 @@ const (
 	CannotTell         Kind = "cannot-tell"         // Of: requests
 	LostTooLittle      Kind = "lost-too-little"     // Tally: failed of planned; Time: median downtime; Limit
 	SomeFailed         Kind = "some-failed"         // Tally: failed of planned
+	ActionsFailed      Kind = "actions-failed"      // Tally: trials in which the target failed, of all
 	NeverRun           Kind = "never-run"           //
 )
 

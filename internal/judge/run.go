@@ -15,7 +15,8 @@ const alpha = 0.05
 // Judge judges a run from its description, its end (nil when it was cut short), the
 // folders of planned trials that are missing, and the measured trials in their order.
 //
-// The verdict is Fail when a gate failed; else Inconclusive when anything stands in the
+// The verdict is Fail when a gate failed or the target failed in a trial of a design that is
+// not known to; else Inconclusive when anything stands in the
 // way of a pass: a gate or a control that is not clear, a trial that is invalid and was
 // not made up for by a valid repeat, a run that is partial or skipped something, no gate,
 // no data; else Pass. Comparisons inform and do not decide: no limit is set on them.
@@ -34,6 +35,7 @@ func Judge(run record.Run, end *record.RunEnd, missing []string, trials []Trial)
 	}
 
 	failed, unclear := gateReasons(&r)
+	failed = append(targetReasons(&r), failed...)
 	unclear = append(unclear, evidenceReasons(&r, missing)...)
 	r.Reasons = append(failed, unclear...)
 	switch {
@@ -133,6 +135,43 @@ func unrepaired(c *Cell) []*Trial {
 // short reports whether the cell has fewer valid trials than were planned.
 func (c *Cell) short() bool { return len(c.valid()) == 0 || len(unrepaired(c)) > 0 }
 
+// targetReasons are the trials in which the target failed, at deploy or later, but for
+// designs that are known to fail.
+func targetReasons(r *Run) (why []Reason) {
+	if r.End != nil {
+		for _, s := range r.End.Skipped {
+			if s.ByTarget && !r.knownToFail(s.Scenario, s.Driver, s.Design) {
+				why = append(why, Reason{Kind: DeployFailed, Cell: s.Scenario + "/" + s.Driver + "/" + s.Design, Text: s.Why})
+			}
+		}
+	}
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		if r.knownToFail(c.Scenario, c.Driver, c.Design) {
+			continue
+		}
+		for j := range c.Trials {
+			if t := &c.Trials[j]; len(t.Failures) > 0 {
+				why = append(why, Reason{Kind: TargetFailed, Cell: c.Key(), Trial: t.Meta.N, Because: t.Failures})
+			}
+		}
+	}
+	return why
+}
+
+// knownToFail reports whether a design is a positive control of its scenario on a driver.
+func (r *Run) knownToFail(scenario, driver, design string) bool {
+	return slices.ContainsFunc(r.Record.Scenarios, func(s record.Scenario) bool {
+		return s.Name == scenario && slices.Contains(s.Positive, design) && mustFailOn(s, design, driver)
+	})
+}
+
+// mustFailOn reports whether a positive control must fail on a driver.
+func mustFailOn(s record.Scenario, design, driver string) bool {
+	on := s.PositiveOn[design]
+	return len(on) == 0 || slices.Contains(on, driver)
+}
+
 func gateReasons(r *Run) (failed, unclear []Reason) {
 	for i := range r.Gates {
 		g := &r.Gates[i]
@@ -162,6 +201,9 @@ func evidenceReasons(r *Run, missing []string) (why []Reason) {
 	}
 	if r.End != nil {
 		for _, s := range r.End.Skipped {
+			if s.ByTarget && !r.knownToFail(s.Scenario, s.Driver, s.Design) {
+				continue // a fail, and said as one
+			}
 			why = append(why, Reason{Kind: CellNotRun, Cell: s.Scenario + "/" + s.Driver + "/" + s.Design, Text: s.Why})
 		}
 	}
@@ -205,7 +247,7 @@ func controls(s record.Scenario, all []Cell) []Control {
 				continue
 			}
 			found = true
-			if on := s.PositiveOn[design]; len(on) == 0 || slices.Contains(on, c.Driver) {
+			if mustFailOn(s, design, c.Driver) {
 				out = append(out, positive(c))
 			}
 		}
@@ -244,7 +286,15 @@ func positive(c *Cell) Control {
 	control := Control{Cell: c.Key(), Kind: "positive"}
 	sum := c.Totals()
 	lost := Tally{sum.Lost(), sum.Planned}
+	failed := 0
+	for i := range c.Trials {
+		if c.Trials[i].Outcome() == OutcomeFailed {
+			failed++
+		}
+	}
 	switch {
+	case failed > 0:
+		control.Held, control.Why = true, Reason{Kind: ActionsFailed, Tally: Tally{uint64(failed), uint64(len(c.Trials))}}
 	case sum.Planned == 0:
 		control.Why = Reason{Kind: NoValidTrial}
 	case lost.N == 0:

@@ -117,6 +117,7 @@ func (s Totals) Budget() (b Budget, ok bool) {
 
 // Headline is what a report says first: which gates were missed, and what each design lost.
 type Headline struct {
+	Failed             []Reason // trials in which the target failed, at deploy or later
 	Missed             []GateResult
 	Losses             []Loss   // the least lost first; empty without a valid trial
 	Scenarios, Drivers []string // those that the losses are added up over
@@ -131,6 +132,11 @@ type Loss struct {
 // Headline says what the run comes to.
 func (r *Run) Headline() Headline {
 	var h Headline
+	for _, why := range r.Reasons {
+		if why.Kind == TargetFailed || why.Kind == DeployFailed {
+			h.Failed = append(h.Failed, why)
+		}
+	}
 	for _, g := range r.Gates {
 		if g.Verdict == Fail {
 			h.Missed = append(h.Missed, g)

@@ -37,8 +37,29 @@ var sides = map[Kind]side{
 	NoLoadPlanned: harness, NoRequests: harness, LoadIncomplete: harness, RecordIncomplete: harness,
 	LoadLate: harness, HarnessFailed: harness, PhaseEmpty: harness, PhaseUncovered: harness,
 
-	ActionFailed: target, ActionNotCompleted: target, ActionOutlasted: target,
+	ActionFailed: target, ActionError: target, ActionNotCompleted: target, ActionOutlasted: target,
 	FinalServers: target, FinalUnnamed: target,
+}
+
+// unseen are the reasons for which the lab cannot say how the action went: it did not see
+// all of it, or was itself cut short in it.
+var unseen = []Kind{TrialCutShort, TrialError, TrialInterrupted, RecordDamaged, EventsLost, ActionNotStarted}
+
+// failures takes from the reasons what the target did wrong. That the load was late or that
+// the reference client disagrees excuses nothing of it; only where the lab did not see how
+// the action went it stays one reason among others.
+func failures(reasons []Reason) (invalid, failed []Reason) {
+	if slices.ContainsFunc(reasons, func(r Reason) bool { return slices.Contains(unseen, r.Kind) }) {
+		return reasons, nil
+	}
+	for _, r := range reasons {
+		if r.Kind == ActionFailed {
+			failed = append(failed, r)
+		} else {
+			invalid = append(invalid, r)
+		}
+	}
+	return invalid, failed
 }
 
 // in reports whether one of the reasons is this side's doing.
@@ -89,6 +110,9 @@ func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {
 		case record.ActionFailed:
 			ended = true
 			why = append(why, Reason{Kind: ActionFailed, Text: e.Detail})
+		case record.ActionError:
+			ended = true
+			why = append(why, Reason{Kind: ActionError, Text: e.Detail})
 		case record.Lost:
 			why = append(why, Reason{Kind: EventsLost, Time: e.At, Text: e.Detail})
 		case record.TrialInterrupt:

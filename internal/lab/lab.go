@@ -140,9 +140,13 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		}
 		if err != nil {
 			// Nothing was measured. The other cells may still work; the run as a
-			// whole reports the trouble.
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", t, err))
-			skipped = append(skipped, record.Skipped{Scenario: t.scenario.Name, Driver: t.driver.Name(), Design: t.design.Name, Why: fmt.Sprintf("trial %d: %v", t.n, err)})
+			// whole reports the trouble, but for a target that does not serve: that is
+			// a result.
+			byTarget := errors.Is(err, drivers.ErrNotServing)
+			if !byTarget {
+				failed = errors.Join(failed, fmt.Errorf("%s: %w", t, err))
+			}
+			skipped = append(skipped, record.Skipped{Scenario: t.scenario.Name, Driver: t.driver.Name(), Design: t.design.Name, Why: fmt.Sprintf("trial %d: %v", t.n, err), ByTarget: byTarget})
 			cfg.Progress(tr.update(PhaseFailed, err.Error()))
 			continue
 		}

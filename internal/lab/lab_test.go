@@ -134,12 +134,19 @@ func (e *memoryEnv) Instances(context.Context) ([]drivers.Instance, error) {
 
 func (e *memoryEnv) Scale(context.Context, int) error { return e.driver.actionErr }
 func (e *memoryEnv) Restart(context.Context) error    { return e.driver.actionErr }
-func (e *memoryEnv) Rollout(_ context.Context, revision string) error {
+func (e *memoryEnv) Rollout(ctx context.Context, revision string) error {
 	e.mu.Lock()
 	e.revision = revision
 	e.mu.Unlock()
+	if errors.Is(e.driver.actionErr, errAtDeadline) {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	return e.driver.actionErr
 }
+
+// errAtDeadline makes an action wait until its time is over.
+var errAtDeadline = errors.New("not ready in time")
 
 func (e *memoryEnv) Watch() <-chan drivers.Event {
 	out := make(chan drivers.Event)
@@ -285,6 +292,34 @@ func TestAFailedActionIsNeverAPass(t *testing.T) {
 	}
 	if reasons := fmt.Sprint(r.Cells[0].Trials[0].InvalidReasons); !strings.Contains(reasons, "no quorum") {
 		t.Errorf("reasons %q do not name the error", reasons)
+	}
+}
+
+// What the target did not do is a fail, at deploy and later, and is neither repeated nor an
+// error of the run: CI must not take it for a machine's trouble.
+func TestATargetThatFailsIsAFail(t *testing.T) {
+	notReady := fmt.Errorf("rollout to v2: %w: 0 of 3 are ready", drivers.ErrNotServing)
+	for name, d := range map[string]*memoryDriver{
+		"never ready":     {actionErr: notReady},
+		"not in its time": {actionErr: errAtDeadline},
+		"wrong at deploy": {deployErr: fmt.Errorf("%w: it answers 404", drivers.ErrNotServing)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := short(t, "designs: [naive, stack-aware]", "designs: [stack-aware]")
+			s.Action.Timeout = 200 * time.Millisecond
+			dir, err := runLab(t, t.Context(), d, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := mustJudge(t, dir)
+			if r.Verdict != judge.Fail {
+				t.Errorf("verdict %s, want fail: %v", r.Verdict, r.Reasons)
+			}
+			if got := d.deploys.Load(); got != int64(s.Trials) {
+				t.Errorf("%d deployments for %d trials: a failure must not be repeated", got, s.Trials)
+			}
+		})
 	}
 }
 

@@ -282,24 +282,27 @@ func (o *observation) act(ctx context.Context) {
 		return
 	}
 	o.phase.Store(PhaseAction)
-	ctx, cancel := context.WithTimeoutCause(ctx, a.Timeout, fmt.Errorf("%s did not complete within %v", a.Kind, a.Timeout))
+	timed, cancel := context.WithTimeoutCause(ctx, a.Timeout, fmt.Errorf("%s did not complete within %v", a.Kind, a.Timeout))
 	defer cancel()
 	o.event(record.ActionStarted, string(a.Kind))
 	var err error
 	switch a.Kind {
 	case scenarios.Rollout:
-		err = o.env.Rollout(ctx, target.RevisionAfter)
+		err = o.env.Rollout(timed, target.RevisionAfter)
 	case scenarios.Restart:
-		err = o.env.Restart(ctx)
+		err = o.env.Restart(timed)
 	case scenarios.Scale:
-		err = o.env.Scale(ctx, a.To)
+		err = o.env.Scale(timed, a.To)
 	default:
 		err = fmt.Errorf("action %q is not known", a.Kind)
 	}
-	if err != nil {
-		o.event(record.ActionFailed, err.Error())
-	} else {
+	switch {
+	case err == nil:
 		o.event(record.ActionDone, "")
+	case ctx.Err() == nil && (timed.Err() != nil || errors.Is(err, drivers.ErrNotServing)):
+		o.event(record.ActionFailed, err.Error())
+	default:
+		o.event(record.ActionError, err.Error())
 	}
 	o.phase.Store(PhaseWindow)
 }

@@ -89,7 +89,8 @@ const (
 	LoadEnded      EventKind = "load_ended"
 	ActionStarted  EventKind = "action_started"
 	ActionDone     EventKind = "action_done"   // the runtime itself says that the action is complete
-	ActionFailed   EventKind = "action_failed" // Detail holds the error
+	ActionFailed   EventKind = "action_failed" // the target did not get there, or not in time; Detail holds the error
+	ActionError    EventKind = "action_error"  // the runtime did not do it; Detail holds the error
 	TrialInterrupt EventKind = "interrupted"   // the trial was cut short (signal)
 )
 

@@ -90,12 +90,14 @@ type RunEnd struct {
 	Skipped []Skipped `json:"skipped,omitempty"`
 }
 
-// Skipped is a cell that could not be run.
+// Skipped is a cell of which a trial could not be run.
 type Skipped struct {
 	Scenario string `json:"scenario"`
 	Driver   string `json:"driver"`
 	Design   string `json:"design"`
 	Why      string `json:"why"`
+	// ByTarget: it was deployed and did not serve. Else the runtime, or the lab, is to blame.
+	ByTarget bool `json:"by_target,omitempty"`
 }
 
 // TrialData is a whole trial read back from its folder.

@@ -1,0 +1,89 @@
+package reports
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// TestEveryOutputAgrees: a fail is a failure in junit.xml and never only an error, what is
+// inconclusive is an error and no failure, a pass is neither; results.json, the page and the
+// terminal say the same word, and lead with the same sentence.
+func TestEveryOutputAgrees(t *testing.T) {
+	trial := func(design string, n int, lost uint64) judge.Trial {
+		return counted("rollout", "process", design, n, lost)
+	}
+	stuck := func(t judge.Trial) judge.Trial {
+		t.Failures, t.Stands = []judge.Reason{{Kind: judge.ActionFailed, Text: "0 of 3 instances of v2 are ready"}}, true
+		return t
+	}
+	invalid := func(t judge.Trial) judge.Trial {
+		t.Valid, t.InvalidReasons = false, []judge.Reason{{Kind: judge.LoadLate, Time: 76e6, Limit: 50e6}}
+		return t
+	}
+	repeat := func(t judge.Trial) judge.Trial { t.Meta.Repeats = 1; return t }
+	skipped := func(byTarget bool) *record.RunEnd {
+		return &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "process", Design: "good", Why: "trial 1: it answers 404", ByTarget: byTarget}}}
+	}
+	ended := &record.RunEnd{}
+	bad := trial("bad", 1, 3000)
+	gate := record.Gate{Design: "good", Metric: "failed", Op: "<=", Limit: 5}
+	for _, tc := range []struct {
+		name   string
+		end    *record.RunEnd
+		trials []judge.Trial
+		want   judge.Verdict
+		says   string
+	}{
+		{"pass", ended, []judge.Trial{bad, trial("good", 1, 0)}, judge.Pass, "good lost 0 of 20,000"},
+		{"gate missed", ended, []judge.Trial{bad, trial("good", 1, 6)}, judge.Fail, "missed failed <= 5"},
+		{"failed by the target", ended, []judge.Trial{bad, stuck(trial("good", 1, 0))}, judge.Fail, "0 of 3 instances of v2 are ready"},
+		{"failed by the target and a gate missed", ended, []judge.Trial{bad, stuck(trial("good", 1, 6))}, judge.Fail, "0 of 3 instances of v2 are ready"},
+		{"failed by the target under a late load", ended, []judge.Trial{bad, invalid(stuck(trial("good", 1, 0)))}, judge.Fail, "0 of 3 instances of v2 are ready"},
+		{"failed by the target, then repeated", ended, []judge.Trial{bad, invalid(stuck(trial("good", 1, 0))), repeat(trial("good", 2, 0))}, judge.Fail, "0 of 3 instances of v2 are ready"},
+		{"answers wrongly at deploy", skipped(true), []judge.Trial{bad}, judge.Fail, "it answers 404"},
+		{"the runtime is to blame", skipped(false), []judge.Trial{bad}, judge.Inconclusive, ""},
+		{"invalid", ended, []judge.Trial{bad, invalid(trial("good", 1, 0))}, judge.Inconclusive, ""},
+		{"invalid, and repeated", ended, []judge.Trial{bad, invalid(trial("good", 1, 0)), repeat(trial("good", 2, 0))}, judge.Pass, "good lost 0 of 20,000"},
+		{"the control shows nothing", ended, []judge.Trial{trial("bad", 1, 0), trial("good", 1, 0)}, judge.Inconclusive, ""},
+		{"the control fails otherwise", ended, []judge.Trial{stuck(trial("bad", 1, 0)), trial("good", 1, 0)}, judge.Pass, ""},
+		{"cut short", nil, []judge.Trial{bad, trial("good", 1, 0)}, judge.Inconclusive, ""},
+		{"nothing", ended, nil, judge.Inconclusive, "no valid trial"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			desc := record.Run{ID: "r", Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"bad", "good"}, Positive: []string{"bad"}, Gates: []record.Gate{gate}}}}
+			run := judge.Judge(desc, tc.end, nil, tc.trials)
+			if run.Verdict != tc.want {
+				t.Fatalf("verdict %s, want %s: %v", run.Verdict, tc.want, run.Reasons)
+			}
+			red := parseJUnit(t, junitText(t, &run))
+			if fail, unclear := red.Failures > 0, red.Failures == 0 && red.Errors > 0; fail != (tc.want == judge.Fail) || unclear != (tc.want == judge.Inconclusive) {
+				t.Errorf("junit.xml of a %s has %d failures and %d errors:\n%s", tc.want, red.Failures, red.Errors, junitText(t, &run))
+			}
+			var doc Document
+			if err := json.Unmarshal(resultsJSON(t, &run), &doc); err != nil {
+				t.Fatal(err)
+			}
+			if doc.Verdict != tc.want || (len(doc.Reasons) == 0) != (tc.want == judge.Pass) {
+				t.Errorf("results.json: verdict %s, reasons %q", doc.Verdict, doc.Reasons)
+			}
+			text := terminalText(t, &run, TerminalOptions{Width: 10_000})
+			line := strings.ToUpper(string(tc.want)) + "  " + doc.Headline
+			if !strings.Contains(text, "\n"+line+"\n") {
+				t.Errorf("the terminal does not say %q:\n%s", line, text)
+			}
+			page := string(htmlText(t, &run))
+			if !strings.Contains(page, `<span class="verdict `+string(tc.want)) {
+				t.Errorf("the page has another verdict than %s", tc.want)
+			}
+			for name, out := range map[string]string{"headline": doc.Headline, "terminal": text, "page": page, "junit.xml": string(junitText(t, &run))} {
+				if tc.want == judge.Fail && !strings.Contains(out, tc.says) && !strings.Contains(out, strings.ReplaceAll(tc.says, "<", "&lt;")) && name != "junit.xml" {
+					t.Errorf("%s does not say %q:\n%s", name, tc.says, out)
+				}
+			}
+		})
+	}
+}
