@@ -302,6 +302,22 @@ func TestACloseWhoseContextEndsTakesTheGrace(t *testing.T) {
 	}
 }
 
+// cutShort begins a rollout to v2 and cancels it once an instance of that has started.
+func cutShort(t *testing.T, e *Environment) error {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	change := make(chan error, 1)
+	go func() { change <- e.Rollout(ctx, "v2") }()
+	for event := range e.Watch() {
+		if event.Kind == drivers.Started && event.Revision == "v2" {
+			break
+		}
+	}
+	cancel()
+	return <-change
+}
+
 func TestAnErrorCarriesTheLastOutput(t *testing.T) {
 	s := newServers()
 	var created *Instance
@@ -314,17 +330,7 @@ func TestAnErrorCarriesTheLastOutput(t *testing.T) {
 		return nil
 	}
 	e := deploy(t, unready{s})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	change := make(chan error, 1)
-	go func() { change <- e.Rollout(ctx, "v2") }()
-	for event := range e.Watch() {
-		if event.Kind == drivers.Started && event.Revision == "v2" {
-			break
-		}
-	}
-	cancel()
-	err := <-change
+	err := cutShort(t, e)
 	if err == nil || !strings.Contains(err.Error(), "cannot reach the database") || !strings.Contains(err.Error(), "503 not ready") {
 		t.Errorf("got %v, want the last answer and the last output of %s", err, created.ID)
 	}
