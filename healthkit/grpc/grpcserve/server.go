@@ -6,7 +6,9 @@ package grpcserve
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -43,6 +45,15 @@ func New(r *healthkit.Registry, opts ...grpc.ServerOption) *Server {
 }
 
 func isHealth(method string) bool { return strings.HasPrefix(method, "/grpc.health.v1.Health/") }
+
+// Serve is as that of grpc.Server, but that a server which was told to stop before it
+// could begin has ended in order, too.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.Server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
+}
 
 // Shutdown closes the listeners and tells every client to go away (GOAWAY): a
 // client sends new calls elsewhere, and those that the server had not begun may

@@ -248,3 +248,20 @@ func TestStreamsAreInFlight(t *testing.T) {
 		t.Error(got.err)
 	}
 }
+
+func TestStoppedBeforeItServes(t *testing.T) {
+	s := New(healthkit.New(healthkit.Config{}))
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(l); err != nil {
+		t.Errorf("serve: %v, want nil as healthkit.Server demands", err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("accept: %v, want a closed listener", err)
+	}
+}
