@@ -90,6 +90,7 @@ type Registry struct {
 
 	gens generations
 
+	shutting    chan struct{} // holds a token while a Shutdown is under way
 	phaseSince  int64
 	phaseReason string
 	firstReady  int64 // time from base to the first readiness
@@ -116,6 +117,7 @@ func New(cfg Config) *Registry {
 		done:     make(chan struct{}),
 		finished: make(chan struct{}),
 		empty:    make(chan struct{}, 1),
+		shutting: make(chan struct{}, 1),
 	}
 	r.stopping, r.stop = context.WithCancel(context.Background())
 	for _, name := range cfg.Expect {

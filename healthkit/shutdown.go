@@ -78,7 +78,8 @@ type Server interface {
 // hijacked), then components are stopped (Component.OnStop) and checks end, then
 // the health server closes.
 // It blocks until then. Call it once, for example when SIGTERM arrives; a
-// registry that is a lame duck already is taken on from there.
+// registry that is a lame duck already is taken on from there. A second call
+// waits for the first and returns an error wrapping ErrPhase.
 //
 // When ctx ends first, servers are closed hard, the phases are still walked to
 // the end, and the error says what was cut: the caller can always exit after.
@@ -86,6 +87,12 @@ type Server interface {
 // waited for without end.
 func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownReport, error) {
 	var report ShutdownReport
+	select {
+	case r.shutting <- struct{}{}:
+		defer func() { <-r.shutting }()
+	case <-ctx.Done():
+		return report, fmt.Errorf("shutdown: another one is under way: %w", context.Cause(ctx))
+	}
 	if err := r.LameDuck(plan.Reason); err != nil && r.Phase() != PhaseDraining {
 		return report, fmt.Errorf("shutdown: %w", err)
 	}

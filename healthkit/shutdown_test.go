@@ -186,3 +186,40 @@ func TestShutdownBudget(t *testing.T) {
 		})
 	}
 }
+
+// Two that hear of the same signal. One of them does the work, once.
+func TestTwoShutdowns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{})
+		it := mustRegister(t, r, "it", Options{})
+		drains, stops := 0, 0
+		it.OnDrain(func(context.Context) error { drains++; return nil })
+		it.OnStop(func(context.Context) error { stops++; time.Sleep(time.Second); return nil })
+		release := r.Hold()
+		results := make(chan error, 2)
+		begun := time.Now()
+		for range 2 {
+			go func() {
+				_, err := r.Shutdown(context.Background(), ShutdownPlan{})
+				results <- err
+			}()
+		}
+		synctest.Wait()
+		hurried, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := r.Shutdown(hurried, ShutdownPlan{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("one that has no time: %v", err)
+		}
+		time.AfterFunc(time.Second, release)
+		one, two := <-results, <-results
+		if one == nil {
+			one, two = two, one
+		}
+		if two != nil || !errors.Is(one, ErrPhase) {
+			t.Errorf("got %v and %v, want none and ErrPhase", two, one)
+		}
+		if took := time.Since(begun); drains != 1 || stops != 1 || took != 3*time.Second {
+			t.Errorf("drained %d times, stopped %d times, in %v", drains, stops, took)
+		}
+	})
+}
