@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -201,6 +202,53 @@ func TestARestartThatTheBalancerIsToldOf(t *testing.T) {
 	want := []string{"started web-1", "ready web-1", "unready web-1", "started web-1", "ready web-1", "terminating web-1", "unready web-1", "gone web-1"}
 	if got := kinds(t, e); !slices.Equal(got, want) {
 		t.Errorf("events\n%v, want\n%v", got, want)
+	}
+}
+
+// A runtime may say that an instance is gone and nothing else before: nothing routes to it
+// from then on.
+func TestWhatIsGoneIsNotRoutedTo(t *testing.T) {
+	s := newServers()
+	e := deploy(t, s)
+	e.mu.Lock()
+	i := e.instances[0]
+	e.mu.Unlock()
+	if !i.Routed() {
+		t.Fatal("it is not routed to after the deployment")
+	}
+	s.take(i).Close()
+	i.Gone("removed by somebody else")
+	if i.Routed() {
+		t.Error("it is gone and routed to")
+	}
+	if got := kinds(t, e); slices.Index(got, "unready "+i.ID) > slices.Index(got, "gone "+i.ID) || !slices.Contains(got, "unready "+i.ID) {
+		t.Errorf("events %q, want it unready before it is gone", got)
+	}
+}
+
+// Once the balancer was told of a stop, no check that still succeeds brings the instance back.
+func TestWhatTheBalancerWasToldOfStaysOut(t *testing.T) {
+	for _, told := range []bool{true, false} {
+		t.Run(fmt.Sprint("told ", told), func(t *testing.T) {
+			s := newServers()
+			var e *Environment
+			again := make(map[bool]int) // how many of those that stop were routed to again
+			s.onStop = func(i *Instance) bool {
+				if e != nil && e.life.Err() == nil {
+					i.SetReady(false, "one check failed")
+					i.SetReady(true, "the next did not")
+					again[i.Routed()]++
+				}
+				return false
+			}
+			e = deploy(t, s, func(s *drivers.Stack) { s.Balancer.DeregisterFirst = told })
+			if err := e.Scale(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			if again[!told] != 1 || again[told] != 0 {
+				t.Errorf("routed to again: %d, not again: %d; want it again only where nobody was told", again[true], again[false])
+			}
+		})
 	}
 }
 

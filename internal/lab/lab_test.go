@@ -57,7 +57,9 @@ type memoryDriver struct {
 	checkErr, deployErr, actionErr, closeErr error
 	// failBaseline makes this many of a deployment's first requests fail.
 	failFirst int64
-	notes     []string
+	// failAfterAction makes this many of the first requests after a rollout fail.
+	failAfterAction int64
+	notes           []string
 
 	deploys, closes atomic.Int64
 }
@@ -85,6 +87,7 @@ type memoryEnv struct {
 	stack  drivers.Stack
 	server *httptest.Server
 	served atomic.Int64
+	after  atomic.Int64 // of them, those after a rollout
 
 	mu       sync.Mutex
 	revision string
@@ -101,7 +104,7 @@ func (e *memoryEnv) serve(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.Header().Set("Rollout-Lab-Instance", e.id(int(n)%e.stack.Replicas))
 	w.Header().Set("Rollout-Lab-Revision", revision)
-	if n <= e.driver.failFirst {
+	if revision != e.stack.Revision && e.after.Add(1) <= e.driver.failAfterAction || n <= e.driver.failFirst {
 		http.Error(w, "not yet", http.StatusServiceUnavailable)
 		return
 	}
@@ -241,6 +244,9 @@ func TestRunRecordsEveryRequestAndJudgesFromTheRecord(t *testing.T) {
 		if last.Sent != 200 || last.OK != 200 {
 			t.Errorf("%s: sent %d, ok %d in the window, want 200 and 200; errors %v", c.Key(), last.Sent, last.OK, last.Errors)
 		}
+		if last.Window.From < 500*time.Millisecond {
+			t.Errorf("%s: the action began at %v, want it at the start of the window", c.Key(), last.Window.From)
+		}
 		if last.Convergence == nil {
 			t.Errorf("%s: the action's end is not in the record", c.Key())
 		}
@@ -263,8 +269,8 @@ func TestAnInvalidTrialIsRepeatedTwiceAndStaysInTheRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := mustJudge(t, dir)
-	if got := len(r.Cells[0].Trials); got != 1+MaxRepeats {
-		t.Fatalf("%d trials, want %d", got, 1+MaxRepeats)
+	if got := len(r.Cells[0].Trials); got != 3 {
+		t.Fatalf("%d trials, want 1 and 2 repeats", got)
 	}
 	for i, tr := range r.Cells[0].Trials {
 		if tr.Valid {
@@ -276,6 +282,29 @@ func TestAnInvalidTrialIsRepeatedTwiceAndStaysInTheRecord(t *testing.T) {
 	}
 	if r.Verdict != judge.Inconclusive {
 		t.Errorf("verdict %s, want inconclusive", r.Verdict)
+	}
+}
+
+// A trial that is valid and lost requests is what was looked for. A repeat would look for a
+// luckier one.
+func TestAValidTrialIsNotRepeatedWhateverItLost(t *testing.T) {
+	t.Parallel()
+	s := short(t, "designs: [naive, stack-aware]", "designs: [stack-aware]")
+	d := &memoryDriver{failAfterAction: 20}
+	dir, err := runLab(t, t.Context(), d, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trials := mustJudge(t, dir).Cells[0].Trials
+	valid := slices.IndexFunc(trials, func(tr judge.Trial) bool { return tr.Valid })
+	if valid < 0 {
+		t.Skipf("the machine is too busy for a valid trial: %v", trials[0].InvalidReasons)
+	}
+	if trials[valid].Failed == 0 {
+		t.Error("the valid trial lost nothing")
+	}
+	if valid != len(trials)-1 {
+		t.Errorf("trial %d is valid, and %d more came behind it", trials[valid].Meta.N, len(trials)-1-valid)
 	}
 }
 

@@ -179,6 +179,19 @@ func TestSecondConnectionIsGivenUp(t *testing.T) {
 
 // A burst opens many connections; all of them are kept, or the next burst would measure
 // the dialling.
+// No proxy of the environment stands between load and target (Go's default leaves only
+// loopback alone, and the nodes of a cluster are elsewhere), and nothing multiplexes requests
+// on one connection.
+func TestTransportGoesStraight(t *testing.T) {
+	transport := newTransport(true, 1, ample)
+	if transport.Proxy != nil {
+		t.Error("it asks somebody for a proxy")
+	}
+	if p := transport.Protocols; p == nil || !p.HTTP1() || p.HTTP2() || p.UnencryptedHTTP2() {
+		t.Errorf("it speaks %v, want HTTP/1 alone", p)
+	}
+}
+
 func TestIdleConnectionsAreKept(t *testing.T) {
 	const burst = 20
 	var opened atomic.Int64

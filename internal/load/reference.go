@@ -146,23 +146,32 @@ func (v *reference) send(k uint64, due time.Time) record.Sample {
 	got, err := v.roundTrip(r, !stream.Reuse, due.Add(v.plan.Timeout))
 	s.Done = time.Since(v.plan.Base)
 	s.Status, s.Bytes, s.Instance, s.Revision, s.Reason = got.status, got.bytes, got.instance, got.revision, got.reason
-	switch {
-	case s.Done-s.Intended >= v.plan.Timeout && s.Sent-s.Intended > mostLag(v.plan.Timeout):
-		s.Class, s.Reason = record.Harness, "sent late, and not complete by the deadline"
-	case err != nil:
-		s.Class, s.Reason = referenceClass(err), errorText(err)
-	case v.plan.LabBalancer && got.status == http.StatusBadGateway && strings.HasPrefix(got.reason, drivers.HarnessReason):
-		s.Class = record.Harness
-	case s.Done-s.Intended > v.plan.Timeout:
-		s.Class = record.Timeout
-	case !v.expected(r, s.Expect, got.status):
-		s.Class = record.HTTPStatus(got.status)
-	case !got.body:
-		s.Class = record.WrongBody
-	default:
-		s.Class = record.OK
+	s.Class = v.judged(r, &s, got.body, err)
+	if err != nil {
+		s.Reason = errorText(err)
 	}
 	return s
+}
+
+// judged says what became of a request: its answer's body was as wanted or not, or there was
+// no whole answer and err says why.
+func (v *reference) judged(r *Request, s *record.Sample, body bool, err error) record.Class {
+	switch took := s.Done - s.Intended; {
+	case took >= v.plan.Timeout && s.Sent-s.Intended > mostLag(v.plan.Timeout):
+		return record.Harness
+	case err != nil:
+		return referenceClass(err)
+	case v.plan.LabBalancer && s.Status == http.StatusBadGateway && strings.HasPrefix(s.Reason, drivers.HarnessReason):
+		return record.Harness
+	case took > v.plan.Timeout:
+		return record.Timeout
+	case !v.expected(r, s.Expect, s.Status):
+		return record.HTTPStatus(s.Status)
+	case !body:
+		return record.WrongBody
+	default:
+		return record.OK
+	}
 }
 
 // referenceClass tells what the client's own machine lacks from every other failure.

@@ -287,6 +287,37 @@ func TestReferenceTellsTroubleOfTheHarness(t *testing.T) {
 	}
 }
 
+// What the deadline of the connection does not see (an answer that was read in time and
+// looked at too late) the clock does.
+func TestReferenceJudges(t *testing.T) {
+	v := &reference{plan: &ReferencePlan{Timeout: time.Second}}
+	in := record.Sample{Expect: record.Serve, Status: 200, Intended: 5 * time.Second, Sent: 5 * time.Second, Done: 5500 * time.Millisecond}
+	with := func(change func(*record.Sample)) record.Sample { s := in; change(&s); return s }
+	for _, tt := range []struct {
+		name string
+		s    record.Sample
+		body bool
+		err  error
+		want record.Class
+	}{
+		{"served", in, true, nil, record.OK},
+		{"at the deadline", with(func(s *record.Sample) { s.Done = 6 * time.Second }), true, nil, record.OK},
+		{"whole but late", with(func(s *record.Sample) { s.Done = 6*time.Second + 1 }), true, nil, record.Timeout},
+		{"late and unavailable", with(func(s *record.Sample) { s.Done, s.Status = 7*time.Second, 503 }), true, nil, record.Timeout},
+		{"sent late and late", with(func(s *record.Sample) { s.Sent, s.Done = 5100*time.Millisecond, 7*time.Second }), true, nil, record.Harness},
+		{"sent late, in time", with(func(s *record.Sample) { s.Sent = 5100 * time.Millisecond }), true, nil, record.OK},
+		{"another body", in, false, nil, record.WrongBody},
+		{"unavailable", with(func(s *record.Sample) { s.Status = 503 }), true, nil, "http_503"},
+		{"no whole answer", in, false, io.ErrUnexpectedEOF, record.Other},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := v.judged(&Request{}, &tt.s, tt.body, tt.err); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestReferenceDropsDeadIdleConnections(t *testing.T) {
 	closed := make(chan struct{}, 1)
 	addr := rawServer(t, func(conn net.Conn, in *bufio.Reader) {

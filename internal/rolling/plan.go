@@ -68,7 +68,7 @@ func Plan(replicas int, bounds drivers.Rolling, wanted, replaced []drivers.Insta
 		}
 	}
 	for _, i := range old {
-		if ready(i) && available > floor && live-keptUnready > floor {
+		if ready(i) && available > floor { // unready ones are left only where this is not so
 			stop(i)
 		}
 	}
