@@ -123,8 +123,10 @@ type Traffic struct {
 	Streams map[string]int `yaml:"streams" keys:"keepalive-get keepalive-post newconn-get" min:"0" max:"10000" default:"{keepalive-get: 40, keepalive-post: 40, newconn-get: 20}" doc:"weight of each stream"`
 	// Kept connections stay where a balancer of connections has put them: few of them, and
 	// which instances a stream meets is a matter of luck.
-	Connections int     `yaml:"connections,omitempty" min:"0" max:"10000" hint:"0 leaves it to the lab" doc:"kept connections of each keepalive stream, used in turn; 0 means 10 for each replica and at least 32, and no more than can be used every 2 s"`
-	Deny        float64 `yaml:"deny" form:"share" min:"0" max:"0.5" default:"2%" hint:"such as 2%" doc:"share of requests that must be denied"`
+	Connections int `yaml:"connections,omitempty" min:"0" max:"10000" hint:"0 leaves it to the lab" doc:"kept connections of each keepalive stream, used in turn; 0 means 10 for each replica and at least 32, and no more than can be used every 2 s"`
+	// A machine with no CPU to spare proves nothing about a design, unless that is the question.
+	Saturation string  `yaml:"saturation,omitempty" words:"allowed" doc:"allowed: losses count even where the machine had no CPU to spare; else such a trial is invalid"`
+	Deny       float64 `yaml:"deny" form:"share" min:"0" max:"0.5" default:"2%" hint:"such as 2%" doc:"share of requests that must be denied"`
 }
 
 // Bounds on how many connections a stream keeps when the scenario does not say.

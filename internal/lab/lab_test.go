@@ -233,8 +233,19 @@ func TestRunRecordsEveryRequestAndJudgesFromTheRecord(t *testing.T) {
 	if len(r.Cells) != 2 {
 		t.Fatalf("%d cells, want 2", len(r.Cells))
 	}
+	files, err := record.OpenRun(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range r.Cells {
 		last := c.Trials[len(c.Trials)-1]
+		data, err := files.Trial(last.Folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, told := readPressure(); told && (len(data.Pressure) < 5 || data.Pressure[len(data.Pressure)-1].At < time.Second) {
+			t.Errorf("%s: the pressure on the CPUs was recorded %d times, want the whole trial: %v", c.Key(), len(data.Pressure), data.Pressure)
+		}
 		for _, tr := range c.Trials {
 			t.Logf("%s trial %d: valid %v %v", c.Key(), tr.Meta.N, tr.Valid, tr.InvalidReasons)
 		}
@@ -318,6 +329,9 @@ func TestAFailedActionIsNeverAPass(t *testing.T) {
 	r := mustJudge(t, dir)
 	if r.Verdict == judge.Pass {
 		t.Error("verdict is pass")
+	}
+	if got := len(r.Cells[0].Trials); got != 1 {
+		t.Errorf("%d trials: what the target did was repeated", got)
 	}
 	if reasons := fmt.Sprint(r.Cells[0].Trials[0].InvalidReasons); !strings.Contains(reasons, "no quorum") {
 		t.Errorf("reasons %q do not name the error", reasons)

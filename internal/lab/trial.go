@@ -30,6 +30,9 @@ const (
 	// little to be a load.
 	referenceRate = 25
 
+	// pressurePeriod is how often the machine is asked how long tasks wait for a CPU.
+	pressurePeriod = 100 * time.Millisecond
+
 	progressPeriod = 250 * time.Millisecond
 )
 
@@ -58,7 +61,7 @@ func (p plannedTrial) describe() record.Trial {
 		ReplicasBefore: s.Replicas, ReplicasAfter: s.Replicas,
 		Revisions:  record.Revisions{Before: target.RevisionBefore, After: target.RevisionBefore},
 		ProbeEvery: probeEvery(p.driver), LabBalancer: capable.LabBalancer, Routing: capable.Routing,
-		AllowUnfinished: s.Action.AllowUnfinished,
+		AllowUnfinished: s.Action.AllowUnfinished, AllowSaturation: s.Load.Saturation != "",
 	}
 	switch s.Action.Kind {
 	case scenarios.Scale:
@@ -186,6 +189,7 @@ func (o *observation) run(ctx context.Context) record.End {
 	others.Go(func() { referenceErr = o.reference(loadCtx) })
 	others.Go(func() { o.act(ctx) })
 	stopProgress := o.progress(stopLoad)
+	stopPressure := o.pressure(readPressure)
 
 	plan := load.Plan{
 		URL: o.env.URL(), Base: o.base, Rate: o.scenario.Load.Rate, Hits: o.scenario.Planned(),
@@ -199,6 +203,7 @@ func (o *observation) run(ctx context.Context) record.End {
 	others.Wait()
 	o.prober.Close()
 	stopProgress()
+	stopPressure()
 
 	end := record.End{At: o.now(), Sent: sum.Fired, Cost: sum.Cost}
 	if ctx.Err() != nil {
@@ -356,6 +361,30 @@ func (o *observation) progress(stopLoad context.CancelCauseFunc) (stop func()) {
 			}
 			u.RecentSuccess = past[len(past)-1].since(past[0])
 			o.cfg.Progress(u)
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+// pressure records how long tasks wait for a CPU, until the returned function is called.
+// Where the system does not tell, nothing is recorded.
+func (o *observation) pressure(read func() (waited time.Duration, ok bool)) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(pressurePeriod)
+		defer tick.Stop()
+		for {
+			waited, ok := read()
+			if !ok {
+				return
+			}
+			o.out.Pressure(record.Pressure{At: o.now(), Waited: waited})
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
 		}
 	})
 	return func() { close(done); wg.Wait() }

@@ -24,6 +24,7 @@ const (
 	referenceFile = "reference.csv"
 	probeFile     = "probes.csv"
 	eventFile     = "events.ndjson"
+	pressureFile  = "pressure.csv"
 )
 
 // The header lines say what the columns hold and double as the version of the layout:
@@ -31,6 +32,8 @@ const (
 const (
 	sampleHeader = "seq,stream,expect,intended_ns,sent_ns,done_ns,class,status,attempts,bytes,instance,revision,reason"
 	probeHeader  = "at_ns,took_ns,instance,revision,ok,class,reason"
+
+	pressureHeader = "at_ns,waited_ns"
 )
 
 // Folder is where a trial's files lie, relative to the run's folder, with slashes:
@@ -151,5 +154,11 @@ func appendProbe(b []byte, p *ProbeResult) []byte {
 	b = strconv.AppendBool(append(b, ','), p.OK)
 	b = appendField(append(b, ','), string(p.Class))
 	b = appendField(append(b, ','), p.Reason)
+	return append(b, '\n')
+}
+
+func appendPressure(b []byte, p *Pressure) []byte {
+	b = strconv.AppendInt(b, int64(p.At), 10)
+	b = strconv.AppendInt(append(b, ','), int64(p.Waited), 10)
 	return append(b, '\n')
 }

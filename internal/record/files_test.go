@@ -90,6 +90,10 @@ func TestRoundTrip(t *testing.T) {
 	for i := range events {
 		w.Event(events[len(events)-1-i])
 	}
+	pressure := []Pressure{{At: -7, Waited: 1 << 50}, {At: 100, Waited: 1<<50 + 9}}
+	for i := range pressure {
+		w.Pressure(pressure[len(pressure)-1-i])
+	}
 	end := End{At: time.Second, Sent: 4, Cost: Cost{CPU: 3, MaxRSS: 4}}
 	if err := w.Close(end); err != nil {
 		t.Fatal(err)
@@ -101,8 +105,8 @@ func TestRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	end.Lines = Lines{Samples: 4, Reference: 2, Probes: 2, Events: 2}
-	want := &TrialData{Trial: trial, Folder: Folder(trial), Samples: samples, Reference: reference, Events: events, Probes: probes, End: &end}
+	end.Lines = Lines{Samples: 4, Reference: 2, Probes: 2, Events: 2, Pressure: 2}
+	want := &TrialData{Trial: trial, Folder: Folder(trial), Samples: samples, Reference: reference, Events: events, Probes: probes, Pressure: pressure, End: &end}
 	if diff := cmp.Diff(want, readBack(t, dir)); diff != "" {
 		t.Errorf("read back (-want +got):\n%s", diff)
 	}
@@ -181,7 +185,7 @@ func TestWriterFlushesWithoutClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var disk fakeDisk
 		f := func(name string) *lineFile { return &lineFile{name: name, out: &fakeDisk{}} }
-		w := newTrialWriter(t.TempDir(), &lineFile{name: "samples.csv", out: &disk}, f("w"), f("p"), f("e"))
+		w := newTrialWriter(t.TempDir(), &lineFile{name: "samples.csv", out: &disk}, f("w"), f("p"), f("e"), f("c"))
 		w.Sample(sample(0))
 		synctest.Wait()
 		if got := disk.text(); got != "" {

@@ -230,6 +230,13 @@ func parseProbe(line []byte, p *ProbeResult, in intern) error {
 	return c.err
 }
 
+func parsePressure(line []byte, p *Pressure, in intern) error {
+	c := columns{rest: line, left: 2, in: in}
+	p.At = c.duration("at_ns")
+	p.Waited = time.Duration(c.uint("waited_ns")) // since the machine's start: no offset
+	return c.err
+}
+
 func compareDurations(a, b time.Duration) int { return cmp.Compare(a, b) }
 
 // compareSamples orders by Seq. Of two with the same, which should not be, the worse one

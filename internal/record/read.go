@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -140,6 +141,9 @@ func (d *TrialData) read(dir fs.FS) error {
 	if err := d.readProbes(dir, end.Lines.Probes, in); err != nil {
 		return err
 	}
+	if err := d.readPressure(dir, end.Lines.Pressure, in); err != nil {
+		return err
+	}
 	return d.readEvents(dir, end.Lines.Events)
 }
 
@@ -229,6 +233,21 @@ func (d *TrialData) readProbes(dir fs.FS, lines uint64, in intern) error {
 		return nil
 	})
 	slices.SortFunc(d.Probes, compareProbes)
+	return err
+}
+
+func (d *TrialData) readPressure(dir fs.FS, lines uint64, in intern) error {
+	_, err := d.eachLine(dir, pressureFile, pressureHeader, lines, func(_ int64, line []byte) error {
+		var p Pressure
+		if err := parsePressure(line, &p, in); err != nil {
+			return err
+		}
+		d.Pressure = append(d.Pressure, p)
+		return nil
+	})
+	slices.SortFunc(d.Pressure, func(a, b Pressure) int {
+		return cmp.Or(compareDurations(a.At, b.At), compareDurations(a.Waited, b.Waited))
+	})
 	return err
 }
 

@@ -115,6 +115,13 @@ type ProbeResult struct {
 	Reason   string
 }
 
+// Pressure is how long, in all that went before, a task of this machine was ready to run and
+// waited for a CPU.
+type Pressure struct {
+	At     time.Duration
+	Waited time.Duration
+}
+
 // Stream is one of the request streams that share the schedule.
 type Stream struct {
 	Name   string  `json:"name"`
@@ -161,6 +168,8 @@ type Trial struct {
 	ReplicasAfter  int       `json:"replicas_after"`
 	Revisions      Revisions `json:"revisions"`
 
+	// AllowSaturation: losses count even where the machine had no CPU to spare.
+	AllowSaturation bool `json:"allow_saturation,omitempty"`
 	// AllowUnfinished: the action need not be complete when the window ends.
 	AllowUnfinished bool `json:"allow_unfinished"`
 
@@ -199,4 +208,5 @@ type Lines struct {
 	Reference uint64 `json:"reference"`
 	Probes    uint64 `json:"probes"`
 	Events    uint64 `json:"events"`
+	Pressure  uint64 `json:"pressure"`
 }

@@ -108,6 +108,7 @@ type TrialData struct {
 	Reference []Sample // requests of the independent client, by Seq
 	Events    []Event  // by At
 	Probes    []ProbeResult
-	End       *End     // nil when the trial was cut short
-	Damage    []string // what could not be read, for people: a torn last line, a Seq twice
+	Pressure  []Pressure // by At; empty where the system does not tell
+	End       *End       // nil when the trial was cut short
+	Damage    []string   // what could not be read, for people: a torn last line, a Seq twice
 }

@@ -67,7 +67,7 @@ func (w *RunWriter) Trial(t Trial) (*TrialWriter, error) {
 	}
 	var files []*lineFile
 	for _, f := range []struct{ name, header string }{
-		{sampleFile, sampleHeader}, {referenceFile, sampleHeader}, {probeFile, probeHeader}, {eventFile, ""},
+		{sampleFile, sampleHeader}, {referenceFile, sampleHeader}, {probeFile, probeHeader}, {eventFile, ""}, {pressureFile, pressureHeader},
 	} {
 		lf, err := createLineFile(filepath.Join(folder, f.name), f.header)
 		if err != nil {
@@ -78,20 +78,20 @@ func (w *RunWriter) Trial(t Trial) (*TrialWriter, error) {
 		}
 		files = append(files, lf)
 	}
-	return newTrialWriter(folder, files[0], files[1], files[2], files[3]), nil
+	return newTrialWriter(folder, files[0], files[1], files[2], files[3], files[4]), nil
 }
 
 // TrialWriter streams a trial to its folder. Its methods may be called concurrently.
 //
-// Sample, Reference, Probe and Event put a line into memory and return: they never wait
+// Sample, Reference, Probe, Pressure and Event put a line into memory and return: they never wait
 // for the disk. A goroutine of the writer hands the lines to the system every 250 ms, so
 // a lab that is killed loses no more than that. Nothing is dropped while the disk takes
 // lines; while it is slow they pile up in memory. The first error (a full disk) is kept:
 // the file that met it is not written to any further, so that no line follows a torn
 // one, Err and Close return it, and end.json tells of it.
 type TrialWriter struct {
-	folder                              string
-	samples, reference, probes, eventsF *lineFile
+	folder                                        string
+	samples, reference, probes, eventsF, pressure *lineFile
 
 	kick chan struct{} // a buffer is large: do not wait for the tick
 	stop chan struct{}
@@ -102,9 +102,9 @@ type TrialWriter struct {
 	closed bool
 }
 
-func newTrialWriter(folder string, samples, reference, probes, events *lineFile) *TrialWriter {
+func newTrialWriter(folder string, samples, reference, probes, events, pressure *lineFile) *TrialWriter {
 	w := &TrialWriter{
-		folder: folder, samples: samples, reference: reference, probes: probes, eventsF: events,
+		folder: folder, samples: samples, reference: reference, probes: probes, eventsF: events, pressure: pressure,
 		kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	go w.flushLoop()
@@ -112,7 +112,7 @@ func newTrialWriter(folder string, samples, reference, probes, events *lineFile)
 }
 
 func (w *TrialWriter) files() []*lineFile {
-	return []*lineFile{w.samples, w.reference, w.probes, w.eventsF}
+	return []*lineFile{w.samples, w.reference, w.probes, w.eventsF, w.pressure}
 }
 
 // Sample records what became of a request of the load.
@@ -128,6 +128,11 @@ func (w *TrialWriter) Reference(s Sample) {
 // Probe records a direct probe.
 func (w *TrialWriter) Probe(p ProbeResult) {
 	w.put(w.probes, func(b []byte) []byte { return appendProbe(b, &p) })
+}
+
+// Pressure records how long tasks have waited for a CPU.
+func (w *TrialWriter) Pressure(p Pressure) {
+	w.put(w.pressure, func(b []byte) []byte { return appendPressure(b, &p) })
 }
 
 // Event records an event.
@@ -166,7 +171,7 @@ func (w *TrialWriter) Close(end End) error {
 		w.fail(f.flush())
 		w.fail(errors.Join(f.out.Sync(), f.out.Close()))
 	}
-	end.Lines = Lines{Samples: w.samples.count(), Reference: w.reference.count(), Probes: w.probes.count(), Events: w.eventsF.count()}
+	end.Lines = Lines{Samples: w.samples.count(), Reference: w.reference.count(), Probes: w.probes.count(), Events: w.eventsF.count(), Pressure: w.pressure.count()}
 	if err := w.Err(); err != nil {
 		if end.Error != "" {
 			end.Error += "; "
