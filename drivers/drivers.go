@@ -103,7 +103,9 @@ type Env interface {
 	// says that the change is complete: as many instances as asked for, all of the
 	// wanted revision, all ready by the signal that the stack names, and the old ones
 	// gone. When ctx ends first they stop where they are, leave the environment
-	// usable, and the error says what they waited for. Scaling to 0 is legal.
+	// usable, and the error says what they waited for. When they give up before, because a
+	// new instance ended or will never serve, the error wraps ErrNotServing: that is the
+	// subject's failure, and any other error is the runtime's. Scaling to 0 is legal.
 	Scale(ctx context.Context, replicas int) error
 	Restart(ctx context.Context) error
 	Rollout(ctx context.Context, revision string) error

@@ -138,7 +138,7 @@ func (e *Environment) unready(instances []*Instance) ([]*Instance, error) {
 		switch {
 		case i.state() == drivers.StateReady:
 		case i.failed():
-			return nil, fmt.Errorf("instance %s of revision %s ended before it was ready: %s", i.ID, i.Revision, i.why())
+			return nil, fmt.Errorf("%w: instance %s of revision %s ended before it was ready: %s", drivers.ErrNotServing, i.ID, i.Revision, i.why())
 		default:
 			out = append(out, i)
 		}

@@ -153,8 +153,8 @@ func TestAChangeGivesUpOnAnInstanceThatEnds(t *testing.T) {
 			}
 			e := deploy(t, ending{unready{s}, held})
 			err := e.Rollout(t.Context(), "v2")
-			if err == nil || !strings.Contains(err.Error(), "exit status 3") {
-				t.Fatalf("got %v, want the exit status", err)
+			if !errors.Is(err, drivers.ErrNotServing) || !strings.Contains(err.Error(), "exit status 3") {
+				t.Fatalf("got %v, want the exit status, and whose fault it is", err)
 			}
 			if created != 3 {
 				t.Errorf("%d instances were started, want 3: two old ones and one attempt", created)
