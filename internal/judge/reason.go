@@ -94,6 +94,7 @@ const (
 	RecordIncomplete   Kind = "record-incomplete"    // Tally: recorded of sent
 	LoadLate           Kind = "load-late"            // Time: p99 of the schedule's lag; Limit
 	HarnessFailed      Kind = "harness-failed"       // N: requests
+	MachineSaturated   Kind = "machine-saturated"    // Tally: lost by it of failed; Time: how long; Value: a rate that may do
 	PhaseEmpty         Kind = "phase-empty"          // Names: the phase
 	PhaseUncovered     Kind = "phase-uncovered"      // Names: the phase; Time: covered; Limit: its length
 	EarlyFailures      Kind = "early-failures"       // N: requests

@@ -88,6 +88,7 @@ func invalid(d *record.TrialData, t *Trial) []Reason {
 	}
 	why = append(why, instanceReasons(d, t)...)
 	why = append(why, probeReasons(d, t)...)
+	why = append(why, saturationReasons(d, t)...)
 	switch w := &t.Reference; {
 	case w.Planned == 0:
 		why = append(why, Reason{Kind: ReferenceSilent})

@@ -1,0 +1,79 @@
+package judge
+
+import (
+	"slices"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
+)
+
+const (
+	// saturatedFor is how long the machine has no CPU to spare before that is saturation, and
+	// saturatedAt the share of that time in which some task waits for one.
+	saturatedFor = time.Second
+	saturatedAt  = 0.80
+
+	// pressureGap is how far apart two readings may be for what lies between them to be known.
+	pressureGap = 2 * time.Second
+)
+
+// starving are the ways to lose a request that a wait for a CPU can explain: no complete
+// answer came, or none in time. An answer that is wrong, a refusal and a connection that
+// nobody takes are what they are on any machine.
+var starving = []record.Class{record.Timeout, record.EOF, record.Reset, record.Truncated}
+
+// saturationReasons asks whether the machine, and not the design, may have lost the requests: a
+// machine with no CPU to spare proves nothing about a design, for better or worse. It speaks
+// where most of what was lost fell into a saturated stretch of the window and can be
+// explained by it. A scenario may say that this is its very question, and where the system
+// does not tell how long tasks wait nothing is known.
+func saturationReasons(d *record.TrialData, t *Trial) []Reason {
+	if d.Trial.AllowSaturation || t.Failed == 0 {
+		return nil
+	}
+	spans := saturated(d.Pressure, t.Window)
+	if len(spans) == 0 {
+		return nil
+	}
+	var starved uint64
+	for i := range d.Samples {
+		s := &d.Samples[i]
+		under := func(span timeline.Span) bool { return s.Intended < span.To && s.Done > span.From }
+		if t.Window.Holds(s.Intended) && slices.Contains(starving, s.Class) && slices.ContainsFunc(spans, under) {
+			starved++
+		}
+	}
+	if 2*starved < t.Failed || starved == 0 {
+		return nil
+	}
+	total := timeline.Total(spans, t.Window)
+	return []Reason{{Kind: MachineSaturated, Tally: Tally{starved, t.Failed}, Time: total, Value: d.Trial.Rate / 2}}
+}
+
+// saturated are the stretches of a window in which tasks waited for a CPU during saturatedAt
+// of saturatedFor and more.
+func saturated(readings []record.Pressure, window timeline.Span) (spans []timeline.Span) {
+	first := 0
+	for last := range readings {
+		to := readings[last]
+		// The latest reading that is saturatedFor before this one, within the window.
+		for first+1 < last && readings[first+1].At <= to.At-saturatedFor {
+			first++
+		}
+		from := readings[first]
+		over := to.At - from.At
+		if over < saturatedFor || over > pressureGap || from.At < window.From || to.At > window.To {
+			continue
+		}
+		if waited := to.Waited - from.Waited; float64(waited) < saturatedAt*float64(over) {
+			continue
+		}
+		if n := len(spans); n > 0 && from.At <= spans[n-1].To {
+			spans[n-1].To = to.At
+		} else {
+			spans = append(spans, timeline.Span{From: from.At, To: to.At})
+		}
+	}
+	return spans
+}
