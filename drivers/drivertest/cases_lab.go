@@ -140,26 +140,33 @@ func testBusy(t testing.TB, h Harness) {
 }
 
 // testDeployCancelled: a deployment that is cancelled fails soon and leaves nothing,
-// whatever it had begun.
+// whatever it was in the middle of.
 func testDeployCancelled(t testing.TB, h Harness) {
-	ended, end := context.WithCancel(context.Background())
-	end()
-	for what, cancelled := range map[string]func(b *Bench) error{
-		"before it begins": func(b *Bench) error { return b.deployed(b.Driver.Deploy(ended, b.Stack)) },
-		"once something exists": func(b *Bench) error {
-			deploying := b.background(func(ctx context.Context) error { return b.deployed(b.Driver.Deploy(ctx, b.Stack)) })
+	after := func(wait time.Duration) func(*Bench) { return func(*Bench) { <-time.After(wait) } }
+	for what, when := range map[string]func(*Bench){
+		"after 20ms":  after(20 * time.Millisecond),
+		"after 200ms": after(200 * time.Millisecond),
+		"once something exists": func(b *Bench) {
 			b.Eventually("something of the run to exist", func(ctx context.Context) error {
 				return something(h.Left(ctx, b.Stack.RunID))
 			})
-			return deploying.cancel()
 		},
 	} {
-		b := h.undeployed(t, bad(badLies, ""))
-		if err := cancelled(b); !errors.Is(err, context.Canceled) {
+		b := h.undeployed(t, bad(badLies, "")) // which is never deployed
+		deploying := b.background(func(ctx context.Context) error { return b.deployed(b.Driver.Deploy(ctx, b.Stack)) })
+		when(b)
+		if err := deploying.cancel(); !errors.Is(err, context.Canceled) {
 			t.Errorf("a deployment cancelled %s: got %v, want context.Canceled", what, err)
 		}
 		b.NothingLeft()
 	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	b := h.undeployed(t)
+	if err := b.deployed(b.Driver.Deploy(ended, b.Stack)); !errors.Is(err, context.Canceled) {
+		t.Errorf("a deployment cancelled before it begins: got %v, want context.Canceled", err)
+	}
+	b.NothingLeft()
 }
 
 // deployed closes what must not have been deployed.
