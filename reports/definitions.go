@@ -25,7 +25,7 @@ const balancerDefinition = "balancer"
 var others = []definition{
 	{"lost_requests", "requests lost", "Failed of planned requests in the window, added up over the valid trials.", metric.Count},
 	{"sync", "sync time", "From the start of an instance to its first successful direct probe: median over the instances that the action started.", metric.Duration},
-	{"denials", "denials", "Requests that had to be denied, in the window: a revoked session, a forbidden route.", metric.Count},
+	{"denials", "denials", "Requests that had to be denied, over the whole load: a revoked session, a forbidden route.", metric.Count},
 	{"sent_to_unready", "sent to unready instances", "Requests that an instance was sent while its direct probe failed.", metric.Count},
 	{"schedule_lag", "schedule lag", "From the intended to the real send time. Above 50 ms at the 99th percentile the trial is invalid: the harness was too slow.", metric.Duration},
 	{"latency", "latency", "Response time from the intended send time, over the requests in the window that were ok. Uncorrected is the same from the real send time, which leaves out the wait of requests that could not be sent in time.", metric.Duration},

@@ -226,7 +226,7 @@ type Trial struct {
 	// Where the runtime deployed something else than was asked for, one sentence each.
 	Notes []string `json:"notes"`
 
-	// Requests that were due in the window.
+	// Requests that were due in the window, and those that the action cut under way.
 	Planned uint64 `json:"planned"`
 	// Those of them that were sent.
 	Sent uint64 `json:"sent"`
@@ -240,7 +240,7 @@ type Trial struct {
 	Bins []BinTimes `json:"bins"`
 	// The median time from the start of an instance to its first successful direct probe, over the instances that the action started. Null: none was started, or none was seen to serve.
 	SyncMS *Milliseconds `json:"sync_ms"`
-	// Requests in the window that had to be denied.
+	// Requests that had to be denied, over the whole load.
 	Denials uint64 `json:"denials"`
 	// Requests that an instance was sent while its direct probe failed.
 	SentToUnready uint64 `json:"sent_to_unready"`

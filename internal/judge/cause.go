@@ -44,7 +44,7 @@ func causes(d *record.TrialData, t *Trial) []CauseCount {
 	f := newFinder(d, t)
 	tallies := make(map[Cause]*causeTally)
 	for h := range timeline.Hits(d) {
-		if h.OK() || !t.Window.Holds(h.Intended) {
+		if h.OK() || !t.counts(h) {
 			continue
 		}
 		cause, instance := f.find(h.Sample)

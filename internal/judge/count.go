@@ -10,16 +10,17 @@ import (
 
 // count fills in everything that is counted request by request.
 func count(d *record.TrialData, t *Trial) {
-	begun, baseline := actionStart(d, t.Window), baselineOf(&d.Trial, t.Window)
+	baseline := baselineOf(&d.Trial, t.Window)
 	served := make(map[string]bool)
 	streams, instances, failures := newStreamTally(d.Trial.Streams), newInstanceTally(), make(failureTally)
 	unready := newUnreadyTally(t.Timeline.Lanes)
 	for h := range timeline.Hits(d) {
-		if baseline.Holds(h.Intended) {
-			t.Baseline.add(h, served)
-		}
-		if !t.Window.Holds(h.Intended) {
-			if h.Intended < t.Window.From && !baseline.Holds(h.Intended) && h.Sample != nil && !h.OK() {
+		t.addDenial(h.Sample)
+		if !t.counts(h) {
+			switch {
+			case baseline.Holds(h.Intended):
+				t.Baseline.add(h, served)
+			case h.Intended < t.Window.From && h.Sample != nil && !h.OK():
 				t.Early++
 			}
 			continue
@@ -28,7 +29,7 @@ func count(d *record.TrialData, t *Trial) {
 		if !h.OK() {
 			failures.add(h.Sample)
 			if t.DisruptionLag == nil {
-				t.DisruptionLag = new(max(0, h.Intended-begun))
+				t.DisruptionLag = new(max(0, h.Intended-t.Window.From))
 			}
 		}
 		if h.Sample != nil {
@@ -52,7 +53,19 @@ func (b *BaselinePhase) add(h timeline.Hit, served map[string]bool) {
 	}
 }
 
-// add counts a request that was due in the window.
+// addDenial counts a request that had to be denied, whenever that was: to let somebody in is
+// no better before the action or behind the window.
+func (t *Trial) addDenial(s *record.Sample) {
+	if s == nil || s.Expect != record.Deny {
+		return
+	}
+	t.Denials++
+	if s.Breach() {
+		t.Breaches++
+	}
+}
+
+// add counts a request that the trial is judged by.
 func (t *Trial) add(h timeline.Hit) {
 	t.Planned++
 	if h.OK() {
@@ -65,12 +78,6 @@ func (t *Trial) add(h timeline.Hit) {
 		return
 	}
 	t.Sent++
-	if s.Expect == record.Deny {
-		t.Denials++
-		if s.Breach() {
-			t.Breaches++
-		}
-	}
 	if s.Attempts > 1 {
 		t.HiddenRetries += uint64(s.Attempts - 1)
 	}

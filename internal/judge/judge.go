@@ -78,11 +78,11 @@ type Trial struct {
 
 	Window timeline.Span // from the moment that the action really started, as long as planned
 
-	Planned, Sent, OK, Failed uint64 // in the window
+	Planned, Sent, OK, Failed uint64 // in the window, and those that the action cut under way
 	SuccessRate               float64
 	Downtime                  time.Duration
 	LongestOutage             timeline.Outage // the zero Outage when there was none
-	Early                     uint64          // failures before the window and outside the baseline phase
+	Early                     uint64          // failures before the window that are neither the action's nor the baseline phase's
 	Outages                   int
 	Down, Degraded            map[time.Duration]time.Duration // by bin width: 10 ms, 100 ms, 1 s
 	DisruptionLag             *time.Duration
@@ -94,7 +94,7 @@ type Trial struct {
 	Sync          *time.Duration
 	Breaches      uint64
 	HiddenRetries uint64
-	Denials       uint64 // requests that had to be denied, in the window
+	Denials       uint64 // requests that had to be denied, over the whole load as Breaches are
 	// SentToUnready counts requests that an instance was sent while its direct probe failed.
 	SentToUnready uint64
 	// Values are the metrics that have no field here, by their name; see Value.

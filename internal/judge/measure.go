@@ -8,11 +8,11 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
-// Measure computes every metric of a trial over its window, which begins at the
-// moment that the action really started (at the planned one for the action none, or when
-// it never did; a little earlier where a request under way failed) and is as long as
-// planned, and decides whether the trial is valid. The
-// samples must be sorted by Seq, events and probes by At, as record's reader returns them.
+// Measure computes every metric of a trial over its window, which begins at the moment that
+// the action really started (at the planned one for the action none, or when it never did)
+// and is as long as planned, and decides whether the trial is valid. Requests that the
+// action cut under way are counted with the window's. The samples must be sorted by Seq,
+// events and probes by At, as record's reader returns them.
 func Measure(d *record.TrialData) Trial {
 	t := Trial{
 		Meta: d.Trial, Folder: d.Folder,
@@ -23,8 +23,8 @@ func Measure(d *record.TrialData) Trial {
 		t.Cost = d.End.Cost
 	}
 	t.Timeline = timeline.Build(d, t.Window)
-	count(d, &t)
 	spread(d, &t)
+	count(d, &t)
 	if t.Planned > 0 {
 		t.SuccessRate = float64(t.OK) / float64(t.Planned)
 	}
@@ -33,7 +33,7 @@ func Measure(d *record.TrialData) Trial {
 	}
 	outages(d, &t)
 	t.Down, t.Degraded = down(d, t.Window)
-	if r, ok := timeline.Recovery(d, actionStart(d, t.Window), t.Baseline.P99); ok {
+	if r, ok := timeline.Recovery(d, t.Window.From, t.Baseline.P99); ok {
 		t.Recovery = &r
 	}
 	if action, ok := timeline.Action(d); ok && !action.Open {
@@ -51,33 +51,28 @@ func Measure(d *record.TrialData) Trial {
 	return t
 }
 
-// window is the stretch of intended times that is judged. It is as long as planned and
-// begins with the action, or with the oldest failed request that was still under way when
-// the action began: that failure is the action's, and not one of the baseline phase before.
+// window is the stretch of intended times that is judged: from the action on, as long as
+// planned.
 func window(d *record.TrialData) timeline.Span {
-	m := &d.Trial
-	w := timeline.Span{From: m.WindowFrom, To: m.WindowTo}
-	action, ok := timeline.Action(d)
-	if !ok || m.Action == record.NoAction {
-		return w
+	w := timeline.Span{From: d.Trial.WindowFrom, To: d.Trial.WindowTo}
+	if action, ok := timeline.Action(d); ok && d.Trial.Action != record.NoAction {
+		w = timeline.Span{From: action.From, To: action.From + w.Len()}
 	}
-	length := w.Len()
-	w.From = action.From
-	for i := range d.Samples {
-		if s := &d.Samples[i]; s.Class != record.OK && s.Intended < w.From && s.Done > action.From {
-			w.From = s.Intended
-		}
-	}
-	w.To = w.From + length
 	return w
 }
 
-// actionStart is when the action began; the window's begin where there was none.
-func actionStart(d *record.TrialData, window timeline.Span) time.Duration {
-	if action, ok := timeline.Action(d); ok && d.Trial.Action != record.NoAction {
-		return action.From
-	}
-	return window.From
+// counts reports whether a hit is one of those that the trial is judged by.
+func (t *Trial) counts(h timeline.Hit) bool {
+	return t.Window.Holds(h.Intended) || t.inFlight(h.Sample)
+}
+
+// inFlight reports whether a request was under way when the action began and failed
+// after: the action cut it. One that had been under way for longer than requests take was
+// stuck before, which is the baseline phase's failure.
+func (t *Trial) inFlight(s *record.Sample) bool {
+	acted := t.Meta.Action != record.NoAction && t.Timeline.Action != timeline.Span{}
+	return acted && s != nil && s.Class != record.OK && s.Intended < t.Window.From && s.Done > t.Window.From &&
+		s.Intended >= t.Window.From-lagLimit-t.Baseline.P99
 }
 
 // baselineOf is the phase in which nothing may fail. It ends where the window begins.
@@ -165,7 +160,7 @@ func reference(d *record.TrialData, t *Trial) Reference {
 	var w Reference
 	for i := range d.Reference {
 		s := &d.Reference[i]
-		if !t.Window.Holds(s.Intended) {
+		if !t.counts(timeline.Hit{Intended: s.Intended, Sample: s}) {
 			continue
 		}
 		w.Planned++

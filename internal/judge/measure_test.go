@@ -128,7 +128,7 @@ func TestMeasureAValidTrial(t *testing.T) {
 		Planned: 10_000, Sent: 10_000, OK: 10_000, SuccessRate: 1,
 		Recovery: at(0), Convergence: at(3 * s), Sync: at(1900 * ms),
 		FalseUnready: 300 * ms, // three instances that served from 5.9 s and were called ready at 6 s
-		Denials:      200,
+		Denials:      400,
 		Streams:      []StreamCount{{"get", 40, 5000, 5000}, {"post", 0, 5000, 5000}},
 		Baseline:     BaselinePhase{Planned: 3000, Instances: 3, P99: 2 * ms},
 	}
@@ -140,7 +140,7 @@ func TestMeasureAValidTrial(t *testing.T) {
 	}
 	compare("window", got.Window, want.Window)
 	compare("counts", []uint64{got.Planned, got.Sent, got.OK, got.Failed, got.Denials, got.Breaches, got.HiddenRetries, got.SentToUnready},
-		[]uint64{10_000, 10_000, 10_000, 0, 200, 0, 0, 0})
+		[]uint64{10_000, 10_000, 10_000, 0, 400, 0, 0, 0})
 	compare("disruption lag", got.DisruptionLag, want.DisruptionLag)
 	compare("recovery", got.Recovery, want.Recovery)
 	compare("convergence", got.Convergence, want.Convergence)
@@ -356,8 +356,11 @@ func TestARequestUnderWayWhenTheActionBeginsBelongsToIt(t *testing.T) {
 	if !got.Valid || got.Baseline.Failed != 0 {
 		t.Errorf("valid %v, %d failed in the baseline phase: %v", got.Valid, got.Baseline.Failed, got.InvalidReasons)
 	}
-	if got.Failed != before.Failed+1 || got.Planned != before.Planned {
-		t.Errorf("failed %d of %d, want %d of %d", got.Failed, got.Planned, before.Failed+1, before.Planned)
+	if got.Failed != before.Failed+1 || got.Planned != before.Planned+1 || got.Window != before.Window {
+		t.Errorf("failed %d of %d in %v, want %d of %d in %v", got.Failed, got.Planned, got.Window, before.Failed+1, before.Planned+1, before.Window)
+	}
+	if n, _ := got.Value("in_flight_at_action"); n != 1 {
+		t.Errorf("in flight at the action: %v, want 1", n)
 	}
 	if got.DisruptionLag == nil || *got.DisruptionLag != 0 {
 		t.Errorf("disruption lag %v, want 0", got.DisruptionLag)
@@ -366,6 +369,56 @@ func TestARequestUnderWayWhenTheActionBeginsBelongsToIt(t *testing.T) {
 	fail(3990*ms, 3999*ms)
 	if got := Measure(d); got.Valid || got.Baseline.Failed != 1 {
 		t.Errorf("valid %v, %d failed in the baseline phase, want invalid with 1", got.Valid, got.Baseline.Failed)
+	}
+}
+
+// A request that hangs long before the action is the baseline phase's, and moves neither end
+// of the window: once it hid 1,338 failures at the end.
+func TestAHungRequestMovesNoWindow(t *testing.T) {
+	d := rollout()
+	for i := range d.Samples {
+		switch smp := &d.Samples[i]; {
+		case smp.Intended == 2600*ms:
+			smp.Class, smp.Status, smp.Done = record.Timeout, 0, 4600*ms
+		case smp.Intended >= 12650*ms && smp.Intended < 13990*ms:
+			smp.Class, smp.Status = record.HTTPStatus(503), 503
+		}
+	}
+	got := Measure(d)
+	if want := (timeline.Span{From: 4 * s, To: 14 * s}); got.Window != want || got.Failed != 1340 || got.Planned != 10_000 || got.Baseline.Failed != 1 {
+		t.Errorf("%d of %d failed in %v, %d in the baseline phase; want 1,340 of 10,000 in %v, and 1", got.Failed, got.Planned, got.Window, got.Baseline.Failed, want)
+	}
+}
+
+// To let somebody in is no better before the action or behind the window.
+func TestBreachesCountOverTheWholeLoad(t *testing.T) {
+	for name, at := range map[string]time.Duration{"warm-up": 500 * ms, "baseline phase": 2 * s, "window": 9 * s, "behind the window": 17 * s} {
+		d := rollout()
+		for i := range d.Samples {
+			if smp := &d.Samples[i]; smp.Expect == record.Deny && smp.Intended >= at && smp.Intended < at+100*ms {
+				smp.Class, smp.Status = record.HTTPStatus(200), 200
+			}
+		}
+		m := Measure(d)
+		if m.Breaches != 2 {
+			t.Errorf("%s: %d breaches, want 2", name, m.Breaches)
+		}
+		if got := Judge(described(noBreaches), ended, nil, []Trial{result("bad", 1, 3000), m}); got.Verdict != Fail {
+			t.Errorf("%s: verdict %s, want fail", name, got.Verdict)
+		}
+	}
+}
+
+func TestFailuresBehindTheWindowAreReported(t *testing.T) {
+	d := rollout()
+	fail(d, 15*s, 15300*ms)
+	m := Measure(d)
+	if n, ok := m.Value("late_failures"); !ok || n != 300 || m.Failed != 0 {
+		t.Errorf("%v late failures, %d in the window; want 300 and none", n, m.Failed)
+	}
+	run := described(record.Gate{Design: "good", Metric: "late_failures", Op: "<=", Limit: 0})
+	if got := Judge(run, ended, nil, []Trial{result("bad", 1, 3000), m}); got.Verdict != Fail {
+		t.Errorf("verdict %s of a gate on them, want fail", got.Verdict)
 	}
 }
 

@@ -49,9 +49,24 @@ var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float6
 		}
 		return milliseconds(slowest), t.Sent > 0
 	},
+	"in_flight_at_action": func(d *record.TrialData, t *Trial) (float64, bool) {
+		return countHits(d, func(h timeline.Hit) bool { return t.inFlight(h.Sample) }), t.Planned > 0
+	},
+	"late_failures": func(d *record.TrialData, t *Trial) (float64, bool) {
+		return countHits(d, func(h timeline.Hit) bool { return !h.OK() && h.Intended >= t.Window.To }), t.Planned > 0
+	},
 	"standstill": func(d *record.TrialData, t *Trial) (float64, bool) {
 		return milliseconds(timeline.Standstill(d, t.Window)), t.Planned > 0
 	},
+}
+
+func countHits(d *record.TrialData, is func(timeline.Hit) bool) (n float64) {
+	for h := range timeline.Hits(d) {
+		if is(h) {
+			n++
+		}
+	}
+	return n
 }
 
 // values are the metrics that are taken from the record.

@@ -97,7 +97,7 @@ var table = []Metric{
 	},
 	{
 		Name: "failed", Key: "failed", Words: "failed", Unit: Count, Better: Lower, Pooling: Sum,
-		About: "requests planned in the window that were not ok, unsent ones among them",
+		About: "requests planned in the window that were not ok, unsent ones among them, and those that the action cut under way",
 		None:  nothingPlanned,
 	},
 	{
@@ -151,7 +151,7 @@ var table = []Metric{
 	},
 	{
 		Name: Breaches, Key: "breaches", Words: "breaches", Unit: Count, Better: Lower, Pooling: Sum,
-		About: "requests that had to be denied and were served",
+		About: "requests that had to be denied and were served, over the whole load",
 		None:  nothingPlanned,
 	},
 	{
@@ -164,6 +164,17 @@ var table = []Metric{
 		Name: "slowest_request", Key: "slowest_request_ms", Words: "slowest request", Unit: Duration, Better: Lower, Pooling: Each,
 		About: "the longest time from the intended send time of a request in the window to its end, whatever that was",
 		None:  "no request was sent",
+	},
+	{
+		Name: "in_flight_at_action", Key: "in_flight_at_action", Words: "in flight at the action", Unit: Count, Better: Lower, Pooling: Each,
+		About:  "requests that were under way when the action began and failed after, which are among the failed ones",
+		Remark: "One that had been under way for longer than the baseline phase's p99 and 50 ms was stuck before, which is the baseline phase's failure.",
+		None:   nothingPlanned,
+	},
+	{
+		Name: "late_failures", Key: "late_failures", Words: "late failures", Unit: Count, Better: Lower, Pooling: Each,
+		About: "requests that failed behind the window, in the rest of the load, which are not among the failed ones",
+		None:  nothingPlanned,
 	},
 	{
 		Name: "standstill", Key: "standstill_ms", Words: "standstill", Unit: Duration, Better: Lower, Pooling: Each,
