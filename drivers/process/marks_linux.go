@@ -66,8 +66,9 @@ func environMarks(pid int) (m marks, ok bool) {
 }
 
 const (
-	// markDescriptor is the number of the descriptor, above those that scripts use.
-	markDescriptor = 63
+	// markDescriptor is the number of the descriptor: above those that scripts name, and
+	// below those that shells take for themselves, from 63 down.
+	markDescriptor = 47
 	// markPrefix begins the name of its file, as the process file system shows it. The marks
 	// follow, escaped, with commas between them.
 	markPrefix = "/memfd:rollout-lab,"

@@ -30,7 +30,7 @@
 // the lab's process and the instance. The driver's own program has the marks in its
 // environment. A program of somebody else's (Service.Exec) has the environment of the lab,
 // that of its service over it, and nothing else; its marks are the name of a file that it
-// holds open as descriptor 63. A grandchild of such a program is not found when it has left
+// holds open as descriptor 47. A grandchild of such a program is not found when it has left
 // the process group and closed what it did not open itself, as some daemons do.
 package process
 
