@@ -108,6 +108,9 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 
 	meta := t.describe()
 	meta.Streams = target.RecordStreams(tgt.Streams)
+	if p := tgt.Stack.Subject.Signal; p.Interval > 0 {
+		meta.Checks = record.Checks{Every: p.Interval, Rise: max(p.Rise, 1), Fall: max(p.Fall, 1)}
+	}
 	base := time.Now().Add(lead)
 	if n, ok := env.(drivers.Noter); ok {
 		meta.Notes = n.Notes()

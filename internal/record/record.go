@@ -178,11 +178,21 @@ type Trial struct {
 	LabBalancer bool `json:"lab_balancer"`
 	// Routing says how the balancer learned of ready and stopping instances, for people.
 	Routing string `json:"routing,omitempty"`
+	// Checks say how often the runtime asks an instance whether it is ready; they are zero
+	// where it asks none.
+	Checks Checks `json:"checks,omitzero"`
 
 	Began string `json:"began"` // wall clock of the trial's base, RFC 3339, for people
 
 	// Notes say where the runtime deployed something else than was asked for.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Checks are the questions of a runtime to each of its instances.
+type Checks struct {
+	Every time.Duration `json:"every_ns"`
+	Rise  int           `json:"rise"` // successes in a row that make an instance ready
+	Fall  int           `json:"fall"` // failures in a row that make it unready
 }
 
 // Cost is what the trial cost the machine, for judging whether the evidence is sound.
