@@ -2,68 +2,265 @@ package reports
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
+	"time"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
-// causeText says why some of so many lost requests were lost, and what to do about it.
-func causeText(c judge.CauseCount, lost uint64) string {
-	many := format.Count(c.Count) + " of " + format.Count(lost) + " lost requests"
-	if c.Count == lost {
-		many = "all " + many
-		if lost == 1 {
-			many = "the one lost request"
-		}
+// causeLabels are the causes as the matrix has them, in its first column.
+var causeLabels = map[judge.Cause]string{
+	judge.BeforeReady: "sent too early", judge.AfterStop: "after SIGTERM", judge.ConnectionClosed: "connection closed",
+	judge.NoInstance: "no instance", judge.BrokenWhileReady: "broke while ready", judge.TooSlow: "too slow",
+	judge.NewRevision: "wrong answer", judge.OfHarness: "harness", judge.Unknown: "unknown",
+}
+
+// causeLabel is a cause in a word or two.
+func causeLabel(c judge.Cause) string {
+	if label := causeLabels[c]; label != "" {
+		return label
 	}
-	who := causeInstances(c)
+	return format.Shorten(format.Clean(string(c)), labelWidth-2)
+}
+
+// advice is why something is as it is, and what to do about it: a sentence or two each.
+type advice struct{ Why, Do string }
+
+// text is all of it.
+func (a advice) text() string { return strings.TrimSpace(a.Why + " " + a.Do) }
+
+// causeText says why some of so many lost requests of such a trial were lost, and what to
+// do about it.
+func causeText(c judge.CauseCount, lost uint64, m *record.Trial) string {
+	return adviseOn(c, lost, m).text()
+}
+
+// adviseOn is causeText in its two parts. It is the only place that words a cause.
+func adviseOn(c judge.CauseCount, lost uint64, m *record.Trial) advice {
+	of, who := causeTally(c.Count, lost), causeInstances(c, m)
+	when, seen := causeMoment(c, m), causeAnswer(c)
+	its := oneOrMany(c, "its", "their")
 	switch c.Cause {
 	case judge.BeforeReady:
-		return fmt.Sprintf("%s went to %s before it could serve: it was routed to too early%s. Report ready only once a real request would be served.", many, who, causeSeen(c))
+		return advice{
+			fmt.Sprintf("%s went to %s, called ready before %s could serve, %s: %s.", of, who, oneOrMany(c, "it", "they"), when, seen),
+			"Report ready only once every part that a request needs is there, not as soon as the port listens.",
+		}
 	case judge.AfterStop:
-		return fmt.Sprintf("%s went to %s after it had been told to stop: it served no longer, and the balancer had not taken it out%s. Go on serving until nothing is routed to it.", many, who, causeSeen(c))
+		did := seen
+		if connectionRefused(c) {
+			did = oneOrMany(c, "its port was closed", "their ports were closed")
+		}
+		window := checksOf(m)
+		a := advice{
+			fmt.Sprintf("%s went to %s after SIGTERM, %s: %s before the balancer had taken %s out", of, who, when, did, oneOrMany(c, "it", "them")),
+			"Serve on after SIGTERM until nothing is routed there any more: a lame duck, or a pre_stop that waits.",
+		}
+		if window == "" {
+			a.Why += "."
+			return a
+		}
+		a.Why += " (" + window + ")."
+		a.Do = "On SIGTERM fail the readiness check at once, and serve on for longer than " + window + " before closing (lame_duck, pre_stop)."
+		return a
 	case judge.ConnectionClosed:
-		return fmt.Sprintf("%s had the connection closed under them by %s, which had been told to stop%s. Finish what is under way, and close a kept connection only with an answer that says so.", many, who, causeSeen(c))
+		return advice{
+			fmt.Sprintf("%s had %s connection closed under %s after SIGTERM by %s, %s: %s.", of, among(c, "its", "their"), among(c, "it", "them"), who, when, seen),
+			"Announce it before closing: answer with Connection: close while draining, and close a kept connection only after such an answer.",
+		}
 	case judge.NoInstance:
-		return fmt.Sprintf("%s found nobody to go to: no instance was called ready%s. Keep old instances until new ones are ready.", many, causeSeen(c))
+		return advice{
+			fmt.Sprintf("%s found nobody to go to, %s: no instance was called ready.", of, when),
+			"Take old instances away only when new ones are ready: max_unavailable 0, and surge instead.",
+		}
 	case judge.BrokenWhileReady:
-		return fmt.Sprintf("%s went to %s, which had served before and no longer could, unasked%s. Its log says why.", many, who, causeSeen(c))
+		return advice{
+			fmt.Sprintf("%s went to %s, called ready and no longer able to serve, %s: %s.", of, who, when, seen),
+			fmt.Sprintf("Look into %s log at that moment, and let readiness fail when what a request needs is gone.", its),
+		}
 	case judge.TooSlow:
-		return fmt.Sprintf("%s were not answered by their deadline, by %s that serves%s. It is overloaded or waits for something.", many, who, causeSeen(c))
+		within := ""
+		if m.Timeout > 0 {
+			within = " within " + format.Span(m.Timeout)
+		}
+		return advice{
+			fmt.Sprintf("%s %s not answered%s by %s, %s.", of, among(c, "was", "were"), within, who, when),
+			"It is overloaded or waits for something: give it more capacity, or find out what it waits for.",
+		}
 	case judge.NewRevision:
-		return fmt.Sprintf("%s were answered wrongly by %s, and by no instance of the old revision%s. The release itself is broken.", many, who, causeSeen(c))
+		return advice{
+			fmt.Sprintf("%s %s answered wrongly by %s and by no old one, %s: %s.", of, among(c, "was", "were"), who, when, seen),
+			"The release itself is broken, not the rollout: ask one new instance by itself.",
+		}
 	case judge.OfHarness:
-		return fmt.Sprintf("%s were never sent, or failed by trouble of the harness%s. They say nothing about the target.", many, causeSeen(c))
+		return advice{
+			fmt.Sprintf("%s %s never sent, or failed by trouble of the load generator, %s.", of, among(c, "was", "were"), when),
+			"That says nothing about the target: run it again with a lower --rate, or on a quieter machine.",
+		}
 	}
-	return fmt.Sprintf("%s: the record does not show why%s.", many, causeSeen(c))
+	return advice{
+		fmt.Sprintf("%s failed and the record does not show why, %s: mostly %s.", of, when, seen),
+		"The timeline shows what went on at that moment.",
+	}
 }
 
-// causeInstances names who the requests went to: one instance by its name, several by
-// their number and revision.
-func causeInstances(c judge.CauseCount) string {
-	of := ""
-	if c.Revision != "" {
-		of = " of revision " + c.Revision
+func causeTally(n, lost uint64) string {
+	switch {
+	case lost == 1:
+		return "the one lost request"
+	case n == lost:
+		return "all " + format.Count(n) + " lost requests"
 	}
-	switch n := len(c.Instances); n {
+	return format.Count(n) + " of " + format.Count(lost) + " lost requests"
+}
+
+// among is a word for one lost request or for several; the sum is what the sentence is of.
+func among(c judge.CauseCount, one, many string) string {
+	if c.Count == 1 {
+		return one
+	}
+	return many
+}
+
+// oneOrMany is a word for one instance or for several.
+func oneOrMany(c judge.CauseCount, one, many string) string {
+	if len(c.Instances) > 1 {
+		return many
+	}
+	return one
+}
+
+// causeInstances names those that the requests went to.
+func causeInstances(c judge.CauseCount, m *record.Trial) string {
+	age, revision := "", ""
+	if r := m.Revisions; c.Revision != "" && r.Before != r.After {
+		switch c.Revision {
+		case r.Before:
+			age = "old "
+		case r.After:
+			age = "new "
+		}
+		revision = " (" + c.Revision + ")"
+	}
+	switch names := c.Instances; len(names) {
 	case 0:
-		return "an instance"
+		if age == "" {
+			return "an instance"
+		}
+		return "an " + age + "instance" + revision
 	case 1:
-		return c.Instances[0] + of
+		return age + "instance " + format.Shorten(names[0], 40) + revision
+	case 2, 3:
+		return age + "instances " + enumerated(names) + revision
 	default:
-		return fmt.Sprintf("an instance%s (%d in turn)", of, n)
+		return fmt.Sprintf("%d %sinstances%s", len(names), age, revision)
 	}
 }
 
-// causeSeen says what was seen of it, in brackets.
-func causeSeen(c judge.CauseCount) string {
-	seen := string(c.Class)
-	if c.Class == record.Unsent {
-		seen = "never sent"
+// enumerated is a, b and c.
+func enumerated(names []string) string {
+	last := len(names) - 1
+	if last < 1 {
+		return strings.Join(names, "")
 	}
-	if c.Reason != "" {
-		seen += ", " + format.Shorten(c.Reason, 100)
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
+// causeMoment says when the requests were due, from the start of the action.
+func causeMoment(c judge.CauseCount, m *record.Trial) string {
+	from, to := format.Offset(c.From.Round(10*time.Millisecond)), format.Offset(c.To.Round(10*time.Millisecond))
+	at := from + " to " + to + " s"
+	if from == to {
+		at = from + " s"
 	}
-	return fmt.Sprintf(" (mostly %s; from %s to %s s)", seen, format.Offset(c.From), format.Offset(c.To))
+	switch m.Action {
+	case record.NoAction, "":
+		return at + " into the window"
+	case "scale-out", "scale-in":
+		return at + " into the scaling"
+	}
+	return at + " into the " + m.Action
+}
+
+// causeAnswer is what became of most of the requests, in words.
+func causeAnswer(c judge.CauseCount) string {
+	said := ""
+	if c.Reason != "" && c.Reason != drivers.RefusedReason {
+		said = " (" + format.Shorten(c.Reason, 100) + ")"
+	}
+	switch c.Class {
+	case record.Refused:
+		return "connection refused" + said
+	case record.Reset:
+		return "connection reset" + said
+	case record.EOF:
+		return "connection closed without an answer" + said
+	case record.Truncated:
+		return "answer cut short" + said
+	case record.Timeout:
+		return "no answer in time" + said
+	case record.WrongBody:
+		return "answered with another body" + said
+	case record.Unsent:
+		return "never sent"
+	}
+	if connectionRefused(c) {
+		return "connection refused"
+	}
+	if status, ok := strings.CutPrefix(string(c.Class), "http_"); ok {
+		if _, err := strconv.Atoi(status); err == nil {
+			return "answered " + status + said
+		}
+	}
+	return string(c.Class) + said
+}
+
+// connectionRefused: nobody listened, as the load saw it or as a balancer says.
+func connectionRefused(c judge.CauseCount) bool {
+	return c.Class == record.Refused || c.Reason == drivers.RefusedReason
+}
+
+// checksOf says how long the lab's balancer takes to see that an instance has stopped, ""
+// where that is not known.
+func checksOf(m *record.Trial) string {
+	if !m.LabBalancer || m.Checks.Every <= 0 {
+		return ""
+	}
+	return format.Plural(m.Checks.Fall, "check", "checks") + " x " + format.Span(m.Checks.Every)
+}
+
+// unknownLimit is the share of the lost requests that may have no known cause before that
+// is said beside the verdict.
+const unknownLimit = 0.05
+
+// adviseOnCell says why a cell lost most of what it lost, and how much has no known cause.
+func adviseOnCell(c *judge.Cell) (a advice, ok bool) {
+	all := c.Causes()
+	if len(all) == 0 {
+		return advice{}, false
+	}
+	var lost, unknown uint64
+	for _, of := range all {
+		lost += of.Count
+		if of.Cause == judge.Unknown {
+			unknown += of.Count
+		}
+	}
+	a = adviseOn(all[0], lost, metaOf(c))
+	if all[0].Cause != judge.Unknown && float64(unknown) > unknownLimit*float64(lost) {
+		a.Why += fmt.Sprintf(" Why %s more were lost (%s) the record does not show.", format.Count(unknown), part(unknown, lost))
+	}
+	return a, true
+}
+
+// metaOf describes the trials of a cell, by the first of them that is valid.
+func metaOf(c *judge.Cell) *record.Trial {
+	if i := firstTrial(c); i >= 0 {
+		return &c.Trials[i].Meta
+	}
+	return &record.Trial{}
 }

@@ -10,34 +10,65 @@ import (
 )
 
 func TestCauseTexts(t *testing.T) {
-	seen := judge.CauseCount{Count: 27, From: 1200 * time.Millisecond, To: 3 * time.Second, Class: record.Refused, Reason: "no route"}
-	one, three := seen, seen
-	one.Instances, one.Revision = []string{"a"}, "v1"
-	three.Instances, three.Revision = []string{"a", "b", "c"}, "v2"
+	rollout := record.Trial{Action: "rollout", Revisions: record.Revisions{Before: "v1", After: "v2"}, Timeout: 2 * time.Second, LabBalancer: true,
+		Checks: record.Checks{Every: 200 * time.Millisecond, Rise: 1, Fall: 2}}
+	kind := rollout
+	kind.LabBalancer = false
+	scaling := record.Trial{Action: "scale-in", Revisions: record.Revisions{Before: "v1", After: "v1"}, LabBalancer: true}
+	cause := func(of judge.Cause, n uint64, class record.Class, reason, revision string, instances ...string) judge.CauseCount {
+		return judge.CauseCount{Cause: of, Count: n, From: 1204 * time.Millisecond, To: 3 * time.Second, Class: class, Reason: reason, Revision: revision, Instances: instances}
+	}
 	for _, tc := range []struct {
-		cause judge.Cause
+		name  string
 		c     judge.CauseCount
 		lost  uint64
+		trial record.Trial
 		want  string
 	}{
-		{judge.BeforeReady, three, 28, "27 of 28 lost requests went to an instance of revision v2 (3 in turn) before it could serve: it was routed to too early (mostly refused, no route; from 1.2 to 3 s). Report ready"},
-		{judge.AfterStop, one, 27, "all 27 of 27 lost requests went to a of revision v1 after it had been told to stop: it served no longer"},
-		{judge.ConnectionClosed, one, 28, "27 of 28 lost requests had the connection closed under them by a of revision v1, which had been told to stop"},
-		{judge.NoInstance, seen, 28, "27 of 28 lost requests found nobody to go to"},
-		{judge.BrokenWhileReady, one, 28, "27 of 28 lost requests went to a of revision v1, which had served before"},
-		{judge.TooSlow, seen, 28, "27 of 28 lost requests were not answered by their deadline, by an instance that serves"},
-		{judge.NewRevision, three, 28, "27 of 28 lost requests were answered wrongly by an instance of revision v2 (3 in turn), and by no instance of the old revision"},
-		{judge.OfHarness, seen, 28, "27 of 28 lost requests were never sent, or failed by trouble of the harness"},
-		{judge.Unknown, seen, 28, "27 of 28 lost requests: the record does not show why (mostly refused, no route; from 1.2 to 3 s)."},
+		{"too early", cause(judge.BeforeReady, 27, "http_403", "session not synced", "v2", "a", "b", "c"), 28, rollout,
+			"27 of 28 lost requests went to new instances a, b and c (v2), called ready before they could serve, 1.2 to 3 s into the rollout: answered 403 (session not synced). Report ready only once every part that a request needs is there, not as soon as the port listens."},
+		{"after SIGTERM, the port is closed", cause(judge.AfterStop, 27, "http_502", "connect refused", "v1", "a", "b"), 28, rollout,
+			"27 of 28 lost requests went to old instances a and b (v1) after SIGTERM, 1.2 to 3 s into the rollout: their ports were closed before the balancer had taken them out (2 checks x 200 ms). On SIGTERM fail the readiness check at once, and serve on for longer than 2 checks x 200 ms before closing (lame_duck, pre_stop)."},
+		{"after SIGTERM, with a balancer of the runtime's", cause(judge.AfterStop, 27, record.Refused, "", "v1", "a"), 27, kind,
+			"all 27 lost requests went to old instance a (v1) after SIGTERM, 1.2 to 3 s into the rollout: its port was closed before the balancer had taken it out. Serve on after SIGTERM until nothing is routed there any more: a lame duck, or a pre_stop that waits."},
+		{"after SIGTERM, an answer", cause(judge.AfterStop, 2, "http_503", "going away", "v1", "a", "b", "c", "d"), 4, scaling,
+			"2 of 4 lost requests went to 4 instances after SIGTERM, 1.2 to 3 s into the scaling: answered 503 (going away) before the balancer had taken them out. Serve on after SIGTERM until nothing is routed there any more: a lame duck, or a pre_stop that waits."},
+		{"connection closed", cause(judge.ConnectionClosed, 1, record.EOF, "", "v1", "a"), 28, rollout,
+			"1 of 28 lost requests had its connection closed under it after SIGTERM by old instance a (v1), 1.2 to 3 s into the rollout: connection closed without an answer. Announce it before closing: answer with Connection: close while draining, and close a kept connection only after such an answer."},
+		{"nobody", cause(judge.NoInstance, 28, "http_503", "no ready endpoint", ""), 28, rollout,
+			"all 28 lost requests found nobody to go to, 1.2 to 3 s into the rollout: no instance was called ready. Take old instances away only when new ones are ready: max_unavailable 0, and surge instead."},
+		{"broke", cause(judge.BrokenWhileReady, 27, record.Reset, "", "v1", "a"), 28, rollout,
+			"27 of 28 lost requests went to old instance a (v1), called ready and no longer able to serve, 1.2 to 3 s into the rollout: connection reset. Look into its log at that moment, and let readiness fail when what a request needs is gone."},
+		{"too slow", cause(judge.TooSlow, 27, record.Timeout, "", ""), 28, rollout,
+			"27 of 28 lost requests were not answered within 2.00 s by an instance, 1.2 to 3 s into the rollout. It is overloaded or waits for something: give it more capacity, or find out what it waits for."},
+		{"the release", cause(judge.NewRevision, 27, "http_500", "no such table", "v2", "b"), 28, rollout,
+			"27 of 28 lost requests were answered wrongly by new instance b (v2) and by no old one, 1.2 to 3 s into the rollout: answered 500 (no such table). The release itself is broken, not the rollout: ask one new instance by itself."},
+		{"harness", cause(judge.OfHarness, 1, record.Unsent, "", ""), 1, rollout,
+			"the one lost request was never sent, or failed by trouble of the load generator, 1.2 to 3 s into the rollout. That says nothing about the target: run it again with a lower --rate, or on a quieter machine."},
+		{"unknown", cause(judge.Unknown, 27, "http_502", "", ""), 28, record.Trial{},
+			"27 of 28 lost requests failed and the record does not show why, 1.2 to 3 s into the window: mostly answered 502. The timeline shows what went on at that moment."},
 	} {
-		tc.c.Cause = tc.cause
-		if got := causeText(tc.c, tc.lost); !strings.HasPrefix(got, tc.want) || !strings.HasSuffix(got, ".") {
-			t.Errorf("%s:\n got %q\nwant %q", tc.cause, got, tc.want)
-		}
+		t.Run(tc.name, func(t *testing.T) {
+			if got := causeText(tc.c, tc.lost, &tc.trial); got != tc.want {
+				t.Errorf("\n got %q\nwant %q", got, tc.want)
+			}
+			if label := causeLabel(tc.c.Cause); label == string(tc.c.Cause) && tc.c.Cause != judge.OfHarness && tc.c.Cause != judge.Unknown || len(label)+2 > labelWidth {
+				t.Errorf("its label %q has no words of its own, or is too wide for the matrix", label)
+			}
+		})
 	}
-	seen.Cause, seen.Count, seen.Class, seen.Reason = judge.OfHarness, 1, record.Unsent, ""
-	if got := causeText(seen, 1); !strings.HasPrefix(got, "the one lost request") || !strings.Contains(got, "(mostly never sent;") {
-		t.Errorf("got %q", got)
+}
+
+// What nobody knows is said when it is more than a few.
+func TestUnknownCausesAreSaid(t *testing.T) {
+	cell := func(unknown uint64) *judge.Cell {
+		return &judge.Cell{Trials: []judge.Trial{{Valid: true, Causes: []judge.CauseCount{{Cause: judge.TooSlow, Count: 100 - unknown}, {Cause: judge.Unknown, Count: unknown}}}}}
+	}
+	for unknown, want := range map[uint64]bool{5: false, 6: true} {
+		a, _ := adviseOnCell(cell(unknown))
+		if got := strings.Contains(a.Why, "Why 6 more were lost (6.00 %) the record does not show."); got != want {
+			t.Errorf("%d of 100 are unknown: %q", unknown, a.Why)
+		}
 	}
 }
 

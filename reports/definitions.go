@@ -1,8 +1,10 @@
 package reports
 
 import (
+	"slices"
 	"strings"
 
+	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/metric"
 )
 
@@ -24,6 +26,7 @@ const balancerDefinition = "balancer"
 // others are the numbers that are no metric of a gate, and what they depend on.
 var others = []definition{
 	{"lost_requests", "requests lost", "Failed of planned requests in the window, added up over the valid trials.", metric.Count},
+	{"cause", "causes", "Each lost request has one cause, so they add up to all that was lost. Sent too early: the instance was called ready and could not serve yet. After SIGTERM: it had been told to stop, served no longer, and was still routed to. Connection closed: a kept connection was closed under the request by an instance that had been told to stop. No instance: none was routed to. Broke while ready: the instance had served, and could no longer, unasked. Too slow: no answer by the deadline from one that serves. Wrong answer: the new revision alone answers so. Harness: never sent, or failed by trouble of the load generator. Unknown: the record shows none of these.", metric.Count},
 	{"sync", "sync time", "From the start of an instance to its first successful direct probe: median over the instances that the action started.", metric.Duration},
 	{"denials", "denials", "Requests that had to be denied, over the whole load: a revoked session, a forbidden route.", metric.Count},
 	{"sent_to_unready", "sent to unready instances", "Requests that an instance was sent while its direct probe failed.", metric.Count},
@@ -34,6 +37,16 @@ var others = []definition{
 	{"error_budget", "error budget", "Mean downtime of the valid trials as a share of the 43.2 minutes that 99.9 % over 30 days allow, and how many such actions they afford.", metric.Count},
 	{balancerDefinition, "how the balancer learns", "Where a runtime brings no balancer, the lab's own stands before the instances. It routes on what the runtime learns of each by the design's own signal and on nothing else, so it is not told of an instance that stops: until the runtime has noticed, the instance is sent its share of the requests. Where the signal is asked for, rise successes in a row bring an instance in and fall failures in a row take it out. There is no passive ejection and no retry, and the rule is the same for every design; what differs is the signal that a design gives, and whether it gives it before it stops. A design that stops at once therefore loses what it is sent until then, which is all that a naive one loses where nothing starts, as on scale-in. One setting of a design changes that: with deregister_first the balancer is told of each stop that is asked for.", metric.Count},
 	{"trials", "trials", "One trial is one deployment, one load and at most one action. Invalid trials count neither for nor against a design; they are repeated, and every one is shown, with what it lost.", metric.Count},
+}
+
+// definitionsFor are the definitions of what a run's page shows: where no request had to be
+// denied, nothing about those.
+func definitionsFor(run *judge.Run) []definition {
+	denies := slices.ContainsFunc(groups(run), group.denies) ||
+		slices.ContainsFunc(run.Gates, func(g judge.GateResult) bool { return g.Gate.Metric == metric.Breaches })
+	return slices.DeleteFunc(slices.Clone(definitions), func(d definition) bool {
+		return !denies && (d.ID == metric.Breaches || d.ID == "denials")
+	})
 }
 
 func define(metrics []metric.Metric) []definition {

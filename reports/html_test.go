@@ -282,7 +282,7 @@ func TestEveryNumberOfTheMatrixIsDefined(t *testing.T) {
 				t.Errorf("a cell of the matrix begins with <%s href=%q>, want a link to a definition", td.FirstChild.Data, href)
 			}
 		}
-		if want := 3 * 10; cells != want {
+		if want := 3 * 12; cells != want {
 			t.Errorf("the matrix has %d cells, want %d", cells, want)
 		}
 	})

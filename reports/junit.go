@@ -78,7 +78,7 @@ func newJUnit(run *judge.Run) *junitSuites {
 			suite, design = c.Scenario+" "+c.Driver, format.Clean(c.Design)
 			class = format.Clean(c.Scenario + "." + c.Driver)
 		}
-		doc.add(suite, gateCase(class, design, g, c))
+		doc.add(suite, gateCase(run, class, design, g, c))
 	}
 	for _, sk := range skipped(run) {
 		for _, name := range skippedCases(run, sk) {
@@ -123,16 +123,22 @@ func skippedCases(run *judge.Run, sk record.Skipped) []string {
 	return names
 }
 
-func gateCase(class, design string, g judge.GateResult, c *judge.Cell) junitCase {
+// gateCase is the test case of a gate. Its message says first what to act on: why the
+// requests were lost, or what stood in the way.
+func gateCase(run *judge.Run, class, design string, g judge.GateResult, c *judge.Cell) junitCase {
 	out := junitCase{Class: class, Name: design + ": " + gateLimit(g.Gate)}
 	text := gateText(g)
 	switch g.Verdict {
 	case judge.Pass:
 		out.Out = text + discardedLines(c)
 	case judge.Fail:
-		out.Failure = &junitOutcome{Message: text, Type: "gate-missed", Text: trialLines(c)}
+		message := text
+		if a, causes := adviseOnGate(run, g); causes {
+			message = format.Clean(a.text()) + " (" + text + ")"
+		}
+		out.Failure = &junitOutcome{Message: message, Type: "gate-missed", Text: trialLines(c)}
 	default:
-		out.Error = &junitOutcome{Message: text, Type: "inconclusive", Text: trialLines(c)}
+		out.Error = &junitOutcome{Message: format.Clean(adviseOnUndecided(run, g)) + " (" + text + ")", Type: "inconclusive", Text: trialLines(c)}
 	}
 	return out
 }
@@ -180,7 +186,7 @@ func (doc *junitSuites) evidence(run *judge.Run) {
 	for _, r := range run.Reasons {
 		if r.Kind == judge.TargetFailed {
 			doc.add("evidence", junitCase{Name: format.Clean(fmt.Sprintf("%s trial %d: the action", r.Cell, r.Trial)), Class: "evidence",
-				Failure: &junitOutcome{Message: format.Clean(Sentence(r)), Type: "target-failed"}})
+				Failure: &junitOutcome{Message: format.Clean(Sentence(r) + ". " + adviseOnFailure(run, r).text()), Type: "target-failed"}})
 		}
 	}
 	if run.Partial {
@@ -189,7 +195,7 @@ func (doc *junitSuites) evidence(run *judge.Run) {
 	if doc.count(); run.Verdict == judge.Pass || doc.Failures+doc.Errors > 0 {
 		return
 	}
-	fault := &junitOutcome{Message: format.Clean(headline(run)), Type: format.Clean(string(run.Verdict)), Text: format.Clean(strings.Join(Sentences(run.Reasons), "; "))}
+	fault := &junitOutcome{Message: format.Clean(messageOf(run)), Type: format.Clean(string(run.Verdict)), Text: format.Clean(strings.Join(Sentences(run.Reasons), "; "))}
 	if run.Verdict == judge.Fail {
 		doc.add("evidence", junitCase{Name: "verdict", Class: "evidence", Failure: fault})
 		return
@@ -218,4 +224,9 @@ func (doc *junitSuites) count() {
 		doc.Errors += s.Errors
 		doc.Skipped += s.Skipped
 	}
+}
+
+// messageOf is the headline with why it is so and what to do.
+func messageOf(run *judge.Run) string {
+	return strings.TrimSpace(headline(run) + ". " + adviseOnRun(run).text())
 }

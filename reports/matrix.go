@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -41,8 +42,41 @@ func (r matrixRow) name() string {
 
 // rows are the rows of a group's matrix, the same for every cell. Where no request had to
 // be denied, there is none about those that were served all the same.
+//
+// The causes follow what they add up to.
 func (g group) rows() []matrixRow {
-	return slices.DeleteFunc(slices.Clone(matrix), func(r matrixRow) bool { return r.def == metric.Breaches && !g.denies() })
+	rows := slices.DeleteFunc(slices.Clone(matrix), func(r matrixRow) bool { return r.def == metric.Breaches && !g.denies() })
+	lost := slices.IndexFunc(rows, func(r matrixRow) bool { return r.def == "lost_requests" })
+	return slices.Insert(rows, lost+1, g.causeRows()...)
+}
+
+// causeRows are a row for each cause that a cell lost requests to, the most frequent first.
+func (g group) causeRows() (rows []matrixRow) {
+	var all []judge.CauseCount
+	for _, c := range g.Cells {
+		for _, of := range c.Causes() {
+			i := slices.IndexFunc(all, func(sum judge.CauseCount) bool { return sum.Cause == of.Cause })
+			if i < 0 {
+				i, all = len(all), append(all, judge.CauseCount{Cause: of.Cause})
+			}
+			all[i].Count += of.Count
+		}
+	}
+	slices.SortStableFunc(all, func(a, b judge.CauseCount) int { return cmp.Compare(b.Count, a.Count) })
+	for _, cause := range all {
+		rows = append(rows, matrixRow{"cause", "  " + causeLabel(cause.Cause), func(c *judge.Cell, p judge.Totals) entry {
+			for _, of := range c.Causes() {
+				if of.Cause == cause.Cause {
+					return entry{Value: format.Count(of.Count), Bad: true}
+				}
+			}
+			if p.Planned == 0 {
+				return entry{Value: "no data"}
+			}
+			return entry{Value: "0"}
+		}})
+	}
+	return rows
 }
 
 // denies reports whether a request had to be denied in any trial.

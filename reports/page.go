@@ -30,16 +30,19 @@ type page struct {
 }
 
 func newPage(run *judge.Run, d detail) *page {
-	p := &page{Run: run, sheet: newSheet(), Apart: d.apart, Routings: routings(run), Definitions: definitions}
+	p := &page{Run: run, sheet: newSheet(), Apart: d.apart, Routings: routings(run), Definitions: definitionsFor(run)}
 	for _, g := range groups(run) {
 		p.Groups = append(p.Groups, newPageGroup(g, d))
 	}
 	return p
 }
 
-// Headline is the verdict in one sentence, Because its reasons.
+// Headline is the verdict in one sentence, Advice why it is so and what to do, Beside what
+// was lost where the headline does not say it, Because the reasons one by one.
 func (p *page) Headline() string  { return headline(p.Run) }
 func (p *page) Because() []string { return Sentences(p.Reasons) }
+func (p *page) Advice() advice    { return adviseOnRun(p.Run) }
+func (p *page) Beside() string    { return lossesBeside(p.Run) }
 
 // Skipped are the cells that could not be run.
 func (p *page) Skipped() []record.Skipped { return skipped(p.Run) }
@@ -112,6 +115,35 @@ func (g pageGroup) Columns() []trialColumn {
 	return slices.DeleteFunc(trialColumns(), func(c trialColumn) bool { return c.ID == metric.Breaches && !g.denies() })
 }
 
+// Causes says of each cell why it lost what it lost.
+func (g pageGroup) Causes() (all []causeLine) {
+	for _, c := range g.Cells {
+		causes := c.Causes()
+		var lost uint64
+		for _, of := range causes {
+			lost += of.Count
+		}
+		for _, of := range causes {
+			all = append(all, causeLine{c, causeLabel(of.Cause), of.Count, lost, causeText(of, lost, metaOf(c))})
+		}
+	}
+	return all
+}
+
+// causeLine is a row of the table of causes.
+type causeLine struct {
+	Cell        *judge.Cell
+	Label       string
+	Count, Lost uint64
+	Text        string
+}
+
+// Denies reports whether a request had to be denied.
+func (g pageGroup) Denies() bool { return g.denies() }
+
+// Summed reports whether sums and medians differ.
+func (g pageGroup) Summed() bool { return g.summed() }
+
 // Answers says who answered in the first valid trial of each cell: instances of different
 // trials have nothing to do with each other.
 func (g pageGroup) Answers() (all []answers) {
@@ -136,6 +168,7 @@ type answers struct {
 // matrixLine is a row of the matrix over all designs.
 type matrixLine struct {
 	Label, Def string
+	Part       bool // of the row above
 	Cells      []entry
 	Bars       []*bar // in the first row: the share that was lost
 }
@@ -146,7 +179,7 @@ type bar struct{ Part, Hole string }
 func matrixLines(g group) []matrixLine {
 	var lines []matrixLine
 	for i, row := range append(g.rows(), matrixRow{"error_budget", "", budgetEntry}) {
-		line := matrixLine{Label: strings.TrimSpace(row.name()), Def: row.def}
+		line := matrixLine{Label: strings.TrimSpace(row.name()), Def: row.def, Part: strings.HasPrefix(row.name(), " ")}
 		for _, c := range g.Cells {
 			e := row.of(c, c.Totals())
 			line.Cells = append(line.Cells, entry{format.Unbroken(e.Value), format.Unbroken(e.Note), e.Bad})
@@ -231,6 +264,11 @@ func newPictureTable(c chosen, d detail) pictureTable {
 		}
 	}
 	return out
+}
+
+// Denied reports whether a request was denied wrongly.
+func (t pictureTable) Denied() bool {
+	return slices.ContainsFunc(t.Stretches, func(s picture.Stretch) bool { return s.Denied > 0 })
 }
 
 // At is a time as an offset from the start of the action, in seconds.

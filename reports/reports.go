@@ -73,3 +73,9 @@ func ranks(g group) (best, worst string) {
 	}
 	return best, worst
 }
+
+// summed reports whether a cell has more than one valid trial, so that a sum and a median
+// differ.
+func (g group) summed() bool {
+	return slices.ContainsFunc(g.Cells, func(c *judge.Cell) bool { return c.Totals().Valid > 1 })
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/metric"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
@@ -44,7 +45,7 @@ func Results(run *judge.Run) Document {
 		Environment: Environment{OS: r.Environment.OS, Arch: r.Environment.Arch, CPUs: r.Environment.CPUs,
 			Kernel: r.Environment.Kernel, Go: r.Environment.Go, Fingerprint: r.Environment.Fingerprint,
 			Runtimes: maps.Clone(r.Environment.Runtimes)},
-		Verdict: run.Verdict, Headline: headline(run), Reasons: Sentences(run.Reasons),
+		Verdict: run.Verdict, Headline: headline(run), Reasons: reasons(run),
 		Scenarios: []Scenario{}, Cells: []Cell{}, Gates: []Gate{}, Comparisons: []Comparison{},
 		Controls: []Control{}, Skipped: []SkippedDesign{},
 	}
@@ -99,7 +100,7 @@ func newCell(c *judge.Cell) Cell {
 func newSummary(c *judge.Cell) Summary {
 	sum := c.Totals()
 	out := Summary{Pooled: Pooled{OK: sum.OK, Planned: sum.Planned}, Planned: sum.Planned, ValidTrials: sum.Valid, InvalidTrials: sum.Invalid,
-		Causes: newCauses(c.Causes()), Estimates: make(map[string]Estimate), Sums: make(map[string]uint64)}
+		Causes: newCauses(c.Causes(), metaOf(c)), Estimates: make(map[string]Estimate), Sums: make(map[string]uint64)}
 	if sum.Planned > 0 {
 		out.Pooled.Rate = finite(float64(sum.OK) / float64(sum.Planned))
 		out.Pooled.Lo, out.Pooled.Hi = finite(c.Bounds.Lo), finite(c.Bounds.Hi)
@@ -129,7 +130,7 @@ func newTrial(t *judge.Trial) Trial {
 		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Outages: t.Outages, SyncMS: optional(t.Sync),
 		Denials: t.Denials, SentToUnready: t.SentToUnready, Metrics: make(map[string]float64),
 		ScheduleLagMS: newPercentiles(t.ScheduleLag), LatencyMS: newPercentiles(t.Latency), LatencyUncorrectedMS: newPercentiles(t.LatencyUncorrected),
-		Causes: newCauses(t.Causes), Bins: []BinTimes{}, Streams: []Stream{}, Errors: []Failure{}, Instances: []Instance{},
+		Causes: newCauses(t.Causes, &t.Meta), Bins: []BinTimes{}, Streams: []Stream{}, Errors: []Failure{}, Instances: []Instance{},
 		Baseline: Baseline{Planned: t.Baseline.Planned, Failed: t.Baseline.Failed, Instances: t.Baseline.Instances, P99MS: Milliseconds(t.Baseline.P99)},
 		Cost:     Cost{CPUMS: Milliseconds(t.Cost.CPU), ChildrenMS: Milliseconds(t.Cost.Children), MaxRSSBytes: t.Cost.MaxRSS},
 		Files:    t.Folder,
@@ -169,7 +170,7 @@ func newTrial(t *judge.Trial) Trial {
 	return out
 }
 
-func newCauses(causes []judge.CauseCount) []Cause {
+func newCauses(causes []judge.CauseCount, m *record.Trial) []Cause {
 	out := []Cause{}
 	var lost uint64
 	for _, c := range causes {
@@ -177,7 +178,7 @@ func newCauses(causes []judge.CauseCount) []Cause {
 	}
 	for _, c := range causes {
 		out = append(out, Cause{Cause: c.Cause, Count: c.Count, FromMS: Milliseconds(c.From), ToMS: Milliseconds(c.To),
-			Instances: present(c.Instances), Revision: c.Revision, Class: c.Class, Reason: c.Reason, Text: causeText(c, lost)})
+			Instances: present(c.Instances), Revision: c.Revision, Class: c.Class, Reason: c.Reason, Text: causeText(c, lost, m)})
 	}
 	return out
 }

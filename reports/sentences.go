@@ -225,8 +225,12 @@ func some(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
 }
 
-// headline says where the target failed, which gate was missed, and what each design lost.
+// headline says where the target failed, which gate was missed, and what each design lost;
+// of an inconclusive run, why it is one.
 func headline(run *judge.Run) string {
+	if verdictClass(run.Verdict) == judge.Inconclusive {
+		return adviseOnUnclear(run).Why
+	}
 	h := run.Headline()
 	text := ""
 	if len(h.Failed) > 0 {
@@ -264,7 +268,7 @@ func losses(h judge.Headline) string {
 		if l.Lost() > 0 {
 			text += " (downtime " + format.Span(l.Downtime)
 			if l.Valid > 1 { // the matrix has their median
-				text += fmt.Sprintf(" in %d trials", l.Valid)
+				text += fmt.Sprintf(", the sum of %d trials", l.Valid)
 			}
 			text += ")"
 		}

@@ -179,11 +179,11 @@ func TestHeadline(t *testing.T) {
 		trials []judge.Trial
 		want   string
 	}{
-		{"one scenario", nil, two(), "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 (downtime 9.19 s in 3 trials)"},
-		{"different plans", nil, two(short), "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 of 60,010 (downtime 9.19 s in 4 trials)"},
+		{"one scenario", nil, two(), "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 (downtime 9.19 s, the sum of 3 trials)"},
+		{"different plans", nil, two(short), "good lost 0 of 60,000 requests in rollout on process; bad lost 9,182 of 60,010 (downtime 9.19 s, the sum of 4 trials)"},
 		{"several", nil, two(counted("restart", "kind", "good", 1, 1), counted("restart", "kind", "bad", 1, 500)),
-			"good lost 1 of 80,000 requests in 2 scenarios on 2 drivers (downtime 1 ms in 4 trials); bad lost 9,682 (downtime 9.69 s in 4 trials)"},
-		{"discarded", nil, two(discarded), "good lost 0 of 60,000 requests in rollout on process and 7 more in discarded trials; bad lost 9,182 (downtime 9.19 s in 3 trials)"},
+			"good lost 1 of 80,000 requests in 2 scenarios on 2 drivers (downtime 1 ms, the sum of 4 trials); bad lost 9,682 (downtime 9.69 s, the sum of 4 trials)"},
+		{"discarded", nil, two(discarded), "good lost 0 of 60,000 requests in rollout on process and 7 more in discarded trials; bad lost 9,182 (downtime 9.19 s, the sum of 3 trials)"},
 		{"outlasted", nil, []judge.Trial{late}, "good lost 0 of 20,000 requests in rollout on process, with its action complete only 1.60 s after the window"},
 		{"only invalid ones", nil, []judge.Trial{discarded}, "no valid trial, so nothing can be said"},
 		{"none", nil, nil, "no valid trial, so nothing can be said"},
@@ -194,6 +194,9 @@ func TestHeadline(t *testing.T) {
 	} {
 		desc := record.Run{Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"bad", "good"}, Gates: tc.gates}}}
 		run := judge.Judge(desc, &record.RunEnd{}, nil, tc.trials)
+		if tc.gates == nil {
+			run.Verdict = judge.Pass // which it cannot be, so that it says what was lost
+		}
 		if got := headline(&run); !strings.HasPrefix(got, tc.want) || (!strings.HasPrefix(tc.name, "missed two") && tc.name != "failed by the target" && got != tc.want) {
 			t.Errorf("%s:\n got %q\nwant %q", tc.name, got, tc.want)
 		}

@@ -63,7 +63,7 @@ func (t *terminal) paint(s style, text string) string {
 
 // wrapped writes text behind a first indent, and folds it at the terminal's width.
 func (t *terminal) wrapped(first, indent, text string) {
-	for i, l := range format.Fold(text, max(t.width-utf8.RuneCountInString(indent), 20)) {
+	for i, l := range format.FoldHard(text, max(t.width-utf8.RuneCountInString(indent), 20)) {
 		if i > 0 {
 			first = indent
 		}
@@ -80,24 +80,78 @@ func WriteTerminal(w io.Writer, run *judge.Run, o TerminalOptions) error {
 		t.width = 80
 	}
 	t.width = max(t.width, 40)
-	for _, g := range groups(run) {
-		t.matrix(g)
-	}
-	t.gates(run)
-	t.evidence(run)
-	t.verdict(run)
-	if o.Folder != "" {
+	body := t.body(run, o)
+	if lines := strings.Count(body, "\n"); lines > screen {
+		t.verdict(run)
 		t.line("")
-		t.line("report   %s", format.Clean(joinPath(o.Folder, "report.html")))
-		t.line("data     %s", format.Clean(joinPath(o.Folder, "results.json")))
 	}
-	if run.Record.Command != "" {
-		t.line("rerun    %s", format.Clean(run.Record.Command))
-	}
+	t.text(body)
+	t.verdict(run)
 	if t.err != nil {
 		return fmt.Errorf("write results: %w", t.err)
 	}
 	return nil
+}
+
+// screen is how many lines may stand above the verdict before it is told at the top as
+// well: a log is read from its end, a long one from its head too.
+const screen = 30
+
+// body is everything but the verdict.
+func (t *terminal) body(run *judge.Run, o TerminalOptions) string {
+	var b strings.Builder
+	body := &terminal{w: &b, color: t.color, width: t.width}
+	for _, g := range groups(run) {
+		body.matrix(g)
+	}
+	body.gates(run)
+	body.evidence(run)
+	if o.Folder != "" {
+		body.line("report   %s", format.Clean(joinPath(o.Folder, "report.html")))
+		body.line("data     %s", format.Clean(joinPath(o.Folder, "results.json")))
+	}
+	if run.Record.Command != "" {
+		body.command("rerun    ", format.Clean(run.Record.Command))
+	}
+	body.line("")
+	return b.String()
+}
+
+// text writes lines as they are.
+func (t *terminal) text(lines string) {
+	if t.err == nil {
+		_, t.err = io.WriteString(t.w, lines)
+	}
+}
+
+// command writes a command line that a shell can be given as it stands, also where it
+// takes several lines.
+func (t *terminal) command(label, command string) {
+	indent := strings.Repeat(" ", utf8.RuneCountInString(label))
+	line := label
+	for i, word := range shellWords(command) {
+		if i > 0 && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word)+len(" \\") > t.width {
+			t.line("%s \\", line)
+			line = indent + word
+			continue
+		}
+		if i > 0 {
+			line += " "
+		}
+		line += word
+	}
+	t.line("%s", line)
+}
+
+// shellWords splits a command at the spaces outside of single quotes.
+func shellWords(command string) []string {
+	quoted := false
+	return strings.FieldsFunc(command, func(r rune) bool {
+		if r == '\'' {
+			quoted = !quoted
+		}
+		return r == ' ' && !quoted
+	})
 }
 
 func joinPath(folder, file string) string { return strings.TrimRight(folder, "/") + "/" + file }
@@ -107,8 +161,16 @@ const labelWidth = 19
 // matrix writes one group: a line per metric, a column per design, as many columns side
 // by side as fit.
 func (t *terminal) matrix(g group) {
-	t.line("%s", t.paint(bold, format.Clean(fmt.Sprintf("%s on %s, action: %s", g.Scenario, g.Driver, g.Action))))
-	columns := matrixColumns(g)
+	title := format.Clean(fmt.Sprintf("%s on %s, action: %s", g.Scenario, g.Driver, g.Action))
+	for _, line := range format.FoldHard(title, t.width) {
+		t.line("%s", t.paint(bold, line))
+	}
+	if g.summed() {
+		for _, line := range format.Fold("counts and rates add up all valid trials; times are their median (and range)", t.width-2) {
+			t.line("  %s", t.paint(dim, line))
+		}
+	}
+	columns := matrixColumns(g, t.width-labelWidth-4)
 	for len(columns) > 0 {
 		used, n := 2+labelWidth, 0
 		for n < len(columns) && (n == 0 || used+2+columnWidth(columns[n]) <= t.width) {
@@ -121,12 +183,13 @@ func (t *terminal) matrix(g group) {
 	}
 }
 
-// matrixColumns are the designs of a group: a name over the rows of the matrix.
-func matrixColumns(g group) [][]entry {
+// matrixColumns are the designs of a group: a name over the rows of the matrix, none wider
+// than a line has room for.
+func matrixColumns(g group, room int) [][]entry {
 	best, worst := ranks(g)
 	var columns [][]entry
 	for _, c := range g.Cells {
-		title := entry{Value: format.Clean(c.Design)}
+		title := entry{Value: format.Shorten(format.Clean(c.Design), max(room-len(" (least lost)"), 8))}
 		switch c.Design {
 		case best:
 			title.Note = "least lost"
@@ -195,7 +258,7 @@ func (t *terminal) gates(run *judge.Run) {
 		if g.Verdict != judge.Fail {
 			word = "undecided"
 		}
-		t.line("  %s  %s", t.paint(verdictStyle(g.Verdict), pad(word, 9)), format.Clean(g.Cell))
+		t.wrapped("  "+t.paint(verdictStyle(g.Verdict), pad(word, 9))+"  ", "             ", format.Clean(g.Cell))
 		t.wrapped("             ", "             ", gateText(g))
 	}
 	t.line("")
@@ -298,12 +361,23 @@ func trialName(c *judge.Cell, t *judge.Trial) string {
 	return format.Clean(fmt.Sprintf("%s trial %d", c.Key(), t.Meta.N))
 }
 
+// verdict writes the verdict, why it came out so, what to do, and what else there is to
+// say.
 func (t *terminal) verdict(run *judge.Run) {
 	word := verdictWord(run.Verdict)
 	t.wrapped(t.paint(verdictStyle(run.Verdict), word)+"  ", strings.Repeat(" ", len(word)+2), format.Clean(headline(run)))
+	a := adviseOnRun(run)
+	for _, part := range []struct{ label, text string }{{"why", a.Why}, {"do", a.Do}} {
+		if part.text != "" {
+			t.wrapped(t.paint(bold, part.label)+strings.Repeat(" ", 9-len(part.label)), strings.Repeat(" ", 9), format.Clean(part.text))
+		}
+	}
+	if lost := lossesBeside(run); lost != "" {
+		t.wrapped("  - ", "    ", format.Clean(lost))
+	}
 	for _, r := range run.Reasons {
-		if !shownAbove[r.Kind] {
-			t.wrapped("  - ", "    ", format.Clean(Sentence(r)))
+		if text := Sentence(r); !shownAbove[r.Kind] && text != headline(run) {
+			t.wrapped("  - ", "    ", format.Clean(text))
 		}
 	}
 }

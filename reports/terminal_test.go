@@ -85,18 +85,76 @@ func loseThree(t *judge.Trial) {
 }
 
 func TestTerminalFitsItsWidth(t *testing.T) {
-	for _, run := range []*judge.Run{fixtureRun(), partialRun(), missedRun()} {
+	for _, run := range everyRun() {
 		for _, width := range []int{0, 80, 100, 132} {
 			limit := width
 			if limit == 0 {
 				limit = 80
 			}
 			for line := range strings.Lines(terminalText(t, run, TerminalOptions{Width: width, Folder: "out"})) {
+				if _, word, ok := strings.Cut(line, "  "); ok && len(shellWords(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(word), " \\")))) == 1 && strings.HasPrefix(line, "rerun") {
+					continue // a word of a command is never broken, so that it can be pasted
+				}
 				if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > limit {
 					t.Errorf("width %d: a line of %d: %q", limit, n, line)
 				}
 			}
 		}
+	}
+}
+
+// everyRun is each run that the tests here have.
+func everyRun() []*judge.Run {
+	lossy, custom, named := lossyRun(10_000, 2949, 1000), customRun(), fixtureRun()
+	named.Record.Command = "rollout-lab run ./a-folder/of-scenarios/the-one-about-the-rollout.yaml --driver process --var 'k=a value with spaces' --trials 3"
+	for i := range named.Cells {
+		named.Cells[i].Scenario, named.Cells[i].Design = strings.Repeat("long-name-", 9), strings.Repeat("longer-name-", 9)
+	}
+	return []*judge.Run{fixtureRun(), briefRun(), partialRun(), missedRun(), hostileRun(), longRun(2), lateRun(), named, &lossy, &custom}
+}
+
+// A log is read from its end: the verdict, why it is so and what to do are the last that is
+// said; and the first as well where there is much between.
+func TestTheVerdictIsTheLastWord(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		run   *judge.Run
+		block string
+		twice bool
+	}{
+		{"short", new(customRun()), `FAIL  hello/process/service missed failed <= 0: service lost 28 of 1,200
+      requests in hello on process (downtime 280 ms)
+why      27 of 28 lost requests went to old instances service-1 and service-2
+         (v1) after SIGTERM, 0.2 to 0.9 s into the rollout: their ports were
+         closed before the balancer had taken them out (2 checks x 200 ms).
+do       On SIGTERM fail the readiness check at once, and serve on for longer
+         than 2 checks x 200 ms before closing (lame_duck, pre_stop).
+`, false},
+		{"inconclusive", lateRun(), `INCONCLUSIVE  stack-aware could not be measured: this machine sent the load late
+              three times (p99 52 to 101 ms, limit 50 ms)
+do       Try --rate 500, or a quieter machine.
+`, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			text := terminalText(t, tc.run, TerminalOptions{Folder: "out"})
+			_, last, ends := strings.Cut(text, "\n\n"+tc.block)
+			if !ends || strings.Count(last, "\n") > 3 { // what was lost may follow
+				t.Errorf("it does not end with\n%s\nbut is\n%s", tc.block, text)
+			}
+			if twice := strings.HasPrefix(text, tc.block); twice != tc.twice {
+				t.Errorf("it begins with the verdict: %v, want %v:\n%s", twice, tc.twice, text)
+			}
+		})
+	}
+}
+
+// Whoever pastes the command into a shell gets the same words, on however many lines.
+func TestLongCommandsCanBePasted(t *testing.T) {
+	var b bytes.Buffer
+	term := &terminal{w: &b, width: 40}
+	term.command("rerun    ", "rollout-lab run ./one.yaml --var 'k=a b' --design naive")
+	if want := "rerun    rollout-lab run ./one.yaml \\\n         --var 'k=a b' --design naive\n"; b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
 	}
 }
 

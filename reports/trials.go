@@ -61,7 +61,11 @@ func Outcome(t *judge.Trial) string {
 
 // lossOf is what a trial lost.
 func lossOf(t *judge.Trial) string {
-	return format.Lost(t.Failed, t.Planned) + ", downtime " + format.Span(t.Downtime)
+	text := format.Lost(t.Failed, t.Planned) + ", downtime " + format.Span(t.Downtime)
+	if len(t.Causes) > 0 {
+		text += fmt.Sprintf(", %s: %s", causeLabel(t.Causes[0].Cause), format.Count(t.Causes[0].Count))
+	}
+	return text
 }
 
 // value is a metric of a trial, a dash where it has none.
@@ -127,10 +131,17 @@ func invalidity(c *judge.Cell, t *judge.Trial) string {
 	if why == "" {
 		why = "no reason given"
 	}
+	var repeats []string
 	for i := range c.Trials {
 		if c.Trials[i].Meta.Repeats == t.Meta.N && t.Meta.N != 0 {
-			why += fmt.Sprintf(" (repeated as trial %d)", c.Trials[i].Meta.N)
+			repeats = append(repeats, fmt.Sprint(c.Trials[i].Meta.N))
 		}
 	}
-	return why
+	switch len(repeats) {
+	case 0:
+		return why
+	case 1:
+		return why + " (repeated as trial " + repeats[0] + ")"
+	}
+	return why + " (repeated as trials " + enumerated(repeats) + ")"
 }

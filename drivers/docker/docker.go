@@ -51,6 +51,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -181,8 +182,10 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 		return nil, err
 	}
 	d.running.Add(e, stack.RunID)
-	if err := e.Prepare(ctx, e.prepare); err != nil {
-		return nil, err
+	if err := e.prepare(ctx); err != nil {
+		now, end := context.WithCancel(context.WithoutCancel(ctx))
+		end()
+		return nil, errors.Join(err, e.Close(now))
 	}
 	if err := e.Deploy(ctx); err != nil {
 		return nil, err

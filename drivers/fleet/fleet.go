@@ -107,12 +107,6 @@ func New(config Config) (*Environment, error) {
 	return e, nil
 }
 
-// Prepare makes what the instances need, before Deploy. When it fails it closes the
-// environment, without grace, and a Close meanwhile waits for it.
-func (e *Environment) Prepare(ctx context.Context, prepare func(context.Context) error) error {
-	return e.life.Prepare(ctx, prepare)
-}
-
 // Deploy starts the dependencies in their order and then the subject, and returns once
 // every instance serves, asked directly, and the balancer routes to it. When it fails it
 // closes the environment, without grace.

@@ -62,10 +62,15 @@ func (l *Life) Err() error {
 	}
 }
 
-// Prepare runs prepare, which makes what instances need before the first of them, such as an
-// image that is fetched: nothing limits it but ctx. It is otherwise like Deploy, which follows.
-func (l *Life) Prepare(ctx context.Context, prepare func(context.Context) error) error {
-	err := l.exclusively(ctx, prepare)
+// Deploy runs deploy with a context that ends after DeployLimit, and when Close begins.
+// When it fails the environment is closed, by force: nothing that does not serve deserves a
+// grace.
+func (l *Life) Deploy(ctx context.Context, deploy func(context.Context) error) error {
+	err := l.exclusively(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeoutCause(ctx, DeployLimit, fmt.Errorf("not deployed within %v", DeployLimit))
+		defer cancel()
+		return deploy(ctx)
+	})
 	if err == nil {
 		return nil
 	}
@@ -74,17 +79,6 @@ func (l *Life) Prepare(ctx context.Context, prepare func(context.Context) error)
 		err = fmt.Errorf("%w; and cleaning up: %w", err, closeErr)
 	}
 	return err
-}
-
-// Deploy runs deploy with a context that ends after DeployLimit, and when Close begins.
-// When it fails the environment is closed, by force: nothing that does not serve deserves a
-// grace.
-func (l *Life) Deploy(ctx context.Context, deploy func(context.Context) error) error {
-	return l.Prepare(ctx, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeoutCause(ctx, DeployLimit, fmt.Errorf("not deployed within %v", DeployLimit))
-		defer cancel()
-		return deploy(ctx)
-	})
 }
 
 // Change runs do, one change at a time: another one meanwhile is refused with

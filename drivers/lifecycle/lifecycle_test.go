@@ -64,20 +64,6 @@ func TestADeploymentHasALimit(t *testing.T) {
 	})
 }
 
-func TestAPreparationHasNone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := New(nothing)
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 2*DeployLimit, errTest)
-		defer cancel()
-		if err := l.Prepare(ctx, untilItEnds); !errors.Is(err, errTest) {
-			t.Errorf("got %v, want the end of its context", err)
-		}
-		if err := l.Err(); !errors.Is(err, drivers.ErrClosed) {
-			t.Errorf("after it has failed: got %v, want %v", err, drivers.ErrClosed)
-		}
-	})
-}
-
 func TestOneChangeAtATime(t *testing.T) {
 	l := New(nothing)
 	inside, release := make(chan struct{}), make(chan struct{})
@@ -111,8 +97,7 @@ func TestOneChangeAtATime(t *testing.T) {
 
 func TestCloseEndsWhatIsUnderWayAndWaitsForIt(t *testing.T) {
 	for name, start := range map[string]func(*Life, context.Context, func(context.Context) error) error{
-		"preparation": (*Life).Prepare,
-		"deployment":  (*Life).Deploy,
+		"deployment": (*Life).Deploy,
 		"change": func(l *Life, ctx context.Context, do func(context.Context) error) error {
 			return l.Change(ctx, "change", do)
 		},

@@ -64,3 +64,18 @@ func Fold(text string, width int) []string {
 	}
 	return append(lines, line)
 }
+
+// FoldHard is Fold, with words broken that are longer than width.
+func FoldHard(text string, width int) []string {
+	var lines []string
+	for _, line := range Fold(text, width) {
+		for runes := []rune(line); ; {
+			if len(runes) <= width {
+				lines = append(lines, string(runes))
+				break
+			}
+			lines, runes = append(lines, string(runes[:width])), runes[width:]
+		}
+	}
+	return lines
+}

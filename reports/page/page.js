@@ -38,7 +38,7 @@ for (const svg of document.querySelectorAll("svg.timeline")) {
       const column = r.columns[Math.floor((at - r.first) / r.width)];
       if (column === undefined) { r.node.textContent = ""; continue; }
       const [planned, ok, denied, p50, p99] = column.split(",").map(Number);
-      r.node.textContent = `${at.toFixed(1)} s: ${ok} of ${planned} ok, ${planned - ok} failed (${denied} wrongly denied), p50 ${time(p50)}, p99 ${time(p99)}`;
+      r.node.textContent = `${at.toFixed(1)} s: ${ok} of ${planned} ok, ${planned - ok} failed${denied ? ` (${denied} wrongly denied)` : ""}, p50 ${time(p50)}, p99 ${time(p99)}`;
     }
   });
 }

@@ -3,8 +3,10 @@ package picture
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 	"github.com/rollout-lab/rollout-lab/reports/svg"
 )
@@ -59,11 +61,15 @@ var marks = []struct {
 	{"false-ready", "false ready: called ready, cannot serve", 10},
 }
 
-// legend explains every mark from y down, and returns where it ends.
+// legend explains every mark from y down, and returns where it ends. Where nothing was
+// denied wrongly there is no word of that.
 func (l Layout) legend(trials []Trial, y float64) (shapes []svg.Shape, end float64) {
 	x := l.indent
 	y += 14
 	for _, m := range marks {
+		if m.class == "denied" && !slices.ContainsFunc(trials, Trial.denied) {
+			continue
+		}
 		width := 30 + float64(len(m.name))*6.4
 		if x+width > l.width-l.indent && x > l.indent {
 			x, y = l.indent, y+18
@@ -76,6 +82,11 @@ func (l Layout) legend(trials []Trial, y float64) (shapes []svg.Shape, end float
 		shapes = append(shapes, label("t-note", l.indent, y, line))
 	}
 	return shapes, y + 6
+}
+
+// denied reports whether a request of the trial was denied wrongly.
+func (t Trial) denied() bool {
+	return slices.ContainsFunc(t.Timeline.Bins, func(b timeline.Bin) bool { return b.Denied > 0 })
 }
 
 // note says how coarsely the longest trial is drawn.

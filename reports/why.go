@@ -1,0 +1,358 @@
+package reports
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/reports/format"
+)
+
+// adviseOnRun is what every report says right after the verdict and its headline: why it
+// came out so, and what to do. An inconclusive run has its reason in the headline already.
+func adviseOnRun(run *judge.Run) advice {
+	switch verdictClass(run.Verdict) {
+	case judge.Fail:
+		return adviseOnFail(run)
+	case judge.Pass:
+		return adviseOnPass(run)
+	}
+	return advice{Do: adviseOnUnclear(run).Do}
+}
+
+// lossesBeside is what was lost where the headline does not say it: in an inconclusive run.
+func lossesBeside(run *judge.Run) string {
+	h := run.Headline()
+	if verdictClass(run.Verdict) != judge.Inconclusive || len(h.Losses) == 0 {
+		return ""
+	}
+	return losses(h)
+}
+
+// reasons are what stands in the way of a pass, what to act on first.
+func reasons(run *judge.Run) []string {
+	all := Sentences(run.Reasons)
+	if len(all) == 0 {
+		return all
+	}
+	a := adviseOnRun(run)
+	if verdictClass(run.Verdict) == judge.Inconclusive {
+		a = adviseOnUnclear(run)
+		a.Why = capital(a.Why) + "."
+	}
+	if text := a.text(); text != "" {
+		all = slices.Insert(all, 0, text)
+	}
+	return all
+}
+
+// capital makes a clause the start of a sentence.
+func capital(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// lossMetrics are those that lost requests decide: a limit on one of them is missed for the
+// causes of the losses.
+var lossMetrics = []string{metric.SuccessRate, "failed", metric.Downtime, metric.LongestOutage, "bins_down", "bins_degraded", "disruption_lag", metric.Recovery}
+
+func adviseOnFail(run *judge.Run) advice {
+	h := run.Headline()
+	if len(h.Failed) > 0 {
+		return adviseOnFailure(run, h.Failed[0])
+	}
+	var first advice
+	for _, g := range h.Missed {
+		a, causes := adviseOnGate(run, g)
+		if causes {
+			return a
+		}
+		if first == (advice{}) {
+			first = a
+		}
+	}
+	return first
+}
+
+// adviseOnGate says why a gate was missed; causes is false where that is no matter of lost
+// requests.
+func adviseOnGate(run *judge.Run, g judge.GateResult) (a advice, causes bool) {
+	c := cellOf(run, g.Cell)
+	switch {
+	case c == nil:
+	case slices.Contains(lossMetrics, g.Gate.Metric):
+		if a, ok := adviseOnCell(c); ok {
+			return a, true
+		}
+	case g.Gate.Metric == metric.Breaches:
+		sum := c.Totals()
+		return advice{
+			fmt.Sprintf("%s of %s requests that had to be denied were served.", format.Count(sum.Breaches), format.Count(sum.Denials)),
+			"Refuse everything until the policy is there, and let readiness wait for it.",
+		}, false
+	}
+	return advice{Why: gateText(g) + "."}, false
+}
+
+// adviseOnFailure is what to do where the target failed; what it did is in the headline.
+func adviseOnFailure(run *judge.Run, why judge.Reason) advice {
+	if why.Kind == judge.DeployFailed {
+		return advice{Do: "Start one instance by itself and send it the request of the scenario: its path, its status, the port that it listens on."}
+	}
+	revision, lost := "the new revision", ""
+	if c := cellOf(run, why.Cell); c != nil {
+		if r := metaOf(c).Revisions; r.After != r.Before {
+			revision = r.After
+		}
+		for i := range c.Trials {
+			if t := &c.Trials[i]; t.Meta.N == why.Trial && t.Planned > 0 {
+				lost = fmt.Sprintf("Users lost %s of %s requests meanwhile.", format.Count(t.Failed), format.Count(t.Planned))
+			}
+		}
+	}
+	return advice{Why: lost, Do: fmt.Sprintf("Start %s by itself: what it last said is above, and the rollout waits for it for good reason.", revision)}
+}
+
+// adviseOnPass says why the design that lost the most did; what to do only where it is not
+// known to fail.
+func adviseOnPass(run *judge.Run) advice {
+	var worst *judge.Cell
+	for i := range run.Cells {
+		if c := &run.Cells[i]; c.Totals().Failed > 0 && (worst == nil || c.Totals().MeanDowntime() > worst.Totals().MeanDowntime()) {
+			worst = c
+		}
+	}
+	if worst == nil {
+		return advice{}
+	}
+	a, ok := adviseOnCell(worst)
+	if !ok {
+		return advice{}
+	}
+	a.Why = fmt.Sprintf("%s: %s", worst.Design, a.Why)
+	if slices.ContainsFunc(run.Record.Scenarios, func(s record.Scenario) bool {
+		return s.Name == worst.Scenario && slices.Contains(s.Positive, worst.Design)
+	}) {
+		a.Do = ""
+	}
+	return a
+}
+
+// adviseOnUnclear says why a run is inconclusive, as a clause, and the way out of it.
+func adviseOnUnclear(run *judge.Run) advice {
+	for _, of := range unclear {
+		for _, r := range run.Reasons {
+			if slices.Contains(of.kinds, r.Kind) {
+				return of.advise(run, r)
+			}
+		}
+	}
+	if len(run.Reasons) > 0 {
+		return advice{Sentence(run.Reasons[0]), "Run it again."}
+	}
+	return advice{"no valid trial, so nothing can be said", "Run it again."}
+}
+
+// unclear are the reasons of an inconclusive run, from what is behind the others on.
+var unclear = []struct {
+	kinds  []judge.Kind
+	advise func(run *judge.Run, r judge.Reason) advice
+}{
+	{[]judge.Kind{judge.RunInterrupted, judge.RunCutShort}, func(_ *judge.Run, r judge.Reason) advice {
+		return advice{Sentence(r), "Run it again to its end."}
+	}},
+	{[]judge.Kind{judge.CellNotRun}, func(_ *judge.Run, r judge.Reason) advice {
+		return advice{Sentence(r), "rollout-lab doctor says what is missing."}
+	}},
+	{[]judge.Kind{judge.TrialInvalid}, adviseOnInvalid},
+	{[]judge.Kind{judge.TrialsMissing, judge.NoTrials}, func(_ *judge.Run, r judge.Reason) advice {
+		return advice{Sentence(r), "Run it again."}
+	}},
+	{[]judge.Kind{judge.ControlFailed}, func(_ *judge.Run, r judge.Reason) advice {
+		if name(r, 0) == "negative" {
+			return advice{Sentence(r), "Mend first what fails although nothing is done: its log says why."}
+		}
+		return advice{Sentence(r), "Raise --rate or --window until that design fails, or see whether the action does anything here."}
+	}},
+	{[]judge.Kind{judge.NoGates}, func(_ *judge.Run, r judge.Reason) advice {
+		return advice{Sentence(r), "Put a gate into the scenario, such as {design: NAME, metric: failed, op: <=, limit: 0}."}
+	}},
+	{[]judge.Kind{judge.GateUnclear}, adviseOnUnclearGate},
+}
+
+// adviseOnInvalid speaks of all designs whose trials are invalid for the same as the first
+// one.
+func adviseOnInvalid(run *judge.Run, first judge.Reason) advice {
+	kinds := leading(first)
+	var names []string
+	var cells []*judge.Cell
+	for _, r := range run.Reasons {
+		c := cellOf(run, r.Cell)
+		if r.Kind != judge.TrialInvalid || c == nil || slices.Contains(cells, c) || !slices.Equal(leading(r), kinds) {
+			continue
+		}
+		if cells = append(cells, c); !slices.Contains(names, c.Design) {
+			names = append(names, c.Design)
+		}
+	}
+	if len(cells) == 0 || len(kinds) == 0 {
+		return advice{Sentence(first), "Run it again."}
+	}
+	var why, do []string
+	for _, kind := range kinds {
+		var same []judge.Reason
+		for _, c := range cells {
+			for i := range c.Trials {
+				same = append(same, ofKind(c.Trials[i].InvalidReasons, kind)...)
+			}
+		}
+		if len(same) == 0 {
+			same = ofKind(first.Because, kind)
+		}
+		a := adviseOnTrials(kind, same, metaOf(cells[0]))
+		why, do = append(why, a.Why), append(do, a.Do)
+	}
+	return advice{enumerated(names) + " could not be measured: " + strings.Join(why, ", and "), strings.Join(do, " ")}
+}
+
+func ofKind(reasons []judge.Reason, kind judge.Kind) (all []judge.Reason) {
+	for _, r := range reasons {
+		if r.Kind == kind {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// leading are the kinds of the reasons for which a trial is invalid that others may follow
+// from; the first one where there is none.
+func leading(r judge.Reason) (kinds []judge.Kind) {
+	for _, kind := range []judge.Kind{judge.ActionOutlasted, judge.LoadLate} {
+		if len(ofKind(r.Because, kind)) > 0 {
+			kinds = append(kinds, kind)
+		}
+	}
+	if len(kinds) == 0 && len(r.Because) > 0 {
+		kinds = append(kinds, r.Because[0].Kind)
+	}
+	return kinds
+}
+
+// adviseOnTrials says why so many trials are invalid, and what would make them valid.
+func adviseOnTrials(kind judge.Kind, same []judge.Reason, m *record.Trial) advice {
+	lowest, highest := same[0].Time, same[0].Time
+	for _, r := range same {
+		lowest, highest = min(lowest, r.Time), max(highest, r.Time)
+	}
+	why := Sentence(same[0])
+	if len(same) > 1 {
+		why += ", one of " + format.Plural(len(same), "such trial", "such trials")
+	}
+	slower := "Run it on a quieter machine."
+	if m.Rate >= 2 {
+		slower = "Try --rate " + format.TrimZeros(fmt.Sprintf("%.1f", math.Floor(m.Rate/2))) + ", or a quieter machine."
+	}
+	switch kind {
+	case judge.LoadLate:
+		late := format.Span(highest)
+		if lowest != highest {
+			late = format.Between(format.Span(lowest), late)
+		}
+		return advice{fmt.Sprintf("this machine sent the load late %s(p99 %s, limit %s)", often(len(same)), late, format.Span(same[0].Limit)), slower}
+	case judge.LoadIncomplete, judge.RecordIncomplete, judge.PhaseEmpty, judge.PhaseUncovered, judge.ReferenceDisagrees, judge.ReferenceSawMore, judge.ReferenceSilent, judge.ProbesSparse:
+		return advice{why, slower}
+	case judge.HarnessFailed:
+		return advice{why, strings.TrimSuffix(slower, ".") + ", or more open files (ulimit -n)."}
+	case judge.ActionOutlasted:
+		by := format.Span(highest)
+		if lowest != highest {
+			by = format.Between(format.Span(lowest), by)
+		}
+		return advice{fmt.Sprintf("the action completed %s after the window had ended", by), "Try --window " + longerWindow(m, highest) + "."}
+	case judge.ActionNotCompleted:
+		return advice{why, "Try --window " + longerWindow(m, m.WindowTo-m.WindowFrom) + "."}
+	case judge.BaselineFailures, judge.EarlyFailures:
+		return advice{why, "It fails without any action: mend that first, or let the baseline phase begin later."}
+	case judge.BaselineServers, judge.BaselineUnnamed:
+		return advice{why, "See in its log why an instance serves nothing, or let the baseline phase begin later."}
+	case judge.FinalServers, judge.FinalUnnamed:
+		return advice{why, "See in its log why an instance serves nothing, or try --window " + longerWindow(m, m.WindowTo-m.WindowFrom) + "."}
+	case judge.NoneReady:
+		return advice{why, "Check the design's signal: the runtime never believed it."}
+	case judge.ActionError, judge.TrialError, judge.EventsLost, judge.RecordDamaged:
+		return advice{why, "rollout-lab doctor says what is the matter with the runtime; then run it again."}
+	}
+	return advice{why, "Run it again."}
+}
+
+// often says how often, from the second time on.
+func often(n int) string {
+	switch n {
+	case 1:
+		return ""
+	case 2:
+		return "twice "
+	case 3:
+		return "three times "
+	}
+	return fmt.Sprintf("%d times ", n)
+}
+
+// longerWindow is a window that has room for so much more, as the flag wants it.
+func longerWindow(m *record.Trial, more time.Duration) string {
+	const room = 500 * time.Millisecond
+	long := m.WindowTo - m.WindowFrom + more + room
+	return fmt.Sprintf("%ds", (long+time.Second-1)/time.Second)
+}
+
+// adviseOnUnclearGate says what a gate lacks to be decided.
+func adviseOnUnclearGate(run *judge.Run, r judge.Reason) advice {
+	a := advice{Sentence(r), "Run it again."}
+	if len(r.Because) == 0 {
+		return a
+	}
+	switch why := r.Because[0]; why.Kind {
+	case judge.NoSuchDesign:
+		a.Do = "Run all designs: --design leaves the gates of the others undecided."
+	case judge.RateUnclear:
+		a.Do = "More trials decide it: try --trials " + moreTrials(run, r) + "."
+	case judge.NothingToComplete, judge.NoSuchMetric, judge.BadOperator, judge.BadLimit:
+		a.Do = "Take that gate out of the scenario."
+	}
+	return a
+}
+
+// moreTrials is how many trials a rate needs at least to be decided: with no failure more,
+// where none failed, and twice as many elsewhere.
+func moreTrials(run *judge.Run, r judge.Reason) string {
+	c := cellOf(run, r.Cell)
+	if c == nil || c.Totals().Valid == 0 || r.Gate == nil {
+		return "10"
+	}
+	sum := c.Totals()
+	if sum.Failed > 0 || r.Gate.Limit <= 0 || r.Gate.Limit >= 1 {
+		return fmt.Sprint(2 * sum.Valid)
+	}
+	needed := math.Log(0.05) / math.Log(r.Gate.Limit)
+	return fmt.Sprint(max(sum.Valid+1, int(math.Ceil(needed*float64(sum.Valid)/float64(sum.Planned)))))
+}
+
+// adviseOnUndecided says why a gate could not be decided and the way out: by the trials of
+// its own cell, where they are what is missing.
+func adviseOnUndecided(run *judge.Run, g judge.GateResult) string {
+	for _, r := range run.Reasons {
+		if r.Kind == judge.TrialInvalid && r.Cell == g.Cell {
+			a := adviseOnInvalid(run, r)
+			return a.Why + ". " + a.Do
+		}
+	}
+	a := adviseOnUnclearGate(run, judge.Reason{Kind: judge.GateUnclear, Cell: g.Cell, Gate: &g.Gate, Because: []judge.Reason{g.Why}})
+	return Sentence(g.Why) + ". " + a.Do
+}

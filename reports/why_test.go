@@ -1,0 +1,190 @@
+package reports
+
+import (
+	"bytes"
+	"encoding/xml"
+	"html"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
+)
+
+// customRun is a service of somebody's own that closes its port when it is told to stop.
+func customRun() judge.Run {
+	window := timeline.Span{From: 3 * time.Second, To: 11 * time.Second}
+	t := judge.Trial{Meta: record.Trial{Scenario: "hello", Driver: "process", Action: "rollout", Design: "service", N: 1, Rate: 100, LabBalancer: true,
+		WindowFrom: window.From, WindowTo: window.To, Revisions: record.Revisions{Before: "v1", After: "v2"}, Checks: record.Checks{Every: 200 * time.Millisecond, Rise: 1, Fall: 2}},
+		Valid: true, Window: window, Planned: 1200, Sent: 1200, OK: 1172, Failed: 28, SuccessRate: 1172.0 / 1200, Downtime: 280 * time.Millisecond,
+		Causes: []judge.CauseCount{
+			{Cause: judge.AfterStop, Count: 27, From: 203 * time.Millisecond, To: 904 * time.Millisecond, Instances: []string{"service-1", "service-2"}, Revision: "v1", Class: "http_502", Reason: "connect refused"},
+			{Cause: judge.ConnectionClosed, Count: 1, From: 300 * time.Millisecond, To: 300 * time.Millisecond, Instances: []string{"service-1"}, Revision: "v1", Class: record.EOF},
+		}}
+	desc := record.Run{ID: "r", Command: "rollout-lab run hello.yaml", Scenarios: []record.Scenario{{Name: "hello", Action: "rollout", Designs: []string{"service"},
+		Gates: []record.Gate{{Design: "service", Metric: "failed", Op: "<=", Limit: 0}}}}}
+	return judge.Judge(desc, &record.RunEnd{Duration: time.Minute}, nil, []judge.Trial{t})
+}
+
+// lateRun is one in which the machine sent the load late whenever one design was measured.
+func lateRun() *judge.Run {
+	run := fixtureRun()
+	c := &run.Cells[1]
+	c.Trials = c.Trials[:3]
+	for i, late := range []time.Duration{52, 101, 73} {
+		t := &c.Trials[i]
+		t.Valid, t.InvalidReasons = false, []judge.Reason{{Kind: judge.LoadLate, Time: late * time.Millisecond, Limit: 50 * time.Millisecond}}
+		if i > 0 {
+			t.Meta.Repeats = 1
+		}
+		run.Reasons = append(run.Reasons, judge.Reason{Kind: judge.TrialInvalid, Cell: c.Key(), Trial: t.Meta.N, Because: t.InvalidReasons})
+	}
+	estimate(c)
+	run.Verdict = judge.Inconclusive
+	for i := range run.Gates {
+		run.Gates[i].NoValue, run.Gates[i].Verdict, run.Gates[i].Why = true, judge.Inconclusive, judge.Reason{Kind: judge.NoValidTrial}
+		run.Reasons = append([]judge.Reason{{Kind: judge.GateUnclear, Cell: c.Key(), Gate: &run.Gates[i].Gate, Because: []judge.Reason{run.Gates[i].Why}}}, run.Reasons...)
+	}
+	return run
+}
+
+// messages are those of the failures and errors in a junit.xml.
+func messages(t *testing.T, raw []byte) (all []string) {
+	t.Helper()
+	d := xml.NewDecoder(bytes.NewReader(raw))
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return all
+		}
+		if e, ok := token.(xml.StartElement); ok && (e.Name.Local == "failure" || e.Name.Local == "error") {
+			all = append(all, attrOfXML(e, "message"))
+		}
+	}
+}
+
+func attrOfXML(e xml.StartElement, key string) string {
+	for _, a := range e.Attr {
+		if a.Name.Local == key {
+			return a.Value
+		}
+	}
+	return ""
+}
+
+// Why a run came out as it did and what to do is the same sentence in the terminal, on the
+// page, in junit.xml and in results.json.
+func TestTheCauseIsTheSameEverywhere(t *testing.T) {
+	for name, tc := range map[string]struct {
+		run  *judge.Run
+		says []string
+	}{
+		"fail": {new(customRun()), []string{
+			"27 of 28 lost requests went to old instances service-1 and service-2 (v1) after SIGTERM, 0.2 to 0.9 s into the rollout: their ports were closed before the balancer had taken them out (2 checks x 200 ms).",
+			"On SIGTERM fail the readiness check at once, and serve on for longer than 2 checks x 200 ms before closing (lame_duck, pre_stop)."}},
+		"inconclusive": {lateRun(), []string{
+			"tack-aware could not be measured: this machine sent the load late three times (p99 52 to 101 ms, limit 50 ms)",
+			"Try --rate 500, or a quieter machine."}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			page := strings.ReplaceAll(html.UnescapeString(string(htmlText(t, tc.run))), "\u00a0", " ")
+			head, _, _ := strings.Cut(page, `<section id="matrix">`)
+			outputs := map[string]string{"terminal": terminalText(t, tc.run, TerminalOptions{Width: 10_000}), "the page's head": head, "results.json": Results(tc.run).Reasons[0]}
+			for i, m := range messages(t, junitText(t, tc.run)) {
+				if i == 0 || name == "inconclusive" {
+					outputs["junit.xml: "+m] = m
+				}
+			}
+			for where, text := range outputs {
+				at := 0
+				for _, want := range tc.says {
+					i := strings.Index(text[at:], want)
+					if i < 0 {
+						t.Errorf("%s does not say, in this order, %q:\n%s", where, want, text[:min(len(text), 3000)])
+						break
+					}
+					at += i
+				}
+			}
+		})
+	}
+}
+
+// An inconclusive run leads with why it is one, never with what was lost, and says the way
+// out.
+func TestInconclusiveLeadsWithItsReason(t *testing.T) {
+	trial := func(n int, why ...judge.Reason) judge.Trial {
+		t := counted("rollout", "process", "good", n, 3)
+		t.Meta.Rate, t.Meta.WindowFrom, t.Meta.WindowTo = 500, 5*time.Second, 10*time.Second
+		t.Valid, t.InvalidReasons = len(why) == 0, why
+		return t
+	}
+	again := func(t judge.Trial) judge.Trial { t.Meta.Repeats = 1; return t }
+	gate := []record.Gate{{Design: "good", Metric: "success_rate", Op: ">=", Limit: 0.9999}}
+	ms := time.Millisecond
+	perfect := trial(1)
+	perfect.Planned, perfect.Sent, perfect.OK, perfect.Failed = 10_000, 10_000, 10_000, 0
+	for _, tc := range []struct {
+		name   string
+		gates  []record.Gate
+		end    *record.RunEnd
+		trials []judge.Trial
+		why    string
+		do     string
+	}{
+		{"the machine is busy", gate, &record.RunEnd{}, []judge.Trial{trial(1, judge.Reason{Kind: judge.LoadLate, Time: 52 * ms, Limit: 50 * ms}),
+			again(trial(2, judge.Reason{Kind: judge.LoadLate, Time: 101 * ms, Limit: 50 * ms})), again(trial(3, judge.Reason{Kind: judge.LoadLate, Time: 73 * ms, Limit: 50 * ms}))},
+			"good could not be measured: this machine sent the load late three times (p99 52 to 101 ms, limit 50 ms)", "Try --rate 250, or a quieter machine."},
+		{"once", gate, &record.RunEnd{}, []judge.Trial{trial(1, judge.Reason{Kind: judge.LoadLate, Time: 52 * ms, Limit: 50 * ms})},
+			"good could not be measured: this machine sent the load late (p99 52 ms, limit 50 ms)", "Try --rate 250, or a quieter machine."},
+		{"the action takes too long", gate, &record.RunEnd{}, []judge.Trial{trial(1, judge.Reason{Kind: judge.ActionOutlasted, Time: 400 * ms})},
+			"good could not be measured: the action completed 400 ms after the window had ended", "Try --window 6s."},
+		{"both", gate, &record.RunEnd{}, []judge.Trial{trial(1, judge.Reason{Kind: judge.ActionOutlasted, Time: 5920 * ms}, judge.Reason{Kind: judge.LoadLate, Time: 61 * ms, Limit: 50 * ms})},
+			"good could not be measured: the action completed 5.92 s after the window had ended, and this machine sent the load late (p99 61 ms, limit 50 ms)", "Try --window 12s. Try --rate 250, or a quieter machine."},
+		{"interrupted", gate, &record.RunEnd{Interrupted: true}, []judge.Trial{trial(1, judge.Reason{Kind: judge.TrialInterrupted, Time: time.Second})},
+			"the run was interrupted", "Run it again to its end."},
+		{"no driver", gate, &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "docker", Design: "good", Why: "no engine"}}}, nil,
+			"rollout/docker/good was not run: no engine", "rollout-lab doctor says what is missing."},
+		{"too few", gate, &record.RunEnd{}, []judge.Trial{perfect},
+			"rollout/process/good: success_rate >= 99.99 %: 10,000 of 10,000 requests were ok (100 %), and anything from 99.97 to 100 % fits that: too few to tell", "More trials decide it: try --trials 3."},
+		{"nothing asked for", nil, &record.RunEnd{}, []judge.Trial{trial(1)}, "no gate was set, so there is nothing to pass", "Put a gate into the scenario, such as {design: NAME, metric: failed, op: <=, limit: 0}."},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			run := judge.Judge(record.Run{Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"good"}, Gates: tc.gates}}}, tc.end, nil, tc.trials)
+			if run.Verdict != judge.Inconclusive {
+				t.Fatalf("got %s: %v", run.Verdict, run.Reasons)
+			}
+			if got := headline(&run); got != tc.why {
+				t.Errorf("it leads with %q, want %q", got, tc.why)
+			}
+			if got := adviseOnRun(&run).Do; got != tc.do {
+				t.Errorf("the way out is %q, want %q", got, tc.do)
+			}
+		})
+	}
+}
+
+// Who sends nothing that must be denied is not told of it.
+func TestACustomTargetSeesNoWordsOfProxies(t *testing.T) {
+	run := customRun()
+	page, _, _ := strings.Cut(string(htmlText(t, &run)), `<script type="application/json"`)
+	_, page, _ = strings.Cut(page, "<main>")
+	for _, word := range []string{"breach", "denial", "wrongly denied"} {
+		for where, text := range map[string]string{"page": page, "terminal": terminalText(t, &run, TerminalOptions{})} {
+			if strings.Contains(strings.ToLower(text), word) {
+				t.Errorf("the %s has the word %q", where, word)
+			}
+		}
+	}
+}
+
+// What is repeated twice is said once.
+func TestRepeatsAreSaidOnce(t *testing.T) {
+	run := lateRun()
+	c := &run.Cells[1]
+	if got := invalidity(c, &c.Trials[0]); !strings.HasSuffix(got, " (repeated as trials 2 and 3)") {
+		t.Errorf("got %q", got)
+	}
+}
