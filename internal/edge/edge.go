@@ -34,6 +34,7 @@ const (
 	DefaultDialTimeout     = 2 * time.Second
 	DefaultResponseTimeout = 30 * time.Second
 	DefaultIdleTimeout     = 60 * time.Second
+	DefaultContinueTimeout = time.Second
 	DefaultMaxIdle         = 512
 )
 
@@ -49,6 +50,7 @@ type Config struct {
 	DialTimeout     time.Duration // to connect to an endpoint; 0 means DefaultDialTimeout, negative none
 	ResponseTimeout time.Duration // from the request written to the head of the answer; 0 means DefaultResponseTimeout, negative none
 	IdleTimeout     time.Duration // an unused connection to an endpoint is closed after it; 0 means DefaultIdleTimeout, negative never
+	ContinueTimeout time.Duration // a body that was announced is sent after it, though the endpoint has not asked for it; 0 means DefaultContinueTimeout
 	MaxIdle         int           // unused connections kept for each endpoint; 0 means DefaultMaxIdle
 
 	// For tests. observe is told, with the balancer's lock held, of the beginning of each
@@ -70,6 +72,9 @@ func (c Config) withDefaults() Config {
 	c.IdleTimeout = durationOr(c.IdleTimeout, DefaultIdleTimeout)
 	if c.log == nil {
 		c.log = io.Discard
+	}
+	if c.ContinueTimeout == 0 {
+		c.ContinueTimeout = DefaultContinueTimeout
 	}
 	if c.MaxIdle == 0 {
 		c.MaxIdle = DefaultMaxIdle

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 )
@@ -271,7 +270,7 @@ func (b *Balancer) newTransport() *http.Transport {
 		MaxIdleConnsPerHost:    b.config.MaxIdle,
 		IdleConnTimeout:        b.config.IdleTimeout,
 		ResponseHeaderTimeout:  b.config.ResponseTimeout,
-		ExpectContinueTimeout:  time.Second,
+		ExpectContinueTimeout:  b.config.ContinueTimeout,
 		MaxResponseHeaderBytes: 1 << 20,
 	}
 }
