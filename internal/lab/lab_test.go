@@ -60,6 +60,8 @@ type memoryDriver struct {
 	// failAfterAction makes this many of the first requests after a rollout fail.
 	failAfterAction int64
 	notes           []string
+	// handle answers instead of the reference target, once the answer names who gives it.
+	handle func(w http.ResponseWriter, r *http.Request, revision string)
 
 	deploys, closes atomic.Int64
 }
@@ -106,6 +108,10 @@ func (e *memoryEnv) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Rollout-Lab-Revision", revision)
 	if revision != e.stack.Revision && e.after.Add(1) <= e.driver.failAfterAction || n <= e.driver.failFirst {
 		http.Error(w, "not yet", http.StatusServiceUnavailable)
+		return
+	}
+	if e.driver.handle != nil {
+		e.driver.handle(w, r, revision)
 		return
 	}
 	fmt.Fprint(w, upstream.Answer(r.Method, r.URL.Path, body))

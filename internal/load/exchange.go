@@ -285,7 +285,7 @@ func newTransport(reuse bool, idle int, timeout time.Duration) *http.Transport {
 		DisableKeepAlives:      !reuse,
 		DisableCompression:     true, // the body is compared as it was sent
 		MaxIdleConnsPerHost:    idle,
-		MaxResponseHeaderBytes: 64 << 10,
+		MaxResponseHeaderBytes: 1 << 20, // as much as the lab's balancer passes on
 		Protocols:              &protocols,
 	}
 }
