@@ -73,9 +73,9 @@ type Document struct {
 	Scenarios []Scenario `json:"scenarios"`
 	// Fail when a gate was missed or the target failed; else inconclusive when anything stands in the way of a pass; else pass. The exit code says the same.
 	Verdict judge.Verdict `json:"verdict"`
-	// The verdict in one sentence: which gate was missed, if one was, and what each design lost.
+	// The verdict in one sentence: where the target failed, which gate was missed, if one was, and what each design lost. Where it is inconclusive, why.
 	Headline string `json:"headline"`
-	// What stands in the way of a pass, one sentence each. Empty only where the verdict is pass.
+	// What stands in the way of a pass: first why, and what to do about it; then one sentence each. Empty only where the verdict is pass.
 	Reasons []string `json:"reasons"`
 	// What was measured: each scenario on each driver with each design.
 	Cells []Cell `json:"cells"`

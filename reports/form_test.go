@@ -14,6 +14,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 // lossyRun is one trial that lost failed of planned requests in a row at a rate, and misses
@@ -25,7 +26,8 @@ func lossyRun(planned, failed uint64, rate float64) judge.Run {
 		Planned: planned, Sent: planned, OK: planned - failed, Failed: failed, SuccessRate: float64(planned-failed) / float64(planned),
 		Downtime: down, LongestOutage: timeline.Outage{From: window.From, To: window.From + down, LastOK: -1, Failures: int(failed)},
 		Recovery: &down, DisruptionLag: &down, Convergence: &down, Sync: &down, FalseReady: down, FalseUnready: down,
-		Down: map[time.Duration]time.Duration{time.Second: down}, Degraded: map[time.Duration]time.Duration{time.Second: down}}
+		Causes: []judge.CauseCount{{Cause: judge.TooSlow, Count: failed, From: 8 * time.Millisecond, To: 9 * time.Millisecond, Class: record.Timeout}},
+		Down:   map[time.Duration]time.Duration{time.Second: down}, Degraded: map[time.Duration]time.Duration{time.Second: down}}
 	gates := []record.Gate{{Design: "naive", Metric: "success_rate", Op: ">=", Limit: 1}}
 	for _, m := range []string{"downtime", "longest_outage", "recovery", "false_ready"} {
 		gates = append(gates, record.Gate{Design: "naive", Metric: m, Op: "<=", Limit: 0})
@@ -109,6 +111,15 @@ func TestANumberHasOneForm(t *testing.T) {
 					}
 					if !strings.Contains(tt.down, m[0]) && f > 0 && math.Abs(f-downMS) < downMS/4 {
 						t.Errorf("%s: the downtime is %s as well as %s", where, m[0], tt.down)
+					}
+				}
+			}
+			// How many were lost is one number, in words as in the tables.
+			lost := format.Count(tt.failed)
+			if tally := "all " + lost + " lost requests"; tt.failed > 1 {
+				for where, text := range map[string]string{"terminal": terminalText(t, &run, TerminalOptions{Width: 10_000}), "junit.xml": string(junitText(t, &run)), "head": sections(t, page, "verdict"), "causes": sections(t, page, "errors")} {
+					if !strings.Contains(text, tally) {
+						t.Errorf("%s: %q is nowhere in %s", where, tally, text)
 					}
 				}
 			}

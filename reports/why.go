@@ -25,13 +25,23 @@ func adviseOnRun(run *judge.Run) advice {
 	return advice{Do: adviseOnUnclear(run).Do}
 }
 
-// lossesBeside is what was lost where the headline does not say it: in an inconclusive run.
+// lossesBeside is what was lost where the headline does not say it: in an inconclusive run,
+// also in trials that were discarded.
 func lossesBeside(run *judge.Run) string {
-	h := run.Headline()
-	if verdictClass(run.Verdict) != judge.Inconclusive || len(h.Losses) == 0 {
+	if verdictClass(run.Verdict) != judge.Inconclusive {
 		return ""
 	}
-	return losses(h)
+	var parts []string
+	if h := run.Headline(); len(h.Losses) > 0 {
+		parts = append(parts, losses(h))
+	}
+	for i := range run.Cells {
+		c := &run.Cells[i]
+		if sum := c.Totals(); sum.Planned == 0 && sum.DiscardedLost > 0 {
+			parts = append(parts, fmt.Sprintf("%s lost %s in discarded trials of %s on %s", c.Design, format.Count(sum.DiscardedLost), c.Scenario, c.Driver))
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // reasons are what stands in the way of a pass, what to act on first.
@@ -256,7 +266,7 @@ func adviseOnTrials(kind judge.Kind, same []judge.Reason, m *record.Trial) advic
 		why += ", one of " + format.Plural(len(same), "such trial", "such trials")
 	}
 	slower := "Run it on a quieter machine."
-	if m.Rate >= 2 {
+	if m.Rate >= 100 { // below, it is not the rate that keeps the machine busy
 		slower = "Try --rate " + format.TrimZeros(fmt.Sprintf("%.1f", math.Floor(m.Rate/2))) + ", or a quieter machine."
 	}
 	switch kind {

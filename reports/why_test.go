@@ -166,6 +166,20 @@ func TestInconclusiveLeadsWithItsReason(t *testing.T) {
 	}
 }
 
+// What a discarded trial lost is said beside the verdict, also where no trial is valid.
+func TestNoLossIsLeftOut(t *testing.T) {
+	late := counted("rollout", "process", "good", 1, 31)
+	late.Valid, late.InvalidReasons = false, []judge.Reason{{Kind: judge.LoadLate, Time: 76 * time.Millisecond, Limit: 50 * time.Millisecond}}
+	run := judge.Judge(record.Run{}, &record.RunEnd{}, nil, []judge.Trial{late})
+	want := "good lost 31 in discarded trials of rollout on process"
+	if got := lossesBeside(&run); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if text := terminalText(t, &run, TerminalOptions{}); !strings.Contains(text, "\n  - "+want+"\n") {
+		t.Errorf("the terminal does not say it:\n%s", text)
+	}
+}
+
 // Who sends nothing that must be denied is not told of it.
 func TestACustomTargetSeesNoWordsOfProxies(t *testing.T) {
 	run := customRun()
