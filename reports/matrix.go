@@ -173,10 +173,6 @@ func recovery(c *judge.Cell, p judge.Totals) entry {
 	}
 	e := c.Estimates[metric.Recovery]
 	out := times(e, p, "at once")
-	if p.Failed == 0 && e.Hi > 0 {
-		// Nothing failed, so nothing recovered: what took its time was the response time.
-		out = entry{Value: "nothing failed", Note: "p99 calm after " + format.Millis(e.Hi)}
-	}
 	if p.Unrecovered > 0 {
 		out.Note = fmt.Sprintf("not seen in %d of %d trials", p.Unrecovered, p.Valid)
 		out.Bad = true

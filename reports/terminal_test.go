@@ -201,7 +201,6 @@ func TestRecoveryIsAtOnceOnlyWhereNothingFailed(t *testing.T) {
 	}{
 		{"undisturbed", 0, new(time.Duration(0)), "at once", "at once"},
 		{"a few failed", 3, new(time.Duration(0)), "0 ms", "0 ms"},
-		{"slow for a while", 0, new(2 * time.Second), "nothing failed", "2.00 s"},
 		{"down for a while", 300, new(2 * time.Second), "2.00 s", "2.00 s"},
 		{"never", 300, nil, "not seen", "not seen"},
 		{"never, and nothing failed", 0, nil, "not seen", "not seen"},

@@ -33,8 +33,11 @@ func Measure(d *record.TrialData) Trial {
 	}
 	outages(d, &t)
 	t.Down, t.Degraded = down(d, t.Window)
-	if r, ok := timeline.Recovery(d, t.Window.From, t.Baseline.P99); ok {
+	if r, ok := timeline.Recovery(d, t.Window.From); ok {
 		t.Recovery = &r
+	}
+	if t.Planned > 0 && t.Failed == 0 { // what fails behind the window is reported apart
+		t.Recovery = new(time.Duration)
 	}
 	if action, ok := timeline.Action(d); ok && !action.Open {
 		c := action.Len()

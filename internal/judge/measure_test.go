@@ -413,8 +413,8 @@ func TestFailuresBehindTheWindowAreReported(t *testing.T) {
 	d := rollout()
 	fail(d, 15*s, 15300*ms)
 	m := Measure(d)
-	if n, ok := m.Value("late_failures"); !ok || n != 300 || m.Failed != 0 {
-		t.Errorf("%v late failures, %d in the window; want 300 and none", n, m.Failed)
+	if n, ok := m.Value("late_failures"); !ok || n != 300 || m.Failed != 0 || m.Recovery == nil || *m.Recovery != 0 {
+		t.Errorf("%v late failures, %d in the window, recovery %v; want 300, none, 0", n, m.Failed, m.Recovery)
 	}
 	run := described(record.Gate{Design: "good", Metric: "late_failures", Op: "<=", Limit: 0})
 	if got := Judge(run, ended, nil, []Trial{result("bad", 1, 3000), m}); got.Verdict != Fail {

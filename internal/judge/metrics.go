@@ -55,6 +55,10 @@ var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float6
 	"late_failures": func(d *record.TrialData, t *Trial) (float64, bool) {
 		return countHits(d, func(h timeline.Hit) bool { return !h.OK() && h.Intended >= t.Window.To }), t.Planned > 0
 	},
+	"latency_recovery": func(d *record.TrialData, t *Trial) (float64, bool) {
+		recovery, ok := timeline.LatencyRecovery(d, t.Window.From, t.Baseline.P99)
+		return milliseconds(recovery), ok
+	},
 	"standstill": func(d *record.TrialData, t *Trial) (float64, bool) {
 		return milliseconds(timeline.Standstill(d, t.Window)), t.Planned > 0
 	},

@@ -129,9 +129,15 @@ var table = []Metric{
 	},
 	{
 		Name: Recovery, Key: "recovery_ms", Words: "recovery", Unit: Duration, Better: Lower, Pooling: Median,
-		About:  "from the start of the action to the first instant after which, for 5 s, every second has at least 99.9 % ok and a p99 of at most 1.5 times the baseline phase's",
+		About:  "from the start of the action to the first instant behind every disruption after which, for 5 s, every second has at least 99.9 % ok; 0 where nothing failed",
 		Remark: "The matrix has the median over the trials in which it was seen, and says in how many it was not. At once means that nothing failed in the window either.",
 		None:   "the record shows no recovery",
+	},
+	{
+		Name: "latency_recovery", Key: "latency_recovery_ms", Words: "latency recovery", Unit: Duration, Better: Lower, Pooling: Each,
+		About:  "from the start of the action to the first instant behind every disruption after which, for 5 s, every second has at least 100 requests that were ok and a p99 of at most 1.5 times the baseline phase's, or 10 ms more than it if that is more",
+		Remark: "It cannot be seen below 100 requests a second, nor where the load ends before the 5 s do.",
+		None:   "the record shows no calm of 5 s",
 	},
 	{
 		Name: Convergence, Key: "convergence_ms", Words: "convergence", Unit: Duration, Better: Lower, Pooling: Each,

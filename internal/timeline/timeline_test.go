@@ -277,11 +277,12 @@ func TestRecovery(t *testing.T) {
 		{"two are not", 10 * s, failing(Span{From: 4 * s, To: 4002 * ms}), 2 * s, 2 * ms, 2100 * ms, true},
 		{"five seconds must follow", 8 * s, failing(Span{From: 3 * s, To: 4 * s}), 2 * s, 2 * ms, 0, false},
 		{"slow is not recovered", 15 * s, slow(3*s, 4*s, 20*ms), 2 * s, 2 * ms, 2 * s, true},
-		{"what a machine's noise costs is not slow", 15 * s, slow(3*s, 4*s, 10*ms), 2 * s, 2 * ms, 0, true},
+		{"what a machine's noise costs is not slow", 15 * s, slow(3*s, 4*s, 12*ms), 2 * s, 2 * ms, 0, true},
 		{"calm for five seconds and then broken", 20 * s, failing(Span{From: 10 * s, To: 11 * s}), 2 * s, 2 * ms, 9 * s, true},
 		{"broken at the end", 20 * s, failing(Span{From: 17 * s, To: 18 * s}), 2 * s, 2 * ms, 0, false},
-		{"one and a half times the baseline is allowed", 10 * s, slow(3*s, 4*s, 30*ms), 2 * s, 20 * ms, 0, true},
-		{"more is not", 15 * s, slow(3*s, 4*s, 30*ms+1), 2 * s, 20 * ms, 2 * s, true},
+		{"broken in the last step", 10 * s, failing(Span{From: 9990 * ms, To: 20 * s}), 2050 * ms, 2 * ms, 0, false},
+		{"one and a half times the baseline is allowed", 10 * s, slow(3*s, 4*s, 60*ms), 2 * s, 40 * ms, 0, true},
+		{"more is not", 15 * s, slow(3*s, 4*s, 60*ms+1), 2 * s, 40 * ms, 2 * s, true},
 		{"ten slow ones of a second's thousand are allowed", 10 * s, slow(4*s, 4010*ms, 20*ms), 2 * s, 2 * ms, 0, true},
 		{"eleven are not", 12 * s, slow(4*s, 4011*ms, 20*ms), 2 * s, 2 * ms, 2100 * ms, true},
 		{"no baseline", 10 * s, nil, 2 * s, 0, 0, false},
@@ -289,11 +290,39 @@ func TestRecovery(t *testing.T) {
 		{"behind the load", 3 * s, nil, 4 * s, 2 * ms, 0, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, ok := Recovery(trial(tc.length, tc.fate), tc.from, tc.baseline)
-			if got != tc.want || ok != tc.ok {
-				t.Errorf("got %v, %v; want %v, %v", got, ok, tc.want, tc.ok)
+			d := trial(tc.length, tc.fate)
+			if got, ok := LatencyRecovery(d, tc.from, tc.baseline); got != tc.want || ok != tc.ok {
+				t.Errorf("of the latency: got %v, %v; want %v, %v", got, ok, tc.want, tc.ok)
+			}
+			// Success has recovered at once where nothing failed, and else as the latency has.
+			want, ok := tc.want, tc.ok
+			if lost := slices.ContainsFunc(d.Samples, func(s record.Sample) bool { return s.Class != record.OK }); !lost {
+				want, ok = 0, tc.from < tc.length
+			}
+			if got, gotOK := Recovery(d, tc.from); got != want || gotOK != ok {
+				t.Errorf("got %v, %v; want %v, %v", got, gotOK, want, ok)
 			}
 		})
+	}
+}
+
+// At 50 requests a second one failure is 2 % of a second, and no p99 can be told.
+func TestRecoveryAtALowRate(t *testing.T) {
+	d := trial(400*ms, nil) // 400 hits, laid out at 50 a second
+	d.Trial.Rate, d.Trial.LoadTo = 50, 8*s
+	for i := range d.Samples {
+		at := time.Duration(i+1) * 20 * ms
+		d.Samples[i].Intended, d.Samples[i].Sent, d.Samples[i].Done = at, at, at+2*ms
+	}
+	if got, ok := Recovery(d, s); got != 0 || !ok {
+		t.Errorf("nothing failed: %v, %v", got, ok)
+	}
+	d.Samples[74].Class = record.Reset // at 1.5 s
+	if got, ok := Recovery(d, s); got != 600*ms || !ok {
+		t.Errorf("one failed: %v, %v, want 600ms", got, ok)
+	}
+	if got, ok := LatencyRecovery(d, s, 2*ms); ok {
+		t.Errorf("a p99 of 50 values was told: %v", got)
 	}
 }
 
