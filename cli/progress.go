@@ -7,11 +7,13 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
 	"github.com/rollout-lab/rollout-lab/internal/lab"
 	"github.com/rollout-lab/rollout-lab/reports"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 // console is where progress goes, and everything else that is said on the way. On a terminal
@@ -94,7 +96,7 @@ func (p *progress) update(u lab.Update) {
 		p.trial = u.Trial
 	}
 	if last { // all of it: it stays, and may take several lines
-		p.console.show(strings.Join(parts(u), "  "))
+		p.console.show(strings.Join(folded(strings.Join(parts(u), "  "), p.console.width-1), "\n"))
 		p.console.finish()
 		return
 	}
@@ -122,6 +124,19 @@ func parts(u lab.Update) []string {
 		out = append(out, fmt.Sprintf("now %.1f %%", float64(int(u.RecentSuccess*1000))/10))
 	}
 	return append(out, fmt.Sprintf("%d ok", u.OK), fmt.Sprintf("%.0f/s", u.Rate))
+}
+
+// folded breaks what is longer than a line at its words.
+func folded(text string, width int) []string {
+	if utf8.RuneCountInString(text) <= width {
+		return []string{text}
+	}
+	const indent = "    "
+	lines := format.FoldHard(text, width-len(indent))
+	for i := range lines[1:] {
+		lines[i+1] = indent + lines[i+1]
+	}
+	return lines
 }
 
 // fit joins as many of the parts as have room, and cuts none but the first.

@@ -42,7 +42,8 @@ func TestNothingIsPrintedIntoALineOfProgress(t *testing.T) {
 	p.update(lab.Update{Trial: "b #1", Index: 2, Of: 2, Phase: lab.PhaseDeploy})
 	c.finish()
 	c.finish()
-	want := "\r\x1b[K1/2 a #1  deploy\nrollout-lab: interrupted\n\r\x1b[K1/2 a #1  failed: " + strings.Repeat("long ", 30) + "\n\r\x1b[K2/2 b #1  deploy\n"
+	want := "\r\x1b[K1/2 a #1  deploy\nrollout-lab: interrupted\n\r\x1b[K1/2 a #1 failed:" + strings.Repeat(" long", 11) + "\n   " +
+		strings.Repeat(" long", 15) + "\n   " + strings.Repeat(" long", 4) + "\n\r\x1b[K2/2 b #1  deploy\n"
 	if got := out.String(); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

@@ -84,6 +84,7 @@ func newJUnit(run *judge.Run) *junitSuites {
 		for _, name := range skippedCases(run, sk) {
 			c := junitCase{Name: name, Class: format.Clean(sk.Scenario + "." + sk.Driver)}
 			if outcome := (&junitOutcome{Message: format.Clean(sk.Why)}); sk.ByTarget {
+				outcome.Message = format.Clean(sk.Why + ". " + adviseOnFailure(run, judge.Reason{Kind: judge.DeployFailed}).text())
 				outcome.Type, c.Failure = "target-failed", outcome
 			} else {
 				c.Skipped = outcome

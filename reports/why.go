@@ -127,7 +127,7 @@ func adviseOnFailure(run *judge.Run, why judge.Reason) advice {
 			}
 		}
 	}
-	return advice{Why: lost, Do: fmt.Sprintf("Start %s by itself: what it last said is above, and the rollout waits for it for good reason.", revision)}
+	return advice{Why: lost, Do: fmt.Sprintf("Start %s by itself and mend what it last said, above: the rollout did well not to go on.", revision)}
 }
 
 // adviseOnPass says why the design that lost the most did; what to do only where it is not
