@@ -27,6 +27,33 @@ type removal struct {
 	processes Processes
 }
 
+// awaitRemoval looks until nothing is left any more.
+func awaitRemoval(ctx context.Context, look func() (left string, err error)) error {
+	ticker := time.NewTicker(removalPoll)
+	defer ticker.Stop()
+	for {
+		left, err := look()
+		if err != nil || left == "" {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not gone: %w", left, context.Cause(ctx))
+		}
+	}
+}
+
+// ended says whether nobody gets any more grace.
+func ended(grace <-chan struct{}) bool {
+	select {
+	case <-grace:
+		return true
+	default:
+		return false
+	}
+}
+
 // workloads deletes the Deployments and ReplicaSets, so that nothing starts pods again, and
 // waits until they are gone. Their pods are orphaned and left to the caller: the garbage
 // collector would delete them with their own grace, and a kubelet that has begun to end a
@@ -35,79 +62,62 @@ func (r removal) workloads(ctx context.Context, selector string) error {
 	orphan := metav1.DeletePropagationOrphan
 	apps := r.cluster.client.AppsV1()
 	which, how := metav1.ListOptions{LabelSelector: selector}, metav1.DeleteOptions{PropagationPolicy: &orphan}
-	ticker := time.NewTicker(removalPoll)
-	defer ticker.Stop()
-	for {
+	return awaitRemoval(ctx, func() (left string, err error) {
 		deployments, err := apps.Deployments(r.namespace).List(ctx, which)
 		if err != nil {
-			return fmt.Errorf("list deployments that are to go: %w", err)
+			return "", fmt.Errorf("list deployments that are to go: %w", err)
 		}
-		last := ""
 		for _, d := range deployments.Items {
-			last = "deployment " + d.Name
+			left = "deployment " + d.Name
 			if d.DeletionTimestamp != nil {
 				continue
 			}
 			if err := apps.Deployments(r.namespace).Delete(ctx, d.Name, how); gone(err) != nil {
-				return fmt.Errorf("delete deployment %s: %w", d.Name, err)
+				return "", fmt.Errorf("delete deployment %s: %w", d.Name, err)
 			}
 		}
 		// After the Deployments, which make them.
 		sets, err := apps.ReplicaSets(r.namespace).List(ctx, which)
 		if err != nil {
-			return fmt.Errorf("list replica sets that are to go: %w", err)
+			return "", fmt.Errorf("list replica sets that are to go: %w", err)
 		}
 		for _, s := range sets.Items {
-			last = "replica set " + s.Name
+			left = "replica set " + s.Name
 			if s.DeletionTimestamp != nil {
 				continue
 			}
 			if err := apps.ReplicaSets(r.namespace).Delete(ctx, s.Name, how); gone(err) != nil {
-				return fmt.Errorf("delete replica set %s: %w", s.Name, err)
+				return "", fmt.Errorf("delete replica set %s: %w", s.Name, err)
 			}
 		}
-		if last == "" {
-			return nil
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%s is not gone: %w", last, context.Cause(ctx))
-		}
-	}
+		return left, nil
+	})
 }
 
 // pods deletes the pods, with their grace until force is closed and without it then, and
 // waits until there is none.
 func (r removal) pods(ctx context.Context, selector string, force <-chan struct{}) error {
 	api := r.cluster.client.CoreV1().Pods(r.namespace)
-	which := metav1.ListOptions{LabelSelector: selector}
 	var how metav1.DeleteOptions
-	ticker := time.NewTicker(removalPoll)
-	defer ticker.Stop()
 	asked, begun := map[string]bool{}, map[string]bool{}
-	for {
-		select {
-		case <-force:
+	return awaitRemoval(ctx, func() (left string, err error) {
+		if how.GracePeriodSeconds == nil && ended(force) {
 			grace := int64(noGrace)
 			how.GracePeriodSeconds = &grace
-			force, asked = nil, map[string]bool{}
-		default:
+			asked = map[string]bool{}
 		}
-		list, err := api.List(ctx, which)
+		list, err := api.List(ctx, metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
-			return fmt.Errorf("list pods that are to go: %w", err)
-		}
-		if len(list.Items) == 0 {
-			return nil
+			return "", fmt.Errorf("list pods that are to go: %w", err)
 		}
 		for _, p := range list.Items {
+			left = "pod " + p.Name
 			// One that is terminating already keeps its grace, unless there is none any more.
 			if asked[p.Name] || p.DeletionTimestamp != nil && how.GracePeriodSeconds == nil {
 				continue
 			}
 			if err := api.Delete(ctx, p.Name, how); gone(err) != nil {
-				return fmt.Errorf("delete pod %s: %w", p.Name, err)
+				return "", fmt.Errorf("delete pod %s: %w", p.Name, err)
 			}
 			if asked[p.Name] = true; how.GracePeriodSeconds == nil {
 				begun[p.Name] = true
@@ -115,12 +125,8 @@ func (r removal) pods(ctx context.Context, selector string, force <-chan struct{
 				r.kill(ctx, &p)
 			}
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return fmt.Errorf("pod %s is not gone: %w", list.Items[0].Name, context.Cause(ctx))
-		}
-	}
+		return left, nil
+	})
 }
 
 // kill ends the containers of a pod that is being stopped with its own grace: a kubelet that
@@ -153,43 +159,34 @@ func (r removal) endDeployment(ctx context.Context, name string, force <-chan st
 	if err := deployments.Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &foreground}); gone(err) != nil {
 		return fmt.Errorf("delete deployment %s: %w", name, err)
 	}
-	ticker := time.NewTicker(removalPoll)
-	defer ticker.Stop()
 	asked, grace := map[string]bool{}, int64(noGrace)
-	for {
+	return awaitRemoval(ctx, func() (left string, err error) {
 		list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
 		if err != nil {
-			return fmt.Errorf("list pods of deployment %s: %w", name, err)
+			return "", fmt.Errorf("list pods of deployment %s: %w", name, err)
 		}
-		left := "deployment " + name
+		left = "deployment " + name
 		for _, p := range list.Items {
 			if !podOf(&p, name) {
 				continue
 			}
 			left = "pod " + p.Name
-			select {
-			case <-force:
-				if !asked[p.Name] {
-					asked[p.Name] = true
-					if err := pods.Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &grace}); gone(err) != nil {
-						return fmt.Errorf("delete pod %s: %w", p.Name, err)
-					}
-					r.kill(ctx, &p) // its grace has begun
-				}
-			default:
+			if asked[p.Name] || !ended(force) {
+				continue
 			}
+			asked[p.Name] = true
+			if err := pods.Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &grace}); gone(err) != nil {
+				return "", fmt.Errorf("delete pod %s: %w", p.Name, err)
+			}
+			r.kill(ctx, &p) // its grace has begun
 		}
 		if _, err := deployments.Get(ctx, name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
-			return nil
+			return "", nil
 		} else if err != nil {
-			return fmt.Errorf("look for deployment %s: %w", name, err)
+			return "", fmt.Errorf("look for deployment %s: %w", name, err)
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%s is not gone: %w", left, context.Cause(ctx))
-		}
-	}
+		return left, nil
+	})
 }
 
 // described removes what a deployment from manifests has left in a namespace that stays.
@@ -241,22 +238,16 @@ func (r removal) wholeNamespace(ctx context.Context) error {
 	if err := api.Delete(ctx, r.namespace, metav1.DeleteOptions{}); gone(err) != nil {
 		return fmt.Errorf("delete namespace %s: %w", r.namespace, err)
 	}
-	ticker := time.NewTicker(removalPoll)
-	defer ticker.Stop()
-	for {
+	return awaitRemoval(ctx, func() (left string, err error) {
 		n, err := api.Get(ctx, r.namespace, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
-			return nil
+			return "", nil
 		}
 		if err != nil {
-			return fmt.Errorf("look for namespace %s: %w", r.namespace, err)
+			return "", fmt.Errorf("look for namespace %s: %w", r.namespace, err)
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return fmt.Errorf("namespace %s is not gone: %w; %s", r.namespace, context.Cause(ctx), whyNot(n))
-		}
-	}
+		return fmt.Sprintf("namespace %s (%s)", r.namespace, whyNot(n)), nil
+	})
 }
 
 // whyNot is what a namespace says about why it is still there.

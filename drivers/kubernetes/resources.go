@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -106,22 +105,19 @@ func removeAll(ctx context.Context, places []place) error {
 			return fmt.Errorf("delete %s: %w", p.what, err)
 		}
 	}
-	ticker := time.NewTicker(removalPoll)
-	defer ticker.Stop()
 	for _, p := range places {
-		for {
-			_, err := p.api.Get(ctx, p.name, metav1.GetOptions{})
+		err := awaitRemoval(ctx, func() (left string, err error) {
+			_, err = p.api.Get(ctx, p.name, metav1.GetOptions{})
 			if apierrors.IsNotFound(err) {
-				break
+				return "", nil
 			}
 			if err != nil {
-				return fmt.Errorf("look for %s: %w", p.what, err)
+				return "", fmt.Errorf("look for %s: %w", p.what, err)
 			}
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				return fmt.Errorf("%s is not gone: %w", p.what, context.Cause(ctx))
-			}
+			return p.what, nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
