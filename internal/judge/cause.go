@@ -177,21 +177,8 @@ func newFinder(d *record.TrialData, t *Trial) *finder {
 		f.instances[l.Instance] = in
 	}
 	for _, e := range d.Events {
-		in := f.instances[e.Instance]
-		if in == nil {
-			continue
-		}
-		switch n := len(in.stopped); e.Kind {
-		case record.Terminating:
-			if n == 0 || in.stopped[n-1].To != never {
-				in.stopped = append(in.stopped, timeline.Span{From: e.At, To: never})
-			}
-		case record.Started:
-			if in.gone = never; n > 0 {
-				in.stopped[n-1].To = min(in.stopped[n-1].To, e.At)
-			}
-		case record.Gone:
-			in.gone = e.At
+		if in := f.instances[e.Instance]; in != nil {
+			in.hear(e)
 		}
 	}
 	for i := range d.Samples {
@@ -203,6 +190,23 @@ func newFinder(d *record.TrialData, t *Trial) *finder {
 		}
 	}
 	return f
+}
+
+// hear takes in what the runtime said of the instance.
+func (in *instance) hear(e record.Event) {
+	n := len(in.stopped)
+	switch e.Kind {
+	case record.Terminating:
+		if n == 0 || in.stopped[n-1].To != never {
+			in.stopped = append(in.stopped, timeline.Span{From: e.At, To: never})
+		}
+	case record.Started:
+		if in.gone = never; n > 0 {
+			in.stopped[n-1].To = min(in.stopped[n-1].To, e.At)
+		}
+	case record.Gone:
+		in.gone = e.At
+	}
 }
 
 // answeredWrongly: the instance itself gave an answer, and a wrong one. It names its
