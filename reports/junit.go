@@ -139,7 +139,7 @@ func gateCase(run *judge.Run, class, design string, g judge.GateResult, c *judge
 		}
 		out.Failure = &junitOutcome{Message: message, Type: "gate-missed", Text: trialLines(c)}
 	default:
-		out.Error = &junitOutcome{Message: format.Clean(adviseOnUndecided(run, g)) + " (" + text + ")", Type: "inconclusive", Text: trialLines(c)}
+		out.Error = &junitOutcome{Message: format.Clean(undecidedText(run, g)), Type: "inconclusive", Text: trialLines(c)}
 	}
 	return out
 }

@@ -354,15 +354,15 @@ func moreTrials(run *judge.Run, r judge.Reason) string {
 	return fmt.Sprint(max(sum.Valid+1, int(math.Ceil(needed*float64(sum.Valid)/float64(sum.Planned)))))
 }
 
-// adviseOnUndecided says why a gate could not be decided and the way out: by the trials of
-// its own cell, where they are what is missing.
-func adviseOnUndecided(run *judge.Run, g judge.GateResult) string {
+// undecidedText says why a gate could not be decided and the way out: by the trials of its
+// own cell, where they are what is missing.
+func undecidedText(run *judge.Run, g judge.GateResult) string {
 	for _, r := range run.Reasons {
 		if r.Kind == judge.TrialInvalid && r.Cell == g.Cell {
 			a := adviseOnInvalid(run, r)
-			return a.Why + ". " + a.Do
+			return a.Why + ". " + a.Do + " (" + gateLimit(g.Gate) + ": observed " + observed(g) + ")"
 		}
 	}
 	a := adviseOnUnclearGate(run, judge.Reason{Kind: judge.GateUnclear, Cell: g.Cell, Gate: &g.Gate, Because: []judge.Reason{g.Why}})
-	return Sentence(g.Why) + ". " + a.Do
+	return gateText(g) + ". " + a.Do
 }
