@@ -36,10 +36,9 @@ func heapAtEnd(t *testing.T, hits uint64) uint64 {
 func TestMemoryIsFlat(t *testing.T) {
 	const short, long = 2_000, 20_000
 	const limit = 16 * (long - short)
-	small := heapAtEnd(t, short)
-	var large uint64
+	var small, large uint64
 	for range 5 {
-		large = heapAtEnd(t, long)
+		small, large = heapAtEnd(t, short), heapAtEnd(t, long)
 		t.Logf("live heap at the end: %d bytes after %d hits, %d after %d", small, short, large, long)
 		if large < small+limit {
 			return
