@@ -268,6 +268,8 @@ type Trial struct {
 	Reference *Reference `json:"reference"`
 	// What the trial cost the machine.
 	Cost Cost `json:"cost"`
+	// The largest share, 0..1, of a second of the window in which some task was ready to run and waited for a CPU. Null: the system does not tell.
+	CPUPressure *float64 `json:"cpu_pressure"`
 	// The folder of the trial's record, relative to the run's.
 	Files string `json:"files"`
 

@@ -172,6 +172,7 @@ func fixtureTrial(scenario, driver, action, design string, naive bool, n int) ju
 	t.Values = map[string]float64{"slowest_request": 41.3, "standstill": 12.5}
 	t.Baseline = judge.BaselinePhase{Planned: 5000, Instances: 3, P99: ms(2.9)}
 	t.Reference = judge.Reference{Planned: 600, OK: 600 * t.OK / t.Planned, Lo: t.SuccessRate - 0.03, Hi: math.Min(1, t.SuccessRate+0.03), Agrees: true}
+	t.Pressure = new(0.37)
 	t.Cost = record.Cost{CPU: 7200 * time.Millisecond, Children: 21 * time.Second, MaxRSS: 61 << 20}
 	connections := map[string]int{"keepalive-get": 32, "keepalive-post": 32}
 	for i, s := range []string{"keepalive-get", "keepalive-post", "newconn-get"} {

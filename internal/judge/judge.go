@@ -112,6 +112,7 @@ type Trial struct {
 	Baseline  BaselinePhase
 	Reference Reference
 	Cost      record.Cost
+	Pressure  *float64 // the largest share of a second of the window in which tasks waited for a CPU; nil where unknown
 
 	Timeline timeline.Timeline
 }

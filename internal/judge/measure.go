@@ -47,6 +47,7 @@ func Measure(d *record.TrialData) Trial {
 	t.Values = values(d, &t)
 	t.Causes = causes(d, &t)
 	t.Reference = reference(d, &t)
+	t.Pressure = pressure(d.Pressure, t.Window)
 
 	t.InvalidReasons, t.Failures = failures(invalid(d, &t))
 	t.Valid, t.Sound = len(t.InvalidReasons) == 0, !harness.in(t.InvalidReasons)

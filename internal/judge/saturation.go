@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -54,26 +55,50 @@ func saturationReasons(d *record.TrialData, t *Trial) []Reason {
 // saturated are the stretches of a window in which tasks waited for a CPU during saturatedAt
 // of saturatedFor and more.
 func saturated(readings []record.Pressure, window timeline.Span) (spans []timeline.Span) {
-	first := 0
-	for last := range readings {
-		to := readings[last]
-		// The latest reading that is saturatedFor before this one, within the window.
-		for first+1 < last && readings[first+1].At <= to.At-saturatedFor {
-			first++
-		}
-		from := readings[first]
-		over := to.At - from.At
-		if over < saturatedFor || over > pressureGap || from.At < window.From || to.At > window.To {
+	for span, share := range shares(readings, window) {
+		if share < saturatedAt {
 			continue
 		}
-		if waited := to.Waited - from.Waited; float64(waited) < saturatedAt*float64(over) {
-			continue
-		}
-		if n := len(spans); n > 0 && from.At <= spans[n-1].To {
-			spans[n-1].To = to.At
+		if n := len(spans); n > 0 && span.From <= spans[n-1].To {
+			spans[n-1].To = span.To
 		} else {
-			spans = append(spans, timeline.Span{From: from.At, To: to.At})
+			spans = append(spans, span)
 		}
 	}
 	return spans
+}
+
+// pressure is the largest share of saturatedFor of a window in which tasks waited for a CPU,
+// nil where the system does not tell.
+func pressure(readings []record.Pressure, window timeline.Span) *float64 {
+	var most *float64
+	for _, share := range shares(readings, window) {
+		if most == nil || share > *most {
+			most = new(share)
+		}
+	}
+	return most
+}
+
+// shares yields the stretches of saturatedFor within a window, one for each reading, and the
+// share of each in which tasks waited for a CPU.
+func shares(readings []record.Pressure, window timeline.Span) iter.Seq2[timeline.Span, float64] {
+	return func(yield func(timeline.Span, float64) bool) {
+		first := 0
+		for last, to := range readings {
+			// From the latest reading that is saturatedFor before this one.
+			for first+1 < last && readings[first+1].At <= to.At-saturatedFor {
+				first++
+			}
+			from := readings[first]
+			over := to.At - from.At
+			if over < saturatedFor || over > pressureGap || from.At < window.From || to.At > window.To {
+				continue
+			}
+			share := float64(to.Waited-from.Waited) / float64(over)
+			if !yield(timeline.Span{From: from.At, To: to.At}, min(max(share, 0), 1)) {
+				return
+			}
+		}
+	}
 }

@@ -109,4 +109,13 @@ func TestSaturatedStretches(t *testing.T) {
 	if diff := cmp.Diff(want, saturated(d.Pressure, window)); diff != "" {
 		t.Errorf("spans (-want +got):\n%s", diff)
 	}
+	if got := pressure(d.Pressure, window); got == nil || *got != 1 {
+		t.Errorf("pressure %v, want 1", got)
+	}
+	if got := pressure(d.Pressure, timeline.Span{From: 10 * s, To: 14 * s}); got == nil || *got < 0.0999 || *got > 0.1001 {
+		t.Errorf("pressure %v in a calm window, want 0.1", got)
+	}
+	if got := pressure(nil, window); got != nil {
+		t.Errorf("pressure %v where nothing is known", *got)
+	}
 }
