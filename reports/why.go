@@ -263,7 +263,7 @@ func adviseOnTrials(kind judge.Kind, same []judge.Reason, m *record.Trial) advic
 	}
 	why := Sentence(same[0])
 	if len(same) > 1 {
-		why += ", one of " + format.Plural(len(same), "such trial", "such trials")
+		why += fmt.Sprintf(", and so in %d trials", len(same))
 	}
 	slower := "Run it on a quieter machine."
 	if m.Rate >= 100 { // below, it is not the rate that keeps the machine busy
@@ -296,7 +296,7 @@ func adviseOnTrials(kind judge.Kind, same []judge.Reason, m *record.Trial) advic
 		return advice{why, "See in its log why an instance serves nothing, or try --window " + longerWindow(m, m.WindowTo-m.WindowFrom) + "."}
 	case judge.NoneReady:
 		return advice{why, "Check the design's signal: the runtime never believed it."}
-	case judge.ActionError, judge.TrialError, judge.EventsLost, judge.RecordDamaged:
+	case judge.ActionError, judge.TrialError, judge.EventsLost:
 		return advice{why, "rollout-lab doctor says what is the matter with the runtime; then run it again."}
 	}
 	return advice{why, "Run it again."}
