@@ -135,7 +135,8 @@ func budgetEntry(_ *judge.Cell, p judge.Totals) entry {
 	return entry{Value: format.Tenths(math.Ceil(b.Share*1000)/10) + " %", Note: "affords " + format.Count(*b.Affords) + " in 30 days"}
 }
 
-// discarded says what the invalid trials lost: to discard a trial must not hide it.
+// discarded says what the invalid trials lost: to discard a trial must not hide it. What an
+// interrupt kept from being sent was not lost.
 func discarded(_ *judge.Cell, p judge.Totals) entry {
 	switch {
 	case p.Invalid == 0:
@@ -143,7 +144,11 @@ func discarded(_ *judge.Cell, p judge.Totals) entry {
 	case p.DiscardedPlanned == 0:
 		return entry{Value: format.Plural(p.Invalid, "trial", "trials"), Note: "no data"}
 	}
-	return entry{Value: format.Plural(p.Invalid, "trial", "trials"), Note: "lost " + format.Count(p.DiscardedFailed)}
+	note := "lost " + format.Count(p.DiscardedLost)
+	if unsent := p.DiscardedFailed - p.DiscardedLost; unsent > 0 {
+		note += ", " + format.Count(unsent) + " never sent"
+	}
+	return entry{Value: format.Plural(p.Invalid, "trial", "trials"), Note: note}
 }
 
 // times prints an estimate of a time: the median and the range of the trials. It says

@@ -180,6 +180,19 @@ func TestNoLossIsLeftOut(t *testing.T) {
 	}
 }
 
+// What was never sent is not what was lost, in the matrix as beside the verdict.
+func TestWhatWasNeverSentWasNotLost(t *testing.T) {
+	cut := counted("rollout", "process", "good", 1, 31)
+	cut.Valid, cut.Sent = false, cut.Planned-20
+	run := judge.Judge(record.Run{}, nil, nil, []judge.Trial{cut})
+	if got, want := discarded(nil, run.Cells[0].Totals()).text(), "1 trial (lost 11, 20 never sent)"; got != want {
+		t.Errorf("the matrix says %q, want %q", got, want)
+	}
+	if got, want := lossesBeside(&run), "good lost 11 in discarded trials of rollout on process"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // Who sends nothing that must be denied is not told of it.
 func TestACustomTargetSeesNoWordsOfProxies(t *testing.T) {
 	run := customRun()
