@@ -207,6 +207,22 @@ func TestACustomTargetSeesNoWordsOfProxies(t *testing.T) {
 	}
 }
 
+// Whatever a trial is invalid for, there is a way out.
+func TestEveryReasonHasAWayOut(t *testing.T) {
+	m := &record.Trial{Rate: 1000, WindowFrom: 5 * time.Second, WindowTo: 25 * time.Second}
+	for kind := range sentences {
+		r := judge.Reason{Kind: kind, Gate: &record.Gate{Metric: "failed", Op: "<="}, Names: []string{"a", "b"}, Time: time.Second}
+		for _, same := range [][]judge.Reason{{r}, {r, r}} {
+			if a := adviseOnTrials(kind, same, m); a.Why == "" || strings.HasSuffix(a.Why, ".") || !strings.HasSuffix(a.Do, ".") {
+				t.Errorf("%s: want a clause and a sentence, got %q and %q", kind, a.Why, a.Do)
+			}
+		}
+	}
+	if got := longerWindow(m, 5920*time.Millisecond); got != "27s" {
+		t.Errorf("an action that ends 5.92 s after a window of 20 s needs %s, want 27s", got)
+	}
+}
+
 // What is repeated twice is said once.
 func TestRepeatsAreSaidOnce(t *testing.T) {
 	run := lateRun()
