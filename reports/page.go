@@ -42,7 +42,7 @@ func newPage(run *judge.Run, d detail) *page {
 func (p *page) Headline() string  { return headline(p.Run) }
 func (p *page) Because() []string { return Sentences(p.Reasons) }
 func (p *page) Advice() advice    { return adviseOnRun(p.Run) }
-func (p *page) Beside() string    { return lossesBeside(p.Run) }
+func (p *page) Beside() []string  { return lossesBeside(p.Run) }
 
 // Skipped are the cells that could not be run.
 func (p *page) Skipped() []record.Skipped { return skipped(p.Run) }

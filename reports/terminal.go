@@ -372,7 +372,7 @@ func (t *terminal) verdict(run *judge.Run) {
 			t.wrapped(t.paint(bold, part.label)+strings.Repeat(" ", 9-len(part.label)), strings.Repeat(" ", 9), format.Clean(part.text))
 		}
 	}
-	if lost := lossesBeside(run); lost != "" {
+	for _, lost := range lossesBeside(run) {
 		t.wrapped("  - ", "    ", format.Clean(lost))
 	}
 	for _, r := range run.Reasons {

@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -26,22 +27,28 @@ func adviseOnRun(run *judge.Run) advice {
 }
 
 // lossesBeside is what was lost where the headline does not say it: in an inconclusive run,
-// also in trials that were discarded.
-func lossesBeside(run *judge.Run) string {
+// also in trials that were discarded, and why those lost it.
+func lossesBeside(run *judge.Run) (all []string) {
 	if verdictClass(run.Verdict) != judge.Inconclusive {
-		return ""
+		return nil
 	}
-	var parts []string
 	if h := run.Headline(); len(h.Losses) > 0 {
-		parts = append(parts, losses(h))
+		all = append(all, losses(h))
 	}
 	for i := range run.Cells {
 		c := &run.Cells[i]
-		if sum := c.Totals(); sum.Planned == 0 && sum.DiscardedLost > 0 {
-			parts = append(parts, fmt.Sprintf("%s lost %s in discarded trials of %s on %s", c.Design, format.Count(sum.DiscardedLost), c.Scenario, c.Driver))
+		sum := c.Totals()
+		if sum.Planned > 0 || sum.DiscardedLost == 0 {
+			continue
 		}
+		text := fmt.Sprintf("%s lost %s in discarded trials of %s on %s", c.Design, format.Count(sum.DiscardedLost), c.Scenario, c.Driver)
+		most := slices.MaxFunc(c.Trials, func(a, b judge.Trial) int { return cmp.Compare(a.Failed, b.Failed) })
+		if len(most.Causes) > 0 && most.Causes[0].Cause != judge.OfHarness {
+			text += fmt.Sprintf("; in trial %d %s", most.Meta.N, strings.TrimSuffix(adviseOn(most.Causes[0], most.Failed, &most.Meta).Why, "."))
+		}
+		all = append(all, text)
 	}
-	return strings.Join(parts, "; ")
+	return all
 }
 
 // reasons are what stands in the way of a pass, what to act on first.

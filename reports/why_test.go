@@ -169,13 +169,14 @@ func TestInconclusiveLeadsWithItsReason(t *testing.T) {
 // What a discarded trial lost is said beside the verdict, also where no trial is valid.
 func TestNoLossIsLeftOut(t *testing.T) {
 	late := counted("rollout", "process", "good", 1, 31)
+	late.Causes = []judge.CauseCount{{Cause: judge.TooSlow, Count: 31, Class: record.Timeout}}
 	late.Valid, late.InvalidReasons = false, []judge.Reason{{Kind: judge.LoadLate, Time: 76 * time.Millisecond, Limit: 50 * time.Millisecond}}
 	run := judge.Judge(record.Run{}, &record.RunEnd{}, nil, []judge.Trial{late})
-	want := "good lost 31 in discarded trials of rollout on process"
-	if got := lossesBeside(&run); got != want {
+	want := "good lost 31 in discarded trials of rollout on process; in trial 1 all 31 lost requests were not answered by an instance, 0 s into the rollout"
+	if got := strings.Join(lossesBeside(&run), "|"); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if text := terminalText(t, &run, TerminalOptions{}); !strings.Contains(text, "\n  - "+want+"\n") {
+	if text := terminalText(t, &run, TerminalOptions{Width: 10_000}); !strings.Contains(text, "\n  - "+want+"\n") {
 		t.Errorf("the terminal does not say it:\n%s", text)
 	}
 }
@@ -188,7 +189,7 @@ func TestWhatWasNeverSentWasNotLost(t *testing.T) {
 	if got, want := discarded(nil, run.Cells[0].Totals()).text(), "1 trial (lost 11, 20 never sent)"; got != want {
 		t.Errorf("the matrix says %q, want %q", got, want)
 	}
-	if got, want := lossesBeside(&run), "good lost 11 in discarded trials of rollout on process"; got != want {
+	if got, want := strings.Join(lossesBeside(&run), "|"), "good lost 11 in discarded trials of rollout on process"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
