@@ -118,23 +118,26 @@ func adviseOnGate(run *judge.Run, g judge.GateResult) (a advice, causes bool) {
 	return advice{Why: gateText(g) + "."}, false
 }
 
-// adviseOnFailure is what to do where the target failed; what it did is in the headline.
+// adviseOnFailure is what to do where the target failed, and why it lost requests, if it
+// did; what it did is in the headline.
 func adviseOnFailure(run *judge.Run, why judge.Reason) advice {
 	if why.Kind == judge.DeployFailed {
 		return advice{Do: "Start one instance by itself and send it the request of the scenario: its path, its status, the port that it listens on."}
 	}
-	revision, lost := "the new revision", ""
-	if c := cellOf(run, why.Cell); c != nil {
-		if r := metaOf(c).Revisions; r.After != r.Before {
-			revision = r.After
-		}
-		for i := range c.Trials {
-			if t := &c.Trials[i]; t.Meta.N == why.Trial && t.Planned > 0 {
-				lost = fmt.Sprintf("Users lost %s of %s requests meanwhile.", format.Count(t.Failed), format.Count(t.Planned))
-			}
+	a := advice{Do: "Start the new revision by itself and mend what it last said, above: the action did well not to go on."}
+	c := cellOf(run, why.Cell)
+	if c == nil {
+		return a
+	}
+	if r := metaOf(c).Revisions; r.After != r.Before {
+		a.Do = fmt.Sprintf("Start %s by itself and mend what it last said, above: the rollout did well not to go on.", r.After)
+	}
+	for i := range c.Trials {
+		if t := &c.Trials[i]; t.Meta.N == why.Trial && len(t.Causes) > 0 {
+			a.Why = adviseOn(t.Causes[0], t.Failed, &t.Meta).Why
 		}
 	}
-	return advice{Why: lost, Do: fmt.Sprintf("Start %s by itself and mend what it last said, above: the rollout did well not to go on.", revision)}
+	return a
 }
 
 // adviseOnPass says why the design that lost the most did; what to do only where it is not

@@ -224,6 +224,41 @@ func TestEveryReasonHasAWayOut(t *testing.T) {
 	}
 }
 
+// Where the target failed, the headline says how; what it lost meanwhile has its cause.
+func TestAFailureOfTheTargetIsActedOn(t *testing.T) {
+	trial := counted("rollout", "process", "svc", 1, 0)
+	trial.Meta.Revisions = record.Revisions{Before: "v1", After: "v2"}
+	trial.Failures = []judge.Reason{{Kind: judge.ActionFailed, Text: "rollout to v2: 0 of 2 instances of revision v2 are ready: svc-3: last check: 503 waiting for migrations"}}
+	lossy := trial
+	lossy.OK, lossy.Failed = trial.Planned-7, 7
+	lossy.Causes = []judge.CauseCount{{Cause: judge.NoInstance, Count: 7, From: time.Second, To: 2 * time.Second, Class: "http_503"}}
+	do := "Start v2 by itself and mend what it last said, above: the rollout did well not to go on."
+	for _, tc := range []struct {
+		name  string
+		trial judge.Trial
+		end   *record.RunEnd
+		want  advice
+	}{
+		{"nothing lost", trial, &record.RunEnd{}, advice{"", do}},
+		{"lost", lossy, &record.RunEnd{}, advice{"all 7 lost requests found nobody to go to, 1 to 2 s into the rollout: no instance was called ready.", do}},
+		{"at deploy", counted("rollout", "process", "other", 1, 0), &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "process", Design: "svc", Why: "it answers 404", ByTarget: true}}},
+			advice{"", "Start one instance by itself and send it the request of the scenario: its path, its status, the port that it listens on."}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			run := judge.Judge(record.Run{Scenarios: []record.Scenario{{Name: "rollout"}}}, tc.end, nil, []judge.Trial{tc.trial})
+			if run.Verdict != judge.Fail {
+				t.Fatalf("got %s: %v", run.Verdict, run.Reasons)
+			}
+			if got := adviseOnRun(&run); got != tc.want {
+				t.Errorf("\n got %q\nwant %q", got, tc.want)
+			}
+			if got := messages(t, junitText(t, &run)); len(got) == 0 || !strings.HasSuffix(got[0], tc.want.Do) {
+				t.Errorf("junit.xml does not end with what to do: %q", got)
+			}
+		})
+	}
+}
+
 // What is repeated twice is said once.
 func TestRepeatsAreSaidOnce(t *testing.T) {
 	run := lateRun()
