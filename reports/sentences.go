@@ -87,6 +87,9 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 		return fmt.Sprintf("the machine had no CPU to spare for %s of the window, and %s lost requests may be lost by that: try --rate %.6g, or load.saturation: allowed where that is the question",
 			format.Span(r.Time), nOf(r), r.Value)
 	},
+	judge.NotMadeUp: func(r judge.Reason) string {
+		return nOf(r) + " lost requests are not shown to be the harness's doing, so a valid repeat is no answer to it"
+	},
 	judge.PhaseEmpty: func(r judge.Reason) string { return "no request falls into the " + name(r, 0) },
 	judge.PhaseUncovered: func(r judge.Reason) string {
 		return fmt.Sprintf("the load covers only %s of the %s of %s", format.MillisOutward(format.InMillis(r.Time), false), name(r, 0), format.Span(r.Limit))

@@ -83,6 +83,7 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.LoadIncomplete, Tally: of(19_999, 20_000)}, "19,999 of 20,000 planned requests were sent"},
 		{judge.Reason{Kind: judge.RecordIncomplete, Tally: of(19_999, 20_000)}, "the load generator fired 20,000 requests, the record holds 19,999"},
 		{late, "the load ran late: p99 of the schedule's lag is 76 ms, more than 50 ms"},
+		{judge.Reason{Kind: judge.NotMadeUp, Tally: of(2849, 4030)}, "2,849 of 4,030 lost requests are not shown to be the harness's doing, so a valid repeat is no answer to it"},
 		{judge.Reason{Kind: judge.MachineSaturated, Tally: of(361, 387), Time: 2200 * ms, Value: 500},
 			"the machine had no CPU to spare for 2.20 s of the window, and 361 of 387 lost requests may be lost by that: try --rate 500, or load.saturation: allowed where that is the question"},
 		{judge.Reason{Kind: judge.HarnessFailed, Tally: of(1, 0)}, "requests failed by trouble of the harness itself: 1"},

@@ -37,6 +37,7 @@ type Run struct {
 type Cell struct {
 	Scenario, Driver, Action, Design string
 	Trials                           []Trial // every one that was run, invalid ones too, in order
+	Decides                          bool    // a pass rests on the design's losing little
 
 	// Estimates are those of the metrics that are pooled as a median or a rate, by their
 	// name, over the valid trials.
@@ -72,6 +73,8 @@ type Trial struct {
 	// Stands: it is invalid for something that the target did or did not do, so a valid
 	// repeat does not make up for it.
 	Stands bool
+	// Unexcused are the lost requests for which the harness does not answer: see unexcused.
+	Unexcused uint64
 	// Sound: the harness did its part. The load was the one planned, all of it is on record,
 	// and nothing of the lab itself failed, so what failed was the target.
 	Sound bool

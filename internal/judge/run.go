@@ -22,6 +22,9 @@ const alpha = 0.05
 // no data; else Pass. Comparisons inform and do not decide: no limit is set on them.
 func Judge(run record.Run, end *record.RunEnd, missing []string, trials []Trial) Run {
 	r := Run{Record: run, End: end, Cells: cells(trials)}
+	for i := range r.Cells {
+		r.Cells[i].Decides = r.decides(&r.Cells[i])
+	}
 	r.Partial = end == nil || end.Interrupted || len(missing) > 0
 	for i := range r.Cells {
 		for _, t := range unrepaired(&r.Cells[i]) {
@@ -125,7 +128,7 @@ func unrepaired(c *Cell) []*Trial {
 	}
 	var out []*Trial
 	for i := range c.Trials {
-		if t := &c.Trials[i]; !t.Valid && (t.Stands || !made[root(t)]) {
+		if t := &c.Trials[i]; !t.Valid && !(made[root(t)] && c.madeUp(t)) {
 			out = append(out, t)
 		}
 	}
@@ -210,7 +213,11 @@ func evidenceReasons(r *Run, missing []string) (why []Reason) {
 	for i := range r.Cells {
 		c := &r.Cells[i]
 		for _, t := range unrepaired(c) {
-			why = append(why, Reason{Kind: TrialInvalid, Cell: c.Key(), Trial: t.Meta.N, Because: t.InvalidReasons})
+			because := t.InvalidReasons
+			if !t.Stands && !c.madeUp(t) {
+				because = append(slices.Clone(because), Reason{Kind: NotMadeUp, Tally: Tally{t.Unexcused, t.Failed}})
+			}
+			why = append(why, Reason{Kind: TrialInvalid, Cell: c.Key(), Trial: t.Meta.N, Because: because})
 		}
 	}
 	for _, c := range r.Controls {
