@@ -84,8 +84,7 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 		return "requests failed by trouble of the harness itself: " + format.Count(r.N)
 	},
 	judge.MachineSaturated: func(r judge.Reason) string {
-		return fmt.Sprintf("the machine had no CPU to spare for %s of the window, and %s lost requests may be lost by that: try --rate %.6g, or load.saturation: allowed where that is the question",
-			format.Span(r.Time), nOf(r), r.Value)
+		return fmt.Sprintf("the machine had no CPU to spare for %s of the window, and %s lost requests may be lost by that", format.Span(r.Time), nOf(r))
 	},
 	judge.NotMadeUp: func(r judge.Reason) string {
 		return nOf(r) + " lost requests are not shown to be the harness's doing, so a valid repeat is no answer to it"

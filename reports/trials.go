@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,7 +128,11 @@ func byBin(m map[time.Duration]time.Duration) string {
 
 // invalidity is why a trial is invalid, and which one took its place.
 func invalidity(c *judge.Cell, t *judge.Trial) string {
-	why := format.Clean(strings.Join(Sentences(t.InvalidReasons), "; "))
+	reasons := t.InvalidReasons
+	if r, ok := c.NotMadeUp(t); ok {
+		reasons = append(slices.Clone(reasons), r)
+	}
+	why := format.Clean(strings.Join(Sentences(reasons), "; "))
 	if why == "" {
 		why = "no reason given"
 	}

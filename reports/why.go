@@ -262,6 +262,9 @@ func leading(r judge.Reason) (kinds []judge.Kind) {
 	if len(kinds) == 0 && len(r.Because) > 0 {
 		kinds = append(kinds, r.Because[0].Kind)
 	}
+	if len(ofKind(r.Because, judge.NotMadeUp)) > 0 {
+		kinds = append(kinds, judge.NotMadeUp)
+	}
 	return kinds
 }
 
@@ -288,6 +291,8 @@ func adviseOnTrials(kind judge.Kind, same []judge.Reason, m *record.Trial) advic
 		return advice{fmt.Sprintf("this machine sent the load late %s(p99 %s, limit %s)", often(len(same)), late, format.Span(same[0].Limit)), slower}
 	case judge.LoadIncomplete, judge.RecordIncomplete, judge.PhaseEmpty, judge.PhaseUncovered, judge.ReferenceDisagrees, judge.ReferenceSawMore, judge.ReferenceSilent, judge.ProbesSparse:
 		return advice{why, slower}
+	case judge.MachineSaturated:
+		return advice{why, slower + " Where that is the question, say load.saturation: allowed."}
 	case judge.HarnessFailed:
 		return advice{why, strings.TrimSuffix(slower, ".") + ", or more open files (ulimit -n)."}
 	case judge.ActionOutlasted:

@@ -94,7 +94,7 @@ const (
 	RecordIncomplete   Kind = "record-incomplete"    // Tally: recorded of sent
 	LoadLate           Kind = "load-late"            // Time: p99 of the schedule's lag; Limit
 	HarnessFailed      Kind = "harness-failed"       // N: requests
-	MachineSaturated   Kind = "machine-saturated"    // Tally: lost by it of failed; Time: how long; Value: a rate that may do
+	MachineSaturated   Kind = "machine-saturated"    // Tally: lost by it of failed; Time: how long
 	NotMadeUp          Kind = "not-made-up"          // in Because of TrialInvalid. Tally: losses that are not the harness's, of all
 	PhaseEmpty         Kind = "phase-empty"          // Names: the phase
 	PhaseUncovered     Kind = "phase-uncovered"      // Names: the phase; Time: covered; Limit: its length

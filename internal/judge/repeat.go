@@ -49,3 +49,13 @@ func (r *Run) decides(c *Cell) bool {
 // for: of a service that fails in every second trial a pass would only be a matter of trying
 // again.
 func (c *Cell) madeUp(t *Trial) bool { return !t.Stands && !(c.Decides && t.Unexcused > 0) }
+
+// NotMadeUp says why a valid repeat of an invalid trial does not make up for it, where there
+// is one and what was lost is the reason.
+func (c *Cell) NotMadeUp(t *Trial) (why Reason, ok bool) {
+	repeated := slices.ContainsFunc(c.valid(), func(v *Trial) bool { return c.root(v) == c.root(t) })
+	if t.Valid || t.Stands || c.madeUp(t) || !repeated {
+		return Reason{}, false
+	}
+	return Reason{Kind: NotMadeUp, Tally: Tally{t.Unexcused, t.Failed}}, true
+}

@@ -105,34 +105,36 @@ func estimate(c *Cell) {
 // the trial that it repeats, and a trial may be repeated more than once. For what the
 // target did there is no making up: a second try that works is no answer to one that hung.
 func unrepaired(c *Cell) []*Trial {
-	root := func(t *Trial) int {
-		n := t.Meta.N
-		if t.Meta.Repeats > 0 && t.Meta.Repeats < n {
-			n = t.Meta.Repeats
-		}
-		// A repeat may name the repeat before it instead of the planned trial.
-		for again := true; again; {
-			again = false
-			for i := range c.Trials {
-				if m := c.Trials[i].Meta; m.N == n && m.Repeats > 0 && m.Repeats < n {
-					n, again = m.Repeats, true
-					break
-				}
-			}
-		}
-		return n
-	}
 	made := make(map[int]bool)
 	for _, t := range c.valid() {
-		made[root(t)] = true
+		made[c.root(t)] = true
 	}
 	var out []*Trial
 	for i := range c.Trials {
-		if t := &c.Trials[i]; !t.Valid && !(made[root(t)] && c.madeUp(t)) {
+		if t := &c.Trials[i]; !t.Valid && !(made[c.root(t)] && c.madeUp(t)) {
 			out = append(out, t)
 		}
 	}
 	return out
+}
+
+// root is the number of the planned trial that a trial is, or repeats.
+func (c *Cell) root(t *Trial) int {
+	n := t.Meta.N
+	if t.Meta.Repeats > 0 && t.Meta.Repeats < n {
+		n = t.Meta.Repeats
+	}
+	// A repeat may name the repeat before it instead of the planned trial.
+	for again := true; again; {
+		again = false
+		for i := range c.Trials {
+			if m := c.Trials[i].Meta; m.N == n && m.Repeats > 0 && m.Repeats < n {
+				n, again = m.Repeats, true
+				break
+			}
+		}
+	}
+	return n
 }
 
 // short reports whether the cell has fewer valid trials than were planned.
@@ -214,8 +216,8 @@ func evidenceReasons(r *Run, missing []string) (why []Reason) {
 		c := &r.Cells[i]
 		for _, t := range unrepaired(c) {
 			because := t.InvalidReasons
-			if !t.Stands && !c.madeUp(t) {
-				because = append(slices.Clone(because), Reason{Kind: NotMadeUp, Tally: Tally{t.Unexcused, t.Failed}})
+			if r, ok := c.NotMadeUp(t); ok {
+				because = append(slices.Clone(because), r)
 			}
 			why = append(why, Reason{Kind: TrialInvalid, Cell: c.Key(), Trial: t.Meta.N, Because: because})
 		}

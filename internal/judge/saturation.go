@@ -49,7 +49,7 @@ func saturationReasons(d *record.TrialData, t *Trial) []Reason {
 		return nil
 	}
 	total := timeline.Total(spans, t.Window)
-	return []Reason{{Kind: MachineSaturated, Tally: Tally{starved, t.Failed}, Time: total, Value: d.Trial.Rate / 2}}
+	return []Reason{{Kind: MachineSaturated, Tally: Tally{starved, t.Failed}, Time: total}}
 }
 
 // saturated are the stretches of a window in which tasks waited for a CPU during saturatedAt

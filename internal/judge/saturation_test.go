@@ -46,7 +46,7 @@ func TestSaturation(t *testing.T) {
 		want []Reason
 	}{
 		{"losses under pressure", func(d *record.TrialData) { timeouts(d); pressed(d, 7*s, 9*s, 0.9) },
-			[]Reason{{Kind: MachineSaturated, Tally: Tally{200, 200}, Time: 2200 * ms, Value: 500}}},
+			[]Reason{{Kind: MachineSaturated, Tally: Tally{200, 200}, Time: 2200 * ms}}},
 		{"losses just before it, still under way", func(d *record.TrialData) {
 			lose(d, 8*s, 8100*ms, record.Timeout)
 			for i := range d.Samples {
@@ -55,7 +55,7 @@ func TestSaturation(t *testing.T) {
 				}
 			}
 			pressed(d, 9*s, 11*s, 1)
-		}, []Reason{{Kind: MachineSaturated, Tally: Tally{100, 100}, Time: 2400 * ms, Value: 500}}},
+		}, []Reason{{Kind: MachineSaturated, Tally: Tally{100, 100}, Time: 2400 * ms}}},
 		{"less pressure", func(d *record.TrialData) { timeouts(d); pressed(d, 0, 20*s, 0.75) }, nil},
 		{"a short time of it", func(d *record.TrialData) { timeouts(d); pressed(d, 8*s, 8600*ms, 1) }, nil},
 		{"elsewhere", func(d *record.TrialData) { timeouts(d); pressed(d, 10*s, 12*s, 1) }, nil},
