@@ -259,6 +259,9 @@ func leading(r judge.Reason) (kinds []judge.Kind) {
 			kinds = append(kinds, kind)
 		}
 	}
+	if len(kinds) == 0 && len(ofKind(r.Because, judge.MachineSaturated)) > 0 {
+		kinds = append(kinds, judge.MachineSaturated)
+	}
 	if len(kinds) == 0 && len(r.Because) > 0 {
 		kinds = append(kinds, r.Because[0].Kind)
 	}
@@ -292,6 +295,9 @@ func adviseOnTrials(kind judge.Kind, same []judge.Reason, m *record.Trial) advic
 	case judge.LoadIncomplete, judge.RecordIncomplete, judge.PhaseEmpty, judge.PhaseUncovered, judge.ReferenceDisagrees, judge.ReferenceSawMore, judge.ReferenceSilent, judge.ProbesSparse:
 		return advice{why, slower}
 	case judge.MachineSaturated:
+		if rate := same[0].Value; rate >= 1 {
+			slower = "Try --rate " + format.TrimZeros(fmt.Sprintf("%.1f", math.Floor(rate))) + ", or a quieter machine."
+		}
 		return advice{why, slower + " Where that is the question, say load.saturation: allowed."}
 	case judge.HarnessFailed:
 		return advice{why, strings.TrimSuffix(slower, ".") + ", or more open files (ulimit -n)."}
