@@ -73,8 +73,8 @@ type Trial struct {
 	// Stands: it is invalid for something that the target did or did not do, so a valid
 	// repeat does not make up for it.
 	Stands bool
-	// Unexcused are the lost requests for which the harness does not answer: see unexcused.
-	Unexcused uint64
+	// Unexcused are the lost requests for which the harness does not answer, of all: see unexcused.
+	Unexcused Tally
 	// Sound: the harness did its part. The load was the one planned, all of it is on record,
 	// and nothing of the lab itself failed, so what failed was the target.
 	Sound bool

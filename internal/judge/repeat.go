@@ -2,37 +2,66 @@ package judge
 
 import (
 	"slices"
+	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
-// unexcused is how many of the lost requests of a trial the harness does not answer for: those
-// that it neither failed itself nor sent late. Where all of them are its own, that trouble
-// has to be its own too: a machine without CPU to spare, or one that does not tell, may have
-// it from the target, and then none is excused.
-func unexcused(d *record.TrialData, t *Trial) uint64 {
-	if t.Failed == 0 {
-		return 0
+// unexcused are the lost requests of a trial that the harness does not answer for, of all that
+// it lost from the baseline phase to the end of the window. Where the load lost none there, they
+// are those of the reference client: one that saw what the load did not is answered by no
+// repeat in which it does not.
+func unexcused(d *record.TrialData, t *Trial) Tally {
+	lost := losses{record: d, trial: t}
+	for h := range timeline.Hits(d) {
+		lost.add(h)
 	}
-	most := min(lagLimit, d.Trial.Timeout/4)
+	if lost.N == 0 {
+		for i := range d.Reference {
+			lost.add(timeline.Hit{Intended: d.Reference[i].Intended, Sample: &d.Reference[i]})
+		}
+		return Tally{lost.unexcused, lost.N}
+	}
+	// Where all of them are the harness's own, that trouble has to be its own too: a machine
+	// without CPU to spare, or one that does not tell, may have it from the target.
+	if lost.unexcused == 0 && (t.Pressure == nil || len(saturated(d.Pressure, t.Window)) > 0) {
+		return Tally{lost.inWindow, lost.N}
+	}
+	return Tally{lost.unexcused, lost.N}
+}
+
+type losses struct {
+	record *record.TrialData
+	trial  *Trial
+
+	N, inWindow uint64 // lost, and in the window
+	unexcused   uint64
+}
+
+func (l *losses) add(h timeline.Hit) {
+	w := l.trial.Window
+	if h.OK() || h.Intended < min(l.record.Trial.BaselineFrom, w.From) || h.Intended >= w.To {
+		return
+	}
+	l.N++
+	if w.Holds(h.Intended) {
+		l.inWindow++
+	}
+	if !excused(h.Sample, l.record.Trial.Timeout) {
+		l.unexcused++
+	}
+}
+
+// excused reports whether a request was lost by the harness: never sent, failed by it, or sent
+// so late that its time was up. How the target refused one, or answered it wrongly, is the
+// target's doing however late it was asked.
+func excused(s *record.Sample, timeout time.Duration) bool {
+	most := min(lagLimit, timeout/4)
 	if most <= 0 {
 		most = lagLimit
 	}
-	var excused uint64
-	for i := range d.Samples {
-		s := &d.Samples[i]
-		if s.Class == record.OK || !t.Window.Holds(s.Intended) {
-			continue
-		}
-		if s.Class == record.Harness || s.Sent-s.Intended > most {
-			excused++
-		}
-	}
-	excused += t.Planned - t.Sent // what was never sent is no failure of the target
-	if excused >= t.Failed && (t.Pressure == nil || len(saturated(d.Pressure, t.Window)) > 0) {
-		return t.Failed
-	}
-	return t.Failed - min(excused, t.Failed)
+	return s == nil || s.Class == record.Harness || s.Class == record.Timeout && s.Sent-s.Intended > most
 }
 
 // decides reports whether a pass rests on the design's losing little: a gate is set on it, and
@@ -48,7 +77,7 @@ func (r *Run) decides(c *Cell) bool {
 // did or did not do; and where a gate is set not for requests that the harness does not answer
 // for: of a service that fails in every second trial a pass would only be a matter of trying
 // again.
-func (c *Cell) madeUp(t *Trial) bool { return !t.Stands && !(c.Decides && t.Unexcused > 0) }
+func (c *Cell) madeUp(t *Trial) bool { return !t.Stands && !(c.Decides && t.Unexcused.N > 0) }
 
 // NotMadeUp says why a valid repeat of an invalid trial does not make up for it, where there
 // is one and what was lost is the reason.
@@ -57,5 +86,5 @@ func (c *Cell) NotMadeUp(t *Trial) (why Reason, ok bool) {
 	if t.Valid || t.Stands || c.madeUp(t) || !repeated {
 		return Reason{}, false
 	}
-	return Reason{Kind: NotMadeUp, Tally: Tally{t.Unexcused, t.Failed}}, true
+	return Reason{Kind: NotMadeUp, Tally: t.Unexcused}, true
 }

@@ -22,48 +22,63 @@ func TestUnexcused(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		make func(d *record.TrialData)
-		want uint64
+		want Tally
 	}{
-		{"nothing lost", calm, 0},
-		{"the harness's own", func(d *record.TrialData) { lose(d, 8*s, 8200*ms, record.Harness); calm(d) }, 0},
+		{"nothing lost", calm, Tally{}},
+		{"the harness's own", func(d *record.TrialData) { lose(d, 8*s, 8200*ms, record.Harness); calm(d) }, Tally{0, 200}},
 		{"sent late", func(d *record.TrialData) {
 			lose(d, 8*s, 8200*ms, record.Timeout)
 			late(d, 8*s, 8200*ms, 51*ms)
 			calm(d)
-		}, 0},
+		}, Tally{0, 200}},
+		{"refused, and sent late", func(d *record.TrialData) {
+			lose(d, 8*s, 8200*ms, record.Refused)
+			late(d, 8*s, 8200*ms, 51*ms)
+			calm(d)
+		}, Tally{200, 200}},
+		{"answered wrongly, and sent late", func(d *record.TrialData) {
+			lose(d, 8*s, 8200*ms, record.HTTPStatus(503))
+			late(d, 8*s, 8200*ms, 51*ms)
+			calm(d)
+		}, Tally{200, 200}},
 		{"sent a little late", func(d *record.TrialData) {
 			lose(d, 8*s, 8200*ms, record.Timeout)
 			late(d, 8*s, 8200*ms, 50*ms)
 			calm(d)
-		}, 200},
+		}, Tally{200, 200}},
 		{"late for a short timeout", func(d *record.TrialData) {
 			d.Trial.Timeout = 100 * ms
 			lose(d, 8*s, 8200*ms, record.Timeout)
 			late(d, 8*s, 8200*ms, 26*ms)
 			calm(d)
-		}, 0},
+		}, Tally{0, 200}},
 		{"the target's among them", func(d *record.TrialData) {
 			lose(d, 8*s, 8200*ms, record.Harness)
 			lose(d, 9*s, 9010*ms, record.Timeout)
 			calm(d)
-		}, 10},
+		}, Tally{10, 210}},
 		{"before the window", func(d *record.TrialData) {
 			lose(d, 2*s, 2200*ms, record.Harness)
 			lose(d, 9*s, 9010*ms, record.Timeout)
 			calm(d)
-		}, 10},
+		}, Tally{10, 210}},
 		{"its own, where the target may have taken the CPUs", func(d *record.TrialData) {
 			lose(d, 8*s, 8200*ms, record.Harness)
 			pressed(d, 6*s, 9*s, 1)
-		}, 200},
-		{"its own, where nobody knows who took them", func(d *record.TrialData) { lose(d, 8*s, 8200*ms, record.Harness) }, 200},
+		}, Tally{200, 200}},
+		{"its own, where nobody knows who took them", func(d *record.TrialData) { lose(d, 8*s, 8200*ms, record.Harness) }, Tally{200, 200}},
+		{"in the baseline phase, by the target", func(d *record.TrialData) { fail(d, 2*s, 2200*ms); calm(d) }, Tally{200, 200}},
+		{"in the warm-up", func(d *record.TrialData) { fail(d, 0, 500*ms); calm(d) }, Tally{}},
+		{"behind the window", func(d *record.TrialData) { fail(d, 14*s, 15*s); calm(d) }, Tally{}},
+		{"seen by the reference client alone", func(d *record.TrialData) { d.Reference[200].Class = record.Other }, Tally{1, 1}},
+		{"by trouble of the reference client's machine", func(d *record.TrialData) { d.Reference[200].Class = record.Harness }, Tally{0, 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := rollout()
 			d.Trial.Timeout = 2 * s
 			tt.make(d)
 			if got := Measure(d).Unexcused; got != tt.want {
-				t.Errorf("%d, want %d", got, tt.want)
+				t.Errorf("%v, want %v", got, tt.want)
 			}
 		})
 	}
@@ -74,7 +89,7 @@ func TestUnexcused(t *testing.T) {
 func TestARepeatErasesNothing(t *testing.T) {
 	lost := func(n, repeats int, unexcused uint64) Trial {
 		tr := broken("good", n, repeats)
-		tr.Unexcused = unexcused
+		tr.Unexcused = Tally{unexcused, unexcused}
 		return tr
 	}
 	known := []Trial{result("bad", 1, 3000), result("bad", 2, 3000), result("bad", 3, 3000)}
