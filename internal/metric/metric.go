@@ -114,12 +114,12 @@ var table = []Metric{
 	},
 	{
 		Name: "bins_down", Key: "bins_down_ms", Words: "bins down", Unit: Duration, Better: Lower, Pooling: Each,
-		About: "total of the bins of 100 ms with less than 50 % ok",
+		About: "total of the bins of 100 ms, or of the time between two requests if that is more, with less than 50 % ok",
 		None:  nothingPlanned,
 	},
 	{
 		Name: "bins_degraded", Key: "bins_degraded_ms", Words: "bins degraded", Unit: Duration, Better: Lower, Pooling: Each,
-		About: "total of the bins of 100 ms with less than 99 % ok, the ones that are down among them",
+		About: "total of the bins of 100 ms, or of the time between two requests if that is more, with less than 99 % ok, the ones that are down among them",
 		None:  nothingPlanned,
 	},
 	{

@@ -120,10 +120,15 @@ func rank(n int, p float64) int {
 
 // Below is the total length of the bins, counted from span.From, in which less than a
 // share of the planned hits was ok, for each of the widths and shares: result[i][j] is the
-// one for widths[i] and shares[j]. Bins without a planned hit say nothing and count as
+// one for widths[i] and shares[j]. No bin is narrower than the time from one hit to the next:
+// between two that failed nothing was served either. Bins without a planned hit say nothing and count as
 // neither. A last bin that the span cuts counts with what is left of it.
 func Below(d *record.TrialData, span Span, widths []time.Duration, shares []float64) [][]time.Duration {
 	type tally struct{ planned, ok int32 }
+	widths = slices.Clone(widths)
+	for i := range widths {
+		widths[i] = max(widths[i], Period(&d.Trial))
+	}
 	bins := make([][]tally, len(widths))
 	for i, width := range widths {
 		bins[i] = make([]tally, count(span, width))

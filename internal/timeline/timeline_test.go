@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -248,6 +249,28 @@ func TestBelow(t *testing.T) {
 	} {
 		if got := Below(d, tc.span, []time.Duration{tc.width}, []float64{tc.share})[0][0]; got != tc.want {
 			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// An outage is as long at a low rate: the time between two hits that failed is down as well.
+func TestBelowAtALowRate(t *testing.T) {
+	for _, rate := range []float64{1, 2, 3, 5, 7, 8, 10, 20, 300} {
+		d := &record.TrialData{Trial: record.Trial{Rate: rate, Planned: uint64(30 * rate), LoadTo: 30 * s}}
+		for k := range d.Trial.Planned {
+			at := time.Duration(math.Round(float64(k+1) / rate * float64(s)))
+			smp := record.Sample{Seq: k, Intended: at, Sent: at, Done: at + ms, Class: record.OK}
+			if at > 10*s && at <= 20*s {
+				smp.Class = record.Refused
+			}
+			d.Samples = append(d.Samples, smp)
+		}
+		for i, below := range Below(d, Span{From: 5*s + 50*ms, To: 25*s + 50*ms}, Widths, []float64{0.5, 0.99}) {
+			for j, got := range below {
+				if slack := Period(&d.Trial) + Widths[i]; got < 10*s-slack || got > 10*s+slack {
+					t.Errorf("10 s of failures at %v a second, bins of %v, the share %d: %v", rate, Widths[i], j, got)
+				}
+			}
 		}
 	}
 }
