@@ -129,6 +129,7 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.BadLimit:          fixed("the limit is not a number"),
 	judge.NoValidTrial:      fixed("no valid trial"),
 	judge.NothingPlanned:    fixed("no request was planned"),
+	judge.NothingToDeny:     fixed("no request had to be denied, so nothing could be breached"),
 	judge.NothingToComplete: fixed("the action none has nothing to complete"),
 	judge.RateAtLeast: func(r judge.Reason) string {
 		return fmt.Sprintf("%s, which is 95 %% sure of at least %s", rateSeen(r), format.Rate(r.Lo))

@@ -107,6 +107,7 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.BadLimit}, "the limit is not a number"},
 		{judge.Reason{Kind: judge.NoValidTrial}, "no valid trial"},
 		{judge.Reason{Kind: judge.NothingPlanned}, "no request was planned"},
+		{judge.Reason{Kind: judge.NothingToDeny}, "no request had to be denied, so nothing could be breached"},
 		{judge.Reason{Kind: judge.NothingToComplete}, "the action none has nothing to complete"},
 		{judge.Reason{Kind: judge.RateAtLeast, Tally: of(60_000, 60_000), Lo: 0.9999501, Hi: 1, Because: []judge.Reason{{Kind: judge.TrialsNotValid}}},
 			"60,000 of 60,000 requests were ok (100 %), which is 95 % sure of at least 99.995 %, but not every planned trial is valid"},

@@ -109,9 +109,14 @@ func adviseOnGate(run *judge.Run, g judge.GateResult) (a advice, causes bool) {
 			return a, true
 		}
 	case g.Gate.Metric == metric.Breaches:
-		sum := c.Totals()
+		breaches, denials := c.Totals().Breaches, c.Totals().Denials
+		for i := range c.Trials {
+			if t := &c.Trials[i]; !t.Valid { // no excuse for letting somebody in
+				breaches, denials = breaches+t.Breaches, denials+t.Denials
+			}
+		}
 		return advice{
-			fmt.Sprintf("%s of %s requests that had to be denied were served.", format.Count(sum.Breaches), format.Count(sum.Denials)),
+			fmt.Sprintf("%s of %s requests that had to be denied were served.", format.Count(breaches), format.Count(denials)),
 			"Refuse everything until the policy is there, and let readiness wait for it.",
 		}, false
 	}
@@ -354,6 +359,8 @@ func adviseOnUnclearGate(run *judge.Run, r judge.Reason) advice {
 		a.Do = "Run all designs: --design leaves the gates of the others undecided."
 	case judge.RateUnclear:
 		a.Do = "More trials decide it: try --trials " + moreTrials(run, r) + "."
+	case judge.NothingToDeny:
+		a.Do = "Raise load.deny, or take that gate out of the scenario."
 	case judge.NothingToComplete, judge.NoSuchMetric, judge.BadOperator, judge.BadLimit:
 		a.Do = "Take that gate out of the scenario."
 	}

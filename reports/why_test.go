@@ -261,6 +261,18 @@ func TestAFailureOfTheTargetIsActedOn(t *testing.T) {
 	}
 }
 
+// A gate on breaches that is missed for those of an invalid trial speaks of them.
+func TestBreachesOfAnInvalidTrialAreSaid(t *testing.T) {
+	breached, repeat := counted("rollout", "process", "good", 1, 0), counted("rollout", "process", "good", 2, 0)
+	breached.Valid, breached.InvalidReasons = false, []judge.Reason{{Kind: judge.LoadLate}}
+	breached.Breaches, breached.Denials, repeat.Denials, repeat.Meta.Repeats = 3, 400, 400, 1
+	run := judge.Judge(record.Run{Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"good"}, Gates: []record.Gate{{Design: "good", Metric: "breaches", Op: "<="}}}}},
+		&record.RunEnd{}, nil, []judge.Trial{breached, repeat})
+	if got, want := adviseOnRun(&run).Why, "3 of 800 requests that had to be denied were served."; run.Verdict != judge.Fail || got != want {
+		t.Errorf("%s: %q, want %q", run.Verdict, got, want)
+	}
+}
+
 // What is repeated twice is said once.
 func TestRepeatsAreSaidOnce(t *testing.T) {
 	run := lateRun()

@@ -44,6 +44,8 @@ func gate(g record.Gate, c *Cell) GateResult {
 		r.Why.Kind = BadLimit
 	case len(valid) == 0:
 		r.Why.Kind = NoValidTrial
+	case m.Name == metric.Breaches && c.Totals().Denials == 0:
+		r.Why.Kind = NothingToDeny // nobody was let in because nobody asked
 	case m.Pooling == metric.Rate:
 		rateGate(&r, c)
 	default:

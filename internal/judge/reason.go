@@ -120,6 +120,7 @@ const (
 	NoValidTrial      Kind = "no-valid-trial"      //
 	NothingPlanned    Kind = "nothing-planned"     //
 	NothingToComplete Kind = "nothing-to-complete" //
+	NothingToDeny     Kind = "nothing-to-deny"     //
 	RateAtLeast       Kind = "rate-at-least"       // Tally: ok of planned; Lo
 	RateAtMost        Kind = "rate-at-most"        // Tally; Hi
 	RateUnclear       Kind = "rate-unclear"        // Tally; Lo, Hi

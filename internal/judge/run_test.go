@@ -21,7 +21,7 @@ func result(design string, n int, failed uint64) Trial {
 		Meta:  record.Trial{Scenario: "rollout", Driver: "process", Action: "rollout", Design: design, N: n, Rate: 1000},
 		Valid: true, Planned: 20_000, Sent: 20_000, OK: 20_000 - failed, Failed: failed,
 		SuccessRate: 1 - float64(failed)/20_000, Downtime: time.Duration(failed) * ms,
-		Recovery: at(time.Duration(failed) * ms), Convergence: at(9 * s),
+		Recovery: at(time.Duration(failed) * ms), Convergence: at(9 * s), Denials: 400,
 		Down:    map[time.Duration]time.Duration{binWidth: time.Duration(failed) * ms},
 		Latency: Percentiles{N: 20_000 - failed, P50: ms, P90: 2 * ms, P99: 3 * ms, P999: 4 * ms, Max: 5 * ms},
 	}
@@ -179,6 +179,16 @@ func TestANegativeControlForgetsNoFailure(t *testing.T) {
 		if got := Judge(run, ended, nil, []Trial{noisy, clean}); got.Verdict != tc.want {
 			t.Errorf("harness sound %v: verdict %s, want %s: %q", tc.sound, got.Verdict, tc.want, got.Reasons)
 		}
+	}
+}
+
+// Nobody was let in where nobody asked: that is no data, and no pass.
+func TestNoDenialsAreNoPass(t *testing.T) {
+	none := result("good", 1, 0)
+	none.Denials = 0
+	got := Judge(described(noBreaches), ended, nil, []Trial{result("bad", 1, 3000), none})
+	if g := got.Gates[0]; got.Verdict != Inconclusive || g.Verdict != Inconclusive || g.Why.Kind != NothingToDeny || !g.NoValue {
+		t.Errorf("verdict %s, gate %+v; want both inconclusive: nothing to deny", got.Verdict, g)
 	}
 }
 
