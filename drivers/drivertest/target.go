@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -55,6 +56,7 @@ const exitStatus = 3
 // once more, if there is one that listens, what the signal says.
 type target struct {
 	instance, revision, boot string
+	orphan                   string // address of what it has started and forgotten
 	ready, serving           atomic.Bool
 	asked                    atomic.Int64
 	stop                     <-chan struct{} // closed when it is asked to stop
@@ -114,14 +116,16 @@ func runTarget(args []string, out io.Writer) error {
 		return childMain()
 	case o.bad(badExits):
 		return errors.New(strings.TrimPrefix(lastWords, "target: "))
-	case o.bad(badParent):
-		if err := leaveOrphan(); err != nil {
+	}
+	orphan := ""
+	if o.bad(badParent) {
+		if orphan, err = leaveOrphan(); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
-	t := &target{instance: o.instance, revision: o.revision, boot: rand.Text(), stop: ctx.Done(), release: make(chan struct{})}
+	t := &target{instance: o.instance, revision: o.revision, boot: rand.Text(), orphan: orphan, stop: ctx.Done(), release: make(chan struct{})}
 	t.ready.Store(!o.bad(badUnready))
 	t.serving.Store(!o.bad(badLies))
 	if t.supervisor, err = o.supervisor(); err != nil {
@@ -198,6 +202,7 @@ func (t *target) dataHandler() http.Handler {
 		fmt.Fprintf(w, "%s %s %s", t.instance, t.revision, t.boot)
 	})
 	mux.HandleFunc(environPath, tellEnviron)
+	mux.HandleFunc(orphanPath, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, t.orphan) })
 	mux.HandleFunc("/hold", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()
@@ -259,14 +264,38 @@ func (t *target) tell(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// leaveOrphan starts a stubborn target without ports in a session of its own, as a
-// daemon would.
-func leaveOrphan() error {
+// orphanInstance is what an orphan calls itself in its answers.
+const orphanInstance = "orphan"
+
+// orphanPath is where a target that is a bad parent says at which address its orphan listens.
+const orphanPath = "/orphan"
+
+// leaveOrphan starts a stubborn target in a session of its own, as a daemon would, and returns
+// the loopback address at which it listens.
+func leaveOrphan() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return "", err
 	}
-	cmd := exec.Command(self, "-instance", "orphan", "-bad", badStubborn)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		return "", err
+	}
+	cmd := exec.Command(self, "-instance", orphanInstance, "-bad", badStubborn, "-data", addr)
 	detach(cmd)
-	return cmd.Start()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		return "", fmt.Errorf("the orphan does not say that it listens: %w", err)
+	}
+	return addr, out.Close()
 }

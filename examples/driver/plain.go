@@ -80,10 +80,14 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err != nil {
 		return nil, err
 	}
-	r := &runtime{driver: d, mark: markOf(stack.RunID, self), processes: map[*fleet.Instance]*process{}}
-	env, err := fleet.New(fleet.Config{Stack: stack, Runtime: r, Clean: r.clean})
+	mark, err := newMark(stack.RunID, self)
 	if err != nil {
 		return nil, err
+	}
+	r := &runtime{driver: d, mark: mark, processes: map[*fleet.Instance]*process{}}
+	env, err := fleet.New(fleet.Config{Stack: stack, Runtime: r, Clean: r.clean})
+	if err != nil {
+		return nil, errors.Join(err, mark.Close())
 	}
 	r.env = env
 	d.running.Add(env, stack.RunID)
@@ -102,71 +106,83 @@ func supported(s drivers.Service) error {
 	return fmt.Errorf("plain: service %s wants an image, fixed ports, a socket, limits, or a check that is not asked over the network: %w", s.Name, drivers.ErrUnsupported)
 }
 
-// Sweep implements drivers.Driver. A process is known by the name that it was given, so
-// nothing of the lab is in its environment.
+// Sweep implements drivers.Driver.
 func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
-	matches := func(run string, by owner.Owner) bool {
-		return run == runID || runID == "" && by.Dead()
+	matches := func(m marked) bool {
+		return m.run == runID || runID == "" && m.by.Dead()
 	}
-	found, err := marked(matches)
+	found, err := findMarked(matches)
 	errs := []error{err}
 	if runID != "" {
 		// A living lab would start its instances again.
 		errs = append(errs, d.running.Close(ctx, runID))
 	}
 	// Only what still has its mark is killed: the ID of what has ended may be another's.
-	rest, err := marked(matches)
+	rest, err := killMarked(matches)
 	errs = append(errs, err)
-	for pid, run := range rest {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-			errs = append(errs, fmt.Errorf("kill process %d of run %s: %w", pid, run, err))
-		}
-	}
 	maps.Copy(found, rest)
 	var removed []string
-	for pid, run := range found {
-		removed = append(removed, fmt.Sprintf("process %d of run %s", pid, run))
+	for pid, m := range found {
+		removed = append(removed, fmt.Sprintf("process %d of run %s", pid, m.run))
 	}
 	return removed, errors.Join(errs...)
 }
 
-// mark is the name (argv[0]) of each process that the driver starts.
-type mark string
-
+// A mark is a file without a name in any folder that each process of a deployment has open,
+// and whatever that process starts. The process file system tells the name that it once had,
+// and by that finds them all, with nothing of the lab in anybody's environment.
 const markPrefix = "plain-lab"
 
-func markOf(runID string, by owner.Owner) mark {
-	return mark(strings.Join([]string{markPrefix, runID, by.String()}, "/"))
-}
-
-func (m mark) parse() (runID string, by owner.Owner, ok bool) {
-	parts := strings.Split(string(m), "/")
-	if len(parts) != 3 || parts[0] != markPrefix {
-		return "", owner.Owner{}, false
-	}
-	by, err := owner.Parse(parts[2])
-	return parts[1], by, err == nil
-}
-
-// marked returns the runs of the processes, by ID, that labs of this driver have started and
-// that match.
-func marked(match func(runID string, by owner.Owner) bool) (map[int]string, error) {
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+func newMark(runID string, by owner.Owner) (*os.File, error) {
+	f, err := os.CreateTemp("", strings.Join([]string{markPrefix, runID, by.String(), "*"}, ","))
 	if err != nil {
 		return nil, err
 	}
-	out := map[int]string{}
-	for _, f := range files {
-		line, err := os.ReadFile(f)
-		if err != nil {
-			continue // it has ended
+	return f, os.Remove(f.Name())
+}
+
+// marked is what a process's mark says.
+type marked struct {
+	file string // of the one deployment
+	run  string
+	by   owner.Owner
+}
+
+// findMarked lists the processes, by ID, that labs of this driver have started and that match.
+func findMarked(match func(marked) bool) (map[int]marked, error) {
+	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return nil, err
+	}
+	out := map[int]marked{}
+	for _, link := range links {
+		file, err := os.Readlink(link)
+		if err != nil || !strings.Contains(file, markPrefix) {
+			continue // it has ended, or is somebody else's
 		}
-		name, _, _ := strings.Cut(string(line), "\x00")
-		run, by, ok := mark(name).parse()
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
-		if ok && err == nil && match(run, by) {
-			out[pid] = run
+		file = strings.TrimSuffix(file, " (deleted)")
+		parts := strings.Split(filepath.Base(file), ",")
+		pid, err := strconv.Atoi(strings.Split(link, "/")[2])
+		if err != nil || len(parts) != 4 || parts[0] != markPrefix {
+			continue
+		}
+		by, err := owner.Parse(parts[2])
+		m := marked{file, parts[1], by}
+		if err == nil && by.PID() != pid && match(m) {
+			out[pid] = m
 		}
 	}
 	return out, nil
+}
+
+// killMarked kills them and says which.
+func killMarked(match func(marked) bool) (map[int]marked, error) {
+	found, err := findMarked(match)
+	errs := []error{err}
+	for pid, m := range found {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, fmt.Errorf("kill process %d of run %s: %w", pid, m.run, err))
+		}
+	}
+	return found, errors.Join(errs...)
 }

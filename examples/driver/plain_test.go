@@ -44,17 +44,18 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// left finds processes by their command lines, with nothing of the driver.
+// left finds processes by what they have open, as lsof would, with nothing of the driver.
 func left(_ context.Context, runID string) ([]string, error) {
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
 	if err != nil {
 		return nil, err
 	}
 	var out []string
-	for _, f := range files {
-		// What cannot be read has ended.
-		if line, err := os.ReadFile(f); err == nil && strings.Contains(string(line), markPrefix+"/"+runID+"/") {
-			out = append(out, fmt.Sprintf("%s %q", f, line))
+	for _, link := range links {
+		// What cannot be read has ended. The test itself has the file open as well.
+		file, err := os.Readlink(link)
+		if err == nil && strings.Contains(file, ","+runID+",") && !strings.HasPrefix(link, fmt.Sprintf("/proc/%d/", os.Getpid())) {
+			out = append(out, link)
 		}
 	}
 	return out, nil

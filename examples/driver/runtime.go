@@ -25,7 +25,7 @@ import (
 type runtime struct {
 	driver *Driver
 	env    *fleet.Environment
-	mark   mark
+	mark   *os.File
 	tasks  sync.WaitGroup
 
 	mu        sync.Mutex
@@ -75,7 +75,7 @@ func (r *runtime) start(i *fleet.Instance, p *process) error {
 		program, args = r.driver.program[0], append(r.driver.program[1:len(r.driver.program):len(r.driver.program)], args...)
 	}
 	cmd := exec.Command(program, args...)
-	cmd.Args[0] = string(r.mark)
+	cmd.ExtraFiles = []*os.File{r.mark}
 	// What concerns the lab alone is no business of the program.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "ROLLOUT_LAB_") })
 	for name, value := range variables {
@@ -217,11 +217,12 @@ func (r *runtime) End(i *fleet.Instance) {
 	}
 }
 
-// clean is called when every instance is gone.
+// clean is called when every instance is gone. It ends what their processes have left behind.
 func (r *runtime) clean(context.Context) error {
 	r.tasks.Wait()
+	_, err := killMarked(func(m marked) bool { return m.file == r.mark.Name() })
 	r.driver.running.Remove(r.env)
-	return nil
+	return errors.Join(err, r.mark.Close())
 }
 
 // signal sends a signal to the process, unless it has ended. os.Process knows whether it was
