@@ -281,7 +281,7 @@ type Trial struct {
 type Outage struct {
 	// The intended send time of its first failure.
 	FromMS Milliseconds `json:"from_ms"`
-	// The intended send time of the first of the 10 successes in a row that end it.
+	// The intended send time of the first of the successes that end it.
 	ToMS Milliseconds `json:"to_ms"`
 	// The intended send time of the last success before it. Null: there was none.
 	LastOKMS *Milliseconds `json:"last_ok_ms"`

@@ -592,3 +592,39 @@ func TestEveryMetricIsComputed(t *testing.T) {
 		}
 	}
 }
+
+// What the table of metrics says that a limit takes, for scenarios to refuse one that cannot
+// be decided, is what it takes.
+func TestWhatALimitTakes(t *testing.T) {
+	const limit = 2 * s
+	for _, m := range metric.All() {
+		if m.Behind == 0 {
+			continue
+		}
+		seen := func(tail time.Duration, rate float64) bool {
+			d := rollout()
+			every := uint64(d.Trial.Rate / rate)
+			d.Trial.LoadTo = d.Trial.WindowFrom + limit + m.Behind + tail
+			d.Trial.Rate, d.Trial.Planned = rate, uint64(rate*d.Trial.LoadTo.Seconds())
+			d.Samples = slices.DeleteFunc(d.Samples, func(x record.Sample) bool { return (x.Seq+1)%every != 0 || x.Intended > d.Trial.LoadTo })
+			for i := range d.Samples {
+				d.Samples[i].Seq = uint64(i)
+			}
+			fail(d, 5*s, d.Trial.WindowFrom+limit)
+			got := Measure(d)
+			v, ok := got.Value(m.Name)
+			return ok && v == milliseconds(limit)
+		}
+		if !seen(0, 1000) || seen(-200*ms, 1000) {
+			t.Errorf("%s: seen with %v behind it: %t, with less: %t", m.Name, m.Behind, seen(0, 1000), seen(-200*ms, 1000))
+		}
+		if m.Rate > 0 && (!seen(0, m.Rate) || seen(0, m.Rate/2)) {
+			t.Errorf("%s: seen at %v a second: %t, at half of it: %t", m.Name, m.Rate, seen(0, m.Rate), seen(0, m.Rate/2))
+		}
+	}
+	for _, name := range []string{"bins_down", "bins_degraded"} {
+		if m, _ := metric.ByName(name); m.Bin != binWidth {
+			t.Errorf("%s counts bins of %v, and the table says %v", name, binWidth, m.Bin)
+		}
+	}
+}

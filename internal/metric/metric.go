@@ -4,7 +4,10 @@
 // judge; a test there holds the two together.
 package metric
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Unit is what a metric is counted in.
 type Unit string
@@ -62,6 +65,11 @@ type Metric struct {
 	// than any, except where NoneIsZero.
 	None       string
 	NoneIsZero bool
+
+	// What a limit on it takes to be decided; 0 where it takes nothing.
+	Behind time.Duration // load behind the limit, over which the metric must hold
+	Rate   float64       // requests a second
+	Bin    time.Duration // it counts bins of this width, or of 1/rate where that is longer
 }
 
 // All lists the metrics in the order in which reports show them.
@@ -108,19 +116,21 @@ var table = []Metric{
 	},
 	{
 		Name: LongestOutage, Key: "longest_outage_ms", Words: "longest outage", Unit: Duration, Better: Lower, Pooling: Median,
-		About:  "the longest time from a failure to the first of 10 successes in a row",
-		Remark: "By intended send time; the brackets are the last success before and the first of the ten after, so it is known to one request, 1/rate. The matrix has the median over the valid trials and their range.",
+		About:  "the longest time from a failure to the first of 10 successes in a row, or of those of a whole second",
+		Remark: "By intended send time; the brackets are the last success before and the first of those after, so it is known to one request, 1/rate. The matrix has the median over the valid trials and their range.",
 		None:   "nothing failed", NoneIsZero: true,
 	},
 	{
 		Name: "bins_down", Key: "bins_down_ms", Words: "bins down", Unit: Duration, Better: Lower, Pooling: Each,
 		About: "total of the bins of 100 ms, or of the time between two requests if that is more, with less than 50 % ok",
 		None:  nothingPlanned,
+		Bin:   100 * time.Millisecond,
 	},
 	{
 		Name: "bins_degraded", Key: "bins_degraded_ms", Words: "bins degraded", Unit: Duration, Better: Lower, Pooling: Each,
 		About: "total of the bins of 100 ms, or of the time between two requests if that is more, with less than 99 % ok, the ones that are down among them",
 		None:  nothingPlanned,
+		Bin:   100 * time.Millisecond,
 	},
 	{
 		Name: "disruption_lag", Key: "disruption_lag_ms", Words: "disruption lag", Unit: Duration, Better: Higher, Pooling: Each,
@@ -132,12 +142,14 @@ var table = []Metric{
 		About:  "from the start of the action to the first instant behind every disruption after which, for 5 s, every second has at least 99.9 % ok; 0 where nothing failed",
 		Remark: "The matrix has the median over the trials in which it was seen, and says in how many it was not. At once means that nothing failed in the window either.",
 		None:   "the record shows no recovery",
+		Behind: 5 * time.Second,
 	},
 	{
 		Name: "latency_recovery", Key: "latency_recovery_ms", Words: "latency recovery", Unit: Duration, Better: Lower, Pooling: Each,
 		About:  "from the start of the action to the first instant behind every disruption after which, for 5 s, every second has at least 100 requests that were ok and a p99 of at most 1.5 times the baseline phase's, or 10 ms more than it if that is more",
 		Remark: "It cannot be seen below 100 requests a second, nor where the load ends before the 5 s do.",
 		None:   "the record shows no calm of 5 s",
+		Behind: 5 * time.Second, Rate: 100,
 	},
 	{
 		Name: Convergence, Key: "convergence_ms", Words: "convergence", Unit: Duration, Better: Lower, Pooling: Each,

@@ -120,14 +120,19 @@ func rank(n int, p float64) int {
 
 // Below is the total length of the bins, counted from span.From, in which less than a
 // share of the planned hits was ok, for each of the widths and shares: result[i][j] is the
-// one for widths[i] and shares[j]. No bin is narrower than the time from one hit to the next:
-// between two that failed nothing was served either. Bins without a planned hit say nothing and count as
-// neither. A last bin that the span cuts counts with what is left of it.
+// one for widths[i] and shares[j]. No bin is shorter than the time from one hit to the next:
+// else those between two lost hits would be empty, and an outage mostly them. Bins without a
+// planned hit say nothing and count as neither. A last bin that the span cuts counts with
+// what is left of it.
 func Below(d *record.TrialData, span Span, widths []time.Duration, shares []float64) [][]time.Duration {
 	type tally struct{ planned, ok int32 }
 	widths = slices.Clone(widths)
+	early := make([]time.Duration, len(widths))
 	for i := range widths {
-		widths[i] = max(widths[i], Period(&d.Trial))
+		if period := Period(&d.Trial); period > widths[i] {
+			// One hit for each bin: one that its rounding puts before its own is in it still.
+			widths[i], early[i] = period, time.Microsecond
+		}
 	}
 	bins := make([][]tally, len(widths))
 	for i, width := range widths {
@@ -138,7 +143,7 @@ func Below(d *record.TrialData, span Span, widths []time.Duration, shares []floa
 			continue
 		}
 		for i, width := range widths {
-			b := &bins[i][(h.Intended-span.From)/width]
+			b := &bins[i][min(int((h.Intended-span.From+early[i])/width), len(bins[i])-1)]
 			b.planned++
 			if h.OK() {
 				b.ok++

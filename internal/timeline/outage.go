@@ -6,8 +6,12 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
-// outageOver is how many successes in a row end an outage.
-const outageOver = 10
+// An outage ends with outageOver successes in a row, or with nothing but successes for
+// outageOverAfter, which are fewer at a low rate.
+const (
+	outageOver      = 10
+	outageOverAfter = time.Second
+)
 
 // Outages are the outages that begin in the window. One that begins there is followed to
 // its end wherever that lies in the load, so the end of the window does not make an
@@ -25,7 +29,7 @@ func Outages(d *record.TrialData, window Span) []Outage {
 			if row++; row == 1 {
 				rowFrom = h.Intended
 			}
-			if in && row == outageOver {
+			if in && (row >= outageOver || h.Intended-rowFrom >= outageOverAfter) {
 				current.To = rowFrom
 				found = append(found, current)
 				in = false

@@ -26,12 +26,13 @@ type Bin struct {
 	P50, P99 time.Duration
 }
 
-// Outage is a stretch of failures: from the first one to the first of ten successes in a row.
+// Outage is a stretch of failures: from the first one to the first of ten successes in a row,
+// or of those of a whole second.
 type Outage struct {
-	From, To time.Duration // intended time of the first failure; of the first success of the ten
+	From, To time.Duration // intended time of the first failure; of the first success of those
 	LastOK   time.Duration // intended time of the last success before, From's bracket; -1 when there was none
 	Failures int
-	Open     bool // the record ends before the ten successes; To is the end of the record
+	Open     bool // the record ends before it is over; To is the end of the record
 }
 
 // Len is how long the outage was.

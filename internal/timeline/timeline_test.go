@@ -329,6 +329,59 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
+// atRate is a load of 20 s at a low rate, in which every hit intended within one of the spans
+// fails.
+func atRate(rate float64, spans ...Span) *record.TrialData {
+	d := &record.TrialData{Trial: record.Trial{Rate: rate, LoadTo: 20 * s, Planned: uint64(20*rate) - 1}}
+	for k := range d.Trial.Planned {
+		at := time.Duration(float64(k+1) / rate * float64(s))
+		sample := record.Sample{Seq: k, Intended: at, Sent: at, Done: at + ms, Class: record.OK}
+		if slices.ContainsFunc(spans, func(span Span) bool { return span.Holds(at) }) {
+			sample.Class = record.Reset
+		}
+		d.Samples = append(d.Samples, sample)
+	}
+	return d
+}
+
+// Ten seconds down are ten seconds down, however seldom somebody asks.
+func TestBelowWhateverTheRounding(t *testing.T) {
+	for _, rate := range []float64{0.5, 1, 2, 3, 5, 7, 8, 10, 15, 50} {
+		d := atRate(rate, Span{From: 5 * s, To: 15 * s})
+		for i, below := range Below(d, Span{From: 2 * s, To: 19 * s}, Widths, []float64{0.5}) {
+			want, slack := 10*s, max(Widths[i], Period(&d.Trial))
+			if got := below[0]; got < want-slack || got > want+slack {
+				t.Errorf("at %v a second in bins of %v: down for %v, want %v", rate, Widths[i], got, want)
+			}
+		}
+	}
+}
+
+// A whole second of successes ends an outage where ten of them take longer.
+func TestOutagesAtALowRate(t *testing.T) {
+	for _, tc := range []struct {
+		rate float64
+		want time.Duration
+	}{{1, s}, {2, 500 * ms}, {5, 200 * ms}, {8, 125 * ms}, {20, 50 * ms}} {
+		period := time.Duration(float64(s) / tc.rate)
+		d := atRate(tc.rate, Span{From: 5 * s, To: 5*s + period}, Span{From: 10 * s, To: 10*s + period})
+		got := Outages(d, Span{From: 2 * s, To: 19 * s})
+		if len(got) != 2 || got[0].Len() != tc.want || got[1].Len() != tc.want || got[1].Open {
+			t.Errorf("at %v a second: %+v, want two of %v", tc.rate, got, tc.want)
+		}
+	}
+	// One of five, every second: it never lasts.
+	d := atRate(5)
+	for i := range d.Samples {
+		if i%5 == 0 {
+			d.Samples[i].Class = record.Reset
+		}
+	}
+	if got := Outages(d, Span{From: 2 * s, To: 19 * s}); len(got) != 1 {
+		t.Errorf("%d outages, want one", len(got))
+	}
+}
+
 // At 50 requests a second one failure is 2 % of a second, and no p99 can be told.
 func TestRecoveryAtALowRate(t *testing.T) {
 	d := trial(400*ms, nil) // 400 hits, laid out at 50 a second
