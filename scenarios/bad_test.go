@@ -187,6 +187,9 @@ var badScenarios = []struct {
 	{"number for a duration", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: downtime\n    op: \"<=\"\n    limit: «250", "must be a duration, as downtime is, not 250", "say 250ms or 250s", false},
 	{"percentage for a count", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: breaches\n    op: \"<=\"\n    limit: «1%", "must be a whole number, as breaches is a count", "", false},
 	{"negative limit", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: failed\n    op: \"<=\"\n    limit: «-1", "limit must not be negative", "", true},
+	{"recovery behind the window", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: recovery\n    op: \"<=\"\n    limit: «16s", "recovery of 16s cannot be seen in a window of 20s: it must hold for 5s behind that", "phases.window.to: 25s or later, or a limit of 15s or less", false},
+	{"recovery in a short window", "window: {from: 4s, to: 24s}\naction:\n  kind: rollout\n  timeout: 60s\nrolling:\n  max_surge: 1\n  max_unavailable: 0\nbalancer:\n  policy: round-robin\ntrials: 1\ndesigns:\n  - naive\n  - name: own\n    from: stack-aware\n    signal:\n      interval: 500ms\n    lame_duck: 2s\ngates:\n  - design: own\n    metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "window: {from: 4s, to: 8s}\naction:\n  kind: rollout\ndesigns: [naive, none]\ngates:\n  - design: none\n    metric: recovery\n    op: \"<=\"\n    limit: «0s", "recovery of 0s cannot be seen in a window of 4s", "phases.window.to: 9s or later", false},
+	{"latency recovery behind the window", "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: latency_recovery\n    op: \"<=\"\n    limit: «15001ms", "latency_recovery of 15.001s cannot be seen in a window of 20s", "a limit of 15s or less", false},
 	{"gate twice", "positive_controls", "  - «{design: own, metric: success_rate, op: \">=\", limit: 99%}\npositive_controls", "a second limit on success_rate >= of design own", "remove one of them", false},
 	{"control that is no design", "[naive]", "[«pull]", "positive control pull is no design of the scenario", "one of: naive, own", false},
 	{"control of nothing", "kind: rollout\n  timeout: 60s\nrolling:\n  max_surge: 1\n  max_unavailable: 0\nbalancer:\n  policy: round-robin\ntrials: 1\ndesigns:\n  - naive\n  - name: own\n    from: stack-aware\n    signal:\n      interval: 500ms\n    lame_duck: 2s\ngates:\n  - design: own\n    metric: success_rate\n    op: \">=\"\n    limit: 99.9%\npositive_controls: [naive]", "kind: none\ndesigns: [naive]\npositive_controls: [«naive]", "a positive control where nothing happens", "remove it, or name an action", false},
@@ -253,5 +256,38 @@ func TestParseRefusesBadScenarios(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Of each limit what the window and the rate can decide, and what they cannot.
+func TestLimitsThatCannotBeDecided(t *testing.T) {
+	for _, tt := range []struct {
+		rate, metric, op, limit string
+		message, hint           string // none: it can be decided
+	}{
+		{"1000", "recovery", "<=", "15s", "", ""},
+		{"1000", "recovery", ">=", "30s", "", ""}, // what is not seen is later than any limit
+		{"1", "recovery", "<=", "15s", "", ""},
+		{"100", "latency_recovery", "<=", "15s", "", ""},
+		{"99", "latency_recovery", "<=", "15s", "latency_recovery cannot be seen at 99 requests a second: every second must have 100", "load.rate: 100 or more"},
+		{"10", "bins_down", "<=", "50ms", "", ""}, // a bin of 100 ms, as at any rate
+		{"9", "bins_down", "<=", "0s", "", ""},
+		{"9", "bins_down", "<=", "100ms", "bins_down of 100ms cannot be told at 9 requests a second: one lost request is a bin of 111ms", "load.rate: 10 or more, or a limit of 112ms or more"},
+		{"9", "bins_down", "<=", "112ms", "", ""},
+		{"2", "bins_degraded", "<=", "200ms", "bins_degraded of 200ms cannot be told at 2 requests a second: one lost request is a bin of 500ms", "load.rate: 5 or more, or a limit of 500ms or more"},
+		{"5", "bins_degraded", "<=", "200ms", "", ""},
+		{"2", "bins_degraded", "<=", "500ms", "", ""},
+	} {
+		text := strings.Replace(good, "  rate: 1000\n", "  rate: "+tt.rate+"\n", 1)
+		text = strings.Replace(text, "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: "+tt.metric+"\n    op: \""+tt.op+"\"\n    limit: "+tt.limit, 1)
+		_, err := Parse("bad.yaml", []byte(text), offered)
+		name := strings.Join([]string{tt.metric, tt.op, tt.limit, "at", tt.rate}, " ")
+		var problems Errors
+		switch errors.As(err, &problems); {
+		case tt.message == "" && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case tt.message != "" && (len(problems) != 1 || !strings.Contains(problems[0].Message, tt.message) || problems[0].Hint != tt.hint || problems[0].Line == 0):
+			t.Errorf("%s: %v, want %q and %q", name, err, tt.message, tt.hint)
+		}
 	}
 }
