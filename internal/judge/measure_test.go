@@ -28,7 +28,7 @@ func rollout() *record.TrialData {
 		Folder: "trials/rollout-process-rollout-good-1",
 		Trial: record.Trial{
 			Scenario: "rollout", Driver: "process", Action: "rollout", Design: "good", N: 1,
-			Rate: 1000, Planned: 20_000, LoadTo: 20 * s, BaselineFrom: s, BaselineTo: 4 * s, WindowFrom: 4 * s, WindowTo: 14 * s,
+			Rate: 1000, Planned: 20_000, Timeout: 2 * s, LoadTo: 20 * s, BaselineFrom: s, BaselineTo: 4 * s, WindowFrom: 4 * s, WindowTo: 14 * s,
 			Streams:        []record.Stream{{Name: "get", Share: 0.5, Reuse: true, Connections: 40}, {Name: "post", Share: 0.5}},
 			ReplicasBefore: 3, ReplicasAfter: 3, ProbeEvery: 50 * ms,
 		},

@@ -109,6 +109,9 @@ func (r *RunReader) Trial(folder string) (*TrialData, error) {
 	if err := d.read(os.DirFS(filepath.Join(r.Dir, trialsDir, name))); err != nil {
 		return nil, fmt.Errorf("read trial %s: %w", folder, err)
 	}
+	if d.Trial.Repeats == 0 && !slices.Contains(r.Run.Trials, folder) {
+		d.damage("%s is neither planned nor the repeat of a trial", folder)
+	}
 	return d, nil
 }
 
@@ -135,6 +138,9 @@ func (d *TrialData) read(dir fs.FS) error {
 	if d.Samples, err = readSamples(d, dir, sampleFile, d.Trial.Planned, end.Lines.Samples, in); err != nil {
 		return err
 	}
+	if n := d.misplaced(); n > 0 {
+		d.damage("%s: %d samples were due at another time than the plan has for them", sampleFile, n)
+	}
 	if d.Reference, err = readSamples(d, dir, referenceFile, math.MaxUint64, end.Lines.Reference, in); err != nil {
 		return err
 	}
@@ -149,6 +155,23 @@ func (d *TrialData) read(dir fs.FS) error {
 
 func (d *TrialData) damage(format string, args ...any) {
 	d.Damage = append(d.Damage, fmt.Sprintf(format, args...))
+}
+
+// misplaced is how many samples have another intended time than the schedule has for their
+// number, by more than it takes to round one: counted where they are not due, they could
+// fill a window or leave it.
+func (d *TrialData) misplaced() (n int) {
+	if d.Trial.Rate <= 0 {
+		return 0
+	}
+	for i := range d.Samples {
+		s := &d.Samples[i]
+		due := d.Trial.LoadFrom + time.Duration(float64(s.Seq+1)/d.Trial.Rate*float64(time.Second))
+		if off := s.Intended - due; off < -time.Microsecond || off > time.Microsecond {
+			n++
+		}
+	}
+	return n
 }
 
 // farthest is the longest time from a trial's base that a record may speak of. A number

@@ -68,6 +68,7 @@ func TestDamageIsNoted(t *testing.T) {
 		{"seq twice", "samples.csv", repeat, []string{"6 lines, 5 were written", "lines that repeat the seq of another: 1"}, 5},
 		{"reference seq twice", "reference.csv", repeat, []string{"6 lines, 5 were written", "reference.csv: lines that repeat the seq of another: 1"}, 5},
 		{"seq past the plan", "samples.csv", func(s string) string { return strings.Replace(s, "\n4,", "\n5,", 1) }, []string{"1 of 5 lines have a seq past the 5 planned"}, 4},
+		{"counted where it was not due", "samples.csv", func(s string) string { return strings.Replace(s, ",5000000,", ",5003000,", 1) }, []string{"samples.csv: 1 samples were due at another time than the plan has for them"}, 5},
 		{"empty file", "samples.csv", func(string) string { return "" }, []string{"torn", "0 lines, 5"}, 0},
 		{"torn end", "end.json", cut(9), []string{"end.json"}, 5},
 		{"another trial's description", "trial.json", func(s string) string { return strings.Replace(s, `"naive"`, `"good"`, 1) }, []string{"trial.json is the one of trials/rollout-process-rollout-good-1"}, 5},
@@ -206,6 +207,41 @@ func TestOpenRunListsTrials(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{Folder(at(3, 0))}, r.Missing); diff != "" {
 		t.Errorf("missing (-want +got):\n%s", diff)
+	}
+}
+
+// A trial from elsewhere is none of the run's: only what was planned counts, and its repeats.
+func TestATrialThatWasNotPlannedIsDamaged(t *testing.T) {
+	_, run, w := begin(t, testTrial(1))
+	if err := w.Close(End{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		n, repeats int
+		damaged    bool
+	}{{1, 0, false}, {2, 1, false}, {3, 0, true}} {
+		other := testTrial(1)
+		other.N, other.Repeats = tc.n, tc.repeats
+		if tc.n > 1 {
+			w, err := run.Trial(other)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Close(End{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := OpenRun(run.Dir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := r.Trial(Folder(other))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(d.Damage) > 0; got != tc.damaged {
+			t.Errorf("trial %d, a repeat of %d: damage %q, want some: %v", tc.n, tc.repeats, d.Damage, tc.damaged)
+		}
 	}
 }
 
