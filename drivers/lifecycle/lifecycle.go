@@ -163,10 +163,14 @@ func AwaitServing(ctx context.Context, s drivers.Service, ask func(context.Conte
 	}
 	ticker := time.NewTicker(probe.Interval)
 	defer ticker.Stop()
+	var last error
 	for {
 		answer := ask(ctx, probe)
 		if answer == nil {
 			return nil
+		}
+		if last == nil || ctx.Err() == nil { // else it is no answer, but the end of the question
+			last = answer
 		}
 		var why error
 		select {
@@ -181,6 +185,6 @@ func AwaitServing(ctx context.Context, s drivers.Service, ask func(context.Conte
 		if !errors.Is(why, drivers.ErrClosed) {
 			why = fmt.Errorf("%w: %w", drivers.ErrNotServing, why)
 		}
-		return fmt.Errorf("%w; last answer: %w", why, answer)
+		return fmt.Errorf("%w; last answer: %w", why, last)
 	}
 }

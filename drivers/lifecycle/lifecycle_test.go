@@ -234,3 +234,20 @@ func TestAwaitServingAsksWhatTheServiceSays(t *testing.T) {
 		}
 	})
 }
+
+// A question that the end of the time cut short has no answer: the one before it says what
+// is wrong with the service.
+func TestAwaitServingKeepsTheLastAnswer(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	answer, asked := errors.New("status 404, want 200"), 0
+	err := AwaitServing(ctx, drivers.Service{Ports: []string{"data"}}, func(ctx context.Context, _ drivers.Probe) error {
+		if asked++; asked < 3 {
+			return answer
+		}
+		cancel(errTest)
+		return ctx.Err()
+	}, func() error { return nil })
+	if !errors.Is(err, answer) || !errors.Is(err, errTest) || errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v and the last answer", err, errTest)
+	}
+}
