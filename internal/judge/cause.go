@@ -182,11 +182,12 @@ func newFinder(d *record.TrialData, t *Trial) *finder {
 		}
 	}
 	for i := range d.Samples {
-		if s := &d.Samples[i]; answeredWrongly(s) {
+		s := &d.Samples[i]
+		if revision := f.answeredWrongly(s); revision != "" {
 			if f.wrong[s.Class] == nil {
 				f.wrong[s.Class] = make(map[string]bool)
 			}
-			f.wrong[s.Class][s.Revision] = true
+			f.wrong[s.Class][revision] = true
 		}
 	}
 	return f
@@ -209,10 +210,17 @@ func (in *instance) hear(e record.Event) {
 	}
 }
 
-// answeredWrongly: the instance itself gave an answer, and a wrong one. It names its
-// revision; a balancer, which answers for one that does not, cannot.
-func answeredWrongly(s *record.Sample) bool {
-	return s.Class != record.OK && s.Status != 0 && s.Revision != "" && connectionClass(s) == ""
+// answeredWrongly is the revision of the instance that itself gave an answer, and a wrong
+// one; "" where none did. It names its revision, or the lab's balancer names the instance:
+// that gives a reason with each answer of its own.
+func (f *finder) answeredWrongly(s *record.Sample) string {
+	if s.Class == record.OK || s.Status == 0 || connectionClass(s) != "" {
+		return ""
+	}
+	if in := f.instances[s.Instance]; s.Revision == "" && s.Reason == "" && f.d.Trial.LabBalancer && in != nil {
+		return in.lane.Revision
+	}
+	return s.Revision
 }
 
 // connectionClass is how the connection to the instance failed, as the load saw it or as
@@ -268,7 +276,7 @@ func (f *finder) of(in *instance, s *record.Sample) Cause {
 	unable := in.unable(s, f.slack)
 	served := in.serves <= s.Sent
 	r := f.d.Trial.Revisions
-	onlyNew := answeredWrongly(s) && s.Revision == r.After && r.After != r.Before && len(f.wrong[s.Class]) == 1
+	onlyNew := f.answeredWrongly(s) == r.After && r.After != r.Before && len(f.wrong[s.Class]) == 1
 	switch {
 	case unable && !served && in.serves < never:
 		return BeforeReady

@@ -109,6 +109,10 @@ func TestCauses(t *testing.T) {
 		{"slow, and serving", 9 * s, slow(from("new-1", "", "", 0)), nothing, TooSlow, "new-1"},
 		{"slow, and nobody knows who", 9 * s, slow(from("", "", "", 0)), nothing, TooSlow, ""},
 
+		{"ready, never able, and named by the balancer alone", 9 * s, from("new-1", "", "http_500", 500), func(d *record.TrialData) {
+			balanced(d)
+			probes("new-1", func(time.Duration) bool { return false })(d)
+		}, NewRevision, "new-1"},
 		{"only the new revision says 404", 9 * s, from("new-1", "v2", "http_404", 404), nothing, NewRevision, "new-1"},
 		{"only the new revision has another body", 9 * s, from("new-1", "v2", record.WrongBody, 200), nothing, NewRevision, "new-1"},
 		{"a restart has no new revision", 9 * s, from("new-1", "v2", "http_404", 404), func(d *record.TrialData) { d.Trial.Revisions.Before = "v2" }, Unknown, "new-1"},
