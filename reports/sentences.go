@@ -241,6 +241,9 @@ func headline(run *judge.Run) string {
 		if n := len(h.Failed) - 1; n > 0 {
 			text += ", and so did " + format.Plural(n, "more trial", "more trials")
 		}
+		if len(h.Losses) == 0 && len(h.Missed) == 0 {
+			return text
+		}
 		text += "; "
 	}
 	if len(h.Missed) > 0 {
