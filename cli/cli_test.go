@@ -83,6 +83,23 @@ func TestDriversThatUsersCouldNotTellApartAreRefused(t *testing.T) {
 	}
 }
 
+// A fail is told by the exit code whatever else went wrong, as results.json says it is.
+func TestTroubleBesideAFailHidesNoFail(t *testing.T) {
+	trouble := &environmentError{errors.New("driver docker: no engine"), ""}
+	for _, tc := range []struct {
+		verdict judge.Verdict
+		err     error
+		want    int
+	}{
+		{judge.Fail, nil, ExitFail}, {judge.Fail, trouble, ExitFail}, {judge.Fail, errors.Join(errInterrupted, trouble), ExitInterrupted},
+		{judge.Inconclusive, trouble, ExitEnvironment}, {judge.Pass, trouble, ExitEnvironment}, {judge.Pass, nil, ExitPass},
+	} {
+		if got := report(ending(&judge.Run{Verdict: tc.verdict}, tc.err), io.Discard); got != tc.want {
+			t.Errorf("%s and %v: exit code %d, want %d", tc.verdict, tc.err, got, tc.want)
+		}
+	}
+}
+
 func TestVerdictsHaveExitCodes(t *testing.T) {
 	for verdict, want := range map[judge.Verdict]int{judge.Pass: ExitPass, judge.Fail: ExitFail, judge.Inconclusive: ExitInconclusive, "": ExitInconclusive} {
 		if got := report(verdictOf(&judge.Run{Verdict: verdict}), io.Discard); got != want {

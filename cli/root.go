@@ -144,16 +144,21 @@ func report(err error, stderr io.Writer) int {
 	case errors.Is(err, errInterrupted):
 		return ExitInterrupted
 	}
-	fmt.Fprintln(stderr, "rollout-lab: "+strings.TrimRight(err.Error(), "\n"))
-	for _, hint := range hints(err) {
-		fmt.Fprintln(stderr, "hint: "+hint)
-	}
+	complain(stderr, err)
 	var labEnv *lab.EnvironmentError
 	var ownEnv *environmentError
 	if errors.As(err, &labEnv) || errors.As(err, &ownEnv) || errors.Is(err, drivers.ErrUnavailable) {
 		return ExitEnvironment
 	}
 	return ExitUsage
+}
+
+// complain prints an error with its hints.
+func complain(stderr io.Writer, err error) {
+	fmt.Fprintln(stderr, "rollout-lab: "+strings.TrimRight(err.Error(), "\n"))
+	for _, hint := range hints(err) {
+		fmt.Fprintln(stderr, "hint: "+hint)
+	}
 }
 
 // hints collects the advice that errors in the tree carry, each once.

@@ -158,7 +158,18 @@ func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario
 	if err := errors.Join(writeReports(dir, judged), printRun(a.Out, judged, dir, f.json)); err != nil {
 		return errors.Join(runErr, &environmentError{err, ""})
 	}
-	if runErr != nil {
+	err = ending(judged, runErr)
+	if runErr != nil && !errors.Is(err, runErr) {
+		complain(a.Err, runErr)
+	}
+	return err
+}
+
+// ending is what the exit code of a run follows from: what went wrong around it, or else its
+// verdict. A fail is one whatever could not be run beside it or cleaned up behind it: who takes
+// trouble with the surroundings for a reason to try again must not try again on that.
+func ending(judged *judge.Run, runErr error) error {
+	if runErr != nil && (judged.Verdict != judge.Fail || errors.Is(runErr, errInterrupted)) {
 		return runErr
 	}
 	return verdictOf(judged)
