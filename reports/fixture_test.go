@@ -277,7 +277,7 @@ func fixtureRun() *judge.Run {
 			Metric: "downtime", Shift: -2990, Lo: -3020, Hi: -2960, P: 0.1, Verdict: judge.Inconclusive, Why: judge.Reason{Kind: judge.NeverSure, Tally: judge.Tally{N: 3, Of: 3}, Value: 0.1}}},
 	}
 	for _, g := range gates {
-		r := judge.GateResult{Cell: run.Cells[1].Key(), Gate: g, Observed: 1, Lo: 0.99996671, Hi: 1, HasInterval: true, Verdict: judge.Pass, Why: judge.Reason{Kind: judge.RateAtLeast, Tally: judge.Tally{N: 90000, Of: 90000}, Lo: 0.99996671, Hi: 1}}
+		r := judge.GateResult{Cell: run.Cells[1].Key(), Gate: g, Observed: 1, Lo: 0.99996671, Hi: 1, HasInterval: true, Verdict: judge.Pass, Why: judge.Reason{Kind: judge.RateAtLeast, Tally: judge.Tally{N: 90000, Of: 90000}, Lo: 0.99996671, Hi: 1, Lossy: judge.Tally{Of: 3}, Value: 0.631597}}
 		if g.Metric == "breaches" {
 			r.Observed, r.HasInterval = 0, false
 			r.Why = judge.Reason{Kind: judge.WorstTrial, Gate: &g, Trial: 1, Tally: judge.Tally{Of: 3}}

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
@@ -132,13 +133,13 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.NothingToDeny:     fixed("no request had to be denied, so nothing could be breached"),
 	judge.NothingToComplete: fixed("the action none has nothing to complete"),
 	judge.RateAtLeast: func(r judge.Reason) string {
-		return fmt.Sprintf("%s, which is 95 %% sure of at least %s", rateSeen(r), format.Rate(r.Lo))
+		return fmt.Sprintf("%s, which is 95 %% sure of at least %s if failures were independent%s", rateSeen(r), format.Rate(r.Lo), lossyTrials(r))
 	},
 	judge.RateAtMost: func(r judge.Reason) string {
-		return fmt.Sprintf("%s, which is 95 %% sure of at most %s", rateSeen(r), format.RateUp(r.Hi))
+		return fmt.Sprintf("%s, which is 95 %% sure of at most %s if failures were independent%s", rateSeen(r), format.RateUp(r.Hi), lossyTrials(r))
 	},
 	judge.RateUnclear: func(r judge.Reason) string {
-		return fmt.Sprintf("%s, and anything from %s fits that: too few to tell", rateSeen(r), format.Rates(r.Lo, r.Hi))
+		return fmt.Sprintf("%s, and anything from %s fits that if failures were independent: too few to tell", rateSeen(r), format.Rates(r.Lo, r.Hi))
 	},
 	judge.WorstTrial: func(r judge.Reason) string {
 		return fmt.Sprintf("%s in trial %d%s", measured(r.Gate.Metric, r.Value), r.Trial, worstOf(r))
@@ -201,6 +202,19 @@ func nOf(r judge.Reason) string { return format.Count(r.N) + " of " + format.Cou
 
 func rateSeen(r judge.Reason) string {
 	return fmt.Sprintf("%s requests were ok (%s)", nOf(r), format.Share(r.N, r.Of))
+}
+
+// lossyTrials says what the trials, of which each is one try, say of the next one.
+func lossyTrials(r judge.Reason) string {
+	switch trials := fmt.Sprintf("; %d of %s lost", r.Lossy.N, format.Plural(int(r.Lossy.Of), "trial", "trials")); {
+	case r.Lossy.Of == 0:
+		return ""
+	case r.Value > 0:
+		const tiny = 1e-9 // so that 95 % is not rounded up
+		return fmt.Sprintf("%s anything: an event in up to %s %% of trials would not have been seen", trials, format.Tenths(math.Ceil(1000*r.Value-tiny)/10))
+	default:
+		return trials + " requests"
+	}
 }
 
 func worstOf(r judge.Reason) string {

@@ -150,7 +150,7 @@ func TestInconclusiveLeadsWithItsReason(t *testing.T) {
 		{"no driver", gate, &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "docker", Design: "good", Why: "no engine"}}}, nil,
 			"rollout/docker/good was not run: no engine", "rollout-lab doctor says what is missing."},
 		{"too few", gate, &record.RunEnd{}, []judge.Trial{perfect},
-			"rollout/process/good: success_rate >= 99.99 %: 10,000 of 10,000 requests were ok (100 %), and anything from 99.97 to 100 % fits that: too few to tell", "More trials decide it: try --trials 3."},
+			"rollout/process/good: success_rate >= 99.99 %: 10,000 of 10,000 requests were ok (100 %), and anything from 99.97 to 100 % fits that if failures were independent: too few to tell", "More trials decide it: try --trials 3."},
 		{"nothing asked for", nil, &record.RunEnd{}, []judge.Trial{trial(1)}, "no gate was set, so there is nothing to pass", "Put a gate into the scenario, such as {design: NAME, metric: failed, op: <=, limit: 0}."},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

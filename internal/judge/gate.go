@@ -29,7 +29,9 @@ func gates(s record.Scenario, all []Cell) []GateResult {
 // gate holds one gate against one cell. A limit on success_rate is held against the
 // one-sided 95 % Clopper-Pearson bounds of the pooled count: it is met when the rate is
 // surely on the right side, missed when it is surely on the wrong one, and else the data
-// are too few. Every other limit is held against the worst valid trial. A cell with fewer
+// are too few. Those bounds hold for requests that fail independently, and what fails in a
+// rollout fails together: the reason says so, and for how rare an event the trials are too
+// few. Every other limit is held against the worst valid trial. A cell with fewer
 // valid trials than planned can miss a gate, but not meet it.
 func gate(g record.Gate, c *Cell) GateResult {
 	r := GateResult{Cell: c.Key(), Gate: g, NoValue: true, Verdict: Inconclusive}
@@ -75,6 +77,12 @@ func rateGate(r *GateResult, c *Cell) {
 		surely, surelyNot = r.Hi <= r.Gate.Limit, r.Lo > r.Gate.Limit
 	}
 	r.Why = Reason{Kind: RateUnclear, Tally: Tally{sum.OK, sum.Planned}, Lo: r.Lo, Hi: r.Hi}
+	for _, t := range c.valid() {
+		r.Why.Lossy.Of++
+		if t.Failed > 0 {
+			r.Why.Lossy.N++
+		}
+	}
 	switch {
 	case surely:
 		r.Verdict = Pass
@@ -85,6 +93,9 @@ func rateGate(r *GateResult, c *Cell) {
 		r.Why.Kind = RateAtMost
 		if surely == (r.Gate.Op == ">=") {
 			r.Why.Kind = RateAtLeast
+			if r.Why.Lossy.N == 0 {
+				r.Why.Value = upperBound(0, r.Why.Lossy.Of, alpha)
+			}
 		}
 	}
 }

@@ -17,6 +17,7 @@ type Reason struct {
 
 	Tally               // how many, of how many
 	Load  Tally         // the load's own count, where another one differs from it
+	Lossy Tally         // valid trials that lost anything, of all
 	Time  time.Duration // how long, or how long after
 	Limit time.Duration // what Time is held against
 
@@ -47,6 +48,7 @@ func (r Reason) String() string {
 	}
 	part(r.Tally != Tally{}, "%d of %d", r.N, r.Of)
 	part(r.Load != Tally{}, "load %d of %d", r.Load.N, r.Load.Of)
+	part(r.Lossy != Tally{}, "lossy %d of %d", r.Lossy.N, r.Lossy.Of)
 	part(r.Time != 0, "%v", r.Time)
 	part(r.Limit != 0, "limit %v", r.Limit)
 	part(r.Value != 0, "value %.6g", r.Value)
@@ -121,9 +123,9 @@ const (
 	NothingPlanned    Kind = "nothing-planned"     //
 	NothingToComplete Kind = "nothing-to-complete" //
 	NothingToDeny     Kind = "nothing-to-deny"     //
-	RateAtLeast       Kind = "rate-at-least"       // Tally: ok of planned; Lo
-	RateAtMost        Kind = "rate-at-most"        // Tally; Hi
-	RateUnclear       Kind = "rate-unclear"        // Tally; Lo, Hi
+	RateAtLeast       Kind = "rate-at-least"       // Tally: ok of planned; Lo; Lossy; Value: the share of trials up to which an event would not have been seen
+	RateAtMost        Kind = "rate-at-most"        // Tally; Hi; Lossy
+	RateUnclear       Kind = "rate-unclear"        // Tally; Lo, Hi; Lossy
 	WorstTrial        Kind = "worst-trial"         // Gate, Value, Trial; Of: how many trials
 	WorstWithout      Kind = "worst-without"       // the same where the worst trial has no value
 	InvalidBreached   Kind = "invalid-breached"    // Trial; N: breaches

@@ -205,7 +205,7 @@ func TestGates(t *testing.T) {
 		noValue    bool
 		why        string
 	}{
-		{"47 of 60,000 meet 99.9 %", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 47), result("good", 3, 0)}, Pass, 1 - 47.0/60_000, false, "rate-at-least 59953 of 60000 from 0.999"},
+		{"47 of 60,000 meet 99.9 %", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 47), result("good", 3, 0)}, Pass, 1 - 47.0/60_000, false, "rate-at-least 59953 of 60000 lossy 1 of 3 from 0.999"},
 		{"48 do not", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 48), result("good", 3, 0)}, Inconclusive, 1 - 48.0/60_000, false, "rate-unclear"},
 		{"nor do 65, though the rate is below it", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 65), result("good", 3, 0)}, Inconclusive, 1 - 65.0/60_000, false, "rate-unclear"},
 		{"75 miss it", "success_rate", ">=", 0.999, []Trial{result("good", 1, 0), result("good", 2, 75), result("good", 3, 0)}, Fail, 1 - 75.0/60_000, false, "rate-at-most 59925 of 60000"},
@@ -241,6 +241,46 @@ func TestGates(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A limit at the very bound of a rate: what is at it is met, and not surely missed.
+func TestARateAtItsBound(t *testing.T) {
+	lo, hi := lowerBound(19_990, 20_000, alpha), upperBound(19_990, 20_000, alpha)
+	for _, tc := range []struct {
+		op    string
+		limit float64
+		want  Verdict
+	}{
+		{">=", lo, Pass}, {">=", math.Nextafter(lo, 1), Inconclusive}, {">=", hi, Inconclusive}, {">=", math.Nextafter(hi, 1), Fail},
+		{"<=", hi, Pass}, {"<=", math.Nextafter(hi, 0), Inconclusive}, {"<=", lo, Inconclusive}, {"<=", math.Nextafter(lo, 0), Fail},
+	} {
+		run := described(record.Gate{Design: "good", Metric: metric.SuccessRate, Op: tc.op, Limit: tc.limit})
+		if got := Judge(run, ended, nil, []Trial{result("good", 1, 10)}).Gates[0]; got.Verdict != tc.want {
+			t.Errorf("%s %v with bounds from %v to %v: %s, want %s", tc.op, tc.limit, lo, hi, got.Verdict, tc.want)
+		}
+	}
+}
+
+// The bounds on requests say nothing about how often an event comes: the trials do.
+func TestWhatTheTrialsWouldNotHaveSeen(t *testing.T) {
+	for _, tc := range []struct {
+		trials, lossy int
+		want          float64
+	}{{1, 0, 0.95}, {3, 0, 0.6316}, {10, 0, 0.2589}, {3, 1, 0}, {3, 3, 0}} {
+		var trials []Trial
+		for n := range tc.trials {
+			lost := uint64(0)
+			if n < tc.lossy {
+				lost = 1
+			}
+			trials = append(trials, result("good", n+1, lost))
+		}
+		trials = append(trials, broken("good", tc.trials+1, 1)) // an invalid one has seen nothing
+		why := Judge(described(rateGate999), ended, nil, trials).Gates[0].Why
+		if want := (Tally{uint64(tc.lossy), uint64(tc.trials)}); why.Kind != RateAtLeast || why.Lossy != want || math.Abs(why.Value-tc.want) > 5e-5 {
+			t.Errorf("%d of %d lost something: %v, want %v", tc.lossy, tc.trials, why, tc.want)
+		}
 	}
 }
 
@@ -307,6 +347,7 @@ func TestComparisons(t *testing.T) {
 		{"within a fifth of the first", arm("bad", 1000, 1001, 1002, 1003), arm("good", 1100, 1101, 1102, 1103), Pass, 2.0 / 70, "loses-no-more value 200.3 "},
 		{"the same", arm("bad", 0, 0, 0, 0), arm("good", 0, 0, 0, 0), Pass, 1, "loses-no-more"},
 		{"wide", arm("bad", 0, 0, 0, 0), arm("good", 0, 0, 500, 900), Inconclusive, 30.0 / 70, "may-lose-more"},
+		{"no worse by its estimate, but wide", arm("bad", 0, 0, 0, 0), arm("good", 0, 0, 0, 900), Inconclusive, 1, "may-lose-more"},
 		{"one arm invalid", arm("bad", 1), []Trial{broken("good", 1, 0)}, Inconclusive, 1, "too-few-trials 1 of 0"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
