@@ -628,3 +628,13 @@ func TestWhatALimitTakes(t *testing.T) {
 		}
 	}
 }
+
+// The slowest request is one whose user waited in vain as well.
+func TestTheSlowestRequestMayHaveFailed(t *testing.T) {
+	d := rollout()
+	d.Samples[7000].Class, d.Samples[7000].Done = record.Timeout, d.Samples[7000].Intended+2*s
+	got := Measure(d)
+	if slowest, ok := got.Value("slowest_request"); !ok || slowest != 2000 {
+		t.Errorf("slowest request %v ms, want the timeout's 2000", slowest)
+	}
+}

@@ -53,4 +53,15 @@ func TestStandstill(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
 		}
 	}
+	for _, class := range []record.Class{record.Refused, record.Reset, record.Timeout, record.Truncated, record.EOF, record.DNS, record.Harness, record.Other} {
+		d := trial(10*s, failing(Span{From: s, To: 4 * s}))
+		for i := range d.Samples {
+			if smp := &d.Samples[i]; smp.Class != record.OK {
+				smp.Class = class
+			}
+		}
+		if got := Standstill(d, all); got != 3001*ms {
+			t.Errorf("3 s of %s: %v, want 3.001s", class, got)
+		}
+	}
 }
