@@ -298,6 +298,9 @@ func losses(h judge.Headline) string {
 		if l.DiscardedLost > 0 {
 			text += fmt.Sprintf(" and %s more in discarded trials", format.Count(l.DiscardedLost))
 		}
+		if n := l.Breaches + l.DiscardedBreaches; n > 0 { // of the whole load: no loss need show them
+			text += fmt.Sprintf(", and served %s that had to be denied", format.Count(n))
+		}
 		parts = append(parts, text)
 	}
 	return strings.Join(parts, "; ")

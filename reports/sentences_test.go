@@ -163,6 +163,17 @@ func counted(scenario, driver, design string, n int, failed uint64) judge.Trial 
 	}
 }
 
+// Who was let in behind the window, or in a trial that was discarded, was let in.
+func TestTheHeadlineTellsOfBreaches(t *testing.T) {
+	good, discarded := counted("rollout", "process", "good", 1, 0), counted("rollout", "process", "good", 2, 0)
+	good.Breaches, discarded.Breaches, discarded.Valid = 7, 2, false
+	run := judge.Judge(record.Run{}, &record.RunEnd{}, nil, []judge.Trial{good, discarded})
+	want := "good lost 0 of 20,000 requests in rollout on process, and served 9 that had to be denied"
+	if got := losses(run.Headline()); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestHeadline(t *testing.T) {
 	trial := func(design string, n int, failed uint64) judge.Trial {
 		return counted("rollout", "process", design, n, failed)

@@ -21,6 +21,7 @@ type Totals struct {
 	// Of the invalid trials.
 	DiscardedPlanned, DiscardedFailed uint64
 	DiscardedLost                     uint64 // those of them that were sent
+	DiscardedBreaches                 uint64
 }
 
 // Totals adds up the cell's trials.
@@ -48,6 +49,7 @@ func (s *Totals) add(t *Trial) {
 		s.DiscardedPlanned += t.Planned
 		s.DiscardedFailed += t.Failed
 		s.DiscardedLost += t.Failed - (t.Planned - t.Sent)
+		s.DiscardedBreaches += t.Breaches
 		return
 	}
 	s.Valid++
@@ -83,7 +85,7 @@ func (s Totals) plus(o Totals) Totals {
 		Downtime: s.Downtime + o.Downtime, Outages: s.Outages + o.Outages, OpenOutages: s.OpenOutages + o.OpenOutages,
 		Recovered: s.Recovered + o.Recovered, Unrecovered: s.Unrecovered + o.Unrecovered, Outlasted: max(s.Outlasted, o.Outlasted),
 		DiscardedPlanned: s.DiscardedPlanned + o.DiscardedPlanned, DiscardedFailed: s.DiscardedFailed + o.DiscardedFailed,
-		DiscardedLost: s.DiscardedLost + o.DiscardedLost,
+		DiscardedLost: s.DiscardedLost + o.DiscardedLost, DiscardedBreaches: s.DiscardedBreaches + o.DiscardedBreaches,
 	}
 }
 
