@@ -38,11 +38,13 @@ func newPage(run *judge.Run, d detail) *page {
 }
 
 // Headline is the verdict in one sentence, Advice why it is so and what to do, Beside what
-// was lost where the headline does not say it, Because the reasons one by one.
-func (p *page) Headline() string  { return headline(p.Run) }
-func (p *page) Because() []string { return Sentences(p.Reasons) }
-func (p *page) Advice() advice    { return adviseOnRun(p.Run) }
-func (p *page) Beside() []string  { return lossesBeside(p.Run) }
+// was lost where the headline does not say it, Because the other reasons one by one.
+func (p *page) Headline() string { return headline(p.Run) }
+func (p *page) Because() []string {
+	return slices.DeleteFunc(Sentences(p.Reasons), func(reason string) bool { return strings.HasPrefix(p.Headline(), reason) })
+}
+func (p *page) Advice() advice   { return adviseOnRun(p.Run) }
+func (p *page) Beside() []string { return lossesBeside(p.Run) }
 
 // Skipped are the cells that could not be run.
 func (p *page) Skipped() []record.Skipped { return skipped(p.Run) }

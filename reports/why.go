@@ -196,7 +196,7 @@ var unclear = []struct {
 	{[]judge.Kind{judge.CellNotRun}, func(_ *judge.Run, r judge.Reason) advice {
 		return advice{Sentence(r), "rollout-lab doctor says what is missing."}
 	}},
-	{[]judge.Kind{judge.TrialInvalid}, adviseOnInvalid},
+	{[]judge.Kind{judge.TrialInvalid}, func(run *judge.Run, _ judge.Reason) advice { return adviseOnInvalids(run) }},
 	{[]judge.Kind{judge.TrialsMissing, judge.NoTrials}, func(_ *judge.Run, r judge.Reason) advice {
 		return advice{Sentence(r), "Run it again."}
 	}},
@@ -210,6 +210,32 @@ var unclear = []struct {
 		return advice{Sentence(r), "Put a gate into the scenario, such as {design: NAME, metric: failed, op: <=, limit: 0}."}
 	}},
 	{[]judge.Kind{judge.GateUnclear}, adviseOnUnclearGate},
+}
+
+// adviseOnInvalids speaks of all invalid trials that nothing makes up for: those of the
+// designs that a gate is set on first.
+func adviseOnInvalids(run *judge.Run) advice {
+	gated := func(r judge.Reason) int {
+		if slices.ContainsFunc(run.Gates, func(g judge.GateResult) bool { return g.Cell == r.Cell }) {
+			return 0
+		}
+		return 1
+	}
+	invalid := ofKind(run.Reasons, judge.TrialInvalid)
+	slices.SortStableFunc(invalid, func(a, b judge.Reason) int { return cmp.Compare(gated(a), gated(b)) })
+	var why, do []string
+	for _, r := range invalid {
+		a := adviseOnInvalid(run, r)
+		if !slices.Contains(why, a.Why) && len(why) < 2 {
+			why = append(why, a.Why)
+			for _, way := range strings.SplitAfter(a.Do, ". ") {
+				if way = strings.TrimSpace(way); !slices.Contains(do, way) {
+					do = append(do, way)
+				}
+			}
+		}
+	}
+	return advice{strings.Join(why, "; "), strings.Join(do, " ")}
 }
 
 // adviseOnInvalid speaks of all designs whose trials are invalid for the same as the first
@@ -389,6 +415,18 @@ func undecidedText(run *judge.Run, g judge.GateResult) string {
 		if r.Kind == judge.TrialInvalid && r.Cell == g.Cell {
 			a := adviseOnInvalid(run, r)
 			return a.Why + ". " + a.Do + " (" + gateLimit(g.Gate) + ": observed " + observed(g) + ")"
+		}
+	}
+	for _, r := range run.Reasons {
+		scenario, design, _ := strings.Cut(g.Cell, "/")
+		if g.Why.Kind != judge.NoSuchDesign || !strings.HasPrefix(r.Cell, scenario+"/") || !strings.HasSuffix(r.Cell, "/"+design) {
+			continue
+		}
+		switch r.Kind {
+		case judge.DeployFailed:
+			return Sentence(r) + ". " + adviseOnFailure(run, r).Do
+		case judge.CellNotRun:
+			return Sentence(r)
 		}
 	}
 	a := adviseOnUnclearGate(run, judge.Reason{Kind: judge.GateUnclear, Cell: g.Cell, Gate: &g.Gate, Because: []judge.Reason{g.Why}})

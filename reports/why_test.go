@@ -168,6 +168,26 @@ func TestInconclusiveLeadsWithItsReason(t *testing.T) {
 	}
 }
 
+// Two designs that could not be measured for different things are both said, the one that a
+// gate is set on first; the way out of both is said once.
+func TestEveryDesignThatCouldNotBeMeasuredIsSaid(t *testing.T) {
+	late := judge.Reason{Kind: judge.LoadLate, Time: 128 * time.Millisecond, Limit: 50 * time.Millisecond}
+	long := judge.Reason{Kind: judge.ActionOutlasted, Time: 6130 * time.Millisecond}
+	invalid := func(design string, why ...judge.Reason) judge.Trial {
+		t := counted("rollout", "process", design, 1, 0)
+		t.Meta.WindowTo = 8 * time.Second
+		t.Valid, t.InvalidReasons = false, why
+		return t
+	}
+	run := judge.Judge(record.Run{Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"naive", "aware"}, Gates: []record.Gate{{Design: "aware", Metric: "failed", Op: "<="}}}}},
+		&record.RunEnd{}, nil, []judge.Trial{invalid("naive", late), invalid("aware", long, late)})
+	want := advice{"aware could not be measured: the action completed 6.13 s after the window had ended, and this machine sent the load late (p99 128 ms, limit 50 ms); naive could not be measured: this machine sent the load late (p99 128 ms, limit 50 ms)",
+		"Try --window 15s. Try --rate 500, or a quieter machine."}
+	if got := adviseOnUnclear(&run); got != want {
+		t.Errorf("\n got %q\nwant %q", got, want)
+	}
+}
+
 // What a discarded trial lost is said beside the verdict, also where no trial is valid.
 func TestNoLossIsLeftOut(t *testing.T) {
 	late := counted("rollout", "process", "good", 1, 31)
@@ -247,12 +267,15 @@ func TestAFailureOfTheTargetIsActedOn(t *testing.T) {
 			advice{"", "Start one instance by itself and send it the request of the scenario: its path, its status, the port that it listens on."}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			run := judge.Judge(record.Run{Scenarios: []record.Scenario{{Name: "rollout"}}}, tc.end, nil, []judge.Trial{tc.trial})
+			run := judge.Judge(record.Run{Scenarios: []record.Scenario{{Name: "rollout", Gates: []record.Gate{{Design: "svc", Metric: "failed", Op: "<=", Limit: 10}}}}}, tc.end, nil, []judge.Trial{tc.trial})
 			if run.Verdict != judge.Fail {
 				t.Fatalf("got %s: %v", run.Verdict, run.Reasons)
 			}
 			if got := adviseOnRun(&run); got != tc.want {
 				t.Errorf("\n got %q\nwant %q", got, tc.want)
+			}
+			if got := messages(t, junitText(t, &run)); tc.name == "at deploy" && len(got) > 0 && strings.Contains(got[0], "--design") {
+				t.Errorf("a design that did not serve was not left out by --design: %q", got)
 			}
 			if got := messages(t, junitText(t, &run)); len(got) == 0 || !strings.HasSuffix(got[0], tc.want.Do) {
 				t.Errorf("junit.xml does not end with what to do: %q", got)
