@@ -638,3 +638,38 @@ func TestTheSlowestRequestMayHaveFailed(t *testing.T) {
 		t.Errorf("slowest request %v ms, want the timeout's 2000", slowest)
 	}
 }
+
+// What fails between the baseline phase and an action that began late is before the action.
+func TestFailuresBeforeALateActionAreEarly(t *testing.T) {
+	d := rollout()
+	for i := range d.Events {
+		if d.Events[i].Kind == record.ActionStarted {
+			d.Events[i].At += 40 * ms
+		}
+	}
+	fail(d, 4005*ms, 4015*ms)
+	if got := Measure(d); got.Early != 10 || got.Failed != 0 || got.Valid {
+		t.Errorf("%d early, %d failed in the window, valid %v; want 10, 0, and an invalid trial", got.Early, got.Failed, got.Valid)
+	}
+}
+
+// Times count from when the action began, not from when it was planned to.
+func TestTimesCountFromTheAction(t *testing.T) {
+	d := rollout()
+	for i := range d.Events {
+		if d.Events[i].Kind == record.ActionStarted {
+			d.Events[i].At += 300 * ms
+		}
+	}
+	fail(d, 6*s, 7*s)
+	got := Measure(d)
+	if got.DisruptionLag == nil || *got.DisruptionLag != 1700*ms || got.Recovery == nil || *got.Recovery != 2700*ms {
+		t.Errorf("disruption lag %v, recovery %v; want 1.7 s and 2.7 s after the action", got.DisruptionLag, got.Recovery)
+	}
+	if got.Window != (timeline.Span{From: 4300 * ms, To: 14_300 * ms}) {
+		t.Errorf("the window is %v", got.Window)
+	}
+	if v, ok := got.Value("latency_recovery"); !ok || v != 2700 {
+		t.Errorf("latency recovery %v ms, want 2700", v)
+	}
+}
