@@ -32,8 +32,6 @@ const (
 	// lookAgain is how often a container is inspected that ended and is to be started again
 	// by the engine.
 	lookAgain = 5 * time.Second
-	// createLimit bounds the creation of a container, on a machine that is busy.
-	createLimit = time.Minute
 )
 
 // instance is the container of one instance of a service.
@@ -272,8 +270,7 @@ func (e *environment) launch(ctx context.Context, f *fleet.Instance, ports []int
 	if err != nil {
 		return err
 	}
-	// Whoever gives up in the middle of this does not know whether there is a container.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createLimit)
+	ctx, cancel := whole(ctx)
 	defer cancel()
 	made, err := e.engine.ContainerCreate(ctx, r.config, r.host, r.network, nil, i.name)
 	if err != nil {

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -16,6 +17,8 @@ const (
 	// absenceLimit is how long an engine that does not answer may stay away before a
 	// container that has to be stopped or removed is given up.
 	absenceLimit = 30 * time.Second
+	// createLimit bounds a call that makes something, on a machine that is busy.
+	createLimit = time.Minute
 	// refusalLimit is how long an engine may refuse to remove something.
 	refusalLimit = 5 * time.Second
 )
@@ -29,6 +32,12 @@ func dial(ctx context.Context) (*engine, error) {
 		return nil, err
 	}
 	return &engine{e}, nil
+}
+
+// whole is a context for a call that makes something: whoever gives up in the middle of it
+// does not know whether that is there, or is about to be.
+func whole(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(context.WithoutCancel(ctx), createLimit, fmt.Errorf("no answer within %v", createLimit))
 }
 
 // persist repeats a call that takes something away until it has succeeded. An engine that

@@ -96,8 +96,10 @@ func (e *environment) prepare(ctx context.Context) error {
 			return fmt.Errorf("service %s: %w", s.Name, err)
 		}
 	}
+	making, made := whole(ctx)
+	defer made()
 	e.networkMade = true
-	if _, err := e.engine.NetworkCreate(ctx, e.network, network.CreateOptions{Driver: "bridge", Labels: e.labels}); err != nil {
+	if _, err := e.engine.NetworkCreate(making, e.network, network.CreateOptions{Driver: "bridge", Labels: e.labels}); err != nil {
 		return fmt.Errorf("create network %s: %w", e.network, err)
 	}
 	e.watched = newWatch(e)

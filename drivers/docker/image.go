@@ -74,7 +74,9 @@ func (d *Driver) acquireImage(ctx context.Context, e *engine, labels map[string]
 	name := repository + ":" + hex.EncodeToString(sum[:6]) + "-" + strings.ToLower(rand.Text()[:10])
 	image, err := dockerengine.Program{Content: program, Path: programPath, Arch: e.Arch, Labels: labels}.Image()
 	if err == nil {
-		err = e.Load(ctx, name, image)
+		making, made := whole(ctx)
+		defer made()
+		err = e.Load(making, name, image)
 	}
 	if err != nil {
 		return "", fmt.Errorf("load image %s: %w", name, err)
