@@ -203,7 +203,7 @@ func prepare(ss []*scenarios.Scenario, ds []drivers.Driver) error {
 		for _, d := range ds {
 			demand := load.Demand{
 				Rate: s.Load.Rate, Hits: s.Planned(), Timeout: s.Load.Timeout,
-				LabBalancer: drivers.CapabilitiesOf(d).LabBalancer,
+				LabBalancer: drivers.CapabilitiesOf(d).LabBalancer, Reference: referenceRate,
 			}
 			for stream, weight := range s.Load.Streams {
 				if weight > 0 {

@@ -13,7 +13,7 @@ const (
 	maxInFlight = 131_072
 
 	// spareDescriptors is how many open files are left for everything else: the record, the
-	// instances' pipes, direct probes, the reference client, connections that wait.
+	// instances' pipes, direct probes, connections that wait.
 	spareDescriptors = 512
 )
 
@@ -23,8 +23,9 @@ type Demand struct {
 	Rate        float64 // hits a second
 	Hits        uint64  // how many
 	Timeout     time.Duration
-	Kept        int  // connections that are kept, whether or not they are in use
-	LabBalancer bool // requests go through the lab's own balancer, in this process
+	Kept        int     // connections that are kept, whether or not they are in use
+	Reference   float64 // requests a second of the reference client, which hang as well
+	LabBalancer bool    // requests go through the lab's own balancer, in this process
 }
 
 // inFlight is how many requests can be in flight at once.
@@ -42,7 +43,16 @@ func (d Demand) filesEach() uint64 {
 }
 
 // standing is how many files are open whatever the load does.
-func (d Demand) standing() uint64 { return d.filesEach()*uint64(d.Kept) + spareDescriptors }
+func (d Demand) standing() uint64 {
+	return d.filesEach()*(uint64(d.Kept)+d.referenceInFlight()) + spareDescriptors
+}
+
+// referenceInFlight is half as many again as the reference client's requests are in flight on
+// average when everything hangs: they come at random.
+func (d Demand) referenceInFlight() uint64 {
+	longest := min(d.Timeout.Seconds(), float64(d.Hits)/d.Rate)
+	return uint64(math.Ceil(1.5 * d.Reference * longest))
+}
 
 // workers is half as many again as there can be requests in flight by the schedule.
 func (d Demand) workers() uint64 { return uint64(max(math.Ceil(1.5*d.inFlight()), 16)) }

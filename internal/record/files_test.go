@@ -354,3 +354,20 @@ func (d *fullDisk) Write(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Who had to be denied and got an answer that is no refusal was let in, whatever it says.
+func TestBreach(t *testing.T) {
+	for _, tc := range []struct {
+		expect Expectation
+		status int
+		want   bool
+	}{
+		{Deny, 200, true}, {Deny, 201, true}, {Deny, 204, true}, {Deny, 206, true}, {Deny, 299, true},
+		{Deny, 0, false}, {Deny, 301, false}, {Deny, 401, false}, {Deny, 403, false}, {Deny, 503, false}, {Serve, 200, false},
+	} {
+		s := Sample{Expect: tc.expect, Status: tc.status, Class: HTTPStatus(tc.status)}
+		if got := s.Breach(); got != tc.want {
+			t.Errorf("a request to %s answered with %d: a breach: %v, want %v", tc.expect, tc.status, got, tc.want)
+		}
+	}
+}
