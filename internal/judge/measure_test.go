@@ -673,3 +673,18 @@ func TestTimesCountFromTheAction(t *testing.T) {
 		t.Errorf("latency recovery %v ms, want 2700", v)
 	}
 }
+
+// How long a request took that failed says nothing of how long users wait for an answer.
+func TestLatencyIsThatOfAnswers(t *testing.T) {
+	d := rollout()
+	lose(d, 8*s, 9*s, record.Timeout)
+	for i := range d.Samples {
+		if x := &d.Samples[i]; x.Class == record.Timeout {
+			x.Done = x.Intended + 2*s
+		}
+	}
+	got := Measure(d)
+	if got.Latency.N != 9000 || got.Latency.Max != 2*ms || got.LatencyUncorrected.Max != 1900*time.Microsecond {
+		t.Errorf("latency %+v, uncorrected %+v", got.Latency, got.LatencyUncorrected)
+	}
+}
