@@ -119,8 +119,16 @@ func percentiles(sorted []time.Duration) Percentiles {
 	return p
 }
 
+// outages finds those that begin in the window, or with what the action cut under way.
 func outages(d *record.TrialData, t *Trial) {
-	for _, o := range timeline.Outages(d, t.Window) {
+	from := t.Window
+	for i := range d.Samples {
+		if s := &d.Samples[i]; t.inFlight(s) {
+			from.From = s.Intended
+			break
+		}
+	}
+	for _, o := range timeline.Outages(d, from) {
 		t.Outages++
 		if t.LongestOutage.Failures == 0 || o.Len() > t.LongestOutage.Len() {
 			t.LongestOutage = o

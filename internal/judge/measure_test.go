@@ -688,3 +688,20 @@ func TestLatencyIsThatOfAnswers(t *testing.T) {
 		t.Errorf("latency %+v, uncorrected %+v", got.Latency, got.LatencyUncorrected)
 	}
 }
+
+// Requests that the action cut are an outage, however short, and not nothing.
+func TestWhatTheActionCutIsAnOutage(t *testing.T) {
+	d := rollout()
+	for i := range d.Samples {
+		if smp := &d.Samples[i]; smp.Intended >= 3960*ms && smp.Intended < 4*s {
+			smp.Class, smp.Status, smp.Done = record.Timeout, 0, smp.Intended+2*s
+		}
+	}
+	got := Measure(d)
+	if want := (timeline.Outage{From: 3960 * ms, To: 4 * s, LastOK: 3959 * ms, Failures: 40}); !got.Valid || got.Failed != 40 || got.Outages != 1 || got.LongestOutage != want {
+		t.Errorf("valid %v, %d failed, %d outages, the longest %+v; want one of 40: %+v", got.Valid, got.Failed, got.Outages, got.LongestOutage, want)
+	}
+	if slowest, _ := got.Value("slowest_request"); slowest != 2000 {
+		t.Errorf("the slowest request took %v ms, want 2000", slowest)
+	}
+}

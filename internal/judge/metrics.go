@@ -43,7 +43,7 @@ var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float6
 	"slowest_request": func(d *record.TrialData, t *Trial) (float64, bool) {
 		var slowest time.Duration
 		for i := range d.Samples {
-			if s := &d.Samples[i]; t.Window.Holds(s.Intended) {
+			if s := &d.Samples[i]; t.Window.Holds(s.Intended) || t.inFlight(s) {
 				slowest = max(slowest, s.Latency())
 			}
 		}
