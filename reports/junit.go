@@ -83,7 +83,7 @@ func newJUnit(run *judge.Run) *junitSuites {
 	for _, sk := range skipped(run) {
 		for _, name := range skippedCases(run, sk) {
 			c := junitCase{Name: name, Class: format.Clean(sk.Scenario + "." + sk.Driver)}
-			if outcome := (&junitOutcome{Message: format.Clean(sk.Why)}); sk.ByTarget {
+			if outcome := (&junitOutcome{Message: format.Clean(sk.Why)}); judgedFailed(run, sk) {
 				outcome.Message = format.Clean(sk.Why + ". " + adviseOnFailure(run, judge.Reason{Kind: judge.DeployFailed}).text())
 				outcome.Type, c.Failure = "target-failed", outcome
 			} else {
@@ -106,6 +106,15 @@ func (doc *junitSuites) add(suite string, c junitCase) {
 		doc.Suites = append(doc.Suites, junitSuite{Name: suite, Started: doc.started})
 	}
 	doc.Suites[at].Cases = append(doc.Suites[at].Cases, c)
+}
+
+// judgedFailed reports whether that a cell did not serve is a fail: it is the target's doing, and
+// its design is not known to fail.
+func judgedFailed(run *judge.Run, sk record.Skipped) bool {
+	cell := judge.Cell{Scenario: sk.Scenario, Driver: sk.Driver, Design: sk.Design}
+	return sk.ByTarget && slices.ContainsFunc(run.Reasons, func(r judge.Reason) bool {
+		return r.Kind == judge.DeployFailed && r.Cell == cell.Key()
+	})
 }
 
 // skippedCases names the test cases that there would have been.

@@ -25,8 +25,8 @@ func TestEveryOutputAgrees(t *testing.T) {
 		return t
 	}
 	repeat := func(t judge.Trial) judge.Trial { t.Meta.Repeats = 1; return t }
-	skipped := func(byTarget bool) *record.RunEnd {
-		return &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "process", Design: "good", Why: "trial 1: it answers 404", ByTarget: byTarget}}}
+	skipped := func(design string, byTarget bool) *record.RunEnd {
+		return &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "process", Design: design, Why: "trial 1: it answers 404", ByTarget: byTarget}}}
 	}
 	ended := &record.RunEnd{}
 	bad := trial("bad", 1, 3000)
@@ -44,8 +44,9 @@ func TestEveryOutputAgrees(t *testing.T) {
 		{"failed by the target and a gate missed", ended, []judge.Trial{bad, stuck(trial("good", 1, 6))}, judge.Fail, "0 of 3 instances of v2 are ready"},
 		{"failed by the target under a late load", ended, []judge.Trial{bad, invalid(stuck(trial("good", 1, 0)))}, judge.Fail, "0 of 3 instances of v2 are ready"},
 		{"failed by the target, then repeated", ended, []judge.Trial{bad, invalid(stuck(trial("good", 1, 0))), repeat(trial("good", 2, 0))}, judge.Fail, "0 of 3 instances of v2 are ready"},
-		{"answers wrongly at deploy", skipped(true), []judge.Trial{bad}, judge.Fail, "it answers 404"},
-		{"the runtime is to blame", skipped(false), []judge.Trial{bad}, judge.Inconclusive, ""},
+		{"answers wrongly at deploy", skipped("good", true), []judge.Trial{bad}, judge.Fail, "it answers 404"},
+		{"the runtime is to blame", skipped("good", false), []judge.Trial{bad}, judge.Inconclusive, ""},
+		{"the control answers wrongly at deploy", skipped("bad", true), []judge.Trial{trial("good", 1, 0)}, judge.Inconclusive, ""},
 		{"invalid", ended, []judge.Trial{bad, invalid(trial("good", 1, 0))}, judge.Inconclusive, ""},
 		{"invalid, and repeated", ended, []judge.Trial{bad, invalid(trial("good", 1, 0)), repeat(trial("good", 2, 0))}, judge.Pass, "good lost 0 of 20,000"},
 		{"the control shows nothing", ended, []judge.Trial{trial("bad", 1, 0), trial("good", 1, 0)}, judge.Inconclusive, ""},
