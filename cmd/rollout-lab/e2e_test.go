@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -234,7 +235,7 @@ func survives(t *testing.T, driver string, trials int, scenarios ...string) {
 			planned += tr.Planned
 			failed += failures(t, tr)
 		}
-		t.Logf("%s %s %s: %d of %d failed", driver, c.Scenario, c.Design, failed, planned)
+		t.Logf("%s %s %s: %d of %d failed, %s", driver, c.Scenario, c.Design, failed, planned, causesOf(c))
 		switch c.Design {
 		case "stack-aware":
 			if failed != 0 || planned < uint64(trials)*20_000 {
@@ -248,6 +249,15 @@ func survives(t *testing.T, driver string, trials int, scenarios ...string) {
 			}
 		}
 	}
+}
+
+// causesOf are the causes of what a cell lost.
+func causesOf(c reports.Cell) string {
+	var out []string
+	for _, cause := range c.Summary.Causes {
+		out = append(out, fmt.Sprintf("%s %d", cause.Cause, cause.Count))
+	}
+	return strings.Join(out, ", ")
 }
 
 func TestE2EOrigin(t *testing.T) {
