@@ -18,11 +18,12 @@ type trialColumn struct {
 	text      func(t *judge.Trial) string
 }
 
-// trialColumns are all metrics but the latencies, which have a table of their own.
+// trialColumns are all metrics but the latencies, which have a table of their own, and what
+// belongs to the intermittent failures, which is said with them.
 func trialColumns() []trialColumn {
 	var columns []trialColumn
 	for _, m := range metric.All() {
-		if strings.HasPrefix(m.Name, "latency_") {
+		if strings.HasPrefix(m.Name, "latency_") || strings.HasPrefix(m.Name, "intermittent_") {
 			continue
 		}
 		c := trialColumn{m.Name, m.Words, trialTexts[m.Name]}
@@ -44,8 +45,21 @@ var trialTexts = map[string]func(t *judge.Trial) string{
 	metric.LongestOutage: func(t *judge.Trial) string { return outageText(t) + bracket(t) },
 	"bins_down":          func(t *judge.Trial) string { return byBin(t.Down) },
 	"bins_degraded":      func(t *judge.Trial) string { return byBin(t.Degraded) },
+	"intermittent":       intermittent,
 	metric.Recovery:      trialRecovery,
 	metric.Breaches:      func(t *judge.Trial) string { return format.Count(t.Breaches) + " of " + format.Count(t.Denials) },
+}
+
+// intermittent says how much failed again and again, how often and from how many instances.
+func intermittent(t *judge.Trial) string {
+	text := value(t, "intermittent")
+	if share, ok := t.Value("intermittent_share"); ok {
+		text += ": " + format.RateUp(share) + " of requests, every " + value(t, "intermittent_period")
+		if n, _ := t.Value("intermittent_instances"); n > 0 {
+			text += ", from " + format.Plural(int(n), "instance", "instances")
+		}
+	}
+	return text
 }
 
 // Outcome is a trial in one line, for who waits for the next one. Text from outside is

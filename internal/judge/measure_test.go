@@ -571,8 +571,22 @@ func TestEveryMetricIsComputed(t *testing.T) {
 	if rows, computed := slices.Sorted(slices.Values(metric.Names())), slices.Sorted(slices.Values(slices.AppendSeq(slices.Collect(maps.Keys(compute)), maps.Keys(computeFromRecord)))); !slices.Equal(rows, computed) {
 		t.Errorf("the table has %v, computed are %v", rows, computed)
 	}
+	one := rollout() // of three instances answers with 503, now and then
+	for i := 6000; i < 9000; i += 33 {
+		one.Samples[i].Class, one.Samples[i].Status = record.HTTPStatus(503), 503
+	}
+	again := Measure(one)
+	for name, want := range map[string]float64{"intermittent": 2970, "intermittent_share": 91.0 / 2971, "intermittent_period": 33, "intermittent_instances": 1} {
+		if got, ok := again.Value(name); !ok || got != want {
+			t.Errorf("%s = %v, want %v", name, got, want)
+		}
+	}
 	for _, name := range metric.Names() {
-		if v, ok := m.Value(name); !ok || math.IsNaN(v) {
+		v, ok := m.Value(name)
+		if strings.HasPrefix(name, "intermittent_") { // nothing was
+			v, ok = again.Value(name)
+		}
+		if !ok || math.IsNaN(v) {
 			t.Errorf("%s: %v, %v", name, v, ok)
 		}
 	}

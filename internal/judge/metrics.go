@@ -59,6 +59,20 @@ var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float6
 		recovery, ok := timeline.LatencyRecovery(d, t.Window.From, t.Baseline.P99)
 		return milliseconds(recovery), ok
 	},
+	"intermittent": func(d *record.TrialData, t *Trial) (float64, bool) {
+		return milliseconds(timeline.IntermittentIn(d, t.Window).Total), t.Planned > 0
+	},
+	"intermittent_share": func(d *record.TrialData, t *Trial) (float64, bool) {
+		in := timeline.IntermittentIn(d, t.Window)
+		return float64(in.Failures) / float64(max(in.Planned, 1)), in.Planned > 0
+	},
+	"intermittent_period": func(d *record.TrialData, t *Trial) (float64, bool) {
+		in := timeline.IntermittentIn(d, t.Window)
+		return milliseconds(in.Period), in.Planned > 0
+	},
+	"intermittent_instances": func(d *record.TrialData, t *Trial) (float64, bool) {
+		return float64(timeline.IntermittentIn(d, t.Window).Instances), t.Planned > 0
+	},
 	"standstill": func(d *record.TrialData, t *Trial) (float64, bool) {
 		return milliseconds(timeline.Standstill(d, t.Window)), t.Planned > 0
 	},

@@ -133,6 +133,27 @@ var table = []Metric{
 		Bin:   100 * time.Millisecond,
 	},
 	{
+		Name: "intermittent", Key: "intermittent_ms", Words: "intermittent", Unit: Duration, Better: Lower, Pooling: Each,
+		About:  "total of the stretches of 1 s and more in which failures came again and again, at most 1 s or 20 requests apart, with successes between them",
+		Remark: "One broken instance of several loses requests like that, and it is no outage: to the longest outage, one dead instance of ten is 10 s and more, and one of eleven a millisecond. Ten failures in a row are an outage and no part of it.",
+		None:   nothingPlanned,
+	},
+	{
+		Name: "intermittent_share", Key: "intermittent_share", Words: "intermittent share", Unit: Share, Better: Lower, Pooling: Each,
+		About: "the share, 0..1, of the requests planned in those stretches that failed",
+		None:  "nothing failed intermittently", NoneIsZero: true,
+	},
+	{
+		Name: "intermittent_period", Key: "intermittent_period_ms", Words: "intermittent period", Unit: Duration, Better: Higher, Pooling: Each,
+		About: "mean time in those stretches from one failure, or several in a row, to the next",
+		None:  "nothing failed intermittently",
+	},
+	{
+		Name: "intermittent_instances", Key: "intermittent_instances", Words: "intermittent instances", Unit: Count, Better: Lower, Pooling: Each,
+		About: "instances that the failures in those stretches came from, as far as answers name them",
+		None:  nothingPlanned,
+	},
+	{
 		Name: "disruption_lag", Key: "disruption_lag_ms", Words: "disruption lag", Unit: Duration, Better: Higher, Pooling: Each,
 		About: "from the start of the action to the first failure",
 		None:  "nothing failed",
