@@ -266,10 +266,11 @@ func reportCommand(a *app) *cobra.Command {
 			if err := printRun(a.Out, judged, args[0], asJSON); err != nil {
 				return &environmentError{err, ""}
 			}
-			if writeErr != nil {
-				return writeErr
+			err = ending(judged, writeErr)
+			if writeErr != nil && !errors.Is(err, writeErr) {
+				complain(a.Err, writeErr)
 			}
-			return verdictOf(judged)
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print results.json instead of the matrix")

@@ -156,7 +156,7 @@ func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario
 	}
 	// A full disk must not keep the result from the terminal.
 	if err := errors.Join(writeReports(dir, judged), printRun(a.Out, judged, dir, f.json)); err != nil {
-		return errors.Join(runErr, &environmentError{err, ""})
+		runErr = errors.Join(runErr, &environmentError{err, ""})
 	}
 	err = ending(judged, runErr)
 	if runErr != nil && !errors.Is(err, runErr) {

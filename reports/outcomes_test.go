@@ -2,6 +2,7 @@ package reports
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -86,5 +87,77 @@ func TestEveryOutputAgrees(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whatever the trials, the gates and what else was amiss: junit.xml fails where the run does,
+// errs where it is undecided and is green for a pass alone, and a pass has evidence.
+func TestJUnitSaysWhatTheRunSays(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	one := func(in int) bool { return r.IntN(in) == 0 }
+	metrics := []string{"failed", "success_rate", "breaches", "recovery", "downtime", "latency_p99", "disruption_lag", "none such"}
+	seen := map[judge.Verdict]int{}
+	for range 4000 {
+		s := record.Scenario{Name: "rollout", Designs: []string{"bad", "good"}}
+		for range r.IntN(3) {
+			s.Gates = append(s.Gates, record.Gate{Design: s.Designs[r.IntN(2)], Metric: metrics[r.IntN(len(metrics))], Op: []string{"<=", ">="}[r.IntN(2)], Limit: []float64{0, 0.999, 5}[r.IntN(3)]})
+		}
+		if one(2) {
+			s.Positive = []string{"bad"}
+		}
+		var trials []judge.Trial
+		for _, design := range s.Designs {
+			for i := range r.IntN(4) {
+				lost := []uint64{0, 0, 3, 3000}[r.IntN(4)]
+				trial := counted("rollout", "process", design, i+1, lost)
+				trial.Denials = uint64(r.IntN(2)) * 400
+				if trial.Denials > 0 && one(5) {
+					trial.Breaches = 2
+				}
+				if one(4) {
+					trial.Valid, trial.InvalidReasons = false, []judge.Reason{{Kind: judge.LoadLate}}
+					trial.Unexcused = judge.Tally{N: uint64(r.IntN(2)) * lost, Of: lost}
+				}
+				if one(8) {
+					trial.Failures, trial.Stands = []judge.Reason{{Kind: judge.ActionFailed, Text: "it ended"}}, true
+				}
+				if i > 0 && one(2) {
+					trial.Meta.Repeats = 1 + r.IntN(i)
+				}
+				if one(6) {
+					trial.Meta.Action = record.NoAction
+				}
+				trials = append(trials, trial)
+			}
+		}
+		var end *record.RunEnd
+		if !one(8) {
+			end = &record.RunEnd{Interrupted: one(10)}
+			if one(5) {
+				end.Skipped = []record.Skipped{{Scenario: "rollout", Driver: "process", Design: s.Designs[r.IntN(2)], Why: "no answer", ByTarget: one(2)}}
+			}
+		}
+		var missing []string
+		if one(10) {
+			missing = []string{"trials/gone"}
+		}
+		run := judge.Judge(record.Run{Scenarios: []record.Scenario{s}}, end, missing, trials)
+		doc := newJUnit(&run)
+		seen[run.Verdict]++
+		right := doc.Failures == 0 && doc.Errors > 0
+		switch run.Verdict {
+		case judge.Pass:
+			right = doc.Failures+doc.Errors == 0 && end != nil && !end.Interrupted && len(missing) == 0 && len(s.Gates) > 0 && len(trials) > 0
+		case judge.Fail:
+			right = doc.Failures > 0
+		}
+		if !right {
+			t.Fatalf("verdict %s, junit.xml has %d failures and %d errors: %v\ngates %+v\ntrials %+v\nend %+v", run.Verdict, doc.Failures, doc.Errors, run.Reasons, s.Gates, trials, end)
+		}
+	}
+	for _, v := range []judge.Verdict{judge.Pass, judge.Fail, judge.Inconclusive} {
+		if seen[v] < 20 {
+			t.Errorf("only %d runs with the verdict %s", seen[v], v)
+		}
 	}
 }
