@@ -169,9 +169,9 @@ func fixtureTrial(scenario, driver, action, design string, naive bool, n int) ju
 	t.ScheduleLag = judge.Percentiles{N: 35000, P50: ms(0.134), P90: ms(0.2), P99: ms(0.31), P999: ms(1.9), Max: ms(4.2)}
 	t.Latency = judge.Percentiles{N: t.OK, P50: ms(0.61), P90: ms(1.02), P99: ms(3.4), P999: ms(9.8), Max: ms(41.3)}
 	t.LatencyUncorrected = judge.Percentiles{N: t.OK, P50: ms(0.48), P90: ms(0.9), P99: ms(3.1), P999: ms(9.1), Max: ms(40.7)}
-	t.Values = map[string]float64{"slowest_request": 41.3, "standstill": 12.5, "intermittent": 0, "intermittent_instances": 0}
+	t.Values = map[string]float64{"slowest_request": 41.3, "standstill": 12.5}
 	if t.Failed > 0 {
-		t.Values["intermittent"], t.Values["intermittent_share"], t.Values["intermittent_period"], t.Values["intermittent_instances"] = 9988, 0.0910001, 11, 1
+		t.Intermittent = timeline.Intermittent{Total: ms(9988), Period: ms(11), Planned: 9989, Failures: 909, Instances: 1}
 	}
 	t.Baseline = judge.BaselinePhase{Planned: 5000, Instances: 3, P99: ms(2.9)}
 	t.Reference = judge.Reference{Planned: 600, OK: 600 * t.OK / t.Planned, Lo: t.SuccessRate - 0.03, Hi: math.Min(1, t.SuccessRate+0.03), Agrees: true}

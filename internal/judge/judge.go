@@ -87,6 +87,7 @@ type Trial struct {
 	LongestOutage             timeline.Outage // the zero Outage when there was none
 	Early                     uint64          // failures before the window that are neither the action's nor the baseline phase's
 	Outages                   int
+	Intermittent              timeline.Intermittent
 	Down, Degraded            map[time.Duration]time.Duration // by bin width: 10 ms, 100 ms, 1 s
 	DisruptionLag             *time.Duration
 	Recovery                  *time.Duration

@@ -32,6 +32,7 @@ func Measure(d *record.TrialData) Trial {
 		t.Downtime = time.Duration(float64(t.Failed) / d.Trial.Rate * float64(time.Second))
 	}
 	outages(d, &t)
+	t.Intermittent = timeline.IntermittentIn(d, t.Window)
 	t.Down, t.Degraded = down(d, t.Window)
 	if r, ok := timeline.Recovery(d, t.Window.From); ok {
 		t.Recovery = &r

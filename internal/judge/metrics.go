@@ -21,20 +21,28 @@ var compute = map[string]func(t *Trial) (v float64, ok bool){
 	metric.LongestOutage: func(t *Trial) (float64, bool) {
 		return milliseconds(t.LongestOutage.Len()), t.LongestOutage.Failures > 0
 	},
-	"bins_down":        func(t *Trial) (float64, bool) { d, ok := t.Down[binWidth]; return milliseconds(d), ok },
-	"bins_degraded":    func(t *Trial) (float64, bool) { d, ok := t.Degraded[binWidth]; return milliseconds(d), ok },
-	"disruption_lag":   func(t *Trial) (float64, bool) { return optional(t.DisruptionLag) },
-	metric.Recovery:    func(t *Trial) (float64, bool) { return optional(t.Recovery) },
-	metric.Convergence: func(t *Trial) (float64, bool) { return optional(t.Convergence) },
-	"false_ready":      planned(func(t *Trial) float64 { return milliseconds(t.FalseReady) }),
-	"false_unready":    planned(func(t *Trial) float64 { return milliseconds(t.FalseUnready) }),
-	metric.Breaches:    planned(func(t *Trial) float64 { return float64(t.Breaches) }),
-	"hidden_retries":   planned(func(t *Trial) float64 { return float64(t.HiddenRetries) }),
-	"latency_p50":      latency(func(p Percentiles) time.Duration { return p.P50 }),
-	"latency_p90":      latency(func(p Percentiles) time.Duration { return p.P90 }),
-	"latency_p99":      latency(func(p Percentiles) time.Duration { return p.P99 }),
-	"latency_p999":     latency(func(p Percentiles) time.Duration { return p.P999 }),
-	"latency_max":      latency(func(p Percentiles) time.Duration { return p.Max }),
+	"bins_down":     func(t *Trial) (float64, bool) { d, ok := t.Down[binWidth]; return milliseconds(d), ok },
+	"bins_degraded": func(t *Trial) (float64, bool) { d, ok := t.Degraded[binWidth]; return milliseconds(d), ok },
+	"intermittent":  planned(func(t *Trial) float64 { return milliseconds(t.Intermittent.Total) }),
+	"intermittent_share": func(t *Trial) (float64, bool) {
+		return float64(t.Intermittent.Failures) / float64(max(t.Intermittent.Planned, 1)), t.Intermittent.Planned > 0
+	},
+	"intermittent_period": func(t *Trial) (float64, bool) {
+		return milliseconds(t.Intermittent.Period), t.Intermittent.Planned > 0
+	},
+	"intermittent_instances": planned(func(t *Trial) float64 { return float64(t.Intermittent.Instances) }),
+	"disruption_lag":         func(t *Trial) (float64, bool) { return optional(t.DisruptionLag) },
+	metric.Recovery:          func(t *Trial) (float64, bool) { return optional(t.Recovery) },
+	metric.Convergence:       func(t *Trial) (float64, bool) { return optional(t.Convergence) },
+	"false_ready":            planned(func(t *Trial) float64 { return milliseconds(t.FalseReady) }),
+	"false_unready":          planned(func(t *Trial) float64 { return milliseconds(t.FalseUnready) }),
+	metric.Breaches:          planned(func(t *Trial) float64 { return float64(t.Breaches) }),
+	"hidden_retries":         planned(func(t *Trial) float64 { return float64(t.HiddenRetries) }),
+	"latency_p50":            latency(func(p Percentiles) time.Duration { return p.P50 }),
+	"latency_p90":            latency(func(p Percentiles) time.Duration { return p.P90 }),
+	"latency_p99":            latency(func(p Percentiles) time.Duration { return p.P99 }),
+	"latency_p999":           latency(func(p Percentiles) time.Duration { return p.P999 }),
+	"latency_max":            latency(func(p Percentiles) time.Duration { return p.Max }),
 }
 
 // computeFromRecord has how the others are taken from the record: those that nothing but
@@ -58,20 +66,6 @@ var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float6
 	"latency_recovery": func(d *record.TrialData, t *Trial) (float64, bool) {
 		recovery, ok := timeline.LatencyRecovery(d, t.Window.From, t.Baseline.P99)
 		return milliseconds(recovery), ok
-	},
-	"intermittent": func(d *record.TrialData, t *Trial) (float64, bool) {
-		return milliseconds(timeline.IntermittentIn(d, t.Window).Total), t.Planned > 0
-	},
-	"intermittent_share": func(d *record.TrialData, t *Trial) (float64, bool) {
-		in := timeline.IntermittentIn(d, t.Window)
-		return float64(in.Failures) / float64(max(in.Planned, 1)), in.Planned > 0
-	},
-	"intermittent_period": func(d *record.TrialData, t *Trial) (float64, bool) {
-		in := timeline.IntermittentIn(d, t.Window)
-		return milliseconds(in.Period), in.Planned > 0
-	},
-	"intermittent_instances": func(d *record.TrialData, t *Trial) (float64, bool) {
-		return float64(timeline.IntermittentIn(d, t.Window).Instances), t.Planned > 0
 	},
 	"standstill": func(d *record.TrialData, t *Trial) (float64, bool) {
 		return milliseconds(timeline.Standstill(d, t.Window)), t.Planned > 0
