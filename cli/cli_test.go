@@ -119,7 +119,8 @@ func TestAnotherSignalSoonAfterIsTheSameWish(t *testing.T) {
 	}{
 		{"another, soon", syscall.SIGTERM, 7500 * time.Millisecond, false},
 		{"another, late", syscall.SIGTERM, 11 * time.Second, true},
-		{"the same, at once", os.Interrupt, 0, true},
+		{"the same, a second later", os.Interrupt, time.Second, true},
+		{"the same, sent to the group as well", os.Interrupt, 0, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

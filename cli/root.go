@@ -84,8 +84,13 @@ func Main(ctx context.Context, args []string, std Streams, ds ...Driver) int {
 // whoever ends a job in a pipeline sends SIGINT, and a few seconds later SIGTERM.
 const patience = 10 * time.Second
 
+// echo is how soon the same signal again is still the first one: timeout(1) and shells send
+// it to the process and to its group.
+const echo = 500 * time.Millisecond
+
 // interruptible is a context that the first SIGINT, SIGTERM or SIGHUP ends. The same signal
-// once more ends the program at once, and so does any other that comes later than patience.
+// once more, but for an echo, ends the program at once, and so does any other that comes
+// later than patience.
 func interruptible(ctx context.Context, stderr io.Writer) (context.Context, func()) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -112,7 +117,7 @@ func interruptedBy(ctx context.Context, signals <-chan os.Signal, stderr io.Writ
 		for began := time.Now(); ; {
 			select {
 			case next := <-signals:
-				if next != first && time.Since(began) < patience {
+				if since := time.Since(began); since < echo || next != first && since < patience {
 					continue
 				}
 				fmt.Fprintln(stderr, "rollout-lab: quit before everything was removed\nhint: rollout-lab clean removes the rest; rollout-lab report DIR shows what was measured")
