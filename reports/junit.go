@@ -51,9 +51,10 @@ type junitOutcome struct {
 
 // WriteJUnit writes junit.xml: a test case per scenario, driver, design and gate. A gate
 // that was missed is a failure; one that could not be decided is an error, because a CI
-// must not take it for a pass; a cell that could not be run is skipped. Controls that did
-// not hold and runs that were cut short are errors in a suite named evidence. A run that
-// is not a pass never comes out all green.
+// must not take it for a pass. So is a cell that could not be deployed, but for one that the
+// target failed, which is a failure; where the driver is not there, it is skipped. Controls
+// that did not hold and runs that were cut short are errors in a suite named evidence. A run
+// that is not a pass never comes out all green.
 func WriteJUnit(w io.Writer, run *judge.Run) error {
 	raw, err := xml.MarshalIndent(newJUnit(run), "", "  ")
 	if err != nil {
@@ -71,6 +72,9 @@ func newJUnit(run *judge.Run) *junitSuites {
 		doc.Time = fmt.Sprintf("%.3f", run.End.Duration.Seconds())
 	}
 	for _, g := range run.Gates {
+		if neverRun(run, g) {
+			continue // it has a case of its own, below
+		}
 		class, design := format.Clean(g.Cell), format.Clean(g.Gate.Design)
 		suite := class
 		c := cellOf(run, g.Cell)
@@ -83,10 +87,13 @@ func newJUnit(run *judge.Run) *junitSuites {
 	for _, sk := range skipped(run) {
 		for _, name := range skippedCases(run, sk) {
 			c := junitCase{Name: name, Class: format.Clean(sk.Scenario + "." + sk.Driver)}
-			if outcome := (&junitOutcome{Message: format.Clean(sk.Why)}); judgedFailed(run, sk) {
+			switch outcome := (&junitOutcome{Message: format.Clean(sk.Why)}); {
+			case judgedFailed(run, sk):
 				outcome.Message = format.Clean(sk.Why + ". " + adviseOnFailure(run, judge.Reason{Kind: judge.DeployFailed}).text())
 				outcome.Type, c.Failure = "target-failed", outcome
-			} else {
+			case sk.Trial > 0 || sk.ByTarget:
+				outcome.Type, c.Error = "not-run", outcome
+			default:
 				c.Skipped = outcome
 			}
 			doc.add(sk.Scenario+" "+sk.Driver, c)
@@ -114,6 +121,14 @@ func judgedFailed(run *judge.Run, sk record.Skipped) bool {
 	cell := judge.Cell{Scenario: sk.Scenario, Driver: sk.Driver, Design: sk.Design}
 	return sk.ByTarget && slices.ContainsFunc(run.Reasons, func(r judge.Reason) bool {
 		return r.Kind == judge.DeployFailed && r.Cell == cell.Key()
+	})
+}
+
+// neverRun reports whether a gate has no value because its design could not be run anywhere.
+func neverRun(run *judge.Run, g judge.GateResult) bool {
+	scenario, design, _ := strings.Cut(g.Cell, "/")
+	return g.Why.Kind == judge.NoSuchDesign && slices.ContainsFunc(skipped(run), func(sk record.Skipped) bool {
+		return sk.Scenario == scenario && sk.Design == design
 	})
 }
 
@@ -155,7 +170,10 @@ func gateCase(run *judge.Run, class, design string, g judge.GateResult, c *judge
 
 // trialLines lists the trials of a cell with what they lost, one a line.
 func trialLines(c *judge.Cell) string {
-	return listTrials(c, func(*judge.Trial) bool { return true }) + "\n"
+	if lines := listTrials(c, func(*judge.Trial) bool { return true }); lines != "" {
+		return lines + "\n"
+	}
+	return ""
 }
 
 // discardedLines lists discarded trials: a gate was passed without them.

@@ -3,9 +3,11 @@ package reports
 import (
 	"bytes"
 	"encoding/xml"
+	"strings"
 	"testing"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 func junitText(t *testing.T, run *judge.Run) []byte {
@@ -60,6 +62,51 @@ func TestJUnitCounts(t *testing.T) {
 			}
 			if tt.run.Verdict != judge.Pass && doc.Failures+doc.Errors == 0 {
 				t.Error("not a pass, and all green")
+			}
+		})
+	}
+}
+
+// A cell that was not run has one case: skipped where the driver is not there, an error
+// where it could not be deployed, a failure where the target did not serve.
+func TestJUnitOfACellThatWasNotRun(t *testing.T) {
+	desc := record.Run{Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"svc", "bad"}, Positive: []string{"bad"}, Gates: []record.Gate{{Design: "svc", Metric: "failed", Op: "<="}}}}}
+	for _, tc := range []struct {
+		name    string
+		skipped record.Skipped
+		want    string // what the case is
+	}{
+		{"no driver", record.Skipped{Design: "svc", Why: "no engine"}, "skipped"},
+		{"no program", record.Skipped{Design: "svc", Why: "trial 1: no such file", Trial: 1}, "error"},
+		{"404 at deploy", record.Skipped{Design: "svc", Why: "trial 1: it answers 404", Trial: 1, ByTarget: true}, "failure"},
+		{"404 of a control at deploy", record.Skipped{Design: "bad", Why: "trial 1: it answers 404", Trial: 1, ByTarget: true}, "error"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.skipped.Scenario, tc.skipped.Driver = "rollout", "process"
+			other := "bad"
+			if tc.skipped.Design == other {
+				other = "svc"
+			}
+			run := judge.Judge(desc, &record.RunEnd{Skipped: []record.Skipped{tc.skipped}}, nil, []judge.Trial{counted("rollout", "process", other, 1, 0)})
+			raw := string(junitText(t, &run))
+			if strings.Contains(raw, "--design") || strings.Contains(raw, ">&#xA;<") {
+				t.Errorf("it speaks of a flag that was not given, or of nothing:\n%s", raw)
+			}
+			var got []string
+			for _, s := range parseJUnit(t, []byte(raw)).Suites {
+				for _, c := range s.Cases {
+					if !strings.HasPrefix(c.Name, tc.skipped.Design) {
+						continue
+					}
+					for kind, outcome := range map[string]*junitOutcome{"skipped": c.Skipped, "error": c.Error, "failure": c.Failure} {
+						if outcome != nil && strings.HasPrefix(outcome.Message, tc.skipped.Why) {
+							got = append(got, kind)
+						}
+					}
+				}
+			}
+			if strings.Join(got, " ") != tc.want {
+				t.Errorf("its case is %q, want %q:\n%s", got, tc.want, raw)
 			}
 		})
 	}

@@ -417,18 +417,6 @@ func undecidedText(run *judge.Run, g judge.GateResult) string {
 			return a.Why + ". " + a.Do + " (" + gateLimit(g.Gate) + ": observed " + observed(g) + ")"
 		}
 	}
-	for _, r := range run.Reasons {
-		scenario, design, _ := strings.Cut(g.Cell, "/")
-		if g.Why.Kind != judge.NoSuchDesign || !strings.HasPrefix(r.Cell, scenario+"/") || !strings.HasSuffix(r.Cell, "/"+design) {
-			continue
-		}
-		switch r.Kind {
-		case judge.DeployFailed:
-			return Sentence(r) + ". " + adviseOnFailure(run, r).Do
-		case judge.CellNotRun:
-			return Sentence(r)
-		}
-	}
 	a := adviseOnUnclearGate(run, judge.Reason{Kind: judge.GateUnclear, Cell: g.Cell, Gate: &g.Gate, Because: []judge.Reason{g.Why}})
 	return gateText(g) + ". " + a.Do
 }

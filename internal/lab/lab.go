@@ -146,7 +146,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			if !byTarget {
 				failed = errors.Join(failed, fmt.Errorf("%s: %w", t, err))
 			}
-			skipped = append(skipped, record.Skipped{Scenario: t.scenario.Name, Driver: t.driver.Name(), Design: t.design.Name, Why: fmt.Sprintf("trial %d: %v", t.n, err), ByTarget: byTarget})
+			skipped = append(skipped, record.Skipped{Scenario: t.scenario.Name, Driver: t.driver.Name(), Design: t.design.Name, Why: fmt.Sprintf("trial %d: %v", t.n, err), Trial: t.n, ByTarget: byTarget})
 			cfg.Progress(tr.update(PhaseFailed, err.Error()))
 			continue
 		}

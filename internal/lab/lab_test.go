@@ -392,8 +392,14 @@ func TestTroubleWithTheEnvironment(t *testing.T) {
 			if !tc.record {
 				return
 			}
-			if r := mustJudge(t, dir); r.Verdict == judge.Pass {
+			r := mustJudge(t, dir)
+			if r.Verdict == judge.Pass {
 				t.Error("verdict is pass")
+			}
+			for _, s := range r.End.Skipped {
+				if s.Trial == 0 {
+					t.Errorf("the driver is there, and %q does not say which trial was begun", s.Why)
+				}
 			}
 		})
 	}
