@@ -65,7 +65,7 @@ func adviseOn(c judge.CauseCount, lost uint64, m *record.Trial) advice {
 			return a
 		}
 		a.Why += " (" + window + ")."
-		a.Do = "On SIGTERM fail the readiness check at once, and serve on for longer than " + window + " before closing (lame_duck, pre_stop)."
+		a.Do = "On SIGTERM fail the readiness check at once, and serve on for longer than " + window + " before closing (by itself, or by a pre_stop that waits)."
 		return a
 	case judge.ConnectionClosed:
 		return advice{

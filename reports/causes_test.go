@@ -28,7 +28,7 @@ func TestCauseTexts(t *testing.T) {
 		{"too early", cause(judge.BeforeReady, 27, "http_403", "session not synced", "v2", "a", "b", "c"), 28, rollout,
 			"27 of 28 lost requests went to new instances a, b and c (v2), called ready before they could serve, 1.2 to 3 s into the rollout: answered 403 (session not synced). Report ready only once every part that a request needs is there, not as soon as the port listens."},
 		{"after SIGTERM, the port is closed", cause(judge.AfterStop, 27, "http_502", "connect refused", "v1", "a", "b"), 28, rollout,
-			"27 of 28 lost requests went to old instances a and b (v1) after SIGTERM, 1.2 to 3 s into the rollout: their ports were closed before the balancer had taken them out (2 checks x 200 ms). On SIGTERM fail the readiness check at once, and serve on for longer than 2 checks x 200 ms before closing (lame_duck, pre_stop)."},
+			"27 of 28 lost requests went to old instances a and b (v1) after SIGTERM, 1.2 to 3 s into the rollout: their ports were closed before the balancer had taken them out (2 checks x 200 ms). On SIGTERM fail the readiness check at once, and serve on for longer than 2 checks x 200 ms before closing (by itself, or by a pre_stop that waits)."},
 		{"after SIGTERM, with a balancer of the runtime's", cause(judge.AfterStop, 27, record.Refused, "", "v1", "a"), 27, kind,
 			"all 27 lost requests went to old instance a (v1) after SIGTERM, 1.2 to 3 s into the rollout: its port was closed before the balancer had taken it out. Serve on after SIGTERM until nothing is routed there any more: a lame duck, or a pre_stop that waits."},
 		{"after SIGTERM, an answer", cause(judge.AfterStop, 2, "http_503", "going away", "v1", "a", "b", "c", "d"), 4, scaling,

@@ -83,7 +83,7 @@ func TestTheCauseIsTheSameEverywhere(t *testing.T) {
 	}{
 		"fail": {new(customRun()), []string{
 			"27 of 28 lost requests went to old instances service-1 and service-2 (v1) after SIGTERM, 0.2 to 0.9 s into the rollout: their ports were closed before the balancer had taken them out (2 checks x 200 ms).",
-			"On SIGTERM fail the readiness check at once, and serve on for longer than 2 checks x 200 ms before closing (lame_duck, pre_stop)."}},
+			"On SIGTERM fail the readiness check at once, and serve on for longer than 2 checks x 200 ms before closing (by itself, or by a pre_stop that waits)."}},
 		"inconclusive": {lateRun(), []string{
 			"tack-aware could not be measured: this machine sent the load late three times (p99 52 to 101 ms, limit 50 ms)",
 			"Try --rate 500, or a quieter machine."}},
