@@ -209,6 +209,9 @@ var badScenarios = []struct {
 
 	// Variables.
 	{"unknown variable", "${rate}", "«${rte}", "no variable rte in vars", "did you mean ${rate}?", false},
+	{"placeholder with one dollar", "${rate}", "«${instance}", "no variable instance in vars", "write $${instance}: the lab", false},
+	{"place with one dollar", "${rate}", "«${listen.data}", "no variable listen.data in vars", "write $${listen.data}: the lab", false},
+	{"address with one dollar", "${rate}", "«${addr.control.api}", "no variable addr.control.api in vars", "write $${addr.control.api}: the lab", false},
 	{"unclosed variable", "${rate}", "«${rate", "${ without its }", "write ${name}", true},
 	{"bad name of a variable", "  rate: 1000\n", "  rate: 1000\n  «Rate-2: 1\n", "bad name of a variable: Rate-2", "a letter first", true},
 	{"variable of a variable", "  rate: 1000\n", "  rate: 1000\n  twice: «${rate}0\n", "vars.twice refers to another variable", "write the value", false},

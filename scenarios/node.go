@@ -412,6 +412,8 @@ func quoteAll(all []string) string {
 var (
 	plain    = regexp.MustCompile(`^[A-Za-z0-9._/%+-]+$`)
 	variable = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+	// placeholder is what the lab fills in when it starts an instance: see drivers.Places.
+	placeholder = regexp.MustCompile(`^(instance|revision|listen\.[a-z0-9_-]{1,40}|addr(\.[a-z0-9_-]{1,40}){2})$`)
 )
 
 // fill fills variables in, in every scalar below the node.
@@ -452,6 +454,9 @@ func (s *source) fill(n *node, vars map[string]string) {
 			}
 			if c := near(name, slices.Sorted(maps.Keys(vars))); c != "" {
 				hint = "did you mean ${" + quote(c) + "}?"
+			}
+			if placeholder.MatchString(name) {
+				hint = "write $${" + name + "}: the lab fills that in for each instance"
 			}
 			s.problem(n.line, n.column, "no variable "+quote(name)+" in vars", hint)
 			return
