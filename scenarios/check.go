@@ -157,8 +157,45 @@ func (s *Scenario) checkOwn(report report) {
 	if t.Ports.Data != 0 && t.Ports.Health != nil && t.Ports.Data == *t.Ports.Health {
 		report("target.ports.health", "target.ports: data and health are both "+fmt.Sprint(t.Ports.Data), "leave out health, and give signals port: data")
 	}
+	s.checkPlaces("target", t.Args, t.Env, report)
 	if s.Load.Deny > 0 {
 		report("load.deny", "load.deny is for refproxy: of a custom target nobody knows what it must deny", "remove it")
+	}
+}
+
+// checkPlaces reports placeholders in the arguments and the environment of a custom target
+// that nothing will be filled in for.
+func (s *Scenario) checkPlaces(path string, args []string, env map[string]string, report report) {
+	for i, arg := range args {
+		s.checkPlace(fmt.Sprintf("%s[%d]", join(path, "args"), i), arg, report)
+	}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		s.checkPlace(join(join(path, "env"), name), env[name], report)
+	}
+}
+
+func (s *Scenario) checkPlace(path, text string, report report) {
+	places := drivers.Places{Listen: map[string]string{"data": ""}}
+	have := "there are $${instance}, $${revision} and $${listen.data}"
+	if s.Target.Ports.Health != nil {
+		places.Listen["health"] = ""
+		have = "there are $${instance}, $${revision}, $${listen.data} and $${listen.health}"
+	}
+	for {
+		_, after, found := strings.Cut(text, "${")
+		if !found {
+			return
+		}
+		name, behind, closed := strings.Cut(after, "}")
+		if !closed {
+			report(path, path+": ${ without its }", have)
+			return
+		}
+		if _, err := places.Expand("${" + name + "}"); err != nil {
+			report(path, path+": no placeholder "+quote(name), have)
+			return
+		}
+		text = behind
 	}
 }
 
@@ -187,7 +224,17 @@ func (s *Scenario) checkTarget(d *Settings, _, path string, report report) {
 	if d.LameDuck > 0 || d.CloseWait > 0 {
 		report(path, path+": lame_duck and close_wait are refproxy's: a custom target drains in its own way", "describe a design with args or env that make it drain, or leave them out")
 	}
+	if d.Health != "" {
+		report(join(path, "health"), join(path, "health")+" is refproxy's: a custom target tells its readiness in its own way", "describe a design with args or env that make it do so, or leave it out")
+	}
+	if d.FailOpen {
+		report(join(path, "fail_open"), join(path, "fail_open")+" is refproxy's: a custom target decides in its own way", "describe a design with args or env that make it do so, or leave it out")
+	}
+	s.checkPlaces(path, d.Args, d.Env, report)
 	for _, g := range d.signals() {
+		for i, arg := range g.Command {
+			s.checkPlace(fmt.Sprintf("%s[%d]", join(join(path, g.name), "command"), i), arg, report)
+		}
 		if g.Port == "health" && s.Target.Ports.Health == nil {
 			report(join(path, g.name), join(path, g.name)+" asks port health, and the target has none", "say port: data, or give target.ports a health")
 		}
