@@ -78,6 +78,9 @@ func adviseOn(c judge.CauseCount, lost uint64, m *record.Trial) advice {
 			"Take old instances away only when new ones are ready: max_unavailable 0, and surge instead.",
 		}
 	case judge.BrokenWhileReady:
+		if c.Ended != "" {
+			seen += "; " + oneOrMany(c, "its process", "their processes") + " ended unasked (" + format.Shorten(c.Ended, 100) + ")"
+		}
 		return advice{
 			fmt.Sprintf("%s went to %s, called ready and no longer able to serve, %s: %s.", of, who, when, seen),
 			fmt.Sprintf("Look into %s log at that moment, and let readiness fail when what a request needs is gone.", its),

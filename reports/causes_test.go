@@ -18,6 +18,7 @@ func TestCauseTexts(t *testing.T) {
 	cause := func(of judge.Cause, n uint64, class record.Class, reason, revision string, instances ...string) judge.CauseCount {
 		return judge.CauseCount{Cause: of, Count: n, From: 1204 * time.Millisecond, To: 3 * time.Second, Class: class, Reason: reason, Revision: revision, Instances: instances}
 	}
+	crashed := func(c judge.CauseCount, how string) judge.CauseCount { c.Ended = how; return c }
 	for _, tc := range []struct {
 		name  string
 		c     judge.CauseCount
@@ -39,6 +40,8 @@ func TestCauseTexts(t *testing.T) {
 			"all 28 lost requests found nobody to go to, 1.2 to 3 s into the rollout: no instance was called ready. Take old instances away only when new ones are ready: max_unavailable 0, and surge instead."},
 		{"broke", cause(judge.BrokenWhileReady, 27, record.Reset, "", "v1", "a"), 28, rollout,
 			"27 of 28 lost requests went to old instance a (v1), called ready and no longer able to serve, 1.2 to 3 s into the rollout: connection reset. Look into its log at that moment, and let readiness fail when what a request needs is gone."},
+		{"crashed", crashed(cause(judge.BrokenWhileReady, 27, record.EOF, "", "v2", "a", "b"), "exit status 4"), 28, rollout,
+			"27 of 28 lost requests went to new instances a and b (v2), called ready and no longer able to serve, 1.2 to 3 s into the rollout: connection closed without an answer; their processes ended unasked (exit status 4). Look into their log at that moment, and let readiness fail when what a request needs is gone."},
 		{"too slow", cause(judge.TooSlow, 27, record.Timeout, "", ""), 28, rollout,
 			"27 of 28 lost requests were not answered within 2.00 s by an instance, 1.2 to 3 s into the rollout. It is overloaded or waits for something: give it more capacity, or find out what it waits for."},
 		{"the release", cause(judge.NewRevision, 27, "http_500", "no such table", "v2", "b"), 28, rollout,

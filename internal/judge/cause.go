@@ -37,6 +37,7 @@ type CauseCount struct {
 	Revision  string        // of all of these instances, "" where they differ or it is not known
 	Class     record.Class  // the most frequent one
 	Reason    string        // the one given most often with any class, "" when none was
+	Ended     string        // how the processes of all of these instances ended unasked, "" where they did not, or differ
 }
 
 // causes gives each lost request of the window to one cause, the most frequent first.
@@ -98,6 +99,9 @@ func (c *CauseCount) join(o CauseCount, most bool) {
 	if c.Revision != o.Revision {
 		c.Revision = ""
 	}
+	if c.Ended != o.Ended {
+		c.Ended = ""
+	}
 }
 
 func sortCauses(all []CauseCount) {
@@ -130,19 +134,24 @@ func (c *causeTally) sum(f *finder) CauseCount {
 		}
 	}
 	c.Class, c.Reason = c.classes.list()[0].Class, mostFrequent(reasons)
-	for i, id := range c.Instances {
-		revision := ""
-		if of := f.instances[id]; of != nil {
-			revision = of.lane.Revision
-		}
-		if i > 0 && revision != c.Revision {
-			revision = ""
-		}
-		if c.Revision = revision; revision == "" {
-			break
-		}
+	var of []*instance
+	for _, id := range c.Instances {
+		of = append(of, f.instances[id])
 	}
+	c.Revision = common(of, func(in *instance) string { return in.lane.Revision })
+	c.Ended = common(of, func(in *instance) string { return in.ended })
 	return c.CauseCount
+}
+
+// common is what is the same of all instances, "" where it differs or one is not known.
+func common(all []*instance, of func(*instance) string) (same string) {
+	for i, in := range all {
+		if in == nil || i > 0 && of(in) != same {
+			return ""
+		}
+		same = of(in)
+	}
+	return same
 }
 
 // finder finds the cause of a lost request from what is known of the instances.
@@ -159,6 +168,7 @@ type instance struct {
 	lane    *timeline.Lane
 	stopped []timeline.Span // from each time that it was told to stop, to its next start
 	gone    time.Duration   // when it was gone for the last time
+	ended   string          // how it ended when it was last gone without having been told to stop
 	serves  time.Duration   // when a direct probe first found it serving; never when none did
 }
 
@@ -206,7 +216,9 @@ func (in *instance) hear(e record.Event) {
 			in.stopped[n-1].To = min(in.stopped[n-1].To, e.At)
 		}
 	case record.Gone:
-		in.gone = e.At
+		if in.gone = e.At; n == 0 || in.stopped[n-1].To != never {
+			in.ended = e.Detail
+		}
 	}
 }
 

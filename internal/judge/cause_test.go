@@ -151,6 +151,35 @@ func TestCauses(t *testing.T) {
 	}
 }
 
+// How a process ended is said where nobody had told it to, and of all instances or of none.
+func TestCausesSayHowTheProcessesEnded(t *testing.T) {
+	gone := func(id, how string) record.Event {
+		return record.Event{At: 9030 * ms, Kind: record.Gone, Instance: id, Detail: how}
+	}
+	told := record.Event{At: 9010 * ms, Kind: record.Terminating, Instance: "new-1"}
+	for name, tc := range map[string]struct {
+		events []record.Event
+		want   string
+	}{
+		"both crash":        {[]record.Event{gone("new-1", "exit status 4"), gone("new-2", "exit status 4")}, "exit status 4"},
+		"in different ways": {[]record.Event{gone("new-1", "exit status 4"), gone("new-2", "killed")}, ""},
+		"one of them":       {[]record.Event{gone("new-2", "exit status 4")}, ""},
+		"one told to stop":  {[]record.Event{told, gone("new-1", "exit status 4"), gone("new-2", "exit status 4")}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := lost(9*s, from("new-1", "", record.EOF, 0))
+			d.Events = append(d.Events, tc.events...)
+			slices.SortStableFunc(d.Events, func(a, b record.Event) int { return int(a.At - b.At) })
+			trial := Measure(d)
+			of := causeTally{CauseCount: CauseCount{Instances: []string{"new-1", "new-2"}}, classes: make(failureTally)}
+			of.classes.add(&d.Samples[0])
+			if got := of.sum(newFinder(d, &trial)).Ended; got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 // The causes of the valid trials of a cell are added up; those of the others are in none.
 func TestCausesOfACell(t *testing.T) {
 	one, two, three := result("good", 1, 5), result("good", 2, 3), broken("good", 3, 0)
