@@ -244,6 +244,24 @@ func TestGates(t *testing.T) {
 	}
 }
 
+// A limit at the very bound of a rate: what is at it is met, and not surely missed.
+func TestARateAtItsBound(t *testing.T) {
+	lo, hi := lowerBound(19_990, 20_000, alpha), upperBound(19_990, 20_000, alpha)
+	for _, tc := range []struct {
+		op    string
+		limit float64
+		want  Verdict
+	}{
+		{">=", lo, Pass}, {">=", math.Nextafter(lo, 1), Inconclusive}, {">=", hi, Inconclusive}, {">=", math.Nextafter(hi, 1), Fail},
+		{"<=", hi, Pass}, {"<=", math.Nextafter(hi, 0), Inconclusive}, {"<=", lo, Inconclusive}, {"<=", math.Nextafter(lo, 0), Fail},
+	} {
+		run := described(record.Gate{Design: "good", Metric: metric.SuccessRate, Op: tc.op, Limit: tc.limit})
+		if got := Judge(run, ended, nil, []Trial{result("good", 1, 10)}).Gates[0]; got.Verdict != tc.want {
+			t.Errorf("%s %v with bounds from %v to %v: %s, want %s", tc.op, tc.limit, lo, hi, got.Verdict, tc.want)
+		}
+	}
+}
+
 // The bounds on requests say nothing about how often an event comes: the trials do.
 func TestWhatTheTrialsWouldNotHaveSeen(t *testing.T) {
 	for _, tc := range []struct {
