@@ -193,9 +193,7 @@ var unclear = []struct {
 	{[]judge.Kind{judge.RunInterrupted, judge.RunCutShort}, func(_ *judge.Run, r judge.Reason) advice {
 		return advice{Sentence(r), "Run it again to its end."}
 	}},
-	{[]judge.Kind{judge.CellNotRun}, func(_ *judge.Run, r judge.Reason) advice {
-		return advice{Sentence(r), "rollout-lab doctor says what is missing."}
-	}},
+	{[]judge.Kind{judge.CellNotRun}, adviseOnNotRun},
 	{[]judge.Kind{judge.TrialInvalid}, func(run *judge.Run, _ judge.Reason) advice { return adviseOnInvalids(run) }},
 	{[]judge.Kind{judge.TrialsMissing, judge.NoTrials}, func(_ *judge.Run, r judge.Reason) advice {
 		return advice{Sentence(r), "Run it again."}
@@ -210,6 +208,28 @@ var unclear = []struct {
 		return advice{Sentence(r), "Put a gate into the scenario, such as {design: NAME, metric: failed, op: <=, limit: 0}."}
 	}},
 	{[]judge.Kind{judge.GateUnclear}, adviseOnUnclearGate},
+}
+
+// adviseOnNotRun says what the error that kept a cell from being run says itself. The doctor
+// knows only whether a driver can run here.
+func adviseOnNotRun(run *judge.Run, r judge.Reason) advice {
+	var do []string
+	for _, s := range skipped(run) {
+		if s.Scenario+"/"+s.Driver+"/"+s.Design != r.Cell || s.Why != r.Text {
+			continue
+		}
+		if s.Hint != "" {
+			do = append(do, capital(s.Hint)+".")
+		}
+		if s.Unavailable {
+			do = append(do, "rollout-lab doctor says what is missing.")
+		}
+		break
+	}
+	if len(do) == 0 {
+		do = []string{"Mend that, and run it again."}
+	}
+	return advice{Sentence(r), strings.Join(do, " ")}
 }
 
 // adviseOnInvalids speaks of all invalid trials that nothing makes up for: those of the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
@@ -178,7 +179,11 @@ func (s *supervisor) start(m *member) (*child, error) {
 	cmd.Stdout, cmd.Stderr = m.output, m.output
 	c, err := s.spawner.start(cmd)
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
+		err = fmt.Errorf("start %s: %w", cmd.Path, err)
+		if m.Service.Exec != "" && (errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
+			return nil, &drivers.HintError{Err: err, Hint: "exec is a program that may be executed here: a path from the root or from the working directory, or a name that is in PATH"}
+		}
+		return nil, err
 	}
 	return c, nil
 }

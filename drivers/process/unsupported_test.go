@@ -36,3 +36,22 @@ func TestWhatAProcessCannotBeIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// A program that is not there is a mistake in the scenario: the driver itself is fine.
+func TestAProgramThatIsNotThereIsToldWithAHint(t *testing.T) {
+	for _, program := range []string{"/no/such", "./no-such", "no-such-program", "/etc/passwd"} {
+		stack := drivertest.NewStack(func(s *drivers.Stack) { s.Subject.Exec = program })
+		env, err := newDriver(t).Deploy(t.Context(), stack)
+		if err == nil {
+			t.Errorf("%s: it was deployed", program)
+			if err := env.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		var hint *drivers.HintError
+		if errors.Is(err, drivers.ErrUnavailable) || !errors.As(err, &hint) || !strings.Contains(hint.Hint, "exec") {
+			t.Errorf("%s: got %v, want what is wrong with exec", program, err)
+		}
+	}
+}

@@ -146,7 +146,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			if !byTarget {
 				failed = errors.Join(failed, fmt.Errorf("%s: %w", t, err))
 			}
-			skipped = append(skipped, record.Skipped{Scenario: t.scenario.Name, Driver: t.driver.Name(), Design: t.design.Name, Why: fmt.Sprintf("trial %d: %v", t.n, err), Trial: t.n, ByTarget: byTarget})
+			sk := notRun(t.cell(), err)
+			sk.Why, sk.Trial, sk.ByTarget = fmt.Sprintf("trial %d: %v", t.n, err), t.n, byTarget
+			skipped = append(skipped, sk)
 			cfg.Progress(tr.update(PhaseFailed, err.Error()))
 			continue
 		}
@@ -228,11 +230,23 @@ func checkDrivers(ctx context.Context, cfg Config) (skipped []record.Skipped, us
 		err = errors.Join(err, &EnvironmentError{"driver " + d.Name(), checkErr})
 		for _, s := range cfg.Scenarios {
 			for _, design := range s.Designs {
-				skipped = append(skipped, record.Skipped{Scenario: s.Name, Driver: d.Name(), Design: design.Name, Why: checkErr.Error()})
+				skipped = append(skipped, notRun(cell{s.Name, d.Name(), design.Name}, checkErr))
 			}
 		}
 	}
 	return skipped, usable, err
+}
+
+// notRun is what the record says of a cell that an error kept from being run.
+func notRun(c cell, err error) record.Skipped {
+	sk := record.Skipped{
+		Scenario: c.scenario, Driver: c.driver, Design: c.design,
+		Why: err.Error(), Unavailable: errors.Is(err, drivers.ErrUnavailable),
+	}
+	if h, ok := errors.AsType[*drivers.HintError](err); ok {
+		sk.Hint = h.Hint
+	}
+	return sk
 }
 
 // ignoreCancel drops the errors that an interrupt makes everything return.

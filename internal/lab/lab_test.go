@@ -405,6 +405,31 @@ func TestTroubleWithTheEnvironment(t *testing.T) {
 	}
 }
 
+// What says why nothing was run says the way out as well.
+func TestTheHintOfADeploymentThatFailedIsRecorded(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		err         error
+		hint        string
+		unavailable bool
+	}{
+		{"no hint", errors.New("no room"), "", false},
+		{"a hint", &drivers.HintError{Err: fmt.Errorf("image: %w", drivers.ErrUnsupported), Hint: "use another driver"}, "use another driver", false},
+		{"no driver", &drivers.HintError{Err: fmt.Errorf("%w: no engine", drivers.ErrUnavailable), Hint: "start it"}, "start it", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir, _ := runLab(t, t.Context(), &memoryDriver{deployErr: fmt.Errorf("web: %w", tc.err)}, short(t))
+			all := mustJudge(t, dir).End.Skipped
+			if len(all) == 0 {
+				t.Fatal("nothing was skipped")
+			}
+			if got := all[0]; got.Hint != tc.hint || got.Unavailable != tc.unavailable || !strings.Contains(got.Why, tc.err.Error()) {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
 // A run whose load could not be measured if everything hung is refused before anything is
 // deployed. (Seen once: a hang that ran out of files was called the harness's trouble, and a
 // repeat in which nothing hung made it a pass.)

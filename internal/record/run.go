@@ -100,6 +100,10 @@ type Skipped struct {
 	Trial int `json:"trial,omitempty"`
 	// ByTarget: it was deployed and did not serve. Else the runtime, or the lab, is to blame.
 	ByTarget bool `json:"by_target,omitempty"`
+	// Hint is the way out that the error carries, empty where it has none.
+	Hint string `json:"hint,omitempty"`
+	// Unavailable: the driver cannot run here.
+	Unavailable bool `json:"unavailable,omitempty"`
 }
 
 // TrialData is a whole trial read back from its folder.
