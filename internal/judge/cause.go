@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -168,7 +169,7 @@ type instance struct {
 	lane    *timeline.Lane
 	stopped []timeline.Span // from each time that it was told to stop, to its next start
 	gone    time.Duration   // when it was gone for the last time
-	ended   string          // how it ended when it was last gone without having been told to stop
+	ended   string          // how it last ended without having been told to stop
 	serves  time.Duration   // when a direct probe first found it serving; never when none did
 }
 
@@ -212,6 +213,10 @@ func (in *instance) hear(e record.Event) {
 			in.stopped = append(in.stopped, timeline.Span{From: e.At, To: never})
 		}
 	case record.Started:
+		// The runtime started it again, and says after what.
+		if _, how, again := strings.Cut(e.Detail, ", after "); again && (n == 0 || in.stopped[n-1].To != never) {
+			in.ended = how
+		}
 		if in.gone = never; n > 0 {
 			in.stopped[n-1].To = min(in.stopped[n-1].To, e.At)
 		}

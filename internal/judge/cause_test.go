@@ -156,15 +156,21 @@ func TestCausesSayHowTheProcessesEnded(t *testing.T) {
 	gone := func(id, how string) record.Event {
 		return record.Event{At: 9030 * ms, Kind: record.Gone, Instance: id, Detail: how}
 	}
+	again := func(id, how string) record.Event {
+		return record.Event{At: 9030 * ms, Kind: record.Started, Instance: id, Detail: how}
+	}
 	told := record.Event{At: 9010 * ms, Kind: record.Terminating, Instance: "new-1"}
 	for name, tc := range map[string]struct {
 		events []record.Event
 		want   string
 	}{
-		"both crash":        {[]record.Event{gone("new-1", "exit status 4"), gone("new-2", "exit status 4")}, "exit status 4"},
-		"in different ways": {[]record.Event{gone("new-1", "exit status 4"), gone("new-2", "killed")}, ""},
-		"one of them":       {[]record.Event{gone("new-2", "exit status 4")}, ""},
-		"one told to stop":  {[]record.Event{told, gone("new-1", "exit status 4"), gone("new-2", "exit status 4")}, ""},
+		"both crash":              {[]record.Event{gone("new-1", "exit status 4"), gone("new-2", "exit status 4")}, "exit status 4"},
+		"both are restarted":      {[]record.Event{again("new-1", "process 7, after exit status 4"), again("new-2", "process 8, after exit status 4")}, "exit status 4"},
+		"both were started":       {[]record.Event{again("new-1", "process 7"), again("new-2", "process 8")}, ""},
+		"in different ways":       {[]record.Event{gone("new-1", "exit status 4"), gone("new-2", "killed")}, ""},
+		"one of them":             {[]record.Event{gone("new-2", "exit status 4")}, ""},
+		"one restarted on demand": {[]record.Event{told, again("new-1", "process 7, after exit status 4"), gone("new-2", "exit status 4")}, ""},
+		"one told to stop":        {[]record.Event{told, gone("new-1", "exit status 4"), gone("new-2", "exit status 4")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := lost(9*s, from("new-1", "", record.EOF, 0))
