@@ -8,6 +8,7 @@ import (
 	"net"
 	"os/exec"
 	"slices"
+	"strings"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/fleet"
@@ -112,23 +113,27 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 // supported refuses what processes on one loopback address cannot be.
 func supported(stack drivers.Stack) error {
 	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) {
-		what := ""
-		switch kind := s.Signal.Kind; {
-		case s.Image != "":
-			what = "image " + s.Image
-		case len(s.Fixed) > 0:
-			what = "ports with fixed numbers"
-		case s.Socket:
-			what = "a socket that outlives the process"
-		case s.Limits != (drivers.Limits{}):
-			what = "limits"
-		case kind == drivers.ProbeCommand, kind == drivers.ProbeImage:
-			what = "a signal of kind " + string(kind)
-		default:
+		var what []string
+		if s.Image != "" {
+			what = append(what, "image "+s.Image)
+		}
+		if len(s.Fixed) > 0 {
+			what = append(what, "ports with fixed numbers")
+		}
+		if s.Socket {
+			what = append(what, "a socket that outlives the process")
+		}
+		if s.Limits != (drivers.Limits{}) {
+			what = append(what, "limits")
+		}
+		if kind := s.Signal.Kind; kind == drivers.ProbeCommand || kind == drivers.ProbeImage {
+			what = append(what, "a signal of kind "+string(kind))
+		}
+		if len(what) == 0 {
 			continue
 		}
 		return &drivers.HintError{
-			Err:  fmt.Errorf("process: service %s: %s: %w", s.Name, what, drivers.ErrUnsupported),
+			Err:  fmt.Errorf("process: service %s: %s: %w", s.Name, strings.Join(what, ", "), drivers.ErrUnsupported),
 			Hint: "use a driver that isolates instances, such as docker",
 		}
 	}

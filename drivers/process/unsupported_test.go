@@ -20,6 +20,10 @@ func TestWhatAProcessCannotBeIsRefused(t *testing.T) {
 		"signal of kind command": func(s *drivers.Service) {
 			s.Signal = drivers.Probe{Kind: drivers.ProbeCommand, Command: []string{"true"}}
 		},
+		"image i, ports with fixed numbers, a socket that outlives the process, limits, a signal of kind image": func(s *drivers.Service) {
+			s.Image, s.Fixed, s.Socket, s.Limits.Memory = "i", map[string]int{"data": 80}, true, 1<<20
+			s.Signal = drivers.Probe{Kind: drivers.ProbeImage}
+		},
 	} {
 		stack := drivertest.NewStack(func(s *drivers.Stack) { mutate(&s.Subject) })
 		env, err := newDriver(t).Deploy(t.Context(), stack)
