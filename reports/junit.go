@@ -213,8 +213,9 @@ func (doc *junitSuites) evidence(run *judge.Run) {
 	}
 	for _, r := range run.Reasons {
 		if r.Kind == judge.TargetFailed {
+			gist, _ := failureGist(r)
 			doc.add("evidence", junitCase{Name: format.Clean(fmt.Sprintf("%s trial %d: the action", r.Cell, r.Trial)), Class: "evidence",
-				Failure: &junitOutcome{Message: format.Clean(Sentence(r) + ". " + adviseOnFailure(run, r).text()), Type: "target-failed"}})
+				Failure: &junitOutcome{Message: format.Clean(gist + ". " + adviseOnFailure(run, r).text()), Type: "target-failed"}})
 		}
 	}
 	if run.Partial {

@@ -41,7 +41,7 @@ func newPage(run *judge.Run, d detail) *page {
 // was lost where the headline does not say it, Because the other reasons one by one.
 func (p *page) Headline() string { return headline(p.Run) }
 func (p *page) Because() []string {
-	return slices.DeleteFunc(Sentences(p.Reasons), func(reason string) bool { return strings.HasPrefix(p.Headline(), reason) })
+	return Sentences(slices.DeleteFunc(slices.Clone(p.Reasons), func(r judge.Reason) bool { return inHeadline(p.Run, r) }))
 }
 func (p *page) Advice() advice   { return adviseOnRun(p.Run) }
 func (p *page) Beside() []string { return lossesBeside(p.Run) }

@@ -251,7 +251,7 @@ func headline(run *judge.Run) string {
 	h := run.Headline()
 	text := ""
 	if len(h.Failed) > 0 {
-		text = Sentence(h.Failed[0])
+		text, _ = failureGist(h.Failed[0])
 		if n := len(h.Failed) - 1; n > 0 {
 			text += ", and so did " + format.Plural(n, "more trial", "more trials")
 		}

@@ -376,7 +376,7 @@ func (t *terminal) verdict(run *judge.Run) {
 		t.wrapped("  - ", "    ", format.Clean(lost))
 	}
 	for _, r := range run.Reasons {
-		if text := Sentence(r); !shownAbove[r.Kind] && !strings.HasPrefix(headline(run), text) {
+		if text := Sentence(r); !shownAbove[r.Kind] && !inHeadline(run, r) {
 			t.wrapped("  - ", "    ", format.Clean(text))
 		}
 	}

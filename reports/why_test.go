@@ -3,6 +3,7 @@ package reports
 import (
 	"bytes"
 	"encoding/xml"
+	"fmt"
 	"html"
 	"strings"
 	"testing"
@@ -260,7 +261,7 @@ func TestAFailureOfTheTargetIsActedOn(t *testing.T) {
 	lossy := trial
 	lossy.OK, lossy.Failed = trial.Planned-7, 7
 	lossy.Causes = []judge.CauseCount{{Cause: judge.NoInstance, Count: 7, From: time.Second, To: 2 * time.Second, Class: "http_503"}}
-	do := "Start v2 by itself and mend what it last said, above: the rollout did well not to go on."
+	do := "Start v2 by itself and ask it for its signal: it answers 503 waiting for migrations. The rollout did well not to go on."
 	for _, tc := range []struct {
 		name  string
 		trial judge.Trial
@@ -287,6 +288,37 @@ func TestAFailureOfTheTargetIsActedOn(t *testing.T) {
 				t.Errorf("junit.xml does not end with what to do: %q", got)
 			}
 		})
+	}
+}
+
+// A long failure has its gist in the headline and the rest behind it; nothing is said twice,
+// nor is the user sent to what an instance did not say.
+func TestALongFailureIsToldOnce(t *testing.T) {
+	const gist, rest = "rollout/process/svc failed in trial 1: the action failed: rollout to v2: 0 of 2 instances of revision v2 are ready", "waiting for svc-1 of revision v1 to be replaced, svc-3 to be ready (%s): rollout did not complete within 8s."
+	for said, do := range map[string]string{
+		"last check: 503 ": "ask it for its signal: it answers 503",
+		"last check: dial tcp 127.0.0.1:1: connect: connection refused":                       "ask it for its signal, which nobody answers",
+		"process ended: exit status 3, last output: panic: no config, ended 8 times in a row": "mend what it last said, above",
+		"no check so far": "see in its log why it is not ready",
+	} {
+		trial := counted("rollout", "process", "svc", 1, 0)
+		trial.Meta.Revisions = record.Revisions{Before: "v1", After: "v2"}
+		why := fmt.Sprintf(rest, said)
+		trial.Failures = []judge.Reason{{Kind: judge.ActionFailed, Text: "rollout to v2: 0 of 2 instances of revision v2 are ready; " + strings.TrimSuffix(why, ".")}}
+		run := judge.Judge(record.Run{Scenarios: []record.Scenario{{Name: "rollout", Gates: []record.Gate{{Design: "svc", Metric: "failed", Op: "<="}}}}}, &record.RunEnd{}, nil, []judge.Trial{trial})
+		if got, want := headline(&run), gist+"; svc lost 0 of 20,000 requests in rollout on process"; got != want {
+			t.Errorf("the headline\n got %q\nwant %q", got, want)
+		}
+		if got, want := adviseOnRun(&run), (advice{why, "Start v2 by itself and " + do + ". The rollout did well not to go on."}); got != want {
+			t.Errorf("\n got %q\nwant %q", got, want)
+		}
+		text := terminalText(t, &run, TerminalOptions{Width: 10_000})
+		_, verdict, _ := strings.Cut(text, "\nFAIL ")
+		for _, m := range append(messages(t, junitText(t, &run)), verdict) {
+			if strings.Count(m, "did not complete within 8s") != 1 || strings.Count(m, "0 of 2 instances") != 1 {
+				t.Errorf("not said once:\n%s", m)
+			}
+		}
 	}
 }
 
