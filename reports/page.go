@@ -78,7 +78,7 @@ type pageGroup struct {
 	group
 	Best, Worst string // designs
 	Matrix      []matrixLine
-	Main        *pictured  // the first valid trial of every design
+	Main        *pictured  // the first valid trial of every design, or the first one where none is
 	Others      []pictured // their other trials
 	Dots        template.HTML
 	instances   int // most rows of a table of instances
@@ -212,7 +212,8 @@ type pictured struct {
 	Tables       []pictureTable
 }
 
-// pictures draws the first valid trial of every design, and the others one by one.
+// pictures draws the first valid trial of every design, or the first one where none is, and
+// the others one by one.
 func pictures(g group, d detail) (main *pictured, others []pictured) {
 	first := firstTrials(g.Cells)
 	if len(first) == 0 {

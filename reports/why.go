@@ -43,14 +43,34 @@ func lossesBeside(run *judge.Run) (all []string) {
 		if sum.Planned > 0 || sum.DiscardedLost == 0 {
 			continue
 		}
-		text := fmt.Sprintf("%s lost %s in discarded trials of %s on %s", c.Design, format.Count(sum.DiscardedLost), c.Scenario, c.Driver)
+		text := fmt.Sprintf("%s lost %s in discarded trials of %s on %s", c.Design, format.Count(sum.DiscardedLost), c.Scenario, c.Driver) + ofHarness(c, sum.DiscardedLost)
 		most := slices.MaxFunc(c.Trials, func(a, b judge.Trial) int { return cmp.Compare(a.Failed, b.Failed) })
 		if len(most.Causes) > 0 && most.Causes[0].Cause != judge.OfHarness {
-			text += fmt.Sprintf("; in trial %d %s", most.Meta.N, strings.TrimSuffix(adviseOn(most.Causes[0], most.Failed, &most.Meta).Why, "."))
+			text += fmt.Sprintf("; in trial %d, %s", most.Meta.N, strings.TrimSuffix(adviseOn(most.Causes[0], most.Failed, &most.Meta).Why, "."))
 		}
 		all = append(all, text)
 	}
 	return all
+}
+
+// ofHarness says that all, or nearly all, of what a cell lost in discarded trials was lost by
+// the harness; what it never sent is in neither.
+func ofHarness(c *judge.Cell, lost uint64) string {
+	const nearly = 0.95
+	var own uint64
+	for i := range c.Trials {
+		t := &c.Trials[i]
+		if at := slices.IndexFunc(t.Causes, func(of judge.CauseCount) bool { return of.Cause == judge.OfHarness }); !t.Valid && at >= 0 {
+			own += t.Causes[at].Count - min(t.Causes[at].Count, t.Planned-min(t.Sent, t.Planned))
+		}
+	}
+	switch {
+	case own >= lost:
+		return ", all by the harness itself"
+	case float64(own) > nearly*float64(lost):
+		return ", nearly all by the harness itself"
+	}
+	return ""
 }
 
 // reasons are what stands in the way of a pass, what to act on first.
@@ -62,7 +82,7 @@ func reasons(run *judge.Run) []string {
 	a := adviseOnRun(run)
 	if verdictClass(run.Verdict) == judge.Inconclusive {
 		a = adviseOnUnclear(run)
-		a.Why = capital(a.Why) + "."
+		a.Why += "." // it may begin with a name, which stays as it is
 	}
 	if text := a.text(); text != "" {
 		all = slices.Insert(all, 0, text)

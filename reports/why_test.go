@@ -12,6 +12,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 // customRun is a service of somebody's own that closes its port when it is told to stop.
@@ -201,12 +202,41 @@ func TestNoLossIsLeftOut(t *testing.T) {
 	late.Causes = []judge.CauseCount{{Cause: judge.TooSlow, Count: 31, Class: record.Timeout}}
 	late.Valid, late.InvalidReasons = false, []judge.Reason{{Kind: judge.LoadLate, Time: 76 * time.Millisecond, Limit: 50 * time.Millisecond}}
 	run := judge.Judge(record.Run{}, &record.RunEnd{}, nil, []judge.Trial{late})
-	want := "good lost 31 in discarded trials of rollout on process; in trial 1 all 31 lost requests were not answered by an instance, 0 s into the rollout"
+	want := "good lost 31 in discarded trials of rollout on process; in trial 1, all 31 lost requests were not answered by an instance, 0 s into the rollout"
 	if got := strings.Join(lossesBeside(&run), "|"); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if text := terminalText(t, &run, TerminalOptions{Width: 10_000}); !strings.Contains(text, "\n  - "+want+"\n") {
 		t.Errorf("the terminal does not say it:\n%s", text)
+	}
+}
+
+// What the harness itself lost is said to be so.
+func TestLossesOfTheHarnessAreNotTheTargets(t *testing.T) {
+	for _, tc := range []struct {
+		own, unsent uint64
+		want        string
+	}{
+		{1000, 0, ", all by the harness itself"}, {960, 0, ", nearly all by the harness itself"}, {950, 0, ""},
+		{960, 500, ""}, // those never sent are not among the lost, and the harness's own are 460 of 500
+	} {
+		late := counted("rollout", "process", "good", 1, 1000)
+		late.Valid, late.Sent = false, late.Planned-tc.unsent
+		late.Causes = []judge.CauseCount{{Cause: judge.OfHarness, Count: tc.own}, {Cause: judge.TooSlow, Count: 1000 - tc.own}}
+		run := judge.Judge(record.Run{}, &record.RunEnd{}, nil, []judge.Trial{late})
+		want := fmt.Sprintf("good lost %s in discarded trials of rollout on process", format.Count(1000-tc.unsent)) + tc.want
+		if got := strings.Join(lossesBeside(&run), "|"); got != want {
+			t.Errorf("%d of 1,000 by the harness: got %q, want %q", tc.own, got, want)
+		}
+	}
+}
+
+// The name of a cell stays as its user spelt it.
+func TestNamesKeepTheirCase(t *testing.T) {
+	run := judge.Judge(record.Run{Scenarios: []record.Scenario{{Name: "my-service", Designs: []string{"good"}}}},
+		&record.RunEnd{Skipped: []record.Skipped{{Scenario: "my-service", Driver: "docker", Design: "good", Why: "no engine"}}}, nil, nil)
+	if got := Results(&run).Reasons[0]; !strings.HasPrefix(got, "my-service/docker/good was not run: no engine. ") {
+		t.Errorf("got %q", got)
 	}
 }
 
