@@ -117,6 +117,8 @@ var badScenarios = []struct {
 	{"overflow to infinity", "    sync_rate: 10000", "    sync_rate: «1e999", "sync_rate must be a finite decimal number", "", false},
 	{"grouped digits", "    sync_rate: 10000", "    sync_rate: «10,000", "sync_rate must be a finite decimal number", "write 10000", true},
 	{"duration without unit", "  timeout: 1s", "  timeout: «5", "load.timeout: 5 has no unit", "say 5s", true},
+	{"short duration without unit", "  timeout: 1s", "  timeout: «99", "load.timeout: 99 has no unit", "say 99s", true},
+	{"long duration without unit", "  timeout: 1s", "  timeout: «400", "load.timeout: 400 has no unit", "say 400ms or 400s", true},
 	{"duration with a long unit", "  timeout: 1s", "  timeout: «5 seconds", `load.timeout: "5 seconds" is not a duration`, "say 5s", true},
 	{"duration that is none", "  timeout: 1s", "  timeout: «soon", "load.timeout: soon is not a duration", "such as 250ms, 5s or 2m", true},
 	{"negative duration", "  timeout: 1s", "  timeout: «-1s", "load.timeout must not be negative", "", true},

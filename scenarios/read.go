@@ -399,6 +399,9 @@ func durationHint(value string) string {
 	if _, err := time.ParseDuration(m[1] + unit); err != nil {
 		return "a number with a unit, such as 250ms, 5s or 2m"
 	}
+	if n, err := strconv.ParseFloat(m[1], 64); err == nil && n >= 100 && m[2] == "" {
+		return "say " + m[1] + "ms or " + m[1] + "s" // of so many seconds few are meant
+	}
 	return "say " + m[1] + unit
 }
 
