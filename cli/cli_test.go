@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -80,6 +81,25 @@ func TestDriversThatUsersCouldNotTellApartAreRefused(t *testing.T) {
 	good := Driver{Name: "a", New: made, Flags: flags("a-image")}
 	if code := Main(t.Context(), []string{"run", "--help"}, Streams{Out: &stdout, Err: &stderr}, good); code != ExitPass || !strings.Contains(stdout.String(), "--a-image") {
 		t.Errorf("exit code %d %q, the help lacks the driver's flag:\n%s", code, stderr.String(), stdout.String())
+	}
+}
+
+// absent is a driver that cannot run here.
+type absent struct{ drivers.Driver }
+
+func (absent) Name() string { return "a" }
+func (absent) Check(context.Context) error {
+	return &drivers.HintError{Err: fmt.Errorf("%w: no engine", drivers.ErrUnavailable), Hint: "start it"}
+}
+
+func TestTheDoctorSaysOnceThatADriverIsNotThere(t *testing.T) {
+	var stdout, stderr strings.Builder
+	d := Driver{Name: "a", New: func(io.Writer) (drivers.Driver, error) { return absent{}, nil }}
+	if code := Main(t.Context(), []string{"doctor"}, Streams{Out: &stdout, Err: &stderr}, d); code != ExitEnvironment {
+		t.Errorf("exit code %d, want %d", code, ExitEnvironment)
+	}
+	if want := "driver a         not available: no engine\n  hint: start it\n"; !strings.HasSuffix(stdout.String(), want) {
+		t.Errorf("got %q, want %q at its end", stdout.String(), want)
 	}
 }
 

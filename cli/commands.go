@@ -164,7 +164,8 @@ func doctorCommand(a *app) *cobra.Command {
 			available := 0
 			for _, d := range ds {
 				if err := d.Check(cmd.Context()); err != nil {
-					fmt.Fprintf(a.Out, "driver %-8s  not available: %v\n", d.Name(), err)
+					why := strings.TrimPrefix(err.Error(), drivers.ErrUnavailable.Error()+": ")
+					fmt.Fprintf(a.Out, "driver %-8s  not available: %s\n", d.Name(), why)
 					for _, hint := range hints(err) {
 						fmt.Fprintf(a.Out, "  hint: %s\n", hint)
 					}
