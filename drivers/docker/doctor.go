@@ -93,5 +93,13 @@ func (e *engine) describeOrphans(ctx context.Context) string {
 		return "cannot check for orphaned resources: " + err.Error()
 	}
 	running := slices.DeleteFunc(slices.Clone(all), orphaned)
-	return fmt.Sprintf("%d orphaned resources, %d resources of running labs", len(all)-len(running), len(running))
+	return countOrphans(len(all)-len(running), len(running))
+}
+
+func countOrphans(orphans, running int) string {
+	out := ""
+	if orphans > 0 {
+		out = " (rollout-lab clean removes them)"
+	}
+	return fmt.Sprintf("%d orphaned resources%s, %d resources of running labs", orphans, out, running)
 }
