@@ -7,10 +7,11 @@
 // # Writing a driver
 //
 // Implement Driver and Env, run drivertest from a test of your package, and list the
-// driver in cmd/rollout-lab. Errors are returned raw, with context, wrapping one of the
-// sentinels where it applies; the lab classifies them once. Keep no state outside the
-// runtime: whatever a driver creates carries the run's ID (a label, a unit's name, an
-// environment variable), so that Sweep finds it after a crash.
+// driver in cmd/rollout-lab, or offer it with cli.Main, as examples/driver does. Errors are
+// returned raw, with context, wrapping one of the sentinels where it applies; the lab
+// classifies them once. Keep no state outside the runtime: whatever a driver creates carries
+// the run's ID (a label, a unit's name, an environment variable), so that Sweep finds it after
+// a crash.
 //
 // What drivers share can be imported as well: drivers/fleet is an Env for a runtime that
 // starts and stops instances and balances nothing, drivers/lifecycle is what every other Env
