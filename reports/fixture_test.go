@@ -303,7 +303,7 @@ func hostileRun() *judge.Run {
 	enemy := judge.Reason{Kind: judge.RecordDamaged, Cell: hostile, Text: hostile, Names: []string{hostile}}
 	run.Reasons = []judge.Reason{enemy, {Kind: judge.TrialInvalid, Cell: hostile, Trial: 1, Because: []judge.Reason{enemy}}, {Kind: judge.CellNotRun, Cell: hostile, Text: hostile},
 		{Kind: judge.GateMissed, Cell: hostile, Gate: &record.Gate{Metric: hostile, Op: hostile}, Because: []judge.Reason{enemy}}}
-	run.End.Skipped = []record.Skipped{{Scenario: hostile, Driver: hostile, Design: hostile, Why: hostile}}
+	run.End.Skipped = []record.Skipped{{Scenario: hostile, Driver: hostile, Design: hostile, Why: hostile, Unavailable: true}}
 	for i := range run.Cells {
 		c := &run.Cells[i]
 		c.Scenario, c.Driver, c.Action, c.Design = hostile, hostile, hostile, fmt.Sprint(hostile, i)

@@ -51,8 +51,8 @@ type junitOutcome struct {
 
 // WriteJUnit writes junit.xml: a test case per scenario, driver, design and gate. A gate
 // that was missed is a failure; one that could not be decided is an error, because a CI
-// must not take it for a pass. So is a cell that could not be deployed, but for one that the
-// target failed, which is a failure; where the driver is not there, it is skipped. Controls
+// must not take it for a pass. So is a cell that could not be run, but for one that the
+// target failed, which is a failure; where its driver cannot run, it is skipped. Controls
 // that did not hold and runs that were cut short are errors in a suite named evidence. A run
 // that is not a pass never comes out all green.
 func WriteJUnit(w io.Writer, run *judge.Run) error {
@@ -91,10 +91,12 @@ func newJUnit(run *judge.Run) *junitSuites {
 			case judgedFailed(run, sk):
 				outcome.Message = format.Clean(sk.Why + ". " + adviseOnFailure(run, judge.Reason{Kind: judge.DeployFailed}).text())
 				outcome.Type, c.Failure = "target-failed", outcome
-			case sk.Trial > 0 || sk.ByTarget:
-				outcome.Type, c.Error = "not-run", outcome
-			default:
+			case sk.Unavailable:
 				c.Skipped = outcome
+			default:
+				why := adviseOnNotRun(run, judge.Reason{Kind: judge.CellNotRun, Cell: sk.Scenario + "/" + sk.Driver + "/" + sk.Design, Text: sk.Why})
+				outcome.Message = format.Clean(sk.Why + ". " + why.Do)
+				outcome.Type, c.Error = "not-run", outcome
 			}
 			doc.add(sk.Scenario+" "+sk.Driver, c)
 		}

@@ -76,10 +76,10 @@ func TestJUnitOfACellThatWasNotRun(t *testing.T) {
 		skipped record.Skipped
 		want    string // what the case is
 	}{
-		{"no driver", record.Skipped{Design: "svc", Why: "no engine"}, "skipped"},
-		{"no program", record.Skipped{Design: "svc", Why: "trial 1: no such file", Trial: 1}, "error"},
-		{"404 at deploy", record.Skipped{Design: "svc", Why: "trial 1: it answers 404", Trial: 1, ByTarget: true}, "failure"},
-		{"404 of a control at deploy", record.Skipped{Design: "bad", Why: "trial 1: it answers 404", Trial: 1, ByTarget: true}, "error"},
+		{"no driver", record.Skipped{Design: "svc", Why: "no engine", Unavailable: true}, "skipped"},
+		{"no program", record.Skipped{Design: "svc", Why: "trial 1: no such file", Hint: "say where it is"}, "error"},
+		{"404 at deploy", record.Skipped{Design: "svc", Why: "trial 1: it answers 404", ByTarget: true}, "failure"},
+		{"404 of a control at deploy", record.Skipped{Design: "bad", Why: "trial 1: it answers 404", ByTarget: true}, "error"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.skipped.Scenario, tc.skipped.Driver = "rollout", "process"
@@ -99,7 +99,7 @@ func TestJUnitOfACellThatWasNotRun(t *testing.T) {
 						continue
 					}
 					for kind, outcome := range map[string]*junitOutcome{"skipped": c.Skipped, "error": c.Error, "failure": c.Failure} {
-						if outcome != nil && strings.HasPrefix(outcome.Message, tc.skipped.Why) {
+						if outcome != nil && strings.HasPrefix(outcome.Message, tc.skipped.Why) && strings.Contains(strings.ToLower(outcome.Message), tc.skipped.Hint) {
 							got = append(got, kind)
 						}
 					}

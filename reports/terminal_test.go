@@ -50,7 +50,7 @@ func missedRun() *judge.Run {
 	run.Gates[0].Hi = 0.99998
 	run.Gates[0].Why = judge.Reason{Kind: judge.RateAtMost, Tally: judge.Tally{N: 89997, Of: 90000}, Lo: 0.9999, Hi: 0.99998}
 	run.Reasons = []judge.Reason{{Kind: judge.GateMissed, Cell: run.Gates[0].Cell, Gate: &run.Gates[0].Gate, Because: []judge.Reason{run.Gates[0].Why}}}
-	run.End.Skipped = []record.Skipped{{Scenario: "quickstart", Driver: "docker", Design: "naive", Why: "no Docker daemon at /var/run/docker.sock"}}
+	run.End.Skipped = []record.Skipped{{Scenario: "quickstart", Driver: "docker", Design: "naive", Why: "no Docker daemon at /var/run/docker.sock", Unavailable: true}}
 	return run
 }
 

@@ -147,7 +147,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 				failed = errors.Join(failed, fmt.Errorf("%s: %w", t, err))
 			}
 			sk := notRun(t.cell(), err)
-			sk.Why, sk.Trial, sk.ByTarget = fmt.Sprintf("trial %d: %v", t.n, err), t.n, byTarget
+			sk.Why, sk.ByTarget = fmt.Sprintf("trial %d: %v", t.n, err), byTarget
 			skipped = append(skipped, sk)
 			cfg.Progress(tr.update(PhaseFailed, err.Error()))
 			continue

@@ -96,8 +96,6 @@ type Skipped struct {
 	Driver   string `json:"driver"`
 	Design   string `json:"design"`
 	Why      string `json:"why"`
-	// Trial is the number of the one that was begun; 0 where the driver was not there.
-	Trial int `json:"trial,omitempty"`
 	// ByTarget: it was deployed and did not serve. Else the runtime, or the lab, is to blame.
 	ByTarget bool `json:"by_target,omitempty"`
 	// Hint is the way out that the error carries, empty where it has none.
