@@ -78,8 +78,8 @@ func testKilledLab(t testing.TB, h Harness) {
 // testKilledDeploy: what a lab has begun to deploy when it is killed is found as well. What
 // the runtime was still busy with then may appear a little later.
 func testKilledDeploy(t testing.TB, h Harness) {
+	SweepAlone(t)                          // first, for to wait for it may take longer than the lab deploys
 	lab := h.startLab(t, bad(badLies, "")) // which is never deployed
-	SweepAlone(t)
 	if err := h.await(func(ctx context.Context) error { return something(h.Left(ctx, lab.RunID)) }); err != nil {
 		t.Fatalf("waited in vain for the lab to deploy: %v", err)
 	}
