@@ -111,3 +111,13 @@ func TestJUnitOfACellThatWasNotRun(t *testing.T) {
 		})
 	}
 }
+
+// A design that a run had no time for was not left out by a flag.
+func TestJUnitOfARunThatWasCutShort(t *testing.T) {
+	desc := record.Run{Trials: []string{"trials/a-1"}, Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"svc"}, Gates: []record.Gate{{Design: "svc", Metric: "failed", Op: "<="}}}}}
+	run := judge.Judge(desc, &record.RunEnd{Interrupted: true}, desc.Trials, nil)
+	const want = "failed <= 0: observed no value; no trial of this design was recorded. Run it again to its end."
+	if got := messages(t, junitText(t, &run)); len(got) == 0 || got[0] != want {
+		t.Errorf("got %q, want first %q", got, want)
+	}
+}

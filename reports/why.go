@@ -473,6 +473,10 @@ func adviseOnUnclearGate(run *judge.Run, r judge.Reason) advice {
 	}
 	switch why := r.Because[0]; why.Kind {
 	case judge.NoSuchDesign:
+		if run.Partial {
+			a.Do = "Run it again to its end."
+			return a
+		}
 		a.Do = "Run all designs: --design leaves the gates of the others undecided."
 	case judge.RateUnclear:
 		a.Do = "More trials decide it: try --trials " + moreTrials(run, r) + "."
