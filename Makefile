@@ -59,8 +59,8 @@ demo: ## the picture in the README, from a real run
 	go run ./cmd/rollout-lab run quickstart --out dist/demo
 	go run ./cmd/rollout-lab report dist/demo --svg docs/quickstart.svg
 
-conformance: ## drivertest on docker, systemd and kind, as far as they are there
-	go test -p 2 -count=1 -timeout 30m ./drivers/systemd ./drivers/docker ./drivers/kind
+conformance: ## what takes docker, systemd and kind, as far as they are there
+	go test -p 2 -count=1 -timeout 30m ./drivers/systemd ./drivers/docker ./drivers/kind ./healthkit/sdnotify
 
 e2e: ## one scenario on each driver, as the gate runs it
 	go test -tags e2e -count=1 -timeout 30m -run E2ERollout -v ./cmd/rollout-lab
