@@ -2,6 +2,7 @@ package systemd_test
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -51,14 +52,22 @@ func TestThirdPartyServer(t *testing.T) {
 	if err := env.Rollout(ctx, "v2"); err != nil {
 		t.Fatal(err)
 	}
+	// A unit without a signal is active as soon as its program runs, and that it listens
+	// comes a little later.
+	answers := func(url, want string) {
+		t.Helper()
+		b.Eventually(want+" from "+url, func(context.Context) error {
+			answer, err := drivertest.Get(url)
+			if err == nil && !strings.HasSuffix(answer, want) {
+				err = fmt.Errorf("it answers %q", answer)
+			}
+			return err
+		})
+	}
 	for _, i := range b.Instances() {
-		if answer, err := drivertest.Get("http://" + i.Addr + "/"); err != nil || answer != i.ID+" v2" {
-			t.Errorf("%s answers %q, %v", i.ID, answer, err)
-		}
+		answers("http://"+i.Addr+"/", i.ID+" v2")
 	}
-	if answer, err := drivertest.Get(env.URL() + "/"); err != nil || !strings.HasSuffix(answer, " v2") {
-		t.Errorf("through the balancer: %q, %v", answer, err)
-	}
+	answers(env.URL()+"/", " v2")
 	if err := env.Restart(ctx); err != nil {
 		t.Error(err)
 	}
