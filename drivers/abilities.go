@@ -2,6 +2,7 @@ package drivers
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -66,6 +67,24 @@ type Noter interface {
 	// Notes lists the differences, each in one line for people that names the service:
 	// times that were rounded above all. It is the same for equal stacks.
 	Notes() []string
+}
+
+// Tracer is an optional ability of an Env: requests go through a balancer that can pass
+// connections on unread, so that no answer names the instance that it comes from, and the
+// balancer tells beside it where each connection went.
+type Tracer interface {
+	// Trace says which way the connection from a client's address (what the client has for
+	// its local one) took. The address may have been used before: what is said is of the
+	// last connection from there. It is settled before the client can see a byte, or the end,
+	// of its connection. ok is false when none has come from there so far.
+	Trace(client netip.AddrPort) (way Way, ok bool)
+}
+
+// Way is where a balancer of connections sent one of them.
+type Way struct {
+	Instance string    // that it was passed on to, or tried; "" when there was none
+	Reason   string    // why it was not passed on, one of those in this package or a balancer's own; "" when it was
+	At       time.Time // when the balancer took it, with a monotonic reading
 }
 
 // Killer is an optional ability of an Env: end an instance without any warning.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -83,7 +84,7 @@ func (p Probe) askTCP(ctx context.Context, addr string) (string, error) {
 }
 
 func (p Probe) askHTTP(ctx context.Context, addr string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+p.Path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Wire.Scheme()+"://"+addr+p.Path, nil)
 	if err != nil {
 		return "", err
 	}
@@ -96,7 +97,10 @@ func (p Probe) askHTTP(ctx context.Context, addr string) (string, error) {
 	}
 	// Without keep-alive there is no reused connection, which is the only kind on which
 	// net/http would send a request a second time.
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: new(net.Dialer).DialContext}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: onceOnly(new(net.Dialer).DialContext)}
+	if err := p.Wire.Configure(transport); err != nil {
+		return "", err
+	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{
 		Transport:     transport,
@@ -111,6 +115,9 @@ func (p Probe) askHTTP(ctx context.Context, addr string) (string, error) {
 		return "", err
 	}
 	defer resp.Body.Close()
+	if p.Wire.Multiplexed() != (resp.ProtoMajor == 2) {
+		return "", fmt.Errorf("%w: %s", ErrProtocol, resp.Proto)
+	}
 	if resp.StatusCode < http.StatusOK {
 		// Behind it is another protocol, which nobody here speaks and no deadline ends.
 		return "", fmt.Errorf("status %d, which is no answer", resp.StatusCode)
@@ -127,6 +134,22 @@ func (p Probe) askHTTP(ctx context.Context, addr string) (string, error) {
 		return answer, fmt.Errorf("body %q, want %q", firstLine(string(body)), p.Body)
 	}
 	return answer, nil
+}
+
+// errAgain: a server of HTTP/2 may refuse a request and let net/http send it on another
+// connection.
+var errAgain = errors.New("the connection ended before the request was processed")
+
+// onceOnly dials once: whatever it is that makes net/http try again, it gets no second
+// connection for it.
+func onceOnly(dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	var dialled atomic.Bool
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dialled.Swap(true) {
+			return nil, errAgain
+		}
+		return dial(ctx, network, addr)
+	}
 }
 
 // firstLine cuts an answer down to what fits into an event's detail.

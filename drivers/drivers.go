@@ -28,6 +28,7 @@
 //   - Versioner, of a Driver: after Check, for the record
 //   - Capable and ProbeIntervaler, of a Driver: before Deploy, for the record of each trial
 //   - Noter, of an Env: once, after Deploy
+//   - Tracer, of an Env: at any time until Close
 //   - Killer, Pauser and Logger, of an Env: at any time until Close
 //   - Closer, of a Driver: once, after the last environment was closed
 package drivers
@@ -91,7 +92,8 @@ type Driver interface {
 // once with ErrBusy, and does not disturb the first.
 type Env interface {
 	// URL is the base URL that the load goes to: scheme and host, no path, no final
-	// slash. It does not change while the environment lives.
+	// slash. Its scheme is https where TLS is spoken there. It does not change while the
+	// environment lives.
 	URL() string
 
 	// Endpoint is the base URL of a named port of a dependency, reachable from the lab.
@@ -158,6 +160,10 @@ type Service struct {
 	Args  []string
 	Env   map[string]string
 	Ports []string // names; the first is where it serves requests
+	// Wire is how the first port is spoken to, by the load and by those who ask. Where it is
+	// not plain HTTP/1.1, a balancer of the lab's passes its connections on unread, unless
+	// Balancer.Terminate says otherwise. Every other port is plain HTTP/1.1.
+	Wire Wire
 
 	// Image and Exec say what to run instead of the driver's own program: an image that
 	// the runtime has or can get, or the path of a program. At most one of them is set;
@@ -232,6 +238,7 @@ type Probe struct {
 	Header map[string]string
 	Status int    // HTTP only; the expected status, 0 means 200
 	Body   string // HTTP only; when not "" the exact body that the answer must have
+	Wire   Wire   // HTTP only; how the port is spoken to
 	// Command only: the program and its arguments, which may hold placeholders.
 	Command []string
 
@@ -257,6 +264,16 @@ type Balancer struct {
 	// DeregisterFirst: the balancer stops routing to an instance at the moment that its stop
 	// is asked for. False means that it learns of it from Signal alone.
 	DeregisterFirst bool
+	// Terminate, unless it is nil, is whom the balancer is to its clients: it speaks TLS with
+	// them, reads their requests and sends each one to an instance, in that one's own way. A
+	// driver whose runtime brings its own balancer refuses it.
+	Terminate *Identity
+}
+
+// Identity is a server's certificate and the key to it.
+type Identity struct {
+	Certificate []byte // PEM, with what is between it and its root
+	Key         []byte // PEM
 }
 
 // Rolling is how instances are replaced in a restart or a rollout. The tags are for

@@ -73,6 +73,9 @@ func (s Service) validate(places Places) error {
 	if s.Image != "" && s.Exec != "" {
 		return fmt.Errorf("service %s: both image %s and program %s are to run", s.Name, s.Image, s.Exec)
 	}
+	if err := s.Wire.Validate(); err != nil {
+		return fmt.Errorf("service %s: port %s: %w", s.Name, s.Ports[0], err)
+	}
 	for port, number := range s.Fixed {
 		if !slices.Contains(s.Ports, port) {
 			return fmt.Errorf("service %s: fixed number %d: no port %q", s.Name, number, port)
@@ -109,7 +112,7 @@ func (p Probe) validate(s Service, outside bool, places Places) error {
 		if !slices.Contains(s.Ports, p.Port) {
 			return fmt.Errorf("no port %q", p.Port)
 		}
-		return nil
+		return p.Wire.Validate()
 	case ProbeCommand, ProbeImage:
 		if outside {
 			return fmt.Errorf("kind %q cannot be asked from outside", p.Kind)

@@ -150,9 +150,9 @@ func Until(parent context.Context, c <-chan struct{}, cause error) (ctx context.
 
 // AwaitServing asks an instance of a service, directly, until it serves as Service.Serves
 // describes it or, where that says nothing, accepts connections at its first port. It gives
-// up when hopeless says why no more answers are worth waiting for, and when ctx ends. Its
-// error has the last answer, and wraps drivers.ErrNotServing unless ctx ended because the
-// environment was closed.
+// up when hopeless says why no more answers are worth waiting for, at a handshake that no
+// second one will change (drivers.NotTrusted), and when ctx ends. Its error has the last
+// answer, and wraps drivers.ErrNotServing unless ctx ended because the environment was closed.
 func AwaitServing(ctx context.Context, s drivers.Service, ask func(context.Context, drivers.Probe) error, hopeless func() error) error {
 	probe := s.Serves
 	if probe.Kind == "" || probe.Kind == drivers.ProbeNone {
@@ -172,6 +172,9 @@ func AwaitServing(ctx context.Context, s drivers.Service, ask func(context.Conte
 		if last == nil || ctx.Err() == nil { // else it is no answer, but the end of the question
 			last = answer
 		}
+		if drivers.NotTrusted(answer) {
+			return fmt.Errorf("%w: %w", drivers.ErrNotServing, distrust(answer))
+		}
 		var why error
 		select {
 		case <-ticker.C:
@@ -187,4 +190,13 @@ func AwaitServing(ctx context.Context, s drivers.Service, ask func(context.Conte
 		}
 		return fmt.Errorf("%w; last answer: %w", why, last)
 	}
+}
+
+// distrust says what can be done about a handshake that fails on this side.
+func distrust(err error) error {
+	hint := "target.tls says whom to trust (ca), under which name (server_name), or that nobody is verified (insecure)"
+	if errors.Is(err, drivers.ErrProtocol) {
+		hint = "target.protocol says what the target speaks: h1, h2 or h2c"
+	}
+	return &drivers.HintError{Err: err, Hint: hint}
 }

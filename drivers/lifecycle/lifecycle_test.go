@@ -2,7 +2,9 @@ package lifecycle
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -233,6 +235,21 @@ func TestAwaitServingAsksWhatTheServiceSays(t *testing.T) {
 			t.Errorf("got %v after %v, want three questions a minute apart", err, took)
 		}
 	})
+}
+
+// A certificate that is not to be trusted is told at once, with what can be done about it.
+func TestAwaitServingGivesUpWhomNobodyTrusts(t *testing.T) {
+	for _, answer := range []error{&tls.CertificateVerificationError{Err: errTest}, drivers.ErrProtocol} {
+		asked := 0
+		err := AwaitServing(t.Context(), drivers.Service{Ports: []string{"data"}}, func(context.Context, drivers.Probe) error {
+			asked++
+			return fmt.Errorf("handshake: %w", answer)
+		}, func() error { return nil })
+		var hint *drivers.HintError
+		if asked != 1 || !errors.Is(err, drivers.ErrNotServing) || !errors.Is(err, answer) || !errors.As(err, &hint) {
+			t.Errorf("got %v after %d questions, want one, %v, ErrNotServing and a hint", err, asked, answer)
+		}
+	}
 }
 
 // A question that the end of the time cut short has no answer: the one before it says what
