@@ -223,7 +223,7 @@ type Trial struct {
 	Outcome judge.Outcome `json:"outcome"`
 	// What the target did wrong, one sentence each. Empty: nothing that is no number.
 	Failures []string `json:"failures"`
-	// Where the runtime deployed something else than was asked for, one sentence each.
+	// What a reader of the numbers must know, and where the runtime deployed something else than was asked for, one sentence each.
 	Notes []string `json:"notes"`
 
 	// Requests that were due in the window, and those that the action cut under way.

@@ -107,9 +107,9 @@ func (g pageGroup) AnyStream() bool {
 	return g.any(func(t *judge.Trial) bool { return t.Valid && len(t.Streams) > 0 })
 }
 
-// AnyNote reports whether something else was deployed than was asked for.
+// AnyNote reports whether there is something to be known of a trial.
 func (g pageGroup) AnyNote() bool {
-	return g.any(func(t *judge.Trial) bool { return len(t.Meta.Notes) > 0 })
+	return g.any(func(t *judge.Trial) bool { return len(t.Meta.Notes)+len(t.Remarks) > 0 })
 }
 
 // Columns are those of the table of trials.

@@ -126,7 +126,7 @@ func newTrial(t *judge.Trial) Trial {
 	out := Trial{
 		N: t.Meta.N, Repeats: t.Meta.Repeats, Partial: t.Partial, Valid: t.Valid, InvalidReasons: Sentences(t.InvalidReasons),
 		Outcome: t.Outcome(), Failures: Sentences(t.Failures),
-		Notes:   present(t.Meta.Notes),
+		Notes:   append(Sentences(t.Remarks), t.Meta.Notes...),
 		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Outages: t.Outages, SyncMS: optional(t.Sync),
 		Denials: t.Denials, SentToUnready: t.SentToUnready, Metrics: make(map[string]float64),
 		ScheduleLagMS: newPercentiles(t.ScheduleLag), LatencyMS: newPercentiles(t.Latency), LatencyUncorrectedMS: newPercentiles(t.LatencyUncorrected),

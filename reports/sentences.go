@@ -95,7 +95,7 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 		return fmt.Sprintf("the load covers only %s of the %s of %s", format.MillisOutward(format.InMillis(r.Time), false), name(r, 0), format.Span(r.Limit))
 	},
 	judge.EarlyFailures: func(r judge.Reason) string {
-		return "requests that failed before the action, outside the baseline phase: " + format.Count(r.N)
+		return "requests that failed before the action, behind the baseline phase: " + format.Count(r.N)
 	},
 	judge.BaselineFailures: func(r judge.Reason) string {
 		return nOf(r) + " requests failed in the baseline phase, before anything was done"
@@ -121,6 +121,11 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	},
 	judge.ReferenceSawMore: func(r judge.Reason) string {
 		return fmt.Sprintf("the load saw no failure, the reference client saw %s in %s requests", format.Count(r.N), format.Count(r.Of))
+	},
+
+	// What a reader of a valid trial's numbers must know.
+	judge.WarmUpFailures: func(r judge.Reason) string {
+		return "requests that failed in the warm-up, which is no part of the trial's numbers: " + format.Count(r.N)
 	},
 
 	// Why a gate was judged as it was.

@@ -89,7 +89,7 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.HarnessFailed, Tally: of(1, 0)}, "requests failed by trouble of the harness itself: 1"},
 		{judge.Reason{Kind: judge.PhaseEmpty, Names: []string{"window"}}, "no request falls into the window"},
 		{judge.Reason{Kind: judge.PhaseUncovered, Names: []string{"window"}, Time: 6009 * ms, Limit: 10 * s}, "the load covers only 6.00 s of the window of 10.00 s"},
-		{judge.Reason{Kind: judge.EarlyFailures, Tally: of(3, 0)}, "requests that failed before the action, outside the baseline phase: 3"},
+		{judge.Reason{Kind: judge.EarlyFailures, Tally: of(3, 0)}, "requests that failed before the action, behind the baseline phase: 3"},
 		{judge.Reason{Kind: judge.BaselineFailures, Tally: of(2, 3000)}, "2 of 3,000 requests failed in the baseline phase, before anything was done"},
 		{judge.Reason{Kind: judge.BaselineServers, Tally: of(2, 3)}, "2 of 3 instances served in the baseline phase"},
 		{judge.Reason{Kind: judge.BaselineUnnamed, Tally: of(2, 3)}, "2 of 3 instances were ready and served in the baseline phase; no answer says who gave it"},
@@ -100,6 +100,8 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.ReferenceSilent}, "the reference client sent nothing in the window, so nothing confirms the load's figures"},
 		{judge.Reason{Kind: judge.ReferenceDisagrees, Tally: of(200, 200), Lo: 0.962708, Hi: 1, Load: of(9000, 10_000)}, "the reference client disagrees: 200 of its 200 requests were ok (96.27 to 100 %), 9,000 of the load's 10,000"},
 		{judge.Reason{Kind: judge.ReferenceSawMore, Tally: of(2, 200)}, "the load saw no failure, the reference client saw 2 in 200 requests"},
+
+		{judge.Reason{Kind: judge.WarmUpFailures, Tally: of(1234, 0)}, "requests that failed in the warm-up, which is no part of the trial's numbers: 1,234"},
 
 		{judge.Reason{Kind: judge.NoSuchDesign}, "no trial of this design was recorded"},
 		{judge.Reason{Kind: judge.NoSuchMetric}, "there is no such metric"},

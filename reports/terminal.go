@@ -344,9 +344,20 @@ func (t *terminal) evidence(run *judge.Run) {
 	t.line("")
 }
 
-// notes are those of all trials of a cell, each once.
+// notes are those of all trials of a cell, each once, and behind them what is to be known of
+// single trials.
 func notes(c *judge.Cell) []string {
-	var out []string
+	out := deployed(c)
+	for i := range c.Trials {
+		for _, said := range Sentences(c.Trials[i].Remarks) {
+			out = append(out, format.Clean(fmt.Sprintf("trial %d: %s", c.Trials[i].Meta.N, said)))
+		}
+	}
+	return out
+}
+
+// deployed is where the runtime deployed something else than was asked for.
+func deployed(c *judge.Cell) (out []string) {
 	for i := range c.Trials {
 		for _, n := range c.Trials[i].Meta.Notes {
 			if n = format.Clean(n); !slices.Contains(out, n) {

@@ -3,10 +3,13 @@ package reports
 import (
 	"bytes"
 	"errors"
+	"html/template"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
@@ -58,21 +61,36 @@ func missedRun() *judge.Run {
 // in the terminal and on the page, and for each trial in results.json.
 func TestNotes(t *testing.T) {
 	run := missedRun()
+	pull := &run.Cells[len(run.Cells)-1].Trials[2]
+	pull.Remarks = []judge.Reason{{Kind: judge.WarmUpFailures, Tally: judge.Tally{N: 12}}}
+	remark := Sentence(pull.Remarks[0])
 	want := "quickstart/process/pull: " + roundedNote
 	if got := terminalText(t, run, TerminalOptions{Width: 400}); strings.Count(got, want) != 1 {
 		t.Errorf("the terminal must say %q once:\n%s", want, got)
+	}
+	if got := terminalText(t, run, TerminalOptions{Width: 400}); strings.Count(got, "quickstart/process/pull: trial 3: "+remark) != 1 {
+		t.Errorf("the terminal must say %q once:\n%s", remark, got)
 	}
 	var page bytes.Buffer
 	if err := WriteHTML(&page, run); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Count(page.String(), "<li>pull: "+roundedNote); got != 1 {
-		t.Errorf("the page says it %d times, want once", got)
+	for _, said := range []string{roundedNote, "trial 3: " + template.HTMLEscapeString(remark)} {
+		if got := strings.Count(page.String(), "<li>pull: "+said); got != 1 {
+			t.Errorf("the page says %q %d times, want once", said, got)
+		}
 	}
 	for _, c := range Results(run).Cells {
 		for _, tr := range c.Trials {
-			if got, want := len(tr.Notes), map[bool]int{true: 1}[c.Design == "pull"]; got != want || tr.Notes == nil {
-				t.Errorf("%s trial %d has %d notes, want %d, and never null", c.Design, tr.N, got, want)
+			want := []string{}
+			if c.Design == "pull" {
+				want = append(want, roundedNote)
+				if tr.N == 3 {
+					want = []string{remark, roundedNote}
+				}
+			}
+			if diff := cmp.Diff(want, tr.Notes); diff != "" {
+				t.Errorf("%s trial %d: notes (-want +got):\n%s", c.Design, tr.N, diff)
 			}
 		}
 	}

@@ -20,7 +20,10 @@ func count(d *record.TrialData, t *Trial) {
 			switch {
 			case baseline.Holds(h.Intended):
 				t.Baseline.add(h, served)
-			case h.Intended < t.Window.From && h.Sample != nil && !h.OK():
+			case h.Intended >= t.Window.From || h.Sample == nil || h.OK():
+			case h.Intended < baseline.From:
+				t.WarmUp++
+			default:
 				t.Early++
 			}
 			continue

@@ -70,6 +70,8 @@ type Trial struct {
 	InvalidReasons []Reason
 	// Failures are what the target did wrong, whatever the numbers say.
 	Failures []Reason
+	// Remarks are what a reader of its numbers must know, and what makes it no less valid.
+	Remarks []Reason
 	// Stands: it is invalid for something that the target did or did not do, so a valid
 	// repeat does not make up for it.
 	Stands bool
@@ -85,7 +87,8 @@ type Trial struct {
 	SuccessRate               float64
 	Downtime                  time.Duration
 	LongestOutage             timeline.Outage // the zero Outage when there was none
-	Early                     uint64          // failures before the window that are neither the action's nor the baseline phase's
+	WarmUp                    uint64          // failures before the baseline phase
+	Early                     uint64          // failures between the baseline phase and the window that are not the action's
 	Outages                   int
 	Intermittent              timeline.Intermittent
 	Down, Degraded            map[time.Duration]time.Duration // by bin width: 10 ms, 100 ms, 1 s

@@ -51,6 +51,7 @@ func Measure(d *record.TrialData) Trial {
 	t.Pressure = pressure(d.Pressure, t.Window)
 
 	t.InvalidReasons, t.Failures = failures(invalid(d, &t))
+	t.Remarks = remarks(&t)
 	t.Valid, t.Sound = len(t.InvalidReasons) == 0, !harness.in(t.InvalidReasons)
 	t.Unexcused = unexcused(d, &t)
 	t.Stands = len(t.Failures) > 0 || target.in(t.InvalidReasons)

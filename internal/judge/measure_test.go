@@ -422,12 +422,31 @@ func TestFailuresBehindTheWindowAreReported(t *testing.T) {
 	}
 }
 
-func TestFailuresBeforeTheBaselinePhaseAreNotForgotten(t *testing.T) {
+// What fails in the warm-up is counted and said, and is nobody's failure: it costs the trial
+// nothing, and a control in which nothing is done neither.
+func TestFailuresInTheWarmUpAreTheWarmUps(t *testing.T) {
+	clean := Measure(rollout())
 	d := rollout()
 	fail(d, 200*ms, 300*ms)
+	fail(d, 999*ms, s)
 	got := Measure(d)
-	if got.Valid || got.Early != 100 {
-		t.Errorf("valid %v, %d early failures, want invalid with 100", got.Valid, got.Early)
+	if !got.Valid || got.WarmUp != 101 || got.Early != 0 || got.Failed != 0 || got.Baseline != clean.Baseline || got.Unexcused != (Tally{}) {
+		t.Errorf("valid %v, %d failures in the warm-up, %d early, %d in the window, baseline %+v: %v; want a valid trial with 101, 0, 0",
+			got.Valid, got.WarmUp, got.Early, got.Failed, got.Baseline, got.InvalidReasons)
+	}
+	if n, ok := got.Value("warm_up_failures"); !ok || n != 101 {
+		t.Errorf("%v warm-up failures in the table, want 101", n)
+	}
+	if want := []Reason{{Kind: WarmUpFailures, Tally: Tally{N: 101}}}; cmp.Diff(want, got.Remarks) != "" || clean.Remarks != nil {
+		t.Errorf("remarks %v, want %v; without failures %v, want none", got.Remarks, want, clean.Remarks)
+	}
+	d.Trial.Action = record.NoAction
+	if c := negative(&Cell{Trials: []Trial{Measure(d)}}); !c.Held {
+		t.Errorf("the negative control did not hold: %v", c.Why)
+	}
+	fail(d, s, 1001*ms) // the first one of the baseline phase
+	if got := Measure(d); got.Valid || got.WarmUp != 101 || got.Baseline.Failed != 1 {
+		t.Errorf("valid %v, %d failures in the warm-up, %d in the baseline phase; want invalid, 101, 1", got.Valid, got.WarmUp, got.Baseline.Failed)
 	}
 }
 

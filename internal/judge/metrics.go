@@ -60,6 +60,7 @@ var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float6
 	"in_flight_at_action": func(d *record.TrialData, t *Trial) (float64, bool) {
 		return countHits(d, func(h timeline.Hit) bool { return t.inFlight(h.Sample) }), t.Planned > 0
 	},
+	"warm_up_failures": func(_ *record.TrialData, t *Trial) (float64, bool) { return float64(t.WarmUp), t.Planned > 0 },
 	"late_failures": func(d *record.TrialData, t *Trial) (float64, bool) {
 		return countHits(d, func(h timeline.Hit) bool { return !h.OK() && h.Intended >= t.Window.To }), t.Planned > 0
 	},

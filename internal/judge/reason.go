@@ -100,7 +100,7 @@ const (
 	NotMadeUp          Kind = "not-made-up"          // in Because of TrialInvalid. Tally: losses that are not the harness's, of all
 	PhaseEmpty         Kind = "phase-empty"          // Names: the phase
 	PhaseUncovered     Kind = "phase-uncovered"      // Names: the phase; Time: covered; Limit: its length
-	EarlyFailures      Kind = "early-failures"       // N: requests
+	EarlyFailures      Kind = "early-failures"       // N: requests between the baseline phase and the action
 	BaselineFailures   Kind = "baseline-failures"    // Tally: failed of planned
 	BaselineServers    Kind = "baseline-servers"     // Tally: instances that served, of those asked for
 	BaselineUnnamed    Kind = "baseline-unnamed"     // the same where no answer names an instance
@@ -111,6 +111,11 @@ const (
 	ReferenceSilent    Kind = "reference-silent"     //
 	ReferenceDisagrees Kind = "reference-disagrees"  // Tally: its ok of planned; Lo, Hi; Load
 	ReferenceSawMore   Kind = "reference-saw-more"   // Tally: failures that it alone saw, of its requests
+)
+
+// What a reader of a valid trial's numbers must know.
+const (
+	WarmUpFailures Kind = "warm-up-failures" // N: requests
 )
 
 // Why a gate was judged as it was.

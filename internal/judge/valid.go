@@ -100,6 +100,14 @@ func invalid(d *record.TrialData, t *Trial) []Reason {
 	return why
 }
 
+// remarks are what a reader of the trial's numbers must know beside them.
+func remarks(t *Trial) (all []Reason) {
+	if t.WarmUp > 0 {
+		all = append(all, Reason{Kind: WarmUpFailures, Tally: Tally{N: t.WarmUp}})
+	}
+	return all
+}
+
 func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	var started, ended bool
 	for _, e := range d.Events {

@@ -211,6 +211,12 @@ var table = []Metric{
 		None:   nothingPlanned,
 	},
 	{
+		Name: "warm_up_failures", Key: "warm_up_failures", Words: "warm-up failures", Unit: Count, Better: Lower, Pooling: Each,
+		About:  "requests that failed before the baseline phase, which are not among the failed ones",
+		Remark: "What is cold may be slow: they make a trial neither worse nor invalid. Let the baseline phase begin earlier to make them count.",
+		None:   nothingPlanned,
+	},
+	{
 		Name: "late_failures", Key: "late_failures", Words: "late failures", Unit: Count, Better: Lower, Pooling: Each,
 		About: "requests that failed behind the window, in the rest of the load, which are not among the failed ones",
 		None:  nothingPlanned,
