@@ -151,7 +151,7 @@ var badScenarios = []struct {
 	{"negative sync rate", "sync_rate: 10000", "sync_rate: «-5", "target.refproxy.sync_rate must be more than 0, not -5", "records a second", true},
 	{"sync for days", "sync_rate: 10000", "sync_rate: «0.01", "an instance would sync for 3e+06 s", "raise sync_rate", false},
 	{"negative replicas", "replicas: 3", "replicas: «-1", "replicas must be 1..100, not -1", "", true},
-	{"unknown action", "kind: rollout", "kind: «rolout", "action.kind must be one of none, rollout, restart, scale, not rolout", "did you mean rollout?", true},
+	{"unknown action", "kind: rollout", "kind: «rolout", "action.kind must be one of none, rollout, restart, scale, command, not rolout", "did you mean rollout?", true},
 	{"scale to the same number", "kind: rollout", "kind: scale\n  to: «3", "action.to is 3, which is what replicas already is", "another number", false},
 	{"scale to nothing said", "kind: rollout", "«kind: scale", "action.to is missing", "such as to: 5", false},
 	{"scale below none", "kind: rollout", "kind: scale\n  to: «-1", "action.to must be 0..100, not -1", "", true},

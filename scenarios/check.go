@@ -35,7 +35,8 @@ type report func(path, message, hint string)
 // field alone, as it is declared, then of those that do not go together.
 func (s *Scenario) check(report report) {
 	wrong := map[string]bool{}
-	checkFields(reflect.ValueOf(s).Elem(), "", func(path, message, hint string) {
+	by := s.Target.found()
+	checkFields(reflect.ValueOf(s).Elem(), "", by, func(path, message, hint string) {
 		wrong[path] = true
 		report(path, message, hint)
 	})
@@ -45,6 +46,7 @@ func (s *Scenario) check(report report) {
 		}
 	}
 	s.checkOwn(report)
+	s.checkNoCommand(report)
 	s.checkLoad(report, !wrong["load.rate"])
 	s.checkPhases(report, !wrong["load.rate"])
 	s.checkAction(report)
@@ -58,8 +60,8 @@ func (s *Scenario) check(report report) {
 }
 
 // checkFields reports of each field of a struct whether it is out of bounds, or has not the
-// form that it has to have.
-func checkFields(v reflect.Value, path string, told report) {
+// form that it has to have, but for those that mean nothing for what is found as a target.
+func checkFields(v reflect.Value, path string, by found, told report) {
 	fine := true
 	report := func(path, message, hint string) {
 		fine = false
@@ -71,24 +73,24 @@ func checkFields(v reflect.Value, path string, told report) {
 		if fv.Kind() == reflect.Map && fv.Type().Elem().Kind() == reflect.Struct && !fine {
 			continue // it comes on top of the other fields: it would be the same mistake again
 		}
-		if f.means(kind) {
-			f.check(fv, join(path, f.name), report)
+		if f.means(kind) && f.refused[by] == "" {
+			f.check(fv, join(path, f.name), by, report)
 		}
 	}
 }
 
 // check reports what is wrong with a value of the field. What is not there is not wrong.
-func (f *field) check(v reflect.Value, path string, report report) {
+func (f *field) check(v reflect.Value, path string, by found, report report) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {
-			f.check(v.Elem(), path, report)
+			f.check(v.Elem(), path, by, report)
 		}
 	case reflect.Struct:
 		if v.IsZero() {
 			return
 		}
-		checkFields(v, path, report)
+		checkFields(v, path, by, report)
 		if f.min+f.max != "" {
 			for _, inner := range fieldsOf(v.Type()) {
 				f.checkBounds(v.FieldByIndex(inner.index), join(path, inner.name), report)
@@ -99,11 +101,11 @@ func (f *field) check(v reflect.Value, path string, report report) {
 			report(path, path+" is empty", f.hint)
 		}
 		for i := range v.Len() {
-			f.check(v.Index(i), fmt.Sprintf("%s[%d]", path, i), report)
+			f.check(v.Index(i), fmt.Sprintf("%s[%d]", path, i), by, report)
 		}
 	case reflect.Map:
 		for _, key := range stringKeys(v) {
-			f.check(v.MapIndex(reflect.ValueOf(key)), join(path, key), report)
+			f.check(v.MapIndex(reflect.ValueOf(key)), join(path, key), by, report)
 		}
 	case reflect.String:
 		f.checkForm(v.String(), path, report)
@@ -118,6 +120,10 @@ func (f *field) checkForm(text, path string, report report) {
 		report(path, "bad name of a "+f.owner+": "+quote(text), slugHint)
 	case f.form == "path" && !urlPath.MatchString(text):
 		report(path, path+" must begin with / and hold no spaces: "+quote(text), f.hint)
+	case f.form == "address" && text != "":
+		if wrong := wrongAddress(text); wrong != "" {
+			report(path, path+" "+wrong+": "+quote(text), f.hint)
+		}
 	case f.form == "prose" && len(text) > maxAbout:
 		report(path, fmt.Sprintf("%s is longer than %d bytes", path, maxAbout), "two or three lines are enough")
 	case f.form == "prose" && !printable(text):
@@ -154,6 +160,7 @@ func (s *Scenario) checkOwn(report report) {
 		return
 	}
 	s.checkDeployed(report)
+	s.checkCommand(report)
 	if t.Ports.Data != 0 && t.Ports.Health != nil && t.Ports.Data == *t.Ports.Health {
 		report("target.ports.health", "target.ports: data and health are both "+fmt.Sprint(t.Ports.Data), "leave out health, and give signals port: data")
 	}
@@ -246,8 +253,11 @@ func (s *Scenario) checkTarget(d *Settings, _, path string, report report) {
 
 func (s *Scenario) checkLoad(report report, fineRate bool) {
 	if n := s.Load.Rate * s.Length().Seconds(); fineRate && n > maxHits {
-		report("load.rate", fmt.Sprintf("%v requests a second for %v are %.3g requests, more than %d", s.Load.Rate, s.Length(), n, maxHits),
-			"lower the rate or shorten the window")
+		hint := "lower the rate or shorten the window"
+		if s.Target.Address() {
+			hint = "lower the rate, action.timeout or action.max"
+		}
+		report("load.rate", fmt.Sprintf("%v requests a second for %v are %.3g requests, more than %d", s.Load.Rate, s.Length(), n, maxHits), hint)
 	}
 	for _, weight := range s.Load.Streams {
 		if weight > 0 {
@@ -267,7 +277,9 @@ func (s *Scenario) checkPhases(report report, fineRate bool) {
 		}
 	}
 	empty("phases.baseline", q)
-	empty("phases.window", w)
+	if !s.Target.Address() { // else it follows from what is reported anyway
+		empty("phases.window", w)
+	}
 	if !fine {
 		return
 	}
@@ -296,8 +308,8 @@ func (s *Scenario) checkAction(report report) {
 	if s.Action.Kind == Scale && s.Action.To == s.Replicas {
 		report("action.to", fmt.Sprintf("action.to is %d, which is what replicas already is", s.Action.To), "scale to another number, or say kind: none")
 	}
-	if s.Target.Deployed() {
-		return // how instances are replaced is in the Deployment
+	if s.Target.found() != "" {
+		return // how instances are replaced is somebody else's business
 	}
 	if s.Rolling == (drivers.Rolling{}) {
 		report("rolling", "rolling: with max_surge 0 and max_unavailable 0 no instance can ever be replaced", "set one of them to 1")
@@ -319,7 +331,7 @@ func (s *Scenario) checkDesigns(report report) (named bool) {
 			named = false
 		}
 		seen[d.Name] = true
-		if s.Target.Deployed() { // what it decides is in its manifests
+		if s.Target.found() != "" { // what it decides is in its manifests or in its command
 			continue
 		}
 		d.eachSettings(path, report, s.checkTarget)
@@ -330,7 +342,7 @@ func (s *Scenario) checkDesigns(report report) (named bool) {
 
 // check reports what is wrong with a design, whatever it is used for.
 func (d *Design) check(path string, report report) {
-	checkFields(reflect.ValueOf(d).Elem(), path, report)
+	checkFields(reflect.ValueOf(d).Elem(), path, "", report)
 	d.eachSettings(path, report, (*Settings).check)
 }
 

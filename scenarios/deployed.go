@@ -10,12 +10,16 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
-// deployedDesign reads a design of a target that is a Deployment: a name, and manifests if
-// they are others than the target's.
-func (d *decoder) deployedDesign(n *node, path string, to *Design) {
+// foundDesign reads a design of a target that somebody else has deployed: a name, and what is
+// different from the target's.
+func (d *decoder) foundDesign(n *node, path string, to *Design) {
 	if n.kind == text {
-		d.problem(n.line, n.column, "builtin design "+quote(n.value)+" cannot be given to a target that is a deployment",
-			"describe the design: {name: "+quote(n.value)+", manifests: [the files with its objects]}")
+		what := "manifests: [the files with its objects]"
+		if d.found == address {
+			what = "run: [its command]"
+		}
+		d.problem(n.line, n.column, "builtin design "+quote(n.value)+" cannot be given to a target that is "+d.found.String(),
+			"describe the design: {name: "+quote(n.value)+", "+what+"}")
 		return
 	}
 	if m := n.entry("manifests"); m != nil && m.value.kind == sequence && len(m.value.items) == 0 {
@@ -73,7 +77,7 @@ func objectName(s string) bool {
 
 // checkManifests checks the objects that each design's target is made of.
 func (d *decoder) checkManifests(s *Scenario) {
-	if !d.deployed {
+	if d.found != deployed {
 		return
 	}
 	var seen [][]drivers.Manifest

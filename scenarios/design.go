@@ -9,8 +9,8 @@ import (
 
 // design reads a design: the name of another one, or a mapping that may start from one.
 func (d *decoder) design(n *node, path string, to *Design) {
-	if d.deployed {
-		d.deployedDesign(n, path, to)
+	if d.found != "" {
+		d.foundDesign(n, path, to)
 		return
 	}
 	if n.kind == text {
@@ -140,14 +140,14 @@ func (d *decoder) target(n *node, path string, to *Target) {
 		switch {
 		case named[0] == "refproxy" && e.key != named[0]:
 			d.problem(e.line, e.column, join(path, e.key)+" is for a custom target, not for refproxy", "remove it")
-		case named[0] != "refproxy" && !d.deployed && slices.Contains([]string{"service", "port", "manifests"}, e.key):
+		case named[0] != "refproxy" && d.found != deployed && slices.Contains([]string{"service", "port", "manifests"}, e.key):
 			d.problem(e.line, e.column, join(path, e.key)+" is for a target that is a deployment, not for "+named[0], "remove it")
 		}
 	}
-	if d.deployed && n.get("service") == nil {
+	if d.found == deployed && n.get("service") == nil {
 		d.problem(n.line, n.column, join(path, "service")+" is missing", "the name of the Service in front of the Deployment")
 	}
 }
 
 // targetKinds are the keys that name a service.
-var targetKinds = []string{"refproxy", "image", "exec", "deployment"}
+var targetKinds = []string{"refproxy", "image", "exec", "deployment", "url"}

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -19,11 +20,12 @@ import (
 //	default   its value, in YAML, when nothing is said
 //	words     the words that it may hold, or {a set} of words that is known elsewhere
 //	keys      the same of the keys of a mapping
-//	form      what a text has to look like: slug, prose, path, port; share of a number
+//	form      what a text has to look like: slug, prose, path, port, address; share of a number
 //	min, max  bounds of a number or a duration, or of every number in it
 //	above     a bound that is out of bounds itself
 //	kinds     the values of the field kind beside it with which it means something
 //	deployed  it means nothing for a target that is a Deployment, and this is the hint
+//	address   the same for a target that is an address
 //	hint      what to write instead, when it is missing or out of bounds
 //
 // Reading, checking, writing and describing scenarios go by these alone.
@@ -36,7 +38,8 @@ type field struct {
 	words, kinds    []string
 	set, keys, form string
 	min, max, above string
-	deployed, hint  string
+	refused         map[found]string // the hint, by what it means nothing for
+	hint            string
 	owner           string // the type that declares it, for messages
 }
 
@@ -58,9 +61,8 @@ func fieldsOf(t reflect.Type) []*field {
 			for _, inner := range fieldsOf(sf.Type) {
 				f := *inner
 				f.index = append(slices.Clone(sf.Index), f.index...)
-				if f.deployed == "" {
-					f.deployed = sf.Tag.Get("deployed")
-				}
+				f.refused = refusedBy(sf)
+				maps.Copy(f.refused, inner.refused)
 				all = append(all, &f)
 			}
 		default:
@@ -79,7 +81,7 @@ func newField(t reflect.Type, sf reflect.StructField, name, options string) *fie
 		required: options == "required", inherited: options == "inherited", omitempty: options == "omitempty",
 		doc: sf.Tag.Get("doc"), preset: sf.Tag.Get("default"), form: sf.Tag.Get("form"), keys: sf.Tag.Get("keys"),
 		min: sf.Tag.Get("min"), max: sf.Tag.Get("max"), above: sf.Tag.Get("above"),
-		deployed: sf.Tag.Get("deployed"), hint: sf.Tag.Get("hint"),
+		refused: refusedBy(sf), hint: sf.Tag.Get("hint"),
 	}
 	if words := sf.Tag.Get("words"); strings.HasPrefix(words, "{") {
 		f.set = strings.Trim(words, "{}")
@@ -90,6 +92,60 @@ func newField(t reflect.Type, sf reflect.StructField, name, options string) *fie
 		f.kinds = strings.Fields(kinds)
 	}
 	return f
+}
+
+// found is what a target is that somebody else has deployed, "" of any other: the tag of the
+// fields that mean nothing for it.
+type found string
+
+const (
+	deployed found = "deployed" // a Kubernetes Deployment
+	address  found = "address"  // what answers at an address
+)
+
+// foundKinds are those of them that there are.
+var foundKinds = []found{deployed, address}
+
+// String says what it is, for messages.
+func (f found) String() string {
+	if f == address {
+		return "an address"
+	}
+	return "a deployment"
+}
+
+// foundIn is what a target is found as, by the keys that it has.
+func foundIn(target *node) found {
+	switch {
+	case target == nil:
+		return ""
+	case target.get("deployment") != nil:
+		return deployed
+	case target.get("url") != nil:
+		return address
+	}
+	return ""
+}
+
+// found is what the target is found as.
+func (t *Target) found() found {
+	switch {
+	case t.Deployed():
+		return deployed
+	case t.Address():
+		return address
+	}
+	return ""
+}
+
+func refusedBy(sf reflect.StructField) map[found]string {
+	refused := map[found]string{}
+	for _, kind := range foundKinds {
+		if hint := sf.Tag.Get(string(kind)); hint != "" {
+			refused[kind] = hint
+		}
+	}
+	return refused
 }
 
 // fieldOf is the field of a type with that key.

@@ -10,8 +10,8 @@ import (
 // TestDeclarationsAreSound: a slip in a tag would be a rule that nobody keeps.
 func TestDeclarationsAreSound(t *testing.T) {
 	known := map[string][]string{
-		"yaml": nil, "doc": nil, "default": nil, "words": nil, "keys": nil, "min": nil, "max": nil, "above": nil, "kinds": nil, "deployed": nil, "hint": nil,
-		"form": {"slug", "prose", "path", "port", "share"},
+		"yaml": nil, "doc": nil, "default": nil, "words": nil, "keys": nil, "min": nil, "max": nil, "above": nil, "kinds": nil, "deployed": nil, "address": nil, "hint": nil,
+		"form": {"slug", "prose", "path", "port", "address", "share"},
 	}
 	tag := regexp.MustCompile(`([a-z]+):("(?:[^"\\]|\\.)*")`)
 	seen := map[reflect.Type]bool{}

@@ -84,11 +84,10 @@ func Parse(file string, data []byte, o Options) (*Scenario, error) {
 
 // scenario reads a scenario whose variables are filled in.
 func (d *decoder) scenario(root *node) *Scenario {
-	if target := root.get("target"); target != nil {
-		d.deployed = target.get("deployment") != nil
-	}
+	d.found = foundIn(root.get("target"))
 	s := &Scenario{}
 	d.fields(root, "", reflect.ValueOf(s).Elem())
+	s.openWindow()
 	if !s.Target.Own() {
 		return s
 	}
@@ -195,6 +194,9 @@ func (s *Scenario) Override(o Overrides) error {
 	if o.Rate != nil {
 		changed.Load.Rate = *o.Rate
 	}
+	if o.Window != nil && s.Target.Address() {
+		return Errors{{File: s.File, Message: "the window of a command ends by calm", Hint: "action.settle and action.max say how long the load goes on behind it"}}
+	}
 	if o.Window != nil {
 		if *o.Window <= 0 || *o.Window > maxDuration {
 			return Errors{{File: s.File, Message: fmt.Sprintf("the window must be longer than 0s and at most %v, not %v", maxDuration, *o.Window)}}
@@ -236,8 +238,8 @@ func (s *Scenario) WithDesigns(names []string) error {
 			refuse("design "+quote(name)+" is chosen twice", "")
 		case own >= 0:
 			chosen = append(chosen, s.Designs[own])
-		case ok && s.Target.Deployed():
-			refuse("builtin design "+quote(name)+" cannot be given to a target that is a deployment", "describe a design by its manifests")
+		case ok && s.Target.found() != "":
+			refuse("builtin design "+quote(name)+" cannot be given to a target that is "+s.Target.found().String(), "one of: "+quoteAll(s.knownDesigns()))
 		case ok:
 			chosen = append(chosen, builtin)
 		default:
@@ -270,7 +272,7 @@ func (s *Scenario) WithDesigns(names []string) error {
 
 func (s *Scenario) knownDesigns() []string {
 	var names []string
-	if !s.Target.Deployed() {
+	if s.Target.found() == "" {
 		names = namesOf(builtin())
 	}
 	for _, d := range s.Designs {

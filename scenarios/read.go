@@ -22,9 +22,9 @@ type decoder struct {
 	at      map[string]*node // by path: load.rate, designs[1].signal
 	designs func() []Design  // that a design may be, or start from
 
-	spoilt   bool                           // what the mapping comes on top of has a problem already
-	deployed bool                           // the target is a Deployment that the manifests describe
-	objects  map[drivers.Manifest][]*object // of each manifest; none of one that could not be read
+	spoilt  bool                           // what the mapping comes on top of has a problem already
+	found   found                          // what the target is, where somebody else has deployed it
+	objects map[drivers.Manifest][]*object // of each manifest; none of one that could not be read
 }
 
 func newDecoder(file string, o Options, designs func() []Design) *decoder {
@@ -71,10 +71,10 @@ func (d *decoder) fields(n *node, path string, to reflect.Value) {
 	for _, f := range all {
 		e, v, p := n.entry(f.name), to.FieldByIndex(f.index), join(path, f.name)
 		switch {
-		case d.deployed && f.deployed != "":
+		case f.refused[d.found] != "":
 			v.SetZero()
 			if e != nil {
-				d.problem(e.line, e.column, p+" means nothing for a target that is a deployment", f.deployed)
+				d.problem(e.line, e.column, p+" means nothing for a target that is "+d.found.String(), f.refused[d.found])
 			}
 		case kind != "" && !f.means(kind):
 			if e != nil {

@@ -14,14 +14,14 @@ import (
 // render writes a scenario out in full, in one fixed way, field by field as declared. It is
 // not done by a library, because its digest is compared across versions of the lab.
 func render(s *Scenario) string {
-	w := &writer{deployed: s.Target.Deployed()}
+	w := &writer{found: s.Target.found()}
 	w.fields(0, reflect.ValueOf(s).Elem(), reflect.Value{})
 	return w.String()
 }
 
 type writer struct {
 	strings.Builder
-	deployed bool // the target is a Deployment
+	found found // what the target is, where somebody else has deployed it
 }
 
 // fields writes what is in a struct, but for what means nothing there, and for what only some
@@ -31,7 +31,7 @@ func (w *writer) fields(depth int, v, below reflect.Value) {
 	for _, f := range fieldsOf(v.Type()) {
 		fv := v.FieldByIndex(f.index)
 		switch {
-		case w.deployed && f.deployed != "" || !f.means(kind):
+		case f.refused[w.found] != "" || !f.means(kind):
 		case !below.IsValid():
 			if !f.omitempty || !fv.IsZero() {
 				w.field(depth, f, fv, v)
@@ -96,7 +96,7 @@ func (w *writer) entry(depth int, f *field, key string, v, in reflect.Value) {
 		return
 	}
 	// It comes on top of the struct of its type that is embedded around it.
-	inner := &writer{deployed: w.deployed}
+	inner := &writer{found: w.found}
 	inner.fields(depth+1, v, in.FieldByName(v.Type().Name()))
 	if inner.Len() == 0 {
 		w.line(depth, key, "{}")
@@ -108,7 +108,7 @@ func (w *writer) entry(depth int, f *field, key string, v, in reflect.Value) {
 
 // item writes an item of a list.
 func (w *writer) item(depth int, f *field, v reflect.Value) {
-	inner := &writer{deployed: w.deployed}
+	inner := &writer{found: w.found}
 	switch it := v.Interface().(type) {
 	case Control:
 		if len(it.On) == 0 {

@@ -22,13 +22,13 @@ type Scenario struct {
 	Vars  map[string]string `yaml:"vars" keys:"variable" doc:"defaults of ${name}; overridden by --var"`
 
 	Target   Target          `yaml:"target,required" doc:"the service under test: the reference proxy, or a custom target"`
-	Limits   Limits          `yaml:"limits" doc:"what one instance of the subject may use at most" deployed:"say it as resources in the manifests"`
-	Replicas int             `yaml:"replicas,required" min:"1" max:"100" doc:"instances of the subject, before the action"`
+	Limits   Limits          `yaml:"limits" doc:"what one instance of the subject may use at most" deployed:"say it as resources in the manifests" address:"nothing is deployed there"`
+	Replicas int             `yaml:"replicas,required" min:"1" max:"100" doc:"instances of the subject, before the action" address:"how many answer there is not known"`
 	Load     Traffic         `yaml:"load,required" doc:"the open-loop load"`
 	Phases   Phases          `yaml:"phases,required" doc:"stretches of the load, from its start"`
 	Action   Action          `yaml:"action,required" doc:"the one disruptive thing that a trial does"`
-	Rolling  drivers.Rolling `yaml:"rolling" min:"0" max:"100" default:"{max_surge: 1}" doc:"how instances are replaced" deployed:"how instances are replaced is in the manifests"`
-	Balancer Balancer        `yaml:"balancer" doc:"how requests reach the instances where the runtime brings no balancer" deployed:"how instances are reached is in the manifests"`
+	Rolling  drivers.Rolling `yaml:"rolling" min:"0" max:"100" default:"{max_surge: 1}" doc:"how instances are replaced" deployed:"how instances are replaced is in the manifests" address:"how instances are replaced is the command's business"`
+	Balancer Balancer        `yaml:"balancer" doc:"how requests reach the instances where the runtime brings no balancer" deployed:"how instances are reached is in the manifests" address:"how instances are reached is not the lab's business there"`
 
 	Trials           int       `yaml:"trials" min:"1" max:"100" default:"1" doc:"of each driver and design, unless --trials says otherwise"`
 	Designs          []Design  `yaml:"designs,required" doc:"what is compared: builtin ones by name, or described here"`
@@ -49,9 +49,10 @@ type Scenario struct {
 }
 
 // Target is the service under test: the reference proxy, or a custom target. Exactly
-// one of refproxy, image, exec and deployment is set; the other fields are for a custom
+// one of refproxy, image, exec, deployment and url is set; the other fields are for a custom
 // target. With deployment a Kubernetes Deployment is the service: what it runs, its probes,
-// its limits and how it is replaced are in its own YAML.
+// its limits and how it is replaced are in its own YAML. With url the service is what answers
+// at that address: nothing is deployed, and the action is a command.
 type Target struct {
 	Refproxy *Refproxy `yaml:"refproxy" doc:"the reference zero-trust proxy with its control plane and upstream"`
 
@@ -60,11 +61,13 @@ type Target struct {
 	Port       string             `yaml:"port,omitempty" form:"port" doc:"with deployment: name or number of the Service's port; without it its first"`
 	Manifests  []drivers.Manifest `yaml:"manifests" doc:"with deployment: files with the objects to apply; none when they exist already"`
 
+	URL string `yaml:"url,omitempty" form:"address" hint:"such as http://127.0.0.1:8080" doc:"the address of a service that runs already, scheme and host: nothing is deployed"`
+
 	Image string            `yaml:"image,omitempty" doc:"a container image that the runtime has or can pull"`
 	Exec  string            `yaml:"exec,omitempty" doc:"the path of a program"`
-	Args  []string          `yaml:"args" doc:"arguments; ${listen.data}, ${instance} and ${revision} are filled in" deployed:"say it in the YAML of the Deployment"`
-	Env   map[string]string `yaml:"env" doc:"environment variables; filled in as args are" deployed:"say it in the YAML of the Deployment"`
-	Ports Ports             `yaml:"ports" doc:"where it listens" deployed:"say it in the YAML of the Deployment"`
+	Args  []string          `yaml:"args" doc:"arguments; ${listen.data}, ${instance} and ${revision} are filled in" deployed:"say it in the YAML of the Deployment" address:"nothing is started there"`
+	Env   map[string]string `yaml:"env" doc:"environment variables; filled in as args are" deployed:"say it in the YAML of the Deployment" address:"nothing is started there"`
+	Ports Ports             `yaml:"ports" doc:"where it listens" deployed:"say it in the YAML of the Deployment" address:"it is in the url"`
 
 	Request *Request `yaml:"request" doc:"what the load asks, and how it has to be answered"` // nil with refproxy
 }
@@ -74,6 +77,9 @@ func (t *Target) Own() bool { return t.Refproxy == nil }
 
 // Deployed says whether the target is a Kubernetes Deployment that somebody else describes.
 func (t *Target) Deployed() bool { return t.Deployment != "" }
+
+// Address says whether the target is what answers at an address, whoever deployed it.
+func (t *Target) Address() bool { return t.URL != "" }
 
 // Ports are the numbers of the ports at which a custom target listens. 0 means that
 // it is told where to listen, by ${listen.data} or ${listen.health} among its arguments.
@@ -156,7 +162,7 @@ func (s *Scenario) Connections(stream string) int {
 // Phases are stretches of the load, from its start.
 type Phases struct {
 	Baseline Phase `yaml:"baseline,required" doc:"nothing happens, nothing may fail"`
-	Window   Phase `yaml:"window,required" doc:"measured; the action starts with it"`
+	Window   Phase `yaml:"window,required" doc:"measured; the action starts with it" address:"it begins with the command and ends by calm, see action.settle and action.max"`
 }
 
 // Phase is a stretch of time.
@@ -174,15 +180,23 @@ const (
 	Rollout ActionKind = "rollout"
 	Restart ActionKind = "restart"
 	Scale   ActionKind = "scale"
+	Command ActionKind = "command" // of the user's own, on a target that is an address
 )
 
 // Action is the one disruptive thing that a trial does.
 type Action struct {
-	Kind    ActionKind    `yaml:"kind,required" words:"none rollout restart scale" doc:"what is done to the subject"`
+	Kind    ActionKind    `yaml:"kind,required" words:"none rollout restart scale command" doc:"what is done to the subject"`
 	To      int           `yaml:"to,required" kinds:"scale" min:"0" max:"100" hint:"say how many replicas to scale to, such as to: 5" doc:"scale: wanted replicas"`
 	Timeout time.Duration `yaml:"timeout" above:"0s" default:"1m" hint:"such as 60s" doc:"for the action to complete"`
+
+	Run   []string `yaml:"run" kinds:"command" doc:"command: a program and its arguments, unless every design has its own"`
+	Reset []string `yaml:"reset" kinds:"command" doc:"command: what takes back what run did, between two trials; it is not measured"`
+	// The load goes on behind the command until nothing has failed for Calm.
+	Settle time.Duration `yaml:"settle" kinds:"command" above:"0s" default:"30s" hint:"such as 30s" doc:"command: how long the load goes on at least, once the command has ended"`
+	Max    time.Duration `yaml:"max" kinds:"command" above:"0s" default:"5m" hint:"such as 5m" doc:"command: how long it goes on at most; a service that still fails then has failed"`
+
 	// What an action that is not complete when the window ends costs later is in no number.
-	AllowUnfinished bool `yaml:"allow_unfinished" doc:"the action need not be complete when the window ends; without this such a trial is invalid"`
+	AllowUnfinished bool `yaml:"allow_unfinished" kinds:"none rollout restart scale" doc:"the action need not be complete when the window ends; without this such a trial is invalid"`
 }
 
 // ActionName is what results call the action: none, rollout, restart, scale-out, scale-in.
@@ -205,16 +219,19 @@ type Balancer struct {
 // data: nothing outside this package's catalogue may know a design's name.
 type Design struct {
 	Name  string `yaml:"name,required" form:"slug" doc:"1 to 40 lower-case letters, digits and dashes"`
-	From  string `yaml:"from,omitempty" words:"{builtin design}" doc:"the name of a builtin design to start from; the other keys come on top of it" deployed:"remove it; what differs between designs is in their manifests"` // "" once it is read
+	From  string `yaml:"from,omitempty" words:"{builtin design}" doc:"the name of a builtin design to start from; the other keys come on top of it" deployed:"remove it; what differs between designs is in their manifests" address:"remove it; what differs between designs is their run"` // "" once it is read
 	About string `yaml:"about" form:"prose" doc:"what is good or bad about it"`
 
-	Manifests []drivers.Manifest `yaml:"manifests" doc:"applied instead of the target's, with a target that is a Deployment"`
+	Manifests []drivers.Manifest `yaml:"manifests" doc:"applied instead of the target's, with a target that is a Deployment" address:"remove it; what differs between designs is their run"`
 
-	Settings `deployed:"remove it; what differs between designs is in their manifests"`
+	Run   []string `yaml:"run" doc:"run instead of the action's command, with a target that is an address" deployed:"remove it; what differs between designs is in their manifests"`
+	Reset []string `yaml:"reset" doc:"run instead of the action's reset, with a target that is an address" deployed:"remove it; what differs between designs is in their manifests"`
+
+	Settings `deployed:"remove it; what differs between designs is in their manifests" address:"remove it; what differs between designs is their run"`
 
 	// On is what is different on a driver, by its name: probes that cost more are asked
 	// less often, and a slower verdict needs a longer drain.
-	On map[string]Settings `yaml:"on" keys:"{driver}" doc:"what is different on a driver, by its name" deployed:"remove it; what differs between designs is in their manifests"`
+	On map[string]Settings `yaml:"on" keys:"{driver}" doc:"what is different on a driver, by its name" deployed:"remove it; what differs between designs is in their manifests" address:"remove it; what differs between designs is their run"`
 }
 
 // ManifestsOf are what a design's target is made of: its own manifests, else the target's.

@@ -27,16 +27,18 @@ func Schema(o Options) ([]byte, error) {
 	s["title"] = "A rollout-lab scenario"
 	s["description"] = "A target, a load, one action and the gates."
 	s["$defs"] = m.defs
-	// A design of a Deployment is its manifests; every other one needs a signal.
-	refused := schema{"designs": schema{"items": schema{"type": "object", "properties": refusals[Design]()}}}
-	for name := range refusals[Scenario]() {
-		refused[name] = false
+	// A design of what is found is its manifests or its command; every other one needs a signal.
+	s["if"] = targetHas("url")
+	s["then"] = schema{"properties": refused(address)}
+	s["else"] = schema{
+		"required":   []string{"replicas"},
+		"properties": schema{"phases": schema{"required": []string{"window"}}},
+		"if":         targetHas("deployment"),
+		"then":       schema{"properties": refused(deployed)},
+		"else": schema{"properties": schema{"designs": schema{"items": anyOf(
+			schema{"type": "string"}, schema{"required": []string{"from"}}, schema{"required": []string{"signal"}},
+		)}}},
 	}
-	s["if"] = schema{"properties": schema{"target": schema{"required": []string{"deployment"}}}}
-	s["then"] = schema{"properties": refused}
-	s["else"] = schema{"properties": schema{"designs": schema{"items": anyOf(
-		schema{"type": "string"}, schema{"required": []string{"from"}}, schema{"required": []string{"signal"}},
-	)}}}
 	return json.MarshalIndent(s, "", "  ")
 }
 
@@ -50,11 +52,25 @@ type schemas struct {
 
 func anyOf(all ...any) schema { return schema{"anyOf": all} }
 
-// refusals are the keys of a type that mean nothing for a target that is a Deployment.
-func refusals[T any]() schema {
+func targetHas(key string) schema {
+	return schema{"properties": schema{"target": schema{"required": []string{key}}}}
+}
+
+// refused are the keys of a scenario, and of its designs, that mean nothing for such a target.
+func refused(by found) schema {
+	out := refusals[Scenario](by)
+	out["designs"] = schema{"items": schema{"type": "object", "properties": refusals[Design](by)}}
+	if phases := refusals[Phases](by); len(phases) > 0 {
+		out["phases"] = schema{"properties": phases}
+	}
+	return out
+}
+
+// refusals are the keys of a type that mean nothing for such a target.
+func refusals[T any](by found) schema {
 	out := schema{}
 	for _, f := range fieldsOf(reflect.TypeFor[T]()) {
-		if f.deployed != "" {
+		if f.refused[by] != "" {
 			out[f.name] = false
 		}
 	}
@@ -68,7 +84,7 @@ func (m *schemas) object(t reflect.Type) schema {
 		p := m.value(f, t.FieldByIndex(f.index).Type)
 		p["description"] = f.doc
 		properties[f.name] = p
-		if f.required && f.kinds == nil { // what a kind decides is not always required
+		if f.required && f.kinds == nil && len(f.refused) == 0 { // what a kind decides is not always required
 			required = append(required, f.name)
 		}
 	}
