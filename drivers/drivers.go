@@ -50,6 +50,8 @@ var (
 	ErrBusy = errors.New("another change is under way")
 	// ErrClosed: the environment was closed.
 	ErrClosed = errors.New("environment is closed")
+	// ErrNoRevision: the stack has no revision of that name.
+	ErrNoRevision = errors.New("no revision")
 	// ErrUnsupported: the runtime has no way to do what the stack asks for.
 	ErrUnsupported = errors.New("not supported by this driver")
 )
@@ -109,6 +111,11 @@ type Env interface {
 	// usable, and the error says what they waited for. When they give up before, because a
 	// new instance ended or will never serve, the error wraps ErrNotServing: that is the
 	// subject's failure, and any other error is the runtime's. Scaling to 0 is legal.
+	//
+	// After a Rollout every instance that is started, by whatever change, runs what
+	// Stack.At says of that revision; a rollout to the one before goes back to what that
+	// ran. A revision that the stack does not have is refused with ErrNoRevision, and
+	// nothing is changed.
 	Scale(ctx context.Context, replicas int) error
 	Restart(ctx context.Context) error
 	Rollout(ctx context.Context, revision string) error
@@ -138,6 +145,12 @@ type Stack struct {
 	Subject      Service
 	Replicas     int    // of the subject; 0 is legal
 	Revision     string // of the subject at first
+
+	// Revisions, unless it is nil, are what the subject runs at each revision, by its name.
+	// There are no others then, and Revision is one of them. nil means that every revision
+	// is the same program, which is told of its name by ${revision}. Drivers ask At and
+	// Services, not this.
+	Revisions map[string]Variation
 
 	// Objects, unless it is nil, is what the subject is instead. A driver whose runtime
 	// has no such objects refuses the stack, see RefuseObjects.

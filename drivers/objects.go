@@ -12,8 +12,9 @@ import (
 // In a Stack with Objects the Subject holds no more than a name, the one port that stands
 // for the Service's, and what it Serves; there are no dependencies of the lab's, and
 // Rolling is empty. Replicas is how many instances there are, which the Deployment must
-// agree with. Revision names what the Deployment describes; another revision is the same
-// with a mark on the template, because nobody knows how somebody's program is told of one.
+// agree with. Revision names what the Deployment describes. Without Revisions another one is
+// the same with a mark on the template, because nobody knows how somebody's program is told
+// of one; with them it is what its own manifests describe.
 type Objects struct {
 	// Manifests are applied to the cluster and removed again. None means that both objects
 	// exist already and are adopted: what is changed about them is restored.

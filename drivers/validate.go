@@ -21,13 +21,13 @@ func (s Stack) Validate() error {
 	}
 	limits := s.Rolling.Validate
 	if s.Objects != nil {
-		limits = s.validateObjects
+		limits = func() error { return s.eachRevision(Stack.validateObjects) }
 	}
 	if err := limits(); err != nil {
 		return err
 	}
 	places := Places{Addr: map[string]map[string]string{}}
-	for _, service := range append(slices.Clone(s.Dependencies), s.Subject) {
+	check := func(service Service) error {
 		if _, twice := places.Addr[service.Name]; twice {
 			return fmt.Errorf("two services are named %s", service.Name)
 		}
@@ -35,10 +35,30 @@ func (s Stack) Validate() error {
 		for _, p := range service.Ports {
 			places.Listen[p] = p
 		}
-		if err := service.validate(places); err != nil {
+		return service.validate(places)
+	}
+	for _, service := range s.Dependencies {
+		if err := check(service); err != nil {
 			return err
 		}
 		places.Addr[service.Name] = places.Listen
+	}
+	return s.eachRevision(func(at Stack) error { return check(at.Subject) })
+}
+
+// eachRevision calls do with the stack as it is at each revision. Where there are several,
+// errors name the one.
+func (s Stack) eachRevision(do func(at Stack) error) error {
+	for _, revision := range s.revisions() {
+		at, err := s.At(revision)
+		if err != nil {
+			return err
+		}
+		if err = do(at); err != nil && s.Revisions != nil {
+			return fmt.Errorf("revision %s: %w", revision, err)
+		} else if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -168,7 +168,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err := stack.RefuseObjects(d.Name()); err != nil {
 		return nil, err
 	}
-	for _, service := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+	for _, service := range stack.Services() {
 		if err := supported(service); err != nil {
 			return nil, fmt.Errorf("service %s: %w", service.Name, err)
 		}

@@ -91,7 +91,7 @@ func newEnvironment(d *Driver, engine *engine, stack drivers.Stack) (*environmen
 
 // prepare makes everything that the instances need: images, the network, the events.
 func (e *environment) prepare(ctx context.Context) error {
-	for _, s := range append(slices.Clone(e.stack.Dependencies), e.stack.Subject) {
+	for _, s := range e.stack.Services() {
 		if err := e.prepareImage(ctx, s); err != nil {
 			return fmt.Errorf("service %s: %w", s.Name, err)
 		}

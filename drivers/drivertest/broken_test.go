@@ -380,6 +380,36 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 		{"restarts to the first revision", with(func(good drivers.Env, e *brokenEnv) {
 			e.restart = func(ctx context.Context) error { return good.Rollout(ctx, before) }
 		}), "Rollout", "at v2"},
+		{"runs the same program at every revision", changeStack(func(s *drivers.Stack) {
+			s.Subject.Args, s.Subject.Env, s.Revisions = s.Revisions[before].Args, s.Revisions[before].Env, nil
+		}), "Revisions", "arguments"},
+		{"keeps the environment of the first revision", changeStack(func(s *drivers.Stack) {
+			v := s.Revisions[after]
+			v.Env = s.Revisions[before].Env
+			s.Revisions = map[string]drivers.Variation{before: s.Revisions[before], after: v}
+		}), "Revisions", "environment of another"},
+		{"adds a revision to what the subject is", changeStack(func(s *drivers.Stack) {
+			v := s.Revisions[after]
+			v.Env = withVariable(v.Env, "DRIVERTEST_LEFT", s.Subject.Env["DRIVERTEST_LEFT"])
+			s.Revisions = map[string]drivers.Variation{before: s.Revisions[before], after: v}
+		}), "Revisions", "environment of another"},
+		{"rolls to a revision that there is not", with(func(good drivers.Env, e *brokenEnv) {
+			e.rollout = func(ctx context.Context, revision string) error {
+				if err := good.Rollout(ctx, revision); !errors.Is(err, drivers.ErrNoRevision) {
+					return err
+				}
+				return nil
+			}
+		}), "Revisions", "want ErrNoRevision"},
+		{"goes on to the last revision instead of back", with(func(good drivers.Env, e *brokenEnv) {
+			last := ""
+			e.rollout = func(ctx context.Context, revision string) error {
+				if last == "" {
+					last = revision
+				}
+				return good.Rollout(ctx, last)
+			}
+		}), "Revisions", "at v1"},
 		{"replaces everything at once", changeStack(func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxSurge: 10, MaxUnavailable: 10} }), "Restart", "instances"},
 		{"starts first where it must stop first", changeStack(func(s *drivers.Stack) { s.Rolling = drivers.Rolling{MaxSurge: 1} }), "StopFirst", "exist"},
 		{"sets a variable of its own", changeStack(func(s *drivers.Stack) { s.Subject.Env = withVariable(s.Subject.Env, "GOMAXPROCS", "1") }), "Environment", "GOMAXPROCS=1"},
@@ -591,7 +621,7 @@ func TestTheSuitePassesAGoodDriver(t *testing.T) {
 	h := Harness{Left: Processes, SomebodyElses: thisProgram, Driver: func(t testing.TB) drivers.Driver {
 		return &brokenDriver{Driver: goodDriver(t), env: func(good drivers.Env) *brokenEnv { return &brokenEnv{Env: good} }}
 	}}
-	for _, name := range []string{"Deploy", "Scale", "Rollout", "NeverReady", "Sweep", "Kill", "Environment"} {
+	for _, name := range []string{"Deploy", "Scale", "Rollout", "Revisions", "NeverReady", "Sweep", "Kill", "Environment"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := find(t, name)

@@ -37,6 +37,14 @@ func testDeployRefuses(t testing.TB, h Harness) {
 			s.Subject.Signal.Port = "nowhere"
 		},
 		"no run ID": func(s *drivers.Stack) { s.RunID = "" },
+		"a first revision that is none of its revisions": func(s *drivers.Stack) {
+			s.Revisions = map[string]drivers.Variation{after: variation(s, after)}
+		},
+		"unknown placeholder in a later revision": func(s *drivers.Stack) {
+			later := variation(s, after)
+			later.Env["X"] = "${nonsense}"
+			s.Revisions = map[string]drivers.Variation{before: variation(s, before), after: later}
+		},
 		"objects that are nowhere": func(s *drivers.Stack) {
 			s.Dependencies, s.Rolling, s.Subject = nil, drivers.Rolling{}, drivers.Service{Name: subject, Ports: []string{"data"}}
 			s.Objects = &drivers.Objects{Deployment: "rollout-lab-conformance-none", Service: "rollout-lab-conformance-none"}

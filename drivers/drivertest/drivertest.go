@@ -182,6 +182,7 @@ var cases = []testCase{
 	{"Scale", testScale},
 	{"Restart", testRestart},
 	{"Rollout", testRollout},
+	{"Revisions", testRevisions},
 	{"Watch", testWatch},
 	{"NeverReady", testNeverReady},
 	{"StopFirst", testStopFirst},

@@ -49,7 +49,8 @@ const exitStatus = 3
 // target is a service with two ports. On the data port, / answers 200 with
 // "instance revision boot" while it serves, where boot is different in every process,
 // /hold answers once the process was asked to stop and /release was called, and /environ
-// tells the variables of the process, with zero bytes between them. On the
+// tells the variables of the process, with zero bytes between them, as /arguments does its
+// arguments. On the
 // health port, /ready is the signal, /asked says how often that was asked, /stopping
 // answers 200 once the process was asked to stop, /release releases what is held,
 // /set?ready=B&serving=B changes what it says and does, and /tell tells the supervisor
@@ -202,6 +203,7 @@ func (t *target) dataHandler() http.Handler {
 		fmt.Fprintf(w, "%s %s %s", t.instance, t.revision, t.boot)
 	})
 	mux.HandleFunc(environPath, tellEnviron)
+	mux.HandleFunc(argumentsPath, tellArguments)
 	mux.HandleFunc(orphanPath, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, t.orphan) })
 	mux.HandleFunc("/hold", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)

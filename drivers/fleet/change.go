@@ -47,6 +47,9 @@ func (e *Environment) Rollout(ctx context.Context, revision string) error {
 	if revision == "" {
 		return errors.New("rollout to a revision without a name")
 	}
+	if _, err := e.stack.At(revision); err != nil {
+		return fmt.Errorf("rollout: %w", err)
+	}
 	return e.change(ctx, "rollout to "+revision, func(g *goal) { g.revision = revision }, e.pursue)
 }
 

@@ -144,11 +144,15 @@ func (e *Environment) deploy(ctx context.Context) error {
 
 // startSubject starts one more instance of the subject.
 func (e *Environment) startSubject(ctx context.Context, to goal) (*Instance, error) {
+	at, err := e.stack.At(to.revision)
+	if err != nil {
+		return nil, err
+	}
 	e.mu.Lock()
 	e.started++
-	id := fmt.Sprintf("%s-%d", e.stack.Subject.Name, e.started)
+	id := fmt.Sprintf("%s-%d", at.Subject.Name, e.started)
 	e.mu.Unlock()
-	i := e.newInstance(e.stack.Subject, id, to.revision, true)
+	i := e.newInstance(at.Subject, id, to.revision, true)
 	i.Generation = to.generation
 	if err := e.create(ctx, i); err != nil {
 		return nil, err

@@ -112,6 +112,9 @@ func (e *environment) Restart(ctx context.Context) error {
 
 // Rollout implements drivers.Env.
 func (e *environment) Rollout(ctx context.Context, revision string) error {
+	if _, err := e.stack.At(revision); err != nil {
+		return fmt.Errorf("rollout: %w", err)
+	}
 	return e.change(ctx, "rollout to "+revision, func(ctx context.Context) (int64, error) {
 		w := e.view.wanted()
 		w.revision, w.paused = revision, false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -22,16 +23,22 @@ import (
 // dependencies that it needs.
 type generated struct {
 	*site
-	images map[string]string            // by service; set by provide
+	images map[program]string           // of what the services run; set by provide
 	addrs  map[string]map[string]string // what ${addr...} stands for; set by deploy
 }
+
+// program is what a service runs: an image, or a program of this machine, or neither, which is
+// the lab's own.
+type program struct{ image, exec string }
+
+func programOf(s drivers.Service) program { return program{s.Image, s.Exec} }
 
 // newGenerated tries whether the stack can be said in Kubernetes' words, and keeps what of
 // it cannot.
 func newGenerated(s *site) (*generated, error) {
-	g := &generated{s, map[string]string{}, map[string]map[string]string{}}
+	g := &generated{s, map[program]string{}, map[string]map[string]string{}}
 	addrs := map[string]map[string]string{}
-	for _, service := range s.services() {
+	for _, service := range s.stack.Services() {
 		if err := g.supports(service); err != nil {
 			return nil, err
 		}
@@ -39,7 +46,11 @@ func newGenerated(s *site) (*generated, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.notes = append(s.notes, notes...)
+		for _, note := range notes {
+			if !slices.Contains(s.notes, note) { // of another revision
+				s.notes = append(s.notes, note)
+			}
+		}
 		addrs[service.Name] = map[string]string{}
 		for _, p := range service.Ports {
 			addrs[service.Name][p] = ""
@@ -110,8 +121,11 @@ func (g *generated) scope() scope {
 // provide sees to it that the nodes have the images of all services.
 func (g *generated) provide(ctx context.Context) error {
 	config := g.driver.config
-	for _, s := range g.services() {
+	for _, s := range g.stack.Services() {
 		image := s.Image
+		if g.images[programOf(s)] != "" {
+			continue
+		}
 		switch {
 		case s.Exec != "":
 			packed, err := config.Pack(ctx, s.Exec)
@@ -126,7 +140,7 @@ func (g *generated) provide(ctx context.Context) error {
 				return fmt.Errorf("image %s: %w", image, err)
 			}
 		}
-		g.images[s.Name] = image
+		g.images[programOf(s)] = image
 	}
 	return nil
 }
@@ -166,7 +180,7 @@ func (g *generated) applyService(ctx context.Context, s drivers.Service, w wante
 	if s.Image != "" || s.Exec != "" {
 		prefix = nil
 	}
-	object, _, err := g.layout.deployment(s, g.images[s.Name], prefix, g.addrs, w)
+	object, _, err := g.layout.deployment(s, g.images[programOf(s)], prefix, g.addrs, w)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +188,11 @@ func (g *generated) applyService(ctx context.Context, s drivers.Service, w wante
 }
 
 func (g *generated) apply(ctx context.Context, w wanted) (generation int64, err error) {
-	d, err := g.applyService(ctx, g.stack.Subject, w)
+	at, err := g.stack.At(w.revision)
+	if err != nil {
+		return 0, err
+	}
+	d, err := g.applyService(ctx, at.Subject, w)
 	if err != nil {
 		return 0, err
 	}

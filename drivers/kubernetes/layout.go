@@ -52,7 +52,7 @@ func objectName(service, suffix string) string {
 // objectNames names the objects of every service; two services may not get the same name.
 func objectNames(stack drivers.Stack, suffix string) (map[string]string, error) {
 	names, owners := map[string]string{}, map[string]string{}
-	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) { // which has one name at every revision
 		name := objectName(s.Name, suffix)
 		if other, taken := owners[name]; taken {
 			return nil, fmt.Errorf("services %s and %s would both be called %s in Kubernetes", other, s.Name, name)

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -25,8 +26,15 @@ import (
 // describe, and removed again.
 type manifests struct {
 	described
-	all     []*unstructured.Unstructured // in their order
-	applied []*unstructured.Unstructured // what was, or may have been
+	revisions map[string]*revision         // by name
+	present   string                       // the one that was applied last
+	applied   []*unstructured.Unstructured // what was, or may have been, each once
+}
+
+// revision is what the manifests of one describe.
+type revision struct {
+	all   []*unstructured.Unstructured // in their order
+	front string                       // how the Service reaches the pods
 }
 
 var (
@@ -34,24 +42,61 @@ var (
 	deploymentKind = schema.GroupKind{Group: "apps", Kind: "Deployment"}
 )
 
-// newManifests reads the manifests. What needs no cluster to be seen is refused here.
+// newManifests reads the manifests of every revision. What needs no cluster to be seen is
+// refused here.
 func newManifests(s *site) (*manifests, error) {
-	m := &manifests{described: described{site: s, objects: *s.stack.Objects}}
-	for _, text := range m.objects.Manifests {
+	first := s.stack.Revision
+	m := &manifests{described: described{site: s}, revisions: map[string]*revision{}}
+	// The first revision comes last: what is resolved last is what is deployed.
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(s.stack.Revisions)), func(name string) bool { return name == first })
+	for _, name := range append(names, first) {
+		at, err := s.stack.At(name)
+		if err != nil {
+			return nil, err
+		}
+		if m.revisions[name], err = m.newRevision(at); err != nil && len(names) > 0 {
+			return nil, fmt.Errorf("revision %s: %w", name, err)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range names {
+		if is, was := m.revisions[name].front, m.revisions[first].front; is != was {
+			return nil, &drivers.HintError{
+				Err:  fmt.Errorf("revisions %s and %s differ in more than what is rolled out: %s, and %s", first, name, was, is),
+				Hint: "give both the same selectors and ports: what stands in front of the pods is the same while they are replaced",
+			}
+		}
+	}
+	m.present = first
+	m.objects = *s.stack.Objects
+	return m, nil
+}
+
+// newRevision reads the manifests of one revision.
+func (m *manifests) newRevision(at drivers.Stack) (*revision, error) {
+	r := &revision{}
+	m.objects = *at.Objects
+	for _, text := range at.Objects.Manifests {
 		objects, err := parseManifest(text)
 		if err != nil {
 			return nil, err
 		}
-		m.all = append(m.all, objects...)
+		r.all = append(r.all, objects...)
 	}
 	d, service := new(appsv1.Deployment), new(corev1.Service)
-	if err := errors.Join(m.read(deploymentKind, m.objects.Deployment, d), m.read(serviceKind, m.objects.Service, service)); err != nil {
+	if err := errors.Join(r.read(deploymentKind, m.objects.Deployment, d), r.read(serviceKind, m.objects.Service, service)); err != nil {
 		return nil, err
 	}
-	if err := m.setReplicas(d); err != nil {
+	if err := r.setReplicas(d, m.stack.Replicas); err != nil {
 		return nil, err
 	}
-	return m, m.resolve(d, service)
+	if err := m.resolve(d, service); err != nil {
+		return nil, err
+	}
+	r.front = fmt.Sprintf("pods %s behind %s, port %d of container %s", m.pods, labels.Set(service.Spec.Selector),
+		m.stack.Subject.Fixed[m.stack.Subject.Ports[0]], m.view.container())
+	return r, nil
 }
 
 // parseManifest reads the objects of a manifest.
@@ -91,8 +136,8 @@ func is(o *unstructured.Unstructured, kind schema.GroupKind, name string) bool {
 }
 
 // find finds the object of the manifests with that kind and name.
-func (m *manifests) find(kind schema.GroupKind, name string) (*unstructured.Unstructured, error) {
-	for _, o := range m.all {
+func (r *revision) find(kind schema.GroupKind, name string) (*unstructured.Unstructured, error) {
+	for _, o := range r.all {
 		if is(o, kind, name) {
 			return o, nil
 		}
@@ -101,8 +146,8 @@ func (m *manifests) find(kind schema.GroupKind, name string) (*unstructured.Unst
 }
 
 // read reads the object of the manifests with that kind and name.
-func (m *manifests) read(kind schema.GroupKind, name string, to any) error {
-	o, err := m.find(kind, name)
+func (r *revision) read(kind schema.GroupKind, name string, to any) error {
+	o, err := r.find(kind, name)
 	if err != nil {
 		return err
 	}
@@ -113,13 +158,13 @@ func (m *manifests) read(kind schema.GroupKind, name string, to any) error {
 }
 
 // setReplicas gives a Deployment of a manifest that leaves the number open the stack's.
-func (m *manifests) setReplicas(d *appsv1.Deployment) error {
+func (r *revision) setReplicas(d *appsv1.Deployment, replicas int) error {
 	if d.Spec.Replicas != nil {
 		return nil
 	}
-	n := int32(m.stack.Replicas)
+	n := int32(replicas)
 	d.Spec.Replicas = &n
-	o, err := m.find(deploymentKind, d.Name)
+	o, err := r.find(deploymentKind, d.Name)
 	if err != nil {
 		return err
 	}
@@ -127,9 +172,9 @@ func (m *manifests) setReplicas(d *appsv1.Deployment) error {
 }
 
 // images are those that the manifests name, each once.
-func (m *manifests) images() []string {
+func (r *revision) images() []string {
 	found := map[string]bool{}
-	for _, o := range m.all {
+	for _, o := range r.all {
 		collectImages(o.Object, found)
 	}
 	return slices.Sorted(maps.Keys(found))
@@ -161,34 +206,43 @@ func collectImages(v any, found map[string]bool) {
 
 func (m *manifests) deploy(ctx context.Context) (generation int64, err error) {
 	if provide := m.driver.config.Provide; provide != nil {
-		for _, image := range m.images() {
-			if err := provide(ctx, image); err != nil {
-				return 0, fmt.Errorf("image %s: %w", image, err)
+		for _, r := range m.revisions {
+			for _, image := range r.images() {
+				if err := provide(ctx, image); err != nil {
+					return 0, fmt.Errorf("image %s: %w", image, err)
+				}
 			}
 		}
 	}
 	if err := m.createNamespace(ctx); err != nil {
 		return 0, err
 	}
-	if err := m.applyAround(ctx); err != nil {
+	first := m.revisions[m.present]
+	for _, r := range m.revisions {
+		for _, o := range r.all {
+			if err := m.mayApply(ctx, o); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if err := m.applyAround(ctx, first); err != nil {
 		return 0, err
 	}
 	if err := m.enter(ctx, "applied from manifests"); err != nil {
 		return 0, err
 	}
-	return m.applySubject(ctx)
+	o, err := first.find(deploymentKind, m.objects.Deployment)
+	if err != nil {
+		return 0, err
+	}
+	return m.applySubject(ctx, o)
 }
 
-// applyAround applies everything but the subject's Deployment, its Service first: by that
-// whatever was applied is found again.
-func (m *manifests) applyAround(ctx context.Context) error {
-	for _, o := range m.all {
-		if err := m.mayApply(ctx, o); err != nil {
-			return err
-		}
-	}
+// applyAround applies everything of a revision but the subject's Deployment, its Service
+// first: by that whatever was applied is found again.
+func (m *manifests) applyAround(ctx context.Context, r *revision) error {
 	for _, first := range []bool{true, false} {
-		for _, o := range m.all {
+		for _, o := range r.all {
 			if is(o, serviceKind, m.objects.Service) != first || is(o, deploymentKind, m.objects.Deployment) {
 				continue
 			}
@@ -227,7 +281,7 @@ func (m *manifests) applyObject(ctx context.Context, o *unstructured.Unstructure
 	o.SetNamespace(m.layout.namespace)
 	o.SetLabels(merged(o.GetLabels(), m.layout.labels))
 	o.SetAnnotations(merged(o.GetAnnotations(), map[string]string{annotationRun: m.stack.RunID}))
-	m.applied = append(m.applied, o) // the request may arrive though its answer does not
+	m.remember(o) // the request may arrive though its answer does not
 	if _, err := api.Apply(ctx, o.GetName(), o, applying); err != nil {
 		return fmt.Errorf("apply %s %s: %w", o.GetKind(), o.GetName(), err)
 	}
@@ -242,12 +296,17 @@ func merged(a, b map[string]string) map[string]string {
 	return out
 }
 
-// applySubject applies the subject's Deployment and keeps how it is then.
-func (m *manifests) applySubject(ctx context.Context) (generation int64, err error) {
-	o, err := m.find(deploymentKind, m.objects.Deployment)
-	if err != nil {
-		return 0, err
+// remember keeps that an object was applied, of whatever revision.
+func (m *manifests) remember(o *unstructured.Unstructured) {
+	if !slices.ContainsFunc(m.applied, func(other *unstructured.Unstructured) bool {
+		return is(other, o.GroupVersionKind().GroupKind(), o.GetName())
+	}) {
+		m.applied = append(m.applied, o)
 	}
+}
+
+// applySubject applies the subject's Deployment and keeps how it is then.
+func (m *manifests) applySubject(ctx context.Context, o *unstructured.Unstructured) (generation int64, err error) {
 	if err := m.applyObject(ctx, o); err != nil {
 		return 0, err
 	}
@@ -257,6 +316,66 @@ func (m *manifests) applySubject(ctx context.Context) (generation int64, err err
 	}
 	m.original = &adoption{Spec: d.Spec}
 	return d.Generation, nil
+}
+
+// apply applies the manifests of another revision, if that is wanted: first what is around
+// the subject, as it may need that, then its Deployment. What is described by the one revision
+// and not by the other stays, as it does for kubectl apply, until everything is removed.
+func (m *manifests) apply(ctx context.Context, w wanted) (generation int64, err error) {
+	r := m.revisions[w.revision]
+	if w.revision == m.present || r == nil { // of one without manifests it is a mark
+		return m.described.apply(ctx, w)
+	}
+	o, err := r.find(deploymentKind, m.objects.Deployment)
+	if err != nil {
+		return 0, err
+	}
+	o = o.DeepCopy()
+	if err := m.managedIn(o, w); err != nil {
+		return 0, err
+	}
+	if err := m.applyAround(ctx, r); err != nil {
+		return 0, err
+	}
+	err = attempt(ctx, m.deployments(), m.objects.Deployment, func(d *appsv1.Deployment) error {
+		if changes, _ := m.original.conflicts(&d.Spec); len(changes) > 0 {
+			return fmt.Errorf("deployment %s was changed by somebody else: %s", d.Name, strings.Join(changes, "; "))
+		}
+		o.SetResourceVersion(d.ResourceVersion) // so that nobody else's change is overwritten
+		generation, err = m.applySubject(ctx, o)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	m.present = w.revision
+	m.view.setWanted(w)
+	return generation, nil
+}
+
+// managedIn puts the fields that the lab changes into a manifest of the Deployment, as they
+// are wanted. All of them are said: what the lab has patched before would stay otherwise.
+func (m *manifests) managedIn(o *unstructured.Unstructured, w wanted) error {
+	annotations := map[string]string{}
+	if w.revision != m.stack.Revision {
+		annotations[annotationRevision] = w.revision
+	}
+	if w.restarted != "" {
+		annotations[annotationRestart] = w.restarted
+	}
+	template := []string{"spec", "template", "metadata", "annotations"}
+	own, _, err := unstructured.NestedStringMap(o.Object, template...)
+	if err != nil {
+		return err
+	}
+	if all := merged(own, annotations); len(all) > 0 {
+		if err := unstructured.SetNestedStringMap(o.Object, all, template...); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		unstructured.SetNestedField(o.Object, int64(w.replicas), "spec", "replicas"),
+		unstructured.SetNestedField(o.Object, w.paused, "spec", "paused"))
 }
 
 // remove removes what was applied, the subject first.

@@ -67,20 +67,20 @@ func TestManifests(t *testing.T) {
 		t.Fatal(err)
 	}
 	subject := e.subject.(*manifests)
-	if n := len(subject.all); n != 3 {
+	if n := len(subject.revisions["v1"].all); n != 3 {
 		t.Errorf("%d objects, want 3", n)
 	}
-	if m := subject.all[0].GetUID(); m != "" {
+	if m := subject.revisions["v1"].all[0].GetUID(); m != "" {
 		t.Errorf("the service keeps the ID %s of another cluster's", m)
 	}
-	if diff := cmp.Diff([]string{"side:1", "tool:1", "web:1"}, subject.images()); diff != "" {
+	if diff := cmp.Diff([]string{"side:1", "tool:1", "web:1"}, subject.revisions["v1"].images()); diff != "" {
 		t.Errorf("images (-want +got):\n%s", diff)
 	}
 	if e.view.container() != "main" || e.stack.Subject.Fixed["data"] != 8080 || e.stack.Subject.StopGrace != 30*time.Second {
 		t.Errorf("container %s, ports %v, grace %v", e.view.container(), e.stack.Subject.Fixed, e.stack.Subject.StopGrace)
 	}
 	// The number that the manifest leaves open is the stack's.
-	if d := new(appsv1.Deployment); subject.read(deploymentKind, "web", d) != nil || *d.Spec.Replicas != 2 {
+	if d := new(appsv1.Deployment); subject.revisions["v1"].read(deploymentKind, "web", d) != nil || *d.Spec.Replicas != 2 {
 		t.Errorf("replicas %v", d.Spec.Replicas)
 	}
 	if _, err := objectsOf(t, "", ""); !errors.Is(err, drivers.ErrUnsupported) {

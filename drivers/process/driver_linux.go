@@ -112,7 +112,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 
 // supported refuses what processes on one loopback address cannot be.
 func supported(stack drivers.Stack) error {
-	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+	for _, s := range stack.Services() {
 		var what []string
 		if s.Image != "" {
 			what = append(what, "image "+s.Image)

@@ -120,7 +120,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 
 // supported refuses what units that share one address cannot be.
 func supported(stack drivers.Stack) error {
-	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+	for _, s := range stack.Services() {
 		what := ""
 		switch kind := s.Signal.Kind; {
 		case s.Image != "":
@@ -152,7 +152,7 @@ func (c *choice) limits(stack drivers.Stack) error {
 	if c.kind != HostContainer || c.cgroup != "1" {
 		return nil
 	}
-	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+	for _, s := range stack.Services() {
 		if s.Limits != (drivers.Limits{}) {
 			return &drivers.HintError{
 				Err:  fmt.Errorf("systemd: service %s: limits in a container with control groups of version 1: %w", s.Name, drivers.ErrUnsupported),

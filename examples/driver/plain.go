@@ -18,7 +18,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -71,7 +70,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err := stack.RefuseObjects(d.Name()); err != nil {
 		return nil, err
 	}
-	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+	for _, s := range stack.Services() {
 		if err := supported(s); err != nil {
 			return nil, err
 		}
