@@ -171,6 +171,7 @@ func fixtureTrial(scenario, driver, action, design string, naive bool, n int) ju
 	t.LatencyUncorrected = judge.Percentiles{N: t.OK, P50: ms(0.48), P90: ms(0.9), P99: ms(3.1), P999: ms(9.1), Max: ms(40.7)}
 	t.Values = map[string]float64{"slowest_request": 41.3, "standstill": 12.5}
 	if t.Failed > 0 {
+		t.Values = map[string]float64{"slowest_request": 241.3, "standstill": 1412.5 + float64(n)}
 		t.Intermittent = timeline.Intermittent{Total: ms(9988), Period: ms(11), Planned: 9989, Failures: 909, Instances: 1}
 	}
 	t.Baseline = judge.BaselinePhase{Planned: 5000, Instances: 3, P99: ms(2.9)}
@@ -248,6 +249,20 @@ func estimate(c *judge.Cell) {
 	lo, hi := slices.Min(losts), slices.Max(losts)
 	c.Estimates[metric.Downtime] = judge.Estimate{Median: losts[0], Lo: lo, Hi: hi, N: n}
 	c.Estimates[metric.LongestOutage], c.Estimates[metric.Recovery] = judge.Estimate{N: n}, judge.Estimate{N: n}
+	for _, name := range []string{metric.Intermittent, metric.Standstill, metric.SlowestRequest} {
+		var of []float64
+		for i := range c.Trials {
+			if t := &c.Trials[i]; t.Valid {
+				v := t.Values[name]
+				if name == metric.Intermittent {
+					v = format.InMillis(t.Intermittent.Total)
+				}
+				of = append(of, v)
+			}
+		}
+		slices.Sort(of)
+		c.Estimates[name] = judge.Estimate{Median: of[n/2], Lo: of[0], Hi: of[n-1], N: n}
+	}
 	if hi > 0 {
 		c.Estimates[metric.LongestOutage] = judge.Estimate{Median: 3010, Lo: 2998, Hi: 3041, N: n}
 		c.Estimates[metric.Recovery] = judge.Estimate{Median: 3300, Lo: 3290, Hi: 3400, N: n}

@@ -282,7 +282,8 @@ func TestEveryNumberOfTheMatrixIsDefined(t *testing.T) {
 				t.Errorf("a cell of the matrix begins with <%s href=%q>, want a link to a definition", td.FirstChild.Data, href)
 			}
 		}
-		if want := 3 * 12; cells != want {
+		run := missedRun()
+		if want := 3 * (len(groups(run)[0].rows()) + 1); cells != want { // and the error budget
 			t.Errorf("the matrix has %d cells, want %d", cells, want)
 		}
 	})

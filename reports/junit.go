@@ -157,17 +157,31 @@ func gateCase(run *judge.Run, class, design string, g judge.GateResult, c *judge
 	text := gateText(g)
 	switch g.Verdict {
 	case judge.Pass:
-		out.Out = text + discardedLines(c)
+		out.Out = text + "\n" + columnLines(run, c) + discardedLines(c)
 	case judge.Fail:
 		message := text
 		if a, causes := adviseOnGate(run, g); causes {
 			message = format.Clean(a.text()) + " (" + text + ")"
 		}
-		out.Failure = &junitOutcome{Message: message, Type: "gate-missed", Text: trialLines(c)}
+		out.Failure = &junitOutcome{Message: message, Type: "gate-missed", Text: columnLines(run, c) + trialLines(c)}
 	default:
-		out.Error = &junitOutcome{Message: format.Clean(undecidedText(run, g)), Type: "inconclusive", Text: trialLines(c)}
+		out.Error = &junitOutcome{Message: format.Clean(undecidedText(run, g)), Type: "inconclusive", Text: columnLines(run, c) + trialLines(c)}
 	}
 	return out
+}
+
+// columnLines is the column of a cell in the matrix, a row a line.
+func columnLines(run *judge.Run, c *judge.Cell) string {
+	var b strings.Builder
+	for _, g := range groups(run) {
+		if c == nil || !slices.Contains(g.Cells, c) {
+			continue
+		}
+		for _, row := range g.rows() {
+			fmt.Fprintf(&b, "\n%s: %s", row.name(), row.of(c, c.Totals()).text())
+		}
+	}
+	return b.String()
 }
 
 // trialLines lists the trials of a cell with what they lost, one a line.

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
@@ -31,6 +33,7 @@ type matrixRow struct {
 	def   string // ID of its definition, whose name it has
 	label string // another name, of a row that belongs to the one above
 	of    func(c *judge.Cell, p judge.Totals) entry
+	when  func(g group) bool // nil: always; else where it has something to say
 }
 
 func (r matrixRow) name() string {
@@ -40,12 +43,12 @@ func (r matrixRow) name() string {
 	return definitions[slices.IndexFunc(definitions, func(d definition) bool { return d.ID == r.def })].Name
 }
 
-// rows are the rows of a group's matrix, the same for every cell. Where no request had to
-// be denied, there is none about those that were served all the same.
+// rows are the rows of a group's matrix, the same for every cell, and in the terminal as in
+// junit.xml and on the page: no other place decides what is shown of a cell.
 //
 // The causes follow what they add up to.
 func (g group) rows() []matrixRow {
-	rows := slices.DeleteFunc(slices.Clone(matrix), func(r matrixRow) bool { return r.def == metric.Breaches && !g.denies() })
+	rows := slices.DeleteFunc(slices.Clone(matrix), func(r matrixRow) bool { return r.when != nil && !r.when(g) })
 	lost := slices.IndexFunc(rows, func(r matrixRow) bool { return r.def == "lost_requests" })
 	return slices.Insert(rows, lost+1, g.causeRows()...)
 }
@@ -64,7 +67,7 @@ func (g group) causeRows() (rows []matrixRow) {
 	}
 	slices.SortStableFunc(all, func(a, b judge.CauseCount) int { return cmp.Compare(b.Count, a.Count) })
 	for _, cause := range all {
-		rows = append(rows, matrixRow{"cause", "  " + causeLabel(cause.Cause), func(c *judge.Cell, p judge.Totals) entry {
+		rows = append(rows, matrixRow{def: "cause", label: "  " + causeLabel(cause.Cause), of: func(c *judge.Cell, p judge.Totals) entry {
 			for _, of := range c.Causes() {
 				if of.Cause == cause.Cause {
 					return entry{Value: format.Count(of.Count), Bad: true}
@@ -85,21 +88,27 @@ func (g group) denies() bool {
 }
 
 var matrix = []matrixRow{
-	{metric.SuccessRate, "", func(_ *judge.Cell, p judge.Totals) entry {
+	{def: metric.SuccessRate, of: func(_ *judge.Cell, p judge.Totals) entry {
 		return entry{Value: format.Share(p.OK, p.Planned), Bad: p.Failed > 0}
 	}},
-	{metric.SuccessRate, "  95 % bounds, each", bounds},
-	{"lost_requests", "", func(_ *judge.Cell, p judge.Totals) entry {
+	{def: metric.SuccessRate, label: "  95 % bounds, each", of: bounds},
+	{def: "lost_requests", of: func(_ *judge.Cell, p judge.Totals) entry {
 		return entry{Value: format.Lost(p.Failed, p.Planned), Bad: p.Failed > 0}
 	}},
-	{metric.Downtime, "", func(c *judge.Cell, p judge.Totals) entry { return times(c.Estimates[metric.Downtime], p, "none") }},
-	{metric.LongestOutage, "", longestOutage},
-	{metric.Recovery, "", recovery},
-	{metric.Breaches, "", breaches},
-	{"trials", "", func(_ *judge.Cell, p judge.Totals) entry {
+	{def: metric.Downtime, of: func(c *judge.Cell, p judge.Totals) entry { return times(c.Estimates[metric.Downtime], p, "none") }},
+	{def: metric.LongestOutage, of: longestOutage},
+	{def: metric.Intermittent, of: intermittentTime, when: group.fails},
+	{def: metric.Intermittent, label: "  lost meanwhile", of: lostMeanwhile, when: group.fails},
+	{def: metric.Intermittent, label: "  from", of: failingInstances, when: group.fails},
+	{def: metric.Recovery, of: recovery},
+	{def: metric.Standstill, of: wait(metric.Standstill), when: waits(metric.Standstill)},
+	{def: metric.SlowestRequest, of: wait(metric.SlowestRequest), when: waits(metric.SlowestRequest)},
+	{def: metric.LateFailures, of: lateFailures, when: group.failsLate},
+	{def: metric.Breaches, of: breaches, when: group.denies},
+	{def: "trials", of: func(_ *judge.Cell, p judge.Totals) entry {
 		return entry{Value: format.Plural(p.Valid, "trial", "trials")}
 	}},
-	{"trials", "  discarded", discarded},
+	{def: "trials", label: "  discarded", of: discarded},
 }
 
 func bounds(c *judge.Cell, p judge.Totals) entry {
@@ -115,6 +124,98 @@ func longestOutage(c *judge.Cell, p judge.Totals) entry {
 		e.Value = "at least " + e.Value
 	}
 	return e
+}
+
+// fails reports whether something failed again and again, which is no outage.
+func (g group) fails() bool {
+	return g.gated(metric.Intermittent) || g.any(func(t *judge.Trial) bool { return t.Valid && t.Intermittent.Total > 0 })
+}
+
+// intermittentTime is how long requests failed again and again.
+func intermittentTime(c *judge.Cell, p judge.Totals) entry {
+	if longestIntermittent(c).Total == 0 {
+		return nothing(p)
+	}
+	e := times(c.Estimates[metric.Intermittent], p, "none")
+	e.Bad = true
+	return e
+}
+
+// lostMeanwhile is the share of the requests that was lost meanwhile, and how often.
+func lostMeanwhile(c *judge.Cell, p judge.Totals) entry {
+	if i := longestIntermittent(c); i.Total > 0 {
+		return entry{Value: format.RateUp(float64(i.Failures) / float64(i.Planned)), Note: "every " + format.Span(i.Period), Bad: true}
+	}
+	return nothing(p)
+}
+
+// failingInstances is how many instances those failures came from.
+func failingInstances(c *judge.Cell, p judge.Totals) entry {
+	switch i := longestIntermittent(c); {
+	case i.Total == 0:
+		return nothing(p)
+	case i.Instances == 0:
+		return entry{Value: "no instance known"}
+	default:
+		return entry{Value: format.Plural(i.Instances, "instance", "instances")}
+	}
+}
+
+// longestIntermittent is that of the valid trial in which it went on for longest.
+func longestIntermittent(c *judge.Cell) (longest timeline.Intermittent) {
+	for i := range c.Trials {
+		if t := &c.Trials[i]; t.Valid && t.Intermittent.Total > longest.Total {
+			longest = t.Intermittent
+		}
+	}
+	return longest
+}
+
+// nothing is what did not happen, as far as is known.
+func nothing(p judge.Totals) entry {
+	if p.Valid == 0 {
+		return entry{Value: "no data"}
+	}
+	return entry{Value: "none"}
+}
+
+// failsLate reports whether a request failed behind the window, where it counts for nothing
+// else.
+func (g group) failsLate() bool {
+	return g.gated(metric.LateFailures) || slices.ContainsFunc(g.Cells, func(c *judge.Cell) bool { return c.Sum(metric.LateFailures) > 0 })
+}
+
+func lateFailures(c *judge.Cell, p judge.Totals) entry {
+	if p.Valid == 0 {
+		return entry{Value: "no data"}
+	}
+	n := c.Sum(metric.LateFailures)
+	return entry{Value: format.Count(uint64(n)), Bad: n > 0}
+}
+
+// leastWait is how long a wait is at least that a user notices.
+const leastWait = 100 * time.Millisecond
+
+// waits reports whether a wait is worth a row: one that a user notices in any valid trial,
+// and twice as long as the baseline phase's slowest, before anything was done.
+func waits(name string) func(g group) bool {
+	return func(g group) bool {
+		return g.gated(name) || g.any(func(t *judge.Trial) bool { return t.Valid && noticed(t, name) })
+	}
+}
+
+func noticed(t *judge.Trial, name string) bool {
+	ms, ok := t.Value(name)
+	return ok && ms >= format.InMillis(max(leastWait, 2*t.Baseline.P99))
+}
+
+// wait prints a time for which users waited: nothing need have failed for it.
+func wait(name string) func(c *judge.Cell, p judge.Totals) entry {
+	return func(c *judge.Cell, p judge.Totals) entry {
+		e := times(c.Estimates[name], p, "none")
+		e.Bad = slices.ContainsFunc(c.Trials, func(t judge.Trial) bool { return t.Valid && noticed(&t, name) })
+		return e
+	}
 }
 
 func breaches(_ *judge.Cell, p judge.Totals) entry {

@@ -180,7 +180,7 @@ type bar struct{ Part, Hole string }
 
 func matrixLines(g group) []matrixLine {
 	var lines []matrixLine
-	for i, row := range append(g.rows(), matrixRow{"error_budget", "", budgetEntry}) {
+	for i, row := range append(g.rows(), matrixRow{def: "error_budget", of: budgetEntry}) {
 		line := matrixLine{Label: strings.TrimSpace(row.name()), Def: row.def, Part: strings.HasPrefix(row.name(), " ")}
 		for _, c := range g.Cells {
 			e := row.of(c, c.Totals())

@@ -15,12 +15,14 @@ import (
 	"slices"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // group is what the matrix shows as one row: the designs of a scenario on a driver.
 type group struct {
 	Scenario, Driver, Action string
 	Cells                    []*judge.Cell // one per design, as the run has them
+	limits                   []record.Gate // those of the scenario
 }
 
 // groups collects the cells by scenario and driver, in the order of the run.
@@ -32,12 +34,27 @@ func groups(run *judge.Run) []group {
 			return g.Scenario == c.Scenario && g.Driver == c.Driver && g.Action == c.Action
 		})
 		if at < 0 {
-			gs = append(gs, group{Scenario: c.Scenario, Driver: c.Driver, Action: c.Action})
+			gs = append(gs, group{Scenario: c.Scenario, Driver: c.Driver, Action: c.Action, limits: limitsOf(run, c.Scenario)})
 			at = len(gs) - 1
 		}
 		gs[at].Cells = append(gs[at].Cells, c)
 	}
 	return gs
+}
+
+// limitsOf are the gates of a scenario.
+func limitsOf(run *judge.Run, scenario string) (all []record.Gate) {
+	for _, s := range run.Record.Scenarios {
+		if s.Name == scenario {
+			all = append(all, s.Gates...)
+		}
+	}
+	return all
+}
+
+// gated reports whether a gate is set on a metric.
+func (g group) gated(name string) bool {
+	return slices.ContainsFunc(g.limits, func(l record.Gate) bool { return l.Metric == name })
 }
 
 // any reports whether something is true of a trial.

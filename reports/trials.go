@@ -45,19 +45,21 @@ var trialTexts = map[string]func(t *judge.Trial) string{
 	metric.LongestOutage: func(t *judge.Trial) string { return outageText(t) + bracket(t) },
 	"bins_down":          func(t *judge.Trial) string { return byBin(t.Down) },
 	"bins_degraded":      func(t *judge.Trial) string { return byBin(t.Degraded) },
-	"intermittent":       intermittent,
+	metric.Intermittent:  intermittent,
 	metric.Recovery:      trialRecovery,
 	metric.Breaches:      func(t *judge.Trial) string { return format.Count(t.Breaches) + " of " + format.Count(t.Denials) },
 }
 
-// intermittent says how much failed again and again, how often and from how many instances.
+// intermittent says how long requests failed again and again, how many of them, how often and
+// from how many instances.
 func intermittent(t *judge.Trial) string {
-	text := value(t, "intermittent")
-	if share, ok := t.Value("intermittent_share"); ok {
-		text += ": " + format.RateUp(share) + " of requests, every " + value(t, "intermittent_period")
-		if n, _ := t.Value("intermittent_instances"); n > 0 {
-			text += ", from " + format.Plural(int(n), "instance", "instances")
-		}
+	text, i := value(t, metric.Intermittent), t.Intermittent
+	if i.Total == 0 {
+		return text
+	}
+	text += ": " + format.RateUp(float64(i.Failures)/float64(i.Planned)) + " of requests, every " + format.Span(i.Period)
+	if i.Instances > 0 {
+		text += ", from " + format.Plural(i.Instances, "instance", "instances")
 	}
 	return text
 }

@@ -48,6 +48,11 @@ const (
 	Recovery      = "recovery"
 	Convergence   = "convergence"
 	Breaches      = "breaches"
+
+	Intermittent   = "intermittent"
+	Standstill     = "standstill"
+	SlowestRequest = "slowest_request"
+	LateFailures   = "late_failures"
 )
 
 // Metric is a row of the table.
@@ -133,7 +138,7 @@ var table = []Metric{
 		Bin:   100 * time.Millisecond,
 	},
 	{
-		Name: "intermittent", Key: "intermittent_ms", Words: "intermittent", Unit: Duration, Better: Lower, Pooling: Each,
+		Name: Intermittent, Key: "intermittent_ms", Words: "intermittent", Unit: Duration, Better: Lower, Pooling: Median,
 		About:  "total of the stretches of 1 s and more in which failures came again and again, at most 1 s or 20 requests apart, with successes between them",
 		Remark: "One broken instance of several loses requests like that, and it is no outage: to the longest outage, one dead instance of ten is 10 s and more, and one of eleven a millisecond. Ten failures in a row are an outage and no part of it.",
 		None:   nothingPlanned,
@@ -200,7 +205,7 @@ var table = []Metric{
 		None:   nothingPlanned,
 	},
 	{
-		Name: "slowest_request", Key: "slowest_request_ms", Words: "slowest request", Unit: Duration, Better: Lower, Pooling: Each,
+		Name: SlowestRequest, Key: "slowest_request_ms", Words: "slowest request", Unit: Duration, Better: Lower, Pooling: Median,
 		About: "the longest time from the intended send time of a request in the window to its end, whatever that was",
 		None:  "no request was sent",
 	},
@@ -217,12 +222,12 @@ var table = []Metric{
 		None:   nothingPlanned,
 	},
 	{
-		Name: "late_failures", Key: "late_failures", Words: "late failures", Unit: Count, Better: Lower, Pooling: Each,
+		Name: LateFailures, Key: "late_failures", Words: "late failures", Unit: Count, Better: Lower, Pooling: Sum,
 		About: "requests that failed behind the window, in the rest of the load, which are not among the failed ones",
 		None:  nothingPlanned,
 	},
 	{
-		Name: "standstill", Key: "standstill_ms", Words: "standstill", Unit: Duration, Better: Lower, Pooling: Each,
+		Name: Standstill, Key: "standstill_ms", Words: "standstill", Unit: Duration, Better: Lower, Pooling: Median,
 		About:  "the longest time in which requests were due and none was answered whole",
 		Remark: "An answer with the wrong status is one; a refused, broken or timed out request is not. It lasts until the next answer, also behind the window. A service that stands still for less than the timeout loses nothing, and its users wait all the same.",
 		None:   nothingPlanned,
