@@ -134,7 +134,7 @@ var badScenarios = []struct {
 	{"rate too high", "rate: ${rate}", "rate: «100001", "load.rate must be at most 100000", "", true},
 	{"too many requests", "rate: ${rate}\n  timeout: 1s\n  streams:\n    keepalive-get: 40\n    keepalive-post: 40\n    newconn-get: 20\n  deny: 2%\nphases:\n  baseline: {from: 1s, to: 4s}\n  window: {from: 4s, to: 24s}",
 		"rate: «50000\nphases:\n  baseline: {from: 1s, to: 4s}\n  window: {from: 4s, to: 2h}", "more than 100000000", "lower the rate or shorten the window", false},
-	{"unknown stream", "    newconn-get: 20", "    «newconn-post: 20", "unknown key newconn-post in load.streams", "did you mean newconn-get?", true},
+	{"unknown stream", "    newconn-get: 20", "    «newconn-post: 20", "unknown key newconn-post in load.streams", "did you mean newconn?", true},
 	{"negative weight", "    newconn-get: 20", "    newconn-get: «-1", "load.streams.newconn-get must be 0..10000, not -1", "", true},
 	{"no weight", "  streams:\n    keepalive-get: 40\n    keepalive-post: 40\n    newconn-get: 20", "  streams:\n    «keepalive-get: 0", "no stream with a weight above 0", "such as keepalive-get: 40", false},
 

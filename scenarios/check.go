@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/http"
 	"reflect"
 	"regexp"
 	"slices"
@@ -118,6 +119,12 @@ func (f *field) checkForm(text, path string, report report) {
 	switch {
 	case f.form == "slug" && !slug.MatchString(text):
 		report(path, "bad name of a "+f.owner+": "+quote(text), slugHint)
+	case f.form == "method" && (!methodForm.MatchString(text) || text == http.MethodConnect):
+		report(path, path+" is no method of a request: "+quote(text), f.hint)
+	case f.form == "regexp":
+		if _, err := regexp.Compile(text); err != nil {
+			report(path, path+" is no regular expression: "+err.Error(), "the syntax is RE2's, as in Go")
+		}
 	case f.form == "path" && !urlPath.MatchString(text):
 		report(path, path+" must begin with / and hold no spaces: "+quote(text), f.hint)
 	case f.form == "address" && text != "":
@@ -161,12 +168,27 @@ func (s *Scenario) checkOwn(report report) {
 	}
 	s.checkDeployed(report)
 	s.checkCommand(report)
+	s.checkProtocol(report)
+	s.checkRequests(report)
 	if t.Ports.Data != 0 && t.Ports.Health != nil && t.Ports.Data == *t.Ports.Health {
 		report("target.ports.health", "target.ports: data and health are both "+fmt.Sprint(t.Ports.Data), "leave out health, and give signals port: data")
 	}
 	s.checkPlaces("target", t.Args, t.Env, report)
 	if s.Load.Deny > 0 {
 		report("load.deny", "load.deny is for refproxy: of a custom target nobody knows what it must deny", "remove it")
+	}
+}
+
+// checkProtocol checks that what is spoken goes together.
+func (s *Scenario) checkProtocol(report report) {
+	t := &s.Target
+	switch {
+	case strings.HasPrefix(t.URL, "http://") && t.TLS != nil:
+		report("target.tls", "target.tls is for a target that speaks TLS, and target.url begins with http://", "say https://, or remove target.tls")
+	case t.Protocol == string(drivers.H2) && t.TLS == nil:
+		report("target.protocol", "target.protocol: h2 is chosen within TLS, and the target speaks none", "give target a tls, or say h2c")
+	case t.Protocol == string(drivers.H2C) && t.TLS != nil:
+		report("target.protocol", "target.protocol: h2c is HTTP/2 without TLS, and the target speaks it", "say h2, or remove target.tls")
 	}
 }
 
@@ -259,12 +281,22 @@ func (s *Scenario) checkLoad(report report, fineRate bool) {
 		}
 		report("load.rate", fmt.Sprintf("%v requests a second for %v are %.3g requests, more than %d", s.Load.Rate, s.Length(), n, maxHits), hint)
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.Load.Streams)) {
+		if !slices.Contains(s.streams(), name) {
+			whose := "is a stream of refproxy's: a custom target's methods are those of its requests"
+			if !s.Target.Own() {
+				whose = "is a stream of custom targets"
+			}
+			report(join("load.streams", name), "load.streams."+name+" "+whose, "there are "+strings.Join(s.streams(), ", "))
+			return
+		}
+	}
 	for _, weight := range s.Load.Streams {
 		if weight > 0 {
 			return
 		}
 	}
-	report("load.streams", "load.streams has no stream with a weight above 0", "such as keepalive-get: 40")
+	report("load.streams", "load.streams has no stream with a weight above 0", "such as "+s.streams()[0]+": 40")
 }
 
 func (s *Scenario) checkPhases(report report, fineRate bool) {

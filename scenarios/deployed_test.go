@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,7 +18,7 @@ target:
   service: web
   port: http
   manifests: [web.yaml, deploy/config.yaml]
-  request: {path: /hello, status: 204}
+  request: {path: /hello, expect: {status: 204}}
 replicas: 3
 load: {rate: 100}
 phases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
@@ -89,7 +90,7 @@ func TestATargetThatIsADeployment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.Target.Deployed() || s.Target.Service != "web" || s.Target.Port != "http" || s.Target.Request.Status != 204 {
+	if !s.Target.Deployed() || s.Target.Service != "web" || s.Target.Port != "http" || !slices.Equal(s.Target.Request.Expect.Status.Codes(), []int{204}) {
 		t.Errorf("target %+v", s.Target)
 	}
 	if got := s.ManifestsOf(s.Designs[0]); len(got) != 2 || got[0].Text != strings.Replace(webManifest, "web:1", "web:2", 1) || got[1].File != "deploy/config.yaml" {
@@ -199,10 +200,10 @@ func TestLoadRefusesBadDeployments(t *testing.T) {
 		{"rolling", scenario, "replicas: 3", "«rolling: {max_surge: 2}\nreplicas: 3", scenario, "rolling means nothing", "manifests"},
 		{"balancer", scenario, "replicas: 3", "«balancer: {policy: round-robin}\nreplicas: 3", scenario, "balancer means nothing", "manifests"},
 		{"limits", scenario, "replicas: 3", "limits: «{cpus: 1}\nreplicas: 3", scenario, "limits means nothing", "resources"},
-		{"an answer that is none", scenario, "status: 204", "status: «101", scenario, "target.request.status must be 200..599, not 101", "no answer yet"},
+		{"an answer that is none", scenario, "status: 204", "status: «101", scenario, "target.request.expect.status must be a status, 200..599, or 2xx for all of a class, not 101", "no answer yet"},
 		{"denials", scenario, "rate: 100", "rate: 100, deny: «2%", scenario, "load.deny is for refproxy", ""},
 		{"manifests of only one design", scenario, "  manifests: [web.yaml, deploy/config.yaml]\n", "", scenario, "design bare has no manifests, and another one has", ""},
-		{"two designs of one that exists", scenario, "  manifests: [web.yaml, deploy/config.yaml]\n  request: {path: /hello, status: 204}\nreplicas: 3\nload: {rate: 100}\nphases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}\naction: {kind: rollout}\ndesigns:\n  - name: bare\n  - name: drained\n    about: With a probe and a wait.\n    manifests: [drained.yaml]\n",
+		{"two designs of one that exists", scenario, "  manifests: [web.yaml, deploy/config.yaml]\n  request: {path: /hello, expect: {status: 204}}\nreplicas: 3\nload: {rate: 100}\nphases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}\naction: {kind: rollout}\ndesigns:\n  - name: bare\n  - name: drained\n    about: With a probe and a wait.\n    manifests: [drained.yaml]\n",
 			"replicas: 3\nload: {rate: 100}\nphases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}\naction: {kind: rollout}\ndesigns:\n  - name: bare\n  - «name: again\n", scenario, "two designs of a Deployment that exists already", "its manifests"},
 		{"a bad name", scenario, "deployment: web", "deployment: «Web", scenario, "", ""},
 	} {

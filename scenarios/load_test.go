@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -444,7 +445,7 @@ target:
   args: ["--listen=$${listen.data}", "--id", "$${instance}"]
   env: {PORT: 8080, DEBUG: true}
   ports: {data: 8080, health: 8081}
-  request: {path: /hello?x=1, header: {Host: example.org}, status: 204, body: hi}
+  request: {path: /hello?x=1, header: {Host: example.org}, expect: {status: 204, body: hi}}
 limits: {cpus: 0.5, memory: 256}
 replicas: 2
 load: {rate: 100}
@@ -469,12 +470,15 @@ func TestATargetOfYourOwn(t *testing.T) {
 	want := Target{
 		Image: "registry.example/web:1", Args: []string{"--listen=${listen.data}", "--id", "${instance}"},
 		Env: map[string]string{"PORT": "8080", "DEBUG": "true"}, Ports: Ports{Data: 8080, Health: ptr(8081)},
-		Request: &Request{Path: "/hello?x=1", Header: map[string]string{"Host": "example.org"}, Status: 204, Body: "hi"},
+		Request: &Request{
+			Method: "GET", Path: "/hello?x=1", Header: map[string]string{"Host": "example.org"}, Weight: 1,
+			Expect: Expect{Status: Statuses{"204"}, Body: "hi"},
+		},
 	}
 	if diff := cmp.Diff(want, s.Target); diff != "" {
 		t.Errorf("target (-want +got):\n%s", diff)
 	}
-	if s.Load.Deny != 0 || s.Load.Streams["keepalive-post"] != 0 || s.Limits != (Limits{CPUs: 0.5, Memory: 256}) {
+	if s.Load.Deny != 0 || !maps.Equal(s.Load.Streams, map[string]int{"keepalive": 80, "newconn": 20}) || s.Limits != (Limits{CPUs: 0.5, Memory: 256}) {
 		t.Errorf("load %+v, limits %+v", s.Load, s.Limits)
 	}
 	if got := s.Designs[1].Signal; got.Kind != "command" || len(got.Command) != 2 || got.Port != "" {
@@ -498,7 +502,7 @@ func TestParseRefusesBadTargets(t *testing.T) {
 		{"no service", "  image: registry.example/web:1\n", "", "names no service"},
 		{"port out of range", "data: 8080", "data: 80800", "target.ports.data must be 0..65535"},
 		{"the same port twice", "health: 8081", "health: 8080", "are both 8080"},
-		{"bad status", "status: 204", "status: 20", "target.request.status"},
+		{"bad status", "status: 204", "status: 20", "own.yaml:7:77: target.request.expect.status must be a status"},
 		{"bad path", "path: /hello?x=1", "path: hello", "target.request.path must begin with /"},
 		{"denials", "load: {rate: 100}", "load: {rate: 100, deny: 2%}", "load.deny is for refproxy"},
 		{"no health port", ", health: 8081", "", "asks port health"},
@@ -655,20 +659,20 @@ func TestHits(t *testing.T) {
 // TestSourceIsStable pins what a run's files are compared by. A change here means that
 // no run compares with any before it.
 func TestKeptConnections(t *testing.T) {
-	const posts, all = "keepalive-post", "{keepalive-get: 40, keepalive-post: 40, newconn-get: 20}"
+	const kept, all = "keepalive", "{keepalive: 40, newconn: 60}"
 	for _, tt := range []struct {
 		name, load, replicas, action string
 		stream                       string
 		want                         int
 	}{
-		{"for few replicas", "rate: 1000, streams: " + all, "3", "{kind: rollout}", posts, 32},
-		{"for many", "rate: 1000, streams: " + all, "5", "{kind: rollout}", posts, 50},
-		{"for as many as there will be", "rate: 1000, streams: " + all, "2", "{kind: scale, to: 6}", posts, 60},
-		{"for as many as there were", "rate: 1000, streams: " + all, "6", "{kind: scale, to: 2}", posts, 60},
-		{"as the scenario says", "rate: 1000, connections: 5, streams: " + all, "6", "{kind: rollout}", posts, 5},
-		{"none for new ones", "rate: 1000, connections: 5, streams: " + all, "6", "{kind: rollout}", "newconn-get", 0},
-		{"no more than are used", "rate: 10, streams: " + all, "3", "{kind: rollout}", posts, 8},
-		{"at least one", "rate: 1, streams: " + all, "3", "{kind: rollout}", posts, 1},
+		{"for few replicas", "rate: 1000, streams: " + all, "3", "{kind: rollout}", kept, 32},
+		{"for many", "rate: 1000, streams: " + all, "5", "{kind: rollout}", kept, 50},
+		{"for as many as there will be", "rate: 1000, streams: " + all, "2", "{kind: scale, to: 6}", kept, 60},
+		{"for as many as there were", "rate: 1000, streams: " + all, "6", "{kind: scale, to: 2}", kept, 60},
+		{"as the scenario says", "rate: 1000, connections: 5, streams: " + all, "6", "{kind: rollout}", kept, 5},
+		{"none for new ones", "rate: 1000, connections: 5, streams: " + all, "6", "{kind: rollout}", "newconn", 0},
+		{"no more than are used", "rate: 10, streams: " + all, "3", "{kind: rollout}", kept, 8},
+		{"at least one", "rate: 1, streams: " + all, "3", "{kind: rollout}", kept, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text := strings.NewReplacer("rate: 100", tt.load, "replicas: 2", "replicas: "+tt.replicas, "action: {kind: rollout}", "action: "+tt.action).Replace(own)

@@ -15,6 +15,9 @@ import (
 // stays far below what a scenario's file may have.
 const maxManifests = maxFile / 4
 
+// maxNamed bounds a file that a scenario names, in bytes: a body that is sent may be large.
+const maxNamed = 16 << 20
+
 // object is a Kubernetes object as a manifest has it.
 type object struct {
 	src              *source
@@ -70,30 +73,55 @@ func (d *decoder) readManifest(n *node, name string) string {
 		d.problem(n.line, n.column, message, hint)
 		return ""
 	}
-	path := filepath.FromSlash(name)
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(filepath.Dir(d.file), path)
-	}
-	info, err := os.Stat(path)
+	data := d.readBeside(n, name, "manifests are")
+	path := d.beside(name)
 	switch {
-	case os.IsNotExist(err):
-		return refuse("there is no file "+quote(path), "manifests are named from the folder that the scenario is in")
-	case err != nil:
-		return refuse("manifest "+quote(name)+" cannot be read: "+quote(err.Error()), "")
-	case !info.Mode().IsRegular():
-		return refuse(quote(path)+" is not a file", "name each file of a folder")
-	}
-	data, err := readFile(path)
-	if err != nil {
-		return refuse("manifest "+quote(name)+" cannot be read: "+quote(err.Error()), "")
-	}
-	if len(data) > maxManifests {
+	case data == nil:
+		return ""
+	case len(data) > maxManifests:
 		return refuse(fmt.Sprintf("%s has more bytes than a manifest may have (%d)", quote(path), maxManifests), "is this the right file?")
-	}
-	if strings.TrimSpace(string(data)) == "" {
+	case strings.TrimSpace(string(data)) == "":
 		return refuse(quote(path)+" is empty", "it has to hold Kubernetes objects")
 	}
 	return string(data)
+}
+
+// beside is the path of a file that is named from the folder that the scenario is in.
+func (d *decoder) beside(name string) string {
+	path := filepath.FromSlash(name)
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(d.file), path)
+}
+
+// readBeside reads a file that the scenario names, of which they (manifests are) is what it
+// would hold. It is nil, and there is a problem, when it cannot be read.
+func (d *decoder) readBeside(n *node, name, they string) []byte {
+	refuse := func(message, hint string) []byte {
+		d.problem(n.line, n.column, message, hint)
+		return nil
+	}
+	path := d.beside(name)
+	info, err := os.Stat(path)
+	switch {
+	case os.IsNotExist(err):
+		return refuse("there is no file "+quote(path), they+" named from the folder that the scenario is in")
+	case err != nil:
+		return refuse(quote(path)+" cannot be read: "+quote(err.Error()), "")
+	case !info.Mode().IsRegular():
+		return refuse(quote(path)+" is not a file", "name each file of a folder")
+	case info.Size() > maxNamed:
+		return refuse(fmt.Sprintf("%s has more than %d bytes", quote(path), maxNamed), "is this the right file?")
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return refuse(quote(path)+" cannot be read: "+quote(err.Error()), "")
+	}
+	if data == nil {
+		data = []byte{}
+	}
+	return data
 }
 
 // objectsIn reads the objects of a manifest, brings its text into the form that Source can

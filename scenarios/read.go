@@ -158,6 +158,18 @@ func (d *decoder) value(n *node, path string, f *field, to, in reflect.Value) {
 	case *drivers.Manifest:
 		d.manifest(n, path, to)
 		return
+	case *TLS:
+		d.tls(n, path, to)
+		return
+	case *Request:
+		d.request(n, path, to)
+		return
+	case *Requests:
+		d.requests(n, path, to)
+		return
+	case *Statuses:
+		d.statuses(n, path, to)
+		return
 	}
 	switch to.Kind() {
 	case reflect.Pointer:

@@ -55,6 +55,10 @@ func (w *writer) emptied(depth int, f *field, v reflect.Value) {
 
 // field writes a key and its value. in is the struct that has it.
 func (w *writer) field(depth int, f *field, v, in reflect.Value) {
+	if several, ok := v.Interface().(Requests); ok && several.File == "" {
+		w.field(depth, f, reflect.ValueOf(several.List), in)
+		return
+	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {

@@ -69,7 +69,10 @@ type Target struct {
 	Env   map[string]string `yaml:"env" doc:"environment variables; filled in as args are" deployed:"say it in the YAML of the Deployment" address:"nothing is started there"`
 	Ports Ports             `yaml:"ports" doc:"where it listens" deployed:"say it in the YAML of the Deployment" address:"it is in the url"`
 
-	Request *Request `yaml:"request" doc:"what the load asks, and how it has to be answered"` // nil with refproxy
+	Protocol string    `yaml:"protocol,omitempty" words:"h1 h2 h2c" doc:"what is spoken to it: h1, h2 (by ALPN, with TLS) or h2c (without); h1 when nothing is said"`
+	TLS      *TLS      `yaml:"tls" doc:"TLS is spoken to it, and how"`
+	Request  *Request  `yaml:"request" doc:"what the load asks, and how it has to be answered"`                                       // nil with refproxy, and with several
+	Requests *Requests `yaml:"requests" doc:"several of them, each as often as its weight says; or {file: a targets file of vegeta}"` // nil with one
 }
 
 // Own says whether the target is a custom target.
@@ -86,14 +89,6 @@ func (t *Target) Address() bool { return t.URL != "" }
 type Ports struct {
 	Data   int  `yaml:"data" min:"0" max:"65535" doc:"where it serves requests; 0 means that it is told by ${listen.data}"`
 	Health *int `yaml:"health" min:"0" max:"65535" doc:"where it answers health questions, if that is another one"`
-}
-
-// Request is what the load asks of a custom target.
-type Request struct {
-	Path   string            `yaml:"path" form:"path" default:"/" hint:"such as /" doc:"from the root, with its query"`
-	Header map[string]string `yaml:"header" doc:"sent with it"`
-	Status int               `yaml:"status" min:"200" max:"599" default:"200" hint:"below 200 is no answer yet" doc:"of a successful answer"`
-	Body   string            `yaml:"body,omitempty" doc:"the exact body of a successful answer; without it any whole body will do"`
 }
 
 // Limits are what one instance may use at most. 0 means no limit. They are no
@@ -126,7 +121,7 @@ func (r *Refproxy) SyncTime() time.Duration {
 type Traffic struct {
 	Rate    float64        `yaml:"rate,required" above:"0" max:"100000" hint:"requests a second" doc:"requests a second"`
 	Timeout time.Duration  `yaml:"timeout" above:"0s" default:"2s" hint:"such as 1s" doc:"of a request, from its intended time"`
-	Streams map[string]int `yaml:"streams" keys:"keepalive-get keepalive-post newconn-get" min:"0" max:"10000" default:"{keepalive-get: 40, keepalive-post: 40, newconn-get: 20}" doc:"weight of each stream"`
+	Streams map[string]int `yaml:"streams" keys:"keepalive newconn keepalive-get keepalive-post newconn-get" min:"0" max:"10000" default:"{keepalive-get: 40, keepalive-post: 40, newconn-get: 20}" doc:"weight of each stream: keepalive and newconn (a new connection for each request) of a custom target, whose default is 80 and 20; the others of refproxy"`
 	// Kept connections stay where a balancer of connections has put them: few of them, and
 	// which instances a stream meets is a matter of luck.
 	Connections int `yaml:"connections,omitempty" min:"0" max:"10000" hint:"0 leaves it to the lab" doc:"kept connections of each keepalive stream, used in turn; 0 means 10 for each replica and at least 32, and no more than can be used every 2 s"`
@@ -144,7 +139,7 @@ const (
 
 // Connections is how many kept connections a stream uses in turn, 0 where it keeps none.
 func (s *Scenario) Connections(stream string) int {
-	if !strings.HasPrefix(stream, "keepalive-") {
+	if !strings.HasPrefix(stream, "keepalive") {
 		return 0
 	}
 	if s.Load.Connections > 0 {
@@ -157,6 +152,14 @@ func (s *Scenario) Connections(stream string) int {
 	rate := s.Load.Rate * float64(s.Load.Streams[stream]) / float64(max(sum, 1))
 	want := max(keptPerReplica*max(s.Replicas, s.Action.To), leastKept)
 	return max(min(want, int(rate*keptUse.Seconds())), 1)
+}
+
+// streams are the streams that there are for the target.
+func (s *Scenario) streams() []string {
+	if s.Target.Own() {
+		return []string{"keepalive", "newconn"}
+	}
+	return []string{"keepalive-get", "keepalive-post", "newconn-get"}
 }
 
 // Phases are stretches of the load, from its start.

@@ -120,6 +120,13 @@ func (m *schemas) value(f *field, t reflect.Type) schema {
 	case reflect.TypeFor[Limit]():
 		return anyOf(schema{"type": "number", "minimum": 0}, schema{"type": "string", "pattern": percentPattern + "|" + durationPattern})
 	}
+	switch t {
+	case reflect.TypeFor[Statuses]():
+		one := anyOf(schema{"type": "integer", "minimum": 200, "maximum": 599}, schema{"type": "string", "pattern": statusForm.String() + "|" + variablePattern})
+		return anyOf(one, schema{"type": "array", "items": one, "minItems": 1})
+	case reflect.TypeFor[Requests]():
+		return anyOf(schema{"type": "array", "items": m.ref(reflect.TypeFor[Request]()), "minItems": 1}, m.ref(t))
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return m.value(f, t.Elem())

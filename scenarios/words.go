@@ -16,6 +16,7 @@ var renamed = []struct{ was, now, hint string }{
 	{"lost_time", "downtime", ""},
 	{"down", "bins_down", ""},
 	{"degraded", "bins_degraded", ""},
+	{"status", "expect", "say expect: {status: 200}"},
 }
 
 // suggest is what a word that is none of the candidates was probably meant to be, or "",

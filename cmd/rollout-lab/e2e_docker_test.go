@@ -148,7 +148,7 @@ target:
   image: ${image}
   args: [-host, 0.0.0.0, -port, "8080"]
   ports: {data: 8080}
-  request: {path: /status/204, status: 204}
+  request: {path: /status/204, expect: {status: 204}}
 vars: {image: none}
 replicas: 3
 load: {rate: 1000}

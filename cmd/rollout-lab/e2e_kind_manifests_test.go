@@ -51,10 +51,10 @@ target:
   service: httpbin
   port: http
   manifests: [bare.yaml]
-  request: {path: /status/204, status: 204}
+  request: {path: /status/204, expect: {status: 204}}
 replicas: 3
 # Kept connections hide what new ones meet: 13 of 7,500 failed with the usual streams.
-load: {rate: 300, streams: {keepalive-get: 1, newconn-get: 2}}
+load: {rate: 300, streams: {keepalive: 1, newconn: 2}}
 phases:
   baseline: {from: 1s, to: 4s}
   window: {from: 4s, to: 29s}

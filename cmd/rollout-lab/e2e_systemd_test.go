@@ -74,7 +74,7 @@ target:
       server { listen %s; location / { return 200 "hello"; } } }' "$NAME" "$LISTEN" > /run/$NAME.conf
       && exec nginx -c /run/$NAME.conf
   env: {LISTEN: "$${listen.data}", NAME: "$${instance}"}
-  request: {path: /, body: hello}
+  request: {path: /, expect: {body: hello}}
 replicas: 3
 load: {rate: 1000}
 phases:

@@ -14,9 +14,9 @@ import (
 
 const serviceScenario = `
 name: service
-target: {exec: /bin/service, args: ["$${listen.data}"], request: {path: /x}}
+target: {exec: /bin/service, args: ["$${listen.data}"], requests: [{path: /x, weight: 9}, {method: POST, path: /x}]}
 replicas: 2
-load: {rate: 50, timeout: 1s, streams: {keepalive-get: 90, keepalive-post: 10}}
+load: {rate: 50, timeout: 1s, streams: {keepalive: 1}}
 phases:
   baseline: {from: 100ms, to: 500ms}
   window: {from: 500ms, to: 3500ms}

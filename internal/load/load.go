@@ -1,7 +1,7 @@
 // Package load sends the requests of a trial and says what became of each one: an open
 // loop of several request streams on one schedule, direct probes of single instances,
-// and an independent reference client. It is the only importer of vegeta, which paces the
-// schedule and holds the workers, and the only place that classifies outcomes. It draws
+// and an independent reference client. Vegeta paces the
+// schedule and holds the workers. It is the only place that classifies outcomes. It draws
 // no conclusions from them and stores nothing.
 package load
 

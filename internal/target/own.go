@@ -1,9 +1,7 @@
 package target
 
 import (
-	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"time"
 
@@ -34,18 +32,14 @@ func buildOwn(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 			fixed["health"] = *t.Ports.Health
 		}
 	}
-	truth := ownTruth(t.Request)
-	streams, err := ownStreams(s.Load, truth)
-	if err != nil {
-		return Target{}, err
-	}
+	requests, truth := ownRequests(&t)
 	return Target{
 		Stack: drivers.Stack{Subject: drivers.Service{
 			Name: ownName, Image: t.Image, Exec: t.Exec,
 			Args: slices.Concat(t.Args, d.Args), Env: env, Ports: ports, Fixed: fixed,
-			Serves: serves(truth),
+			Serves: serves(truth, s.Target.Wire()),
 		}},
-		Streams: streams,
+		Streams: ownStreams(s.Load, requests),
 		Truth:   truth,
 	}, nil
 }
@@ -53,56 +47,49 @@ func buildOwn(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 // buildDeployed is a Deployment that somebody else describes: how it is run is not the lab's
 // business, what is asked of it is.
 func buildDeployed(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
-	truth := ownTruth(s.Target.Request)
-	streams, err := ownStreams(s.Load, truth)
-	if err != nil {
-		return Target{}, err
-	}
+	requests, truth := ownRequests(&s.Target)
 	objects := &drivers.Objects{Manifests: s.ManifestsOf(d), Deployment: s.Target.Deployment, Service: s.Target.Service, Port: s.Target.Port}
 	return Target{
 		Stack: drivers.Stack{
-			Subject:  drivers.Service{Name: ownName, Ports: []string{"data"}, Serves: serves(truth)},
+			Subject:  drivers.Service{Name: ownName, Ports: []string{"data"}, Serves: serves(truth, s.Target.Wire()), Wire: s.Target.Wire()},
 			Replicas: s.Replicas, Revision: RevisionBefore, Objects: objects,
 		},
-		Streams: streams,
+		Streams: ownStreams(s.Load, requests),
 		Truth:   truth,
 	}, nil
 }
 
-// ownTruth is the request of a service of the user's own.
-func ownTruth(r *scenarios.Request) load.Request {
+// ownRequests are what is asked of a service of the user's own, and the one of them that
+// tells whether an instance works.
+func ownRequests(t *scenarios.Target) (all []load.Request, truth load.Request) {
+	asked, probe := t.Asked()
+	for i := range asked {
+		all = append(all, ownRequest(&asked[i]))
+	}
+	return all, all[probe]
+}
+
+func ownRequest(r *scenarios.Request) load.Request {
 	return load.Request{
-		Method: http.MethodGet, Path: r.Path, Header: r.Header,
-		Expect: record.Serve, Statuses: []int{r.Status}, WantBody: r.Body, AnyBody: r.Body == "",
+		Method: r.Method, Path: r.Path, Header: r.Header, Body: r.Sent,
+		Expect: record.Serve, Statuses: r.Expect.Status.Codes(), WantBody: r.Expect.Body, AnyBody: r.Expect.Body == "",
 	}
 }
 
-// ownStreams ask the same request over and over, in the ways that differ in a rollout.
-func ownStreams(l scenarios.Traffic, request load.Request) ([]load.Stream, error) {
+// ownStreams ask the same requests over and over, in the ways that differ in a rollout.
+func ownStreams(l scenarios.Traffic, requests []load.Request) []load.Stream {
 	var out []load.Stream
 	for _, name := range streamNames(l.Streams) {
-		s := load.Stream{Name: name, Weight: l.Streams[name]}
-		r := request
-		switch name {
-		case "keepalive-get":
-			s.Reuse = true
-		case "keepalive-post":
-			s.Reuse, r.Method, r.Body = true, http.MethodPost, postBody(0)
-		case "newconn-get":
-		default:
-			return nil, fmt.Errorf("stream %q: want keepalive-get, keepalive-post or newconn-get", name)
-		}
-		s.Requests = []load.Request{r}
-		out = append(out, s)
+		out = append(out, load.Stream{Name: name, Weight: l.Streams[name], Reuse: name == "keepalive", Requests: requests})
 	}
-	return out, nil
+	return out
 }
 
 // serves is the question to an instance whether it truly serves.
-func serves(truth load.Request) drivers.Probe {
+func serves(truth load.Request, wire drivers.Wire) drivers.Probe {
 	return drivers.Probe{
 		Kind: drivers.ProbeHTTP, Port: "data", Path: truth.Path, Header: truth.Header,
-		Status: truth.Statuses[0], Body: truth.WantBody,
+		Status: truth.Statuses[0], Body: truth.WantBody, Wire: wire,
 		Interval: 50 * time.Millisecond, Timeout: time.Second,
 	}
 }

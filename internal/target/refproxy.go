@@ -76,7 +76,7 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 			}},
 			Subject: drivers.Service{
 				Name: "proxy", Args: proxyArgs, Env: environment, Ports: []string{"data", "health"},
-				Serves: serves(truth),
+				Serves: serves(truth, drivers.Wire{}),
 			},
 		},
 		Streams: streams,

@@ -64,6 +64,7 @@ func assemble(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	subject.Notify, subject.Watchdog, subject.Socket = d.Notify, d.Watchdog, d.Socket
 	subject.PreStop, subject.StopGrace, subject.RestartOnExit = d.PreStop, d.StopGrace, true
 	subject.Limits = s.Limits.Driver()
+	subject.Wire = s.Target.Wire()
 	t.Stack.Replicas, t.Stack.Revision = s.Replicas, RevisionBefore
 	t.Stack.Balancer = drivers.Balancer{Policy: s.Balancer.Policy, DeregisterFirst: d.DeregisterFirst}
 	t.Stack.Rolling = s.Rolling

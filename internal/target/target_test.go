@@ -212,10 +212,10 @@ target:
   args: [--id, "$${instance}"]
   env: {A: 1, B: 2}
   ports: {data: 80, health: 81}
-  request: {path: /hello, status: 204, header: {X: y}}
+  request: {path: /hello, expect: {status: 204}, header: {X: y}}
 limits: {cpus: 0.5, memory: 64}
 replicas: 2
-load: {rate: 100, streams: {keepalive-get: 1, keepalive-post: 1, newconn-get: 1}}
+load: {rate: 100, streams: {keepalive: 1, newconn: 1}}
 phases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
 action: {kind: rollout}
 designs:
@@ -262,7 +262,7 @@ func TestAServiceOfYourOwn(t *testing.T) {
 	if subject.Serves.Status != 204 || subject.Serves.Path != "/hello" || subject.Serves.Header["X"] != "y" {
 		t.Errorf("serves %+v", subject.Serves)
 	}
-	if len(got.Streams) != 3 || got.Streams[1].Name != "keepalive-post" || got.Streams[1].Requests[0].Method != "POST" {
+	if len(got.Streams) != 2 || got.Streams[0].Name != "keepalive" || !got.Streams[0].Reuse || got.Streams[1].Reuse {
 		t.Errorf("streams %+v", got.Streams)
 	}
 	for _, stream := range got.Streams {
@@ -304,7 +304,7 @@ target:
           template:
             metadata: {labels: {app: web}}
             spec: {containers: [{name: web, image: "web:1"}]}
-  request: {path: /hello, status: 204}
+  request: {path: /hello, expect: {status: 204}}
 replicas: 2
 load: {rate: 10}
 phases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
