@@ -171,6 +171,8 @@ type instance struct {
 	gone    time.Duration   // when it was gone for the last time
 	ended   string          // how it last ended without having been told to stop
 	serves  time.Duration   // when a direct probe first found it serving; never when none did
+	// wrong has, for each wrong answer, when direct probes that were given it were sent.
+	wrong map[record.Class][]time.Duration
 }
 
 const never = time.Duration(1<<63 - 1)
@@ -179,7 +181,7 @@ func newFinder(d *record.TrialData, t *Trial) *finder {
 	f := &finder{d: d, instances: make(map[string]*instance), slack: d.Trial.ProbeEvery, wrong: make(map[record.Class]map[string]bool)}
 	for i := range t.Timeline.Lanes {
 		l := &t.Timeline.Lanes[i]
-		in := &instance{lane: l, gone: never, serves: never}
+		in := &instance{lane: l, gone: never, serves: never, wrong: make(map[record.Class][]time.Duration)}
 		for _, span := range l.Truth {
 			if span.State == timeline.Serving {
 				in.serves = min(in.serves, span.From)
@@ -192,16 +194,46 @@ func newFinder(d *record.TrialData, t *Trial) *finder {
 			in.hear(e)
 		}
 	}
-	for i := range d.Samples {
-		s := &d.Samples[i]
-		if revision := f.answeredWrongly(s); revision != "" {
-			if f.wrong[s.Class] == nil {
-				f.wrong[s.Class] = make(map[string]bool)
+	for i := range d.Probes {
+		p := &d.Probes[i]
+		if in := f.instances[p.Instance]; in != nil && isAnswer(p.Class) {
+			in.wrong[p.Class] = append(in.wrong[p.Class], p.At)
+			if !in.toldBy(p.At) {
+				f.gaveWrong(p.Class, in.lane.Revision)
 			}
-			f.wrong[s.Class][revision] = true
 		}
 	}
+	for i := range d.Samples {
+		s := &d.Samples[i]
+		revision := f.answeredWrongly(s)
+		if revision == "" && f.unnamed(s) {
+			revision = common(f.candidates(s), func(in *instance) string { return in.lane.Revision })
+		}
+		f.gaveWrong(s.Class, revision)
+	}
 	return f
+}
+
+// gaveWrong takes in that a revision, "" when it is not known, gave a wrong answer.
+func (f *finder) gaveWrong(class record.Class, revision string) {
+	if revision == "" {
+		return
+	}
+	if f.wrong[class] == nil {
+		f.wrong[class] = make(map[string]bool)
+	}
+	f.wrong[class][revision] = true
+}
+
+// isAnswer reports whether a request of the class was answered, and wrongly.
+func isAnswer(class record.Class) bool {
+	return class == record.WrongBody || strings.HasPrefix(string(class), "http_")
+}
+
+// unnamed reports whether the request was answered wrongly by an instance that nothing names:
+// the answer does not, and no balancer of the lab does.
+func (f *finder) unnamed(s *record.Sample) bool {
+	return isAnswer(s.Class) && s.Revision == "" && f.instances[s.Instance] == nil && !f.d.Trial.LabBalancer
 }
 
 // hear takes in what the runtime said of the instance.
@@ -292,8 +324,11 @@ func (f *finder) of(in *instance, s *record.Sample) Cause {
 	}
 	unable := in.unable(s, f.slack)
 	served := in.serves <= s.Sent
-	r := f.d.Trial.Revisions
-	onlyNew := f.answeredWrongly(s) == r.After && r.After != r.Before && len(f.wrong[s.Class]) == 1
+	revision := f.answeredWrongly(s)
+	if revision == "" && f.unnamed(s) {
+		revision = in.lane.Revision // if it is the one
+	}
+	onlyNew := revision == f.d.Trial.Revisions.After && f.onlyNew(s.Class)
 	switch {
 	case unable && !served && in.serves < never:
 		return BeforeReady
@@ -307,6 +342,12 @@ func (f *finder) of(in *instance, s *record.Sample) Cause {
 		return TooSlow
 	}
 	return Unknown
+}
+
+// onlyNew reports whether the new revision, and no other, gave a wrong answer.
+func (f *finder) onlyNew(class record.Class) bool {
+	r := f.d.Trial.Revisions
+	return r.After != r.Before && len(f.wrong[class]) == 1 && f.wrong[class][r.After]
 }
 
 // kept reports whether the request went over a connection that had served others: its own,
@@ -324,6 +365,17 @@ func (in *instance) told(s *record.Sample) (at time.Duration, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// toldBy reports whether the instance had been told to stop at an instant, and not been
+// started again.
+func (in *instance) toldBy(at time.Duration) bool {
+	return slices.ContainsFunc(in.stopped, func(span timeline.Span) bool { return span.From <= at && at < span.To })
+}
+
+// gave reports whether a direct probe was given the same wrong answer around the request.
+func (in *instance) gave(s *record.Sample, slack time.Duration) bool {
+	return slices.ContainsFunc(in.wrong[s.Class], func(at time.Duration) bool { return s.Sent-slack <= at && at <= s.Done+slack })
 }
 
 // unable reports whether a direct probe found the instance not serving while the request
@@ -355,19 +407,49 @@ func (in *instance) left(s *record.Sample, slack time.Duration) bool {
 // balancer that has not heard of it.
 const lingers = time.Second
 
-// guess is the cause of a request that nobody answered, from the instances that it may
-// have been sent to: the one that all of them agree on. Where they do not, a connection is
-// broken by one that was told to stop rather than by one that cannot serve yet.
-func (f *finder) guess(s *record.Sample) (Cause, string) {
-	votes := make(map[Cause][]string)
+// candidates are the instances that a request may have been sent to, in order.
+func (f *finder) candidates(s *record.Sample) (all []*instance) {
 	for _, id := range f.names() {
 		in := f.instances[id]
 		_, told := in.told(s)
 		if routed := in.lane.VerdictAt(s.Sent) == timeline.Ready; !told && !routed || in.gone != never && s.Sent > in.gone+lingers {
 			continue
 		}
+		all = append(all, in)
+	}
+	return all
+}
+
+// suspects are those of the candidates that may have answered so: those that a direct probe
+// was given the same answer by at that time; else, where only the new revision is known to
+// answer so, those of that.
+func (f *finder) suspects(s *record.Sample) []*instance {
+	all := f.candidates(s)
+	if !f.unnamed(s) {
+		return all
+	}
+	only := func(is func(*instance) bool) []*instance {
+		return slices.DeleteFunc(slices.Clone(all), func(in *instance) bool { return !is(in) })
+	}
+	if same := only(func(in *instance) bool { return in.gave(s, f.slack) }); len(same) > 0 {
+		return same
+	}
+	after := f.d.Trial.Revisions.After
+	old := func(in *instance) bool { return in.lane.Revision != after && len(in.wrong[s.Class]) > 0 }
+	if young := only(func(in *instance) bool { return in.lane.Revision == after }); len(young) > 0 && f.onlyNew(s.Class) && !slices.ContainsFunc(all, old) {
+		return young
+	}
+	return all
+}
+
+// guess is the cause of a request that no known instance answered, from the instances that it
+// may have been sent to: the one that all of them agree on. Where they do not, a connection is
+// broken by one that was told to stop rather than by one that cannot serve yet.
+func (f *finder) guess(s *record.Sample) (Cause, string) {
+	votes := make(map[Cause][]string)
+	for _, in := range f.suspects(s) {
 		if cause := f.of(in, s); cause != Unknown && cause != TooSlow {
-			votes[cause] = append(votes[cause], id)
+			votes[cause] = append(votes[cause], in.lane.Instance)
 		}
 	}
 	cause := Unknown

@@ -54,6 +54,25 @@ func TestCauses(t *testing.T) {
 			}
 		}
 	}
+	// answers lets every direct probe of an instance be answered wrongly.
+	answers := func(id string, class record.Class) func(*record.TrialData) {
+		return func(d *record.TrialData) {
+			for i := range d.Probes {
+				if p := &d.Probes[i]; p.Instance == id {
+					p.OK, p.Class = false, class
+				}
+			}
+		}
+	}
+	sample := func(at time.Duration, change func(*record.Sample)) func(*record.TrialData) {
+		return func(d *record.TrialData) {
+			for i := range d.Samples {
+				if s := &d.Samples[i]; s.Intended == at {
+					change(s)
+				}
+			}
+		}
+	}
 	nothing := func(*record.TrialData) {}
 	balanced := func(d *record.TrialData) { d.Trial.LabBalancer = true }
 	event := func(at time.Duration, kind record.EventKind, id string) func(*record.TrialData) {
@@ -116,6 +135,15 @@ func TestCauses(t *testing.T) {
 		{"only the new revision says 404", 9 * s, from("new-1", "v2", "http_404", 404), nothing, NewRevision, "new-1"},
 		{"only the new revision has another body", 9 * s, from("new-1", "v2", record.WrongBody, 200), nothing, NewRevision, "new-1"},
 		{"a restart has no new revision", 9 * s, from("new-1", "v2", "http_404", 404), func(d *record.TrialData) { d.Trial.Revisions.Before = "v2" }, Unknown, "new-1"},
+
+		{"nobody named, and a probe of the new revision is told the same", 9 * s, from("", "", "http_404", 404), answers("new-1", "http_404"), NewRevision, "new-1"},
+		{"the same while an old one drains", 6200 * ms, from("", "", "http_404", 404), answers("new-1", "http_404"), NewRevision, "new-1"},
+		{"nobody named, and probes ask for something else", 6200 * ms, from("", "", "http_500", 500), sample(9*s, from("", "", "http_500", 500)), NewRevision, ""},
+		{"nobody named, and the old revision says so as well", 9 * s, from("", "", "http_500", 500), sample(3500*ms, from("", "", "http_500", 500)), Unknown, ""},
+		{"nobody named, and a probe of the old one is told the same", 6200 * ms, from("", "", "http_503", 503), func(d *record.TrialData) {
+			answers("old-1", "http_503")(d)
+			sample(9*s, from("", "", "http_503", 503))(d)
+		}, AfterStop, "old-1"},
 
 		{"the harness's own", 9 * s, from("new-1", "", record.Harness, 0), nothing, OfHarness, ""},
 		{"never sent", 9 * s, func(*record.Sample) {}, func(d *record.TrialData) {
