@@ -128,10 +128,10 @@ func (p Probe) askHTTP(ctx context.Context, addr string) (string, error) {
 	}
 	answer := fmt.Sprintf("%d %s", resp.StatusCode, firstLine(string(body)))
 	if resp.StatusCode != p.Status {
-		return answer, fmt.Errorf("status %d, want %d: %s", resp.StatusCode, p.Status, firstLine(string(body)))
+		return answer, fmt.Errorf("%d, wanted %d: %s", resp.StatusCode, p.Status, firstLine(string(body)))
 	}
 	if p.Body != "" && string(body) != p.Body {
-		return answer, fmt.Errorf("body %q, want %q", firstLine(string(body)), p.Body)
+		return answer, fmt.Errorf("body %q, wanted %q", firstLine(string(body)), p.Body)
 	}
 	return answer, nil
 }

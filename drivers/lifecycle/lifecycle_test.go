@@ -256,7 +256,7 @@ func TestAwaitServingGivesUpWhomNobodyTrusts(t *testing.T) {
 // is wrong with the service.
 func TestAwaitServingKeepsTheLastAnswer(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	answer, asked := errors.New("status 404, want 200"), 0
+	answer, asked := errors.New("404, wanted 200"), 0
 	err := AwaitServing(ctx, drivers.Service{Ports: []string{"data"}}, func(ctx context.Context, _ drivers.Probe) error {
 		if asked++; asked < 3 {
 			return answer
