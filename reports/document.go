@@ -397,7 +397,25 @@ type Reference struct {
 	Lo *float64 `json:"lo"`
 	// The upper end, 0..1. Null: not known.
 	Hi *float64 `json:"hi"`
-	// Whether its interval and that of the load overlap.
+	// Whether its interval and that of the load overlap, of all requests and of each stream.
+	Agrees bool `json:"agrees"`
+	// The streams that it sent enough requests of to compare.
+	Streams []ReferenceStream `json:"streams"`
+}
+
+// ReferenceStream is the independent client's view of one stream in the window.
+type ReferenceStream struct {
+	// Of the stream, as in streams.
+	Name string `json:"name"`
+	// Requests that it sent in the window.
+	Planned uint64 `json:"planned"`
+	// Those of them that were ok.
+	OK uint64 `json:"ok"`
+	// The lower end of the interval of its success rate, 0..1: 99.9 % for all streams together.
+	Lo float64 `json:"lo"`
+	// The upper end, 0..1.
+	Hi float64 `json:"hi"`
+	// Whether that interval and the load's overlap.
 	Agrees bool `json:"agrees"`
 }
 

@@ -166,7 +166,10 @@ func newTrial(t *judge.Trial) Trial {
 		out.Instances = append(out.Instances, Instance(in))
 	}
 	if w := t.Reference; w.Planned > 0 {
-		out.Reference = &Reference{Planned: w.Planned, OK: w.OK, Lo: finite(w.Lo), Hi: finite(w.Hi), Agrees: w.Agrees}
+		out.Reference = &Reference{Planned: w.Planned, OK: w.OK, Lo: finite(w.Lo), Hi: finite(w.Hi), Agrees: w.Agrees, Streams: []ReferenceStream{}}
+		for _, of := range w.Streams {
+			out.Reference.Streams = append(out.Reference.Streams, ReferenceStream{Name: of.Name, Planned: of.Planned, OK: of.OK, Lo: of.Lo, Hi: of.Hi, Agrees: of.Agrees})
+		}
 	}
 	return out
 }

@@ -116,8 +116,7 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.NoneReady:       fixed("the runtime called no instance ready in the window, so its verdict is not known"),
 	judge.ReferenceSilent: fixed("the reference client sent nothing in the window, so nothing confirms the load's figures"),
 	judge.ReferenceDisagrees: func(r judge.Reason) string {
-		return fmt.Sprintf("the reference client disagrees: %s of its %s requests were ok (%s), %s of the load's %s", format.Count(r.N), format.Count(r.Of),
-			format.Rates(r.Lo, r.Hi), format.Count(r.Load.N), format.Count(r.Load.Of))
+		return "the reference client disagrees" + differs(r)
 	},
 	judge.ReferenceSawMore: func(r judge.Reason) string {
 		return fmt.Sprintf("the load saw no failure, the reference client saw %s in %s requests", format.Count(r.N), format.Count(r.Of))
@@ -126,6 +125,9 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	// What a reader of a valid trial's numbers must know.
 	judge.WarmUpFailures: func(r judge.Reason) string {
 		return "requests that failed in the warm-up, which is no part of the trial's numbers: " + format.Count(r.N)
+	},
+	judge.ReferenceDiffers: func(r judge.Reason) string {
+		return "the reference client and the load differ in how much was lost, and each saw more than a gate allows" + differs(r)
 	},
 
 	// Why a gate was judged as it was.
@@ -204,6 +206,17 @@ func name(r judge.Reason, i int) string {
 }
 
 func nOf(r judge.Reason) string { return format.Count(r.N) + " of " + format.Count(r.Of) }
+
+// differs is what the reference client saw, and what the load did, of all requests or of a
+// stream.
+func differs(r judge.Reason) string {
+	stream := ""
+	if of := name(r, 0); of != "" {
+		stream = " on " + of
+	}
+	return fmt.Sprintf("%s: %s of its %s requests were ok (%s), %s of the load's %s", stream, format.Count(r.N), format.Count(r.Of),
+		format.Rates(r.Lo, r.Hi), format.Count(r.Load.N), format.Count(r.Load.Of))
+}
 
 func rateSeen(r judge.Reason) string {
 	return fmt.Sprintf("%s requests were ok (%s)", nOf(r), format.Share(r.N, r.Of))

@@ -99,9 +99,12 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.NoneReady}, "the runtime called no instance ready in the window, so its verdict is not known"},
 		{judge.Reason{Kind: judge.ReferenceSilent}, "the reference client sent nothing in the window, so nothing confirms the load's figures"},
 		{judge.Reason{Kind: judge.ReferenceDisagrees, Tally: of(200, 200), Lo: 0.962708, Hi: 1, Load: of(9000, 10_000)}, "the reference client disagrees: 200 of its 200 requests were ok (96.27 to 100 %), 9,000 of the load's 10,000"},
+		{judge.Reason{Kind: judge.ReferenceDisagrees, Names: []string{"keepalive-post"}, Tally: of(20, 50), Lo: 0.16, Hi: 0.67, Load: of(4000, 4000)}, "the reference client disagrees on keepalive-post: 20 of its 50 requests were ok (16.00 to 67.00 %), 4,000 of the load's 4,000"},
 		{judge.Reason{Kind: judge.ReferenceSawMore, Tally: of(2, 200)}, "the load saw no failure, the reference client saw 2 in 200 requests"},
 
 		{judge.Reason{Kind: judge.WarmUpFailures, Tally: of(1234, 0)}, "requests that failed in the warm-up, which is no part of the trial's numbers: 1,234"},
+		{judge.Reason{Kind: judge.ReferenceDiffers, Tally: of(180, 200), Lo: 0.8, Hi: 0.96, Load: of(2000, 10_000)},
+			"the reference client and the load differ in how much was lost, and each saw more than a gate allows: 180 of its 200 requests were ok (80.00 to 96.00 %), 2,000 of the load's 10,000"},
 
 		{judge.Reason{Kind: judge.NoSuchDesign}, "no trial of this design was recorded"},
 		{judge.Reason{Kind: judge.NoSuchMetric}, "there is no such metric"},

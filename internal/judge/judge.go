@@ -182,8 +182,9 @@ type BaselinePhase struct {
 // Reference is the independent client's view of the window.
 type Reference struct {
 	Planned, OK uint64
-	Lo, Hi      float64 // two-sided 99.9 % Clopper-Pearson interval of its success rate
-	Agrees      bool    // the intervals of reference and load overlap
+	Lo, Hi      float64           // two-sided 99.9 % Clopper-Pearson interval of its success rate
+	Agrees      bool              // the intervals of reference and load overlap, of all requests and of each stream
+	Streams     []StreamReference // those that can be compared
 }
 
 // GateResult is a gate held against the cells that it names.

@@ -50,8 +50,9 @@ func Measure(d *record.TrialData) Trial {
 	t.Reference = reference(d, &t)
 	t.Pressure = pressure(d.Pressure, t.Window)
 
-	t.InvalidReasons, t.Failures = failures(invalid(d, &t))
-	t.Remarks = remarks(&t)
+	reasons, remarks := invalid(d, &t)
+	t.InvalidReasons, t.Failures = failures(reasons)
+	t.Remarks = remarks
 	t.Valid, t.Sound = len(t.InvalidReasons) == 0, !harness.in(t.InvalidReasons)
 	t.Unexcused = unexcused(d, &t)
 	t.Stands = len(t.Failures) > 0 || target.in(t.InvalidReasons)
@@ -165,26 +166,4 @@ func drift(t *Trial) {
 		}
 		t.Sync = &m
 	}
-}
-
-// referenceAlpha makes the intervals that load and reference are compared by two-sided ones
-// of 99.9 %.
-const referenceAlpha = 0.0005
-
-func reference(d *record.TrialData, t *Trial) Reference {
-	var w Reference
-	for i := range d.Reference {
-		s := &d.Reference[i]
-		if !t.counts(timeline.Hit{Intended: s.Intended, Sample: s}) {
-			continue
-		}
-		w.Planned++
-		if s.Class == record.OK {
-			w.OK++
-		}
-	}
-	w.Lo, w.Hi = lowerBound(w.OK, w.Planned, referenceAlpha), upperBound(w.OK, w.Planned, referenceAlpha)
-	lo, hi := lowerBound(t.OK, t.Planned, referenceAlpha), upperBound(t.OK, t.Planned, referenceAlpha)
-	w.Agrees = w.Lo <= hi && lo <= w.Hi
-	return w
 }

@@ -56,7 +56,7 @@ func rollout() *record.TrialData {
 		d.Samples = append(d.Samples, smp)
 		if k%50 == 0 {
 			w := smp
-			w.Seq, w.Stream = k/50, "reference"
+			w.Seq, w.Stream = k/50, []string{"get", "post"}[k/50%2]
 			d.Reference = append(d.Reference, w)
 		}
 	}

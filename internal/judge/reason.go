@@ -109,13 +109,14 @@ const (
 	ProbesSparse       Kind = "probes-sparse"        // Names: the instance; Time: unknown; Limit: called ready
 	NoneReady          Kind = "none-ready"           //
 	ReferenceSilent    Kind = "reference-silent"     //
-	ReferenceDisagrees Kind = "reference-disagrees"  // Tally: its ok of planned; Lo, Hi; Load
+	ReferenceDisagrees Kind = "reference-disagrees"  // Tally: its ok of planned; Lo, Hi; Load; Names: the stream, where it is about one
 	ReferenceSawMore   Kind = "reference-saw-more"   // Tally: failures that it alone saw, of its requests
 )
 
 // What a reader of a valid trial's numbers must know.
 const (
-	WarmUpFailures Kind = "warm-up-failures" // N: requests
+	WarmUpFailures   Kind = "warm-up-failures"  // N: requests
+	ReferenceDiffers Kind = "reference-differs" // as ReferenceDisagrees, where both saw too many failures
 )
 
 // Why a gate was judged as it was.

@@ -67,9 +67,9 @@ func (s side) in(reasons []Reason) bool {
 	return slices.ContainsFunc(reasons, func(r Reason) bool { return sides[r.Kind] == s })
 }
 
-// invalid says why the trial is invalid; there is no reason for a valid one.
-func invalid(d *record.TrialData, t *Trial) []Reason {
-	var why []Reason
+// invalid says why the trial is invalid, for which there is no reason in a valid one, and what
+// a reader of its numbers must know beside them.
+func invalid(d *record.TrialData, t *Trial) (why, remarks []Reason) {
 	if d.End == nil {
 		why = append(why, Reason{Kind: TrialCutShort})
 	} else if d.End.Error != "" {
@@ -89,23 +89,11 @@ func invalid(d *record.TrialData, t *Trial) []Reason {
 	why = append(why, instanceReasons(d, t)...)
 	why = append(why, probeReasons(d, t)...)
 	why = append(why, saturationReasons(d, t)...)
-	switch w := &t.Reference; {
-	case w.Planned == 0:
-		why = append(why, Reason{Kind: ReferenceSilent})
-	case !w.Agrees:
-		why = append(why, Reason{Kind: ReferenceDisagrees, Tally: Tally{w.OK, w.Planned}, Lo: w.Lo, Hi: w.Hi, Load: Tally{t.OK, t.Planned}})
-	case t.Failed == 0 && w.OK < w.Planned:
-		why = append(why, Reason{Kind: ReferenceSawMore, Tally: Tally{w.Planned - w.OK, w.Planned}})
-	}
-	return why
-}
-
-// remarks are what a reader of the trial's numbers must know beside them.
-func remarks(t *Trial) (all []Reason) {
 	if t.WarmUp > 0 {
-		all = append(all, Reason{Kind: WarmUpFailures, Tally: Tally{N: t.WarmUp}})
+		remarks = append(remarks, Reason{Kind: WarmUpFailures, Tally: Tally{N: t.WarmUp}})
 	}
-	return all
+	disagrees, differs := referenceReasons(d, t)
+	return append(why, disagrees...), append(remarks, differs...)
 }
 
 func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {

@@ -32,11 +32,17 @@ func testTrial(planned uint64) Trial {
 	}
 }
 
+// naiveGate is the only one that is set on testTrial.
+var naiveGate = Gate{Design: "naive", Metric: "failed", Op: "<=", Limit: 7}
+
 // begin makes a run with one trial.
 func begin(t *testing.T, trial Trial) (dir string, run *RunWriter, w *TrialWriter) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "run")
-	run, err := CreateRun(dir, Run{ID: "r1", Trials: []string{Folder(trial)}})
+	run, err := CreateRun(dir, Run{ID: "r1", Trials: []string{Folder(trial)}, Scenarios: []Scenario{
+		{Name: "other", Gates: []Gate{{Design: "naive", Metric: "breaches", Op: "<="}}},
+		{Name: "rollout", Gates: []Gate{{Design: "aware", Metric: "breaches", Op: "<="}, naiveGate}},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +112,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 
 	end.Lines = Lines{Samples: 4, Reference: 2, Probes: 2, Events: 2, Pressure: 2}
-	want := &TrialData{Trial: trial, Folder: Folder(trial), Samples: samples, Reference: reference, Events: events, Probes: probes, Pressure: pressure, End: &end}
+	want := &TrialData{Trial: trial, Gates: []Gate{naiveGate}, Folder: Folder(trial), Samples: samples, Reference: reference, Events: events, Probes: probes, Pressure: pressure, End: &end}
 	if diff := cmp.Diff(want, readBack(t, dir)); diff != "" {
 		t.Errorf("read back (-want +got):\n%s", diff)
 	}

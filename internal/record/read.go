@@ -109,6 +109,13 @@ func (r *RunReader) Trial(folder string) (*TrialData, error) {
 	if err := d.read(os.DirFS(filepath.Join(r.Dir, trialsDir, name))); err != nil {
 		return nil, fmt.Errorf("read trial %s: %w", folder, err)
 	}
+	for _, s := range r.Run.Scenarios {
+		for _, g := range s.Gates {
+			if s.Name == d.Trial.Scenario && g.Design == d.Trial.Design {
+				d.Gates = append(d.Gates, g)
+			}
+		}
+	}
 	if d.Trial.Repeats == 0 && !slices.Contains(r.Run.Trials, folder) {
 		d.damage("%s is neither planned nor the repeat of a trial", folder)
 	}

@@ -107,6 +107,7 @@ type Skipped struct {
 // TrialData is a whole trial read back from its folder.
 type TrialData struct {
 	Trial     Trial
+	Gates     []Gate   // those that its scenario sets on its design
 	Folder    string   // relative to the run's folder, slashes
 	Samples   []Sample // by Seq, no Seq twice
 	Reference []Sample // requests of the independent client, by Seq
