@@ -1,14 +1,18 @@
-// Package edge is an HTTP/1.1 balancer for runtimes that bring none: it spreads requests
-// over the endpoints that it is told to route to, and that is the runtime's decision, not
-// its own. It checks no health, ejects nobody and never tries a request twice, neither on
-// purpose nor by its transport's kindness: an endpoint's failure reaches the client, or
-// the measurement behind it would flatter. It is not a general reverse proxy: no TLS, no
-// HTTP/2, no caching, no rewriting.
+// Package edge is a balancer for runtimes that bring none: it spreads requests, or connections,
+// over the endpoints that it is told to route to, and that is the runtime's decision, not its
+// own. It checks no health, ejects nobody and never tries anything twice, neither on purpose
+// nor by its transport's kindness: an endpoint's failure reaches the client, or the
+// measurement behind it would flatter. It is not a general reverse proxy: no caching, no
+// rewriting.
 //
-// It gives answers of its own with their reason in the header Rollout-Lab-Reason: 503 when
-// nothing is routed to, 502 when the endpoint failed before the head of its answer was
-// there (or, said with drivers.HarnessReason, when the balancer could not even try), and 501 to CONNECT. Where the answer's body breaks off later, the client's connection is
-// aborted.
+// Where endpoints speak HTTP/1.1 without TLS it reads the requests. It gives answers of its own
+// with their reason in the header Rollout-Lab-Reason: 503 when nothing is routed to, 502 when
+// the endpoint failed before the head of its answer was there (or, said with
+// drivers.HarnessReason, when the balancer could not even try), and 501 to CONNECT. Where the
+// answer's body breaks off later, the client's connection is aborted.
+//
+// Where they speak TLS or HTTP/2 it passes connections on unread, see relay. No answer can name
+// the endpoint then: Balancer.Trace says where a connection went, or why it went nowhere.
 package edge
 
 import (
@@ -20,6 +24,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -53,6 +58,10 @@ type Config struct {
 	ContinueTimeout time.Duration // a body that was announced is sent after it, though the endpoint has not asked for it; 0 means DefaultContinueTimeout
 	MaxIdle         int           // unused connections kept for each endpoint; 0 means DefaultMaxIdle
 
+	// Wire is how the endpoints are spoken to. Where it is not plain HTTP/1.1 connections are
+	// passed on unread.
+	Wire drivers.Wire
+
 	// For tests. observe is told, with the balancer's lock held, of the beginning of each
 	// attempt and of its end; of a request that nothing was routed to for, the zero Endpoint.
 	observe func(Endpoint, *attempt)
@@ -82,6 +91,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// passes says whether connections are passed on unread.
+func (c Config) passes() bool { return c.Wire.TLS != nil || c.Wire.Multiplexed() }
+
 func durationOr(d, zero time.Duration) time.Duration {
 	switch {
 	case d == 0:
@@ -99,6 +111,7 @@ var ErrClosed = errors.New("edge: balancer is closed")
 type Balancer struct {
 	config Config
 	url    string
+	relay  *relay // nil where requests are read
 	server *http.Server
 	proxy  *httputil.ReverseProxy
 	cut    context.CancelFunc // ends every request that is under way
@@ -110,6 +123,7 @@ type Balancer struct {
 	active  int        // requests under way, refused ones included
 	closing bool
 	quiet   chan struct{} // closed once closing and nothing is active
+	still   sync.Once     // closes it
 
 	connMu sync.Mutex
 	unused map[net.Conn]struct{} // client connections that have not sent a byte; nil once closing
@@ -128,11 +142,16 @@ func New(config Config) (*Balancer, error) {
 	base, cut := context.WithCancel(context.Background())
 	b := &Balancer{
 		config: config,
-		url:    "http://" + reachable(listener.Addr()),
+		url:    config.Wire.Scheme() + "://" + reachable(listener.Addr()),
 		cut:    cut,
 		served: make(chan error, 1),
 		quiet:  make(chan struct{}),
 		unused: make(map[net.Conn]struct{}),
+	}
+	if config.passes() {
+		b.relay = newRelay(base, b, listener)
+		go func() { b.served <- b.relay.serve() }()
+		return b, nil
 	}
 	b.proxy = b.newProxy()
 	// No timeouts here: a client's idle connection must never be closed from this side,
@@ -162,9 +181,18 @@ func reachable(addr net.Addr) string {
 // URL is where the balancer listens: scheme and host, no path, no final slash.
 func (b *Balancer) URL() string { return b.url }
 
+// Trace implements drivers.Tracer, where connections are passed on; elsewhere it knows none.
+func (b *Balancer) Trace(client netip.AddrPort) (drivers.Way, bool) {
+	if b.relay == nil {
+		return drivers.Way{}, false
+	}
+	return b.relay.trace(client)
+}
+
 // Close stops listening and waits until the requests under way, upgraded connections
-// included, are finished. When ctx ends first they are cut off and the error says how
-// many there were. A second call returns ErrClosed at once.
+// included, are finished; connections that were passed on, until their endpoint has ended
+// them. When ctx ends first they are cut off and the error says how many there were. A second
+// call returns ErrClosed at once.
 func (b *Balancer) Close(ctx context.Context) error {
 	b.mu.Lock()
 	if b.closing {
@@ -173,11 +201,19 @@ func (b *Balancer) Close(ctx context.Context) error {
 	}
 	b.closing = true
 	if b.active == 0 {
-		close(b.quiet)
+		b.still.Do(func() { close(b.quiet) })
 	}
 	routed := slices.Clone(b.order)
 	b.mu.Unlock()
 
+	if b.relay != nil {
+		err := b.relay.close(ctx, b.cut)
+		b.cut()
+		if serveErr := <-b.served; serveErr != nil {
+			err = errors.Join(err, fmt.Errorf("edge: accept: %w", serveErr))
+		}
+		return err
+	}
 	// Shutdown would wait seconds for connections that a client has opened in reserve.
 	b.closeUnused()
 	err := b.server.Shutdown(ctx)
@@ -203,7 +239,7 @@ func (b *Balancer) Close(ctx context.Context) error {
 		err = errors.Join(err, fmt.Errorf("edge: serve: %w", serveErr))
 	}
 	for _, backend := range routed {
-		backend.transport.CloseIdleConnections()
+		backend.letGo()
 	}
 	return err
 }

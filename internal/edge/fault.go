@@ -57,15 +57,7 @@ func classify(err error, a *attempt) fault {
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
-		switch {
-		case isHarness(err):
-			return faultHarness
-		case op.Timeout():
-			return faultConnectTimeout
-		case isRefused(err):
-			return faultRefused
-		}
-		return faultConnect
+		return dialFault(err)
 	}
 	var text textproto.ProtocolError
 	var timeout net.Error
@@ -92,6 +84,20 @@ func classify(err error, a *attempt) fault {
 		return faultMalformed
 	}
 	return faultOther
+}
+
+// dialFault names why an endpoint could not be connected to.
+func dialFault(err error) fault {
+	var timeout net.Error
+	switch {
+	case isHarness(err):
+		return faultHarness
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return faultConnectTimeout
+	case isRefused(err):
+		return faultRefused
+	}
+	return faultConnect
 }
 
 // isHarness reports whether this machine could not even try: it says nothing about the endpoint.

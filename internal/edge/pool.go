@@ -19,13 +19,21 @@ type Endpoint struct {
 // transport of its own, so that closing its idle connections touches nobody else's.
 type backend struct {
 	endpoint  Endpoint
-	label     string // the ID, fit for a header
-	transport *http.Transport
-	inFlight  int  // guarded by the balancer's lock
-	gone      bool // guarded by it too: gets no more requests
+	label     string          // the ID, fit for a header
+	transport *http.Transport // nil where connections are passed on
+	inFlight  int             // requests, or connections; guarded by the balancer's lock
+	gone      bool            // guarded by it too: gets no more of them
 }
 
-// Route sends requests to the endpoint from here on. The same ID with another revision
+// letGo closes the connections that no request uses.
+func (o *backend) letGo() {
+	if o.transport != nil {
+		o.transport.CloseIdleConnections()
+	}
+}
+
+// Route sends requests, or connections where those are passed on, to the endpoint from here
+// on. The same ID with another revision
 // or address replaces the former one, which is drained as by Unroute; with the same ones
 // nothing happens. It does nothing after Close.
 func (b *Balancer) Route(endpoint Endpoint) {
@@ -35,10 +43,9 @@ func (b *Balancer) Route(endpoint Endpoint) {
 		b.mu.Unlock()
 		return
 	}
-	fresh := &backend{
-		endpoint:  endpoint,
-		label:     headerText(endpoint.ID),
-		transport: b.newTransport(),
+	fresh := &backend{endpoint: endpoint, label: headerText(endpoint.ID)}
+	if b.relay == nil {
+		fresh.transport = b.newTransport()
 	}
 	var old *backend
 	if at >= 0 {
@@ -53,12 +60,13 @@ func (b *Balancer) Route(endpoint Endpoint) {
 	}
 	b.mu.Unlock()
 	if old != nil {
-		old.transport.CloseIdleConnections()
+		old.letGo()
 	}
 }
 
 // Unroute sends no new requests to the endpoint; those under way go on, and its idle
-// connections are closed. It returns at once. An unknown ID is no error.
+// connections are closed. Connections that were passed on stay where they are. It returns at
+// once. An unknown ID is no error.
 func (b *Balancer) Unroute(id string) {
 	b.mu.Lock()
 	at := b.index(id)
@@ -76,7 +84,7 @@ func (b *Balancer) Unroute(id string) {
 	}
 	old.gone = true
 	b.mu.Unlock()
-	old.transport.CloseIdleConnections()
+	old.letGo()
 }
 
 // index finds a routed endpoint, -1 where there is none; the caller holds the lock.
@@ -121,7 +129,8 @@ func (b *Balancer) end(a *attempt) {
 	b.mu.Lock()
 	b.active--
 	if b.closing && b.active == 0 {
-		close(b.quiet)
+		// Once: a request may still come on a connection that was idle a moment ago.
+		b.still.Do(func() { close(b.quiet) })
 	}
 	if a == nil {
 		b.mu.Unlock()
@@ -133,7 +142,7 @@ func (b *Balancer) end(a *attempt) {
 	b.mu.Unlock()
 	if last {
 		// What the last requests have used is idle only now.
-		a.backend.transport.CloseIdleConnections()
+		a.backend.letGo()
 	}
 }
 
