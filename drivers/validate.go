@@ -1,6 +1,7 @@
 package drivers
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,11 @@ func (s Stack) Validate() error {
 	}
 	if s.Replicas < 0 {
 		return fmt.Errorf("%d replicas of %s: the number may not be negative", s.Replicas, s.Subject.Name)
+	}
+	if t := s.Balancer.Terminate; t != nil {
+		if _, err := tls.X509KeyPair(t.Certificate, t.Key); err != nil {
+			return fmt.Errorf("balancer: its certificate and key: %w", err)
+		}
 	}
 	limits := s.Rolling.Validate
 	if s.Objects != nil {
@@ -61,6 +67,18 @@ func (s Stack) eachRevision(do func(at Stack) error) error {
 		}
 	}
 	return nil
+}
+
+// RefuseTermination is what a driver says to a stack with Balancer.Terminate when its runtime
+// balances by itself: nil when there is none to refuse.
+func (s Stack) RefuseTermination(driver string) error {
+	if s.Balancer.Terminate == nil {
+		return nil
+	}
+	return &HintError{
+		Err:  fmt.Errorf("%s: a balancer of the lab's that TLS ends at, where the runtime has its own: %w", driver, ErrUnsupported),
+		Hint: "take balancer.tls: terminate away, or run on a driver that has no balancer of its own",
+	}
 }
 
 // ErrNoProgress: the bounds of a change forbid every step.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -90,7 +91,7 @@ func New(config Config) (*Environment, error) {
 	if err := stack.Validate(); err != nil {
 		return nil, err
 	}
-	balancer, err := edge.New(edge.Config{Policy: stack.Balancer.Policy})
+	balancer, err := edge.New(edge.Config{Policy: stack.Balancer.Policy, Wire: stack.Subject.Wire})
 	if err != nil {
 		return nil, err
 	}
@@ -240,6 +241,11 @@ func (e *Environment) drop(i *Instance) {
 
 // URL implements drivers.Env.
 func (e *Environment) URL() string { return e.balancer.URL() }
+
+// Trace implements drivers.Tracer.
+func (e *Environment) Trace(client netip.AddrPort) (drivers.Way, bool) {
+	return e.balancer.Trace(client)
+}
 
 // Closing is closed when the environment begins to close.
 func (e *Environment) Closing() <-chan struct{} { return e.life.Closing() }

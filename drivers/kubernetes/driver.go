@@ -190,7 +190,7 @@ func runLabel(runID string) string {
 
 // Deploy implements drivers.Driver.
 func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
-	if err := stack.Validate(); err != nil {
+	if err := errors.Join(stack.Validate(), stack.RefuseTermination(d.Name())); err != nil {
 		return nil, err
 	}
 	c, err := d.connect()

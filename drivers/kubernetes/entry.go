@@ -8,7 +8,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,7 +26,7 @@ type entry struct {
 	cluster   *cluster
 	namespace string
 	subject   string // for messages
-	url       string // set by expose and by existing
+	addr      string // host:port, set by expose and by existing
 }
 
 // expose creates a Service in front of the subject with a node port that is free, and enters
@@ -35,7 +34,7 @@ type entry struct {
 func (e *entry) expose(ctx context.Context, with func(nodePort int32) *applycore.ServiceApplyConfiguration) (*corev1.Service, error) {
 	s, err := e.create(ctx, with)
 	if err == nil {
-		e.url, err = e.at(ctx, s.Spec.Ports[0].NodePort)
+		e.addr, err = e.at(ctx, s.Spec.Ports[0].NodePort)
 	}
 	return s, err
 }
@@ -80,7 +79,7 @@ func (e *entry) existing(ctx context.Context, s *corev1.Service, port *corev1.Se
 			host = i.Hostname
 		}
 		if addr := net.JoinHostPort(host, strconv.Itoa(int(port.Port))); host != "" && listens(ctx, addr) == nil {
-			e.url = "http://" + addr
+			e.addr = addr
 			return true, nil
 		}
 	}
@@ -92,14 +91,14 @@ func (e *entry) existing(ctx context.Context, s *corev1.Service, port *corev1.Se
 			return false, nil
 		}
 	}
-	e.url, err = e.at(ctx, port.NodePort)
+	e.addr, err = e.at(ctx, port.NodePort)
 	return err == nil, err
 }
 
-// at is the URL at which the lab reaches a node port.
+// at is the host:port at which the lab reaches a node port.
 func (e *entry) at(ctx context.Context, nodePort int32) (string, error) {
 	if at, ok := e.driver.config.NodePorts[nodePort]; ok {
-		return "http://" + at, nil
+		return at, nil
 	}
 	host := e.driver.config.NodeAddress
 	if host == "" {
@@ -111,18 +110,17 @@ func (e *entry) at(ctx context.Context, nodePort int32) (string, error) {
 			return "", errors.New("no node has an address; name one at which node ports are reached")
 		}
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(nodePort))), nil
+	return net.JoinHostPort(host, strconv.Itoa(int(nodePort))), nil
 }
 
 // check says when the way in has broken under the load: what was refused since then says
 // nothing about the subject. A mapped port takes connections whatever is behind it, so that
 // nobody takes one is the mapping's own trouble.
 func (e *entry) check(ctx context.Context) error {
-	addr, open := strings.CutPrefix(e.url, "http://")
-	if !open || len(e.driver.config.NodePorts) == 0 {
+	if e.addr == "" || len(e.driver.config.NodePorts) == 0 {
 		return nil
 	}
-	return listens(ctx, addr)
+	return listens(ctx, e.addr)
 }
 
 // listens says why a port of this machine that leads into the cluster takes no

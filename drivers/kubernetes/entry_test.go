@@ -49,13 +49,13 @@ func TestExistingEntry(t *testing.T) {
 		want     string
 	}{
 		{"inside the cluster", 0, ""},
-		{"a node port that leads here", 30080, "http://" + listening},
+		{"a node port that leads here", 30080, listening},
 		{"a node port that leads nowhere", 30081, ""},
 	} {
 		port := &corev1.ServicePort{Port: 80, NodePort: tt.nodePort}
-		e.entry.url = ""
-		if found, err := e.entry.existing(t.Context(), &corev1.Service{}, port); err != nil || found != (tt.want != "") || e.URL() != tt.want {
-			t.Errorf("%s: got %t, %q, %v; want %q", tt.name, found, e.URL(), err, tt.want)
+		e.entry.addr = ""
+		if found, err := e.entry.existing(t.Context(), &corev1.Service{}, port); err != nil || found != (tt.want != "") || e.entry.addr != tt.want {
+			t.Errorf("%s: got %t, %q, %v; want %q", tt.name, found, e.entry.addr, err, tt.want)
 		}
 	}
 }

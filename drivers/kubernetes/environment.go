@@ -58,7 +58,9 @@ func (e *environment) deploy(ctx context.Context) error {
 func (e *environment) Notes() []string { return slices.Clone(e.notes) }
 
 // URL implements drivers.Env.
-func (e *environment) URL() string { return e.entry.url }
+func (e *environment) URL() string {
+	return e.stack.Subject.Wire.Scheme() + "://" + e.entry.addr
+}
 
 // Watch implements drivers.Env.
 func (e *environment) Watch() <-chan drivers.Event { return e.events.Watch() }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	corev1 "k8s.io/client-go/applyconfigurations/core/v1"
 
@@ -81,6 +82,16 @@ func (t *translation) httpGet(what string, p drivers.Probe) (*corev1.HTTPGetActi
 	}
 	p = p.WithDefaults()
 	action := corev1.HTTPGetAction().WithPath(p.Path).WithPort(intstr.FromInt32(t.numbers[p.Port]))
+	switch {
+	case p.Wire.Protocol == drivers.H2C:
+		return nil, fmt.Errorf("%s of %s: asked in HTTP/2 without TLS: %w: kubelet speaks HTTP/2 within TLS only",
+			what, t.service.Name, drivers.ErrUnsupported)
+	case p.Wire.TLS != nil:
+		action.WithScheme(v1.URISchemeHTTPS)
+		if !p.Wire.TLS.Insecure || p.Wire.TLS.ServerName != "" || p.Wire.TLS.Certificate != nil {
+			t.note("%s is asked over TLS without a name, a certificate or any verification: kubelet knows no other way", what)
+		}
+	}
 	for _, k := range sortedKeys(p.Header) {
 		action.WithHTTPHeaders(corev1.HTTPHeader().WithName(k).WithValue(p.Header[k]))
 	}

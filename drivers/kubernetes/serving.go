@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -128,7 +127,7 @@ func (s *site) awaitEntry(ctx context.Context) error {
 	ticker := time.NewTicker(entryInterval)
 	defer ticker.Stop()
 	for {
-		answer, err := probe.Ask(ctx, strings.TrimPrefix(s.entry.url, "http://"))
+		answer, err := probe.Ask(ctx, s.entry.addr)
 		if err == nil {
 			return nil
 		}
@@ -136,7 +135,7 @@ func (s *site) awaitEntry(ctx context.Context) error {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return fmt.Errorf("%w: every instance does when it is asked directly, but not at %s: %w; last answer: %s",
-				drivers.ErrNotServing, s.entry.url, context.Cause(ctx), answer)
+				drivers.ErrNotServing, s.entry.addr, context.Cause(ctx), answer)
 		}
 	}
 }
