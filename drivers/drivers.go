@@ -167,6 +167,7 @@ type Stack struct {
 //	${instance}        the instance's ID
 //	${revision}        the revision to run
 //	${listen.PORT}     host:port to listen on for the named port of this instance
+//	${port.PORT}       the number of that port alone
 //	${addr.SERVICE.PORT}  host:port at which an instance of SERVICE is reached from here
 type Service struct {
 	Name  string // letters, digits, dashes

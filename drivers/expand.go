@@ -2,6 +2,7 @@ package drivers
 
 import (
 	"fmt"
+	"net"
 	"strings"
 )
 
@@ -9,7 +10,7 @@ import (
 type Places struct {
 	Instance string
 	Revision string
-	Listen   map[string]string            // ${listen.PORT}, by port
+	Listen   map[string]string            // ${listen.PORT}, host:port by port; ${port.PORT} is its number
 	Addr     map[string]map[string]string // ${addr.SERVICE.PORT}, by service and port
 }
 
@@ -48,6 +49,16 @@ func (p Places) lookup(name string) (string, error) {
 			return v, nil
 		}
 		return "", fmt.Errorf("${%s}: the service has no port %q", name, parts[1])
+	case parts[0] == "port" && len(parts) == 2:
+		at, ok := p.Listen[parts[1]]
+		if !ok {
+			return "", fmt.Errorf("${%s}: the service has no port %q", name, parts[1])
+		}
+		_, number, err := net.SplitHostPort(at)
+		if err != nil {
+			return "", fmt.Errorf("${%s}: %w", name, err)
+		}
+		return number, nil
 	case parts[0] == "addr" && len(parts) == 3:
 		ports, ok := p.Addr[parts[1]]
 		if !ok {
@@ -58,7 +69,7 @@ func (p Places) lookup(name string) (string, error) {
 		}
 		return "", fmt.Errorf("${%s}: service %q has no port %q", name, parts[1], parts[2])
 	}
-	return "", fmt.Errorf("${%s}: unknown placeholder", name)
+	return "", fmt.Errorf("${%s}: unknown placeholder; there are ${instance}, ${revision}, ${listen.PORT}, ${port.PORT} and ${addr.SERVICE.PORT}", name)
 }
 
 // Command returns the arguments and the environment of a service with every placeholder

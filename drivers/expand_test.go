@@ -19,6 +19,7 @@ func TestExpand(t *testing.T) {
 		{"empty", "", ""},
 		{"instance and revision", "${instance}@${revision}", "proxy-1@v2"},
 		{"ports", "http://${addr.control.api}/,${listen.data}", "http://127.0.0.1:2000/,127.0.0.1:1000"},
+		{"the number of a port", "PORT=${port.data}", "PORT=1000"},
 		{"a dollar alone", "$HOME $", "$HOME $"},
 		{"a brace alone", "}{", "}{"},
 	} {
@@ -39,6 +40,8 @@ func TestExpandRefuses(t *testing.T) {
 		{"${instance.x}", "unknown placeholder"},
 		{"${listen}", "unknown placeholder"},
 		{"${listen.health}", `no port "health"`},
+		{"${port}", "unknown placeholder; there are ${instance}, ${revision}, ${listen.PORT}, ${port.PORT}"},
+		{"${port.health}", `no port "health"`},
 		{"${addr.control}", "unknown placeholder"},
 		{"${addr.control.admin}", `no port "admin"`},
 		{"${addr.upstream.data}", `no service "upstream"`},

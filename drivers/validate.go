@@ -39,7 +39,7 @@ func (s Stack) Validate() error {
 		}
 		places.Listen = map[string]string{}
 		for _, p := range service.Ports {
-			places.Listen[p] = p
+			places.Listen[p] = p + ":0"
 		}
 		return service.validate(places)
 	}

@@ -413,7 +413,7 @@ var (
 	plain    = regexp.MustCompile(`^[A-Za-z0-9._/%+-]+$`)
 	variable = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
 	// placeholder is what the lab fills in when it starts an instance: see drivers.Places.
-	placeholder = regexp.MustCompile(`^(instance|revision|listen\.[a-z0-9_-]{1,40}|addr(\.[a-z0-9_-]{1,40}){2})$`)
+	placeholder = regexp.MustCompile(`^(instance|revision|(listen|port)\.[a-z0-9_-]{1,40}|addr(\.[a-z0-9_-]{1,40}){2})$`)
 )
 
 // fill fills variables in, in every scalar below the node.
