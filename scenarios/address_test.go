@@ -80,7 +80,7 @@ func TestBadTargetsAtAnAddress(t *testing.T) {
 		{"program", "  request:", "  args: [serve]\n  request:", "target.args means nothing for a target that is an address"},
 		{"two services", "  request:", "  image: shop\n  request:", "target names two services"},
 		{"service", "  request:", "  service: web\n  request:", "target.service is for a target that is a deployment, not for url"},
-		{"builtin design", "{name: in-place}", "naive", "builtin design naive cannot be given to a target that is an address"},
+		{"builtin design", "{name: in-place}", "naive", "builtin design naive says how refproxy behaves, and the target is an address"},
 		{"setting", "{name: in-place}", "{name: in-place, stop_grace: 5s}", "designs[0].stop_grace means nothing for a target that is an address"},
 		{"deployed", "  url: http://127.0.0.1:8080", "  image: shop", "action.kind command is for a target that is an address"},
 	} {

@@ -170,10 +170,13 @@ func (s *Scenario) checkOwn(report report) {
 	s.checkCommand(report)
 	s.checkProtocol(report)
 	s.checkRequests(report)
-	if t.Ports.Data != 0 && t.Ports.Health != nil && t.Ports.Data == *t.Ports.Health {
-		report("target.ports.health", "target.ports: data and health are both "+fmt.Sprint(t.Ports.Data), "leave out health, and give signals port: data")
+	for _, w := range s.workloads() {
+		t := &w.Target
+		if t.Ports.Data != 0 && t.Ports.Health != nil && t.Ports.Data == *t.Ports.Health {
+			report(w.path("ports.health"), w.path("ports")+": data and health are both "+fmt.Sprint(t.Ports.Data), "leave out health, and give signals port: data")
+		}
+		w.checkPlaces(w.path, t.Args, t.Env, report)
 	}
-	s.checkPlaces("target", t.Args, t.Env, report)
 	if s.Load.Deny > 0 {
 		report("load.deny", "load.deny is for refproxy: of a custom target nobody knows what it must deny", "remove it")
 	}
@@ -193,22 +196,22 @@ func (s *Scenario) checkProtocol(report report) {
 }
 
 // checkPlaces reports placeholders in the arguments and the environment of a custom target
-// that nothing will be filled in for.
-func (s *Scenario) checkPlaces(path string, args []string, env map[string]string, report report) {
+// that nothing will be filled in for. path is where a key is said.
+func (w workload) checkPlaces(path func(key string) string, args []string, env map[string]string, report report) {
 	for i, arg := range args {
-		s.checkPlace(fmt.Sprintf("%s[%d]", join(path, "args"), i), arg, report)
+		w.checkPlace(fmt.Sprintf("%s[%d]", path("args"), i), arg, report)
 	}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		s.checkPlace(join(join(path, "env"), name), env[name], report)
+		w.checkPlace(join(path("env"), name), env[name], report)
 	}
 }
 
-func (s *Scenario) checkPlace(path, text string, report report) {
-	places := drivers.Places{Listen: map[string]string{"data": ""}}
-	have := "there are $${instance}, $${revision} and $${listen.data}"
-	if s.Target.Ports.Health != nil {
-		places.Listen["health"] = ""
-		have = "there are $${instance}, $${revision}, $${listen.data} and $${listen.health}"
+func (w workload) checkPlace(path, text string, report report) {
+	places := drivers.Places{Listen: map[string]string{"data": "host:0"}}
+	have := "there are $${instance}, $${revision}, $${listen.data} (host:port) and $${port.data} (the number)"
+	if w.Target.Ports.Health != nil {
+		places.Listen["health"] = "host:0"
+		have = "there are $${instance}, $${revision}, $${listen.data} and $${listen.health} (host:port), $${port.data} and $${port.health} (the number)"
 	}
 	for {
 		_, after, found := strings.Cut(text, "${")
@@ -239,37 +242,94 @@ func (d *Settings) signals() []namedSignal {
 	return []namedSignal{{"signal", d.Signal}, {"startup", d.Startup}, {"liveness", d.Liveness}}
 }
 
-// checkTarget reports what of a design does not go together with the scenario's target.
-func (s *Scenario) checkTarget(d *Settings, _, path string, report report) {
+// checkTarget reports what of a design does not go together with the scenario's target. driver
+// is the one that the settings are for, "" for all of which the design has no others.
+func (s *Scenario) checkTarget(design *Design, d *Settings, driver, path string, c *causes) {
 	if !s.Target.Own() {
 		if d.Health == "" {
-			report(path, join(path, "health")+" is missing", "one of "+strings.Join(fieldOf[Settings]("health").words, ", "))
+			c.tell("no health", path, join(path, "health")+" is missing", "one of "+strings.Join(fieldOf[Settings]("health").words, ", "))
 		}
 		if len(d.Args) > 0 || len(d.Env) > 0 {
-			report(path, path+": args and env are for a custom target", "remove them")
+			c.tell("args", path, path+": args and env are for a custom target", "remove them")
 		}
 		return
 	}
 	if d.LameDuck > 0 || d.CloseWait > 0 {
-		report(path, path+": lame_duck and close_wait are refproxy's: a custom target drains in its own way", "describe a design with args or env that make it drain, or leave them out")
+		c.tell("drain", path, path+": lame_duck and close_wait are refproxy's: a custom target drains in its own way", "describe a design with args or env that make it drain, or leave them out")
 	}
 	if d.Health != "" {
-		report(join(path, "health"), join(path, "health")+" is refproxy's: a custom target tells its readiness in its own way", "describe a design with args or env that make it do so, or leave it out")
+		c.tell("health", join(path, "health"), join(path, "health")+" is refproxy's: a custom target tells its readiness in its own way", "describe a design with args or env that make it do so, or leave it out")
 	}
 	if d.FailOpen {
-		report(join(path, "fail_open"), join(path, "fail_open")+" is refproxy's: a custom target decides in its own way", "describe a design with args or env that make it do so, or leave it out")
+		c.tell("fail_open", join(path, "fail_open"), join(path, "fail_open")+" is refproxy's: a custom target decides in its own way", "describe a design with args or env that make it do so, or leave it out")
 	}
-	s.checkPlaces(path, d.Args, d.Env, report)
+	for _, w := range s.workloads() {
+		_, own := s.Target.On[driver]
+		if w.driver == driver || driver == "" && !design.differs(w.driver) || w.driver == "" && !own && driver != "" {
+			w.checkSettings(d, path, c)
+		}
+	}
+}
+
+// checkSettings reports what of a design does not go together with one driver's target.
+func (w workload) checkSettings(d *Settings, path string, c *causes) {
+	place := func(path, message, hint string) { c.tell(message, path, message, hint) }
+	w.checkPlaces(func(key string) string { return join(path, key) }, d.Args, d.Env, place)
 	for _, g := range d.signals() {
 		for i, arg := range g.Command {
-			s.checkPlace(fmt.Sprintf("%s[%d]", join(join(path, g.name), "command"), i), arg, report)
+			w.checkPlace(fmt.Sprintf("%s[%d]", join(join(path, g.name), "command"), i), arg, place)
 		}
-		if g.Port == "health" && s.Target.Ports.Health == nil {
-			report(join(path, g.name), join(path, g.name)+" asks port health, and the target has none", "say port: data, or give target.ports a health")
+		if g.Port == "health" && w.Target.Ports.Health == nil {
+			c.tell("no port health", join(path, g.name), join(path, g.name)+" asks port health, and the target has none", "say port: data, or give target.ports a health")
 		}
-		if g.Kind == drivers.ProbeImage && s.Target.Image == "" {
-			report(join(path, g.name), join(path, g.name)+" is the health check of an image, and the target has none", "")
+		if g.Kind == drivers.ProbeImage && w.Target.Image == "" {
+			c.tell("no image", join(path, g.name), join(path, g.name)+" is the health check of an image, and the target has none", "")
 		}
+	}
+}
+
+// causes gathers what is wrong with designs. What is the same mistake in several places is
+// one problem, at the first of them.
+type causes struct {
+	report report
+	first  map[string]problem
+	order  []string
+	more   map[string][]string // paths
+}
+
+type problem struct{ path, message, hint string }
+
+func newCauses(report report) *causes {
+	return &causes{report: report, first: map[string]problem{}, more: map[string][]string{}}
+}
+
+// tell notes a problem at a path. The cause says which mistake it is.
+func (c *causes) tell(cause, path, message, hint string) {
+	first, again := c.first[cause]
+	switch {
+	case !again:
+		c.first[cause] = problem{path, message, hint}
+		c.order = append(c.order, cause)
+	case path != first.path && !slices.Contains(c.more[cause], path):
+		c.more[cause] = append(c.more[cause], path)
+	}
+}
+
+// shownPlaces is how many further places of a mistake are named.
+const shownPlaces = 2
+
+// end reports what was noted.
+func (c *causes) end() {
+	for _, cause := range c.order {
+		p, more := c.first[cause], c.more[cause]
+		if len(more) > 0 {
+			p.message += " (the same at " + strings.Join(more[:min(len(more), shownPlaces)], ", ")
+			if n := len(more) - shownPlaces; n > 0 {
+				p.message += fmt.Sprintf(" and %d more", n)
+			}
+			p.message += ")"
+		}
+		c.report(p.path, p.message, p.hint)
 	}
 }
 
@@ -352,8 +412,10 @@ func (s *Scenario) checkAction(report report) {
 func (s *Scenario) checkDesigns(report report) (named bool) {
 	named = true
 	if len(s.Designs) == 0 {
-		report("designs", "designs is empty", "one of: "+strings.Join(namesOf(builtin()), ", "))
+		report("designs", "designs is empty", "one of: "+strings.Join(s.knownDesigns(), ", "))
 	}
+	causes := newCauses(report)
+	defer causes.end()
 	seen := map[string]bool{}
 	for i := range s.Designs {
 		d, path := &s.Designs[i], fmt.Sprintf("designs[%d]", i)
@@ -366,8 +428,12 @@ func (s *Scenario) checkDesigns(report report) (named bool) {
 		if s.Target.found() != "" { // what it decides is in its manifests or in its command
 			continue
 		}
-		d.eachSettings(path, report, s.checkTarget)
-		d.eachSettings(path, report, (*Settings).check)
+		s.checkTarget(d, &d.Settings, "", path, causes)
+		for _, driver := range slices.Sorted(maps.Keys(d.On)) {
+			settings := d.On[driver]
+			s.checkTarget(d, &settings, driver, join(join(path, "on"), driver), causes)
+		}
+		d.eachSettings(path, report)
 	}
 	return named && len(s.Designs) > 0
 }
@@ -375,20 +441,23 @@ func (s *Scenario) checkDesigns(report report) (named bool) {
 // check reports what is wrong with a design, whatever it is used for.
 func (d *Design) check(path string, report report) {
 	checkFields(reflect.ValueOf(d).Elem(), path, "", report)
-	d.eachSettings(path, report, (*Settings).check)
+	d.eachSettings(path, report)
 }
+
+// differs says whether a driver has settings of its own.
+func (d *Design) differs(driver string) bool { _, ok := d.On[driver]; return ok }
 
 // eachSettings checks what a design decides, and then what it decides on each driver, unless
 // that would be the same mistake again.
-func (d *Design) eachSettings(path string, report report, check func(d *Settings, name, path string, report report)) {
+func (d *Design) eachSettings(path string, report report) {
 	fine := true
-	check(&d.Settings, d.Name, path, func(path, message, hint string) {
+	d.Settings.check(d.Name, path, func(path, message, hint string) {
 		fine = false
 		report(path, message, hint)
 	})
 	for _, driver := range slices.Sorted(maps.Keys(d.On)) {
 		if settings := d.On[driver]; fine {
-			check(&settings, d.Name+" on "+driver, join(join(path, "on"), driver), report)
+			settings.check(d.Name+" on "+driver, join(join(path, "on"), driver), report)
 		}
 	}
 }

@@ -14,12 +14,9 @@ import (
 // different from the target's.
 func (d *decoder) foundDesign(n *node, path string, to *Design) {
 	if n.kind == text {
-		what := "manifests: [the files with its objects]"
-		if d.found == address {
-			what = "run: [its command]"
+		if d.builtinDesign(n, path, to) {
+			d.refuseBuiltin(n, to.Name)
 		}
-		d.problem(n.line, n.column, "builtin design "+quote(n.value)+" cannot be given to a target that is "+d.found.String(),
-			"describe the design: {name: "+quote(n.value)+", "+what+"}")
 		return
 	}
 	if m := n.entry("manifests"); m != nil && m.value.kind == sequence && len(m.value.items) == 0 {
@@ -29,39 +26,46 @@ func (d *decoder) foundDesign(n *node, path string, to *Design) {
 }
 
 // checkDeployed checks what of a target that is a Deployment needs no manifest to see.
-func (s *Scenario) checkDeployed(report func(path, message, hint string)) {
-	t := &s.Target
-	if !t.Deployed() {
+func (s *Scenario) checkDeployed(report report) {
+	if !s.Target.Deployed() {
 		return
 	}
-	for _, f := range []struct{ path, name string }{{"target.deployment", t.Deployment}, {"target.service", t.Service}} {
+	for _, w := range s.workloads() {
+		w.checkObjects(report)
+	}
+}
+
+// checkObjects checks what one driver's target, which is a Deployment, needs no manifest for.
+func (w workload) checkObjects(report report) {
+	t := &w.Target
+	for _, f := range []struct{ path, name string }{{w.path("deployment"), t.Deployment}, {w.path("service"), t.Service}} {
 		if !objectName(f.name) {
 			report(f.path, "bad name of a Kubernetes object: "+quote(f.name), "lower-case letters, digits, dashes and dots")
 		}
 	}
 	if n, err := strconv.Atoi(t.Port); err == nil && (n < 1 || n > maxPort) {
-		report("target.port", fmt.Sprintf("target.port must be 1..%d, not %d", maxPort, n), "the Service's port, not the container's")
+		report(w.path("port"), fmt.Sprintf("target.port must be 1..%d, not %d", maxPort, n), "the Service's port, not the container's")
 	} else if err != nil && t.Port != "" && !objectName(t.Port) {
-		report("target.port", "bad name of a port: "+quote(t.Port), "name or number of the Service's port")
+		report(w.path("port"), "bad name of a port: "+quote(t.Port), "name or number of the Service's port")
 	}
 	total := 0
 	for _, m := range t.Manifests {
 		total += len(m.Text)
 	}
 	without := -1 // a design for which nothing is applied
-	for i, d := range s.Designs {
+	for i, d := range w.Designs {
 		for _, m := range d.Manifests {
 			total += len(m.Text)
 		}
-		if len(s.ManifestsOf(d)) == 0 {
+		if len(w.ManifestsOf(d)) == 0 {
 			without = i
 		}
 	}
-	if without >= 0 && slices.ContainsFunc(s.Designs, func(d Design) bool { return len(d.Manifests) > 0 }) {
-		report(fmt.Sprintf("designs[%d]", without), "design "+quote(s.Designs[without].Name)+" has no manifests, and another one has",
+	if without >= 0 && slices.ContainsFunc(w.Designs, func(d Design) bool { return len(d.Manifests) > 0 }) {
+		report(fmt.Sprintf("designs[%d]", without), "design "+quote(w.Designs[without].Name)+" has no manifests, and another one has",
 			"give it manifests, or the target ones that all designs share")
 	}
-	if without >= 0 && len(s.Designs) > 1 {
+	if without >= 0 && len(w.Designs) > 1 {
 		report("designs[1]", "two designs of a Deployment that exists already: it is as it is", "remove one of them, or give each its manifests")
 	}
 	if total > maxManifests {
@@ -80,30 +84,37 @@ func (d *decoder) checkManifests(s *Scenario) {
 	if d.found != deployed {
 		return
 	}
-	var seen [][]drivers.Manifest
-	for _, design := range s.Designs {
-		set := s.ManifestsOf(design)
-		if len(set) == 0 || slices.ContainsFunc(seen, func(o []drivers.Manifest) bool { return slices.Equal(o, set) }) {
-			continue
+	for _, w := range s.workloads() {
+		var seen [][]drivers.Manifest
+		for _, design := range s.Designs {
+			set := w.ManifestsOf(design)
+			if len(set) == 0 || slices.ContainsFunc(seen, func(o []drivers.Manifest) bool { return slices.Equal(o, set) }) {
+				continue
+			}
+			seen = append(seen, set)
+			d.checkSet(w, set)
 		}
-		seen = append(seen, set)
-		var all []*object
-		files := make([]string, len(set))
-		whole := true
-		for i, m := range set {
-			all = append(all, d.objects[m]...)
-			files[i], whole = quote(m.File), whole && len(d.objects[m]) > 0
-		}
-		if whole && s.Target.Service != "" {
-			(&manifestSet{d, s, all, strings.Join(files, ", ")}).check()
-		}
+	}
+}
+
+// checkSet checks the objects that one design's target is made of on one driver.
+func (d *decoder) checkSet(w workload, set []drivers.Manifest) {
+	var all []*object
+	files := make([]string, len(set))
+	whole := true
+	for i, m := range set {
+		all = append(all, d.objects[m]...)
+		files[i], whole = quote(m.File), whole && len(d.objects[m]) > 0
+	}
+	if whole && w.Target.Service != "" {
+		(&manifestSet{d, w, all, strings.Join(files, ", ")}).check()
 	}
 }
 
 // manifestSet is what one design's target is made of.
 type manifestSet struct {
 	*decoder
-	scenario *Scenario
+	scenario workload
 	objects  []*object
 	files    string // for messages
 }
@@ -167,7 +178,7 @@ func (m *manifestSet) find(kind, key, name string) *object {
 	if len(names) > 0 {
 		hint = didYouMean(name, names)
 	}
-	m.once(join("target", key), fmt.Sprintf("no %s %s in %s", kind, quote(name), m.files), hint)
+	m.once(m.scenario.path(key), fmt.Sprintf("no %s %s in %s", kind, quote(name), m.files), hint)
 	return nil
 }
 
@@ -253,7 +264,7 @@ func (m *manifestSet) checkPort(o, deployment *object) {
 			known = append(known, label)
 		}
 		if port == nil {
-			m.once("target.port", fmt.Sprintf("Service %s in %s has no port %s", quote(o.name), quote(o.src.file), quote(want)), "it has: "+strings.Join(known, ", "))
+			m.once(m.scenario.path("port"), fmt.Sprintf("Service %s in %s has no port %s", quote(o.name), quote(o.src.file), quote(want)), "it has: "+strings.Join(known, ", "))
 			return
 		}
 	}

@@ -123,6 +123,13 @@ func foundIn(target *node) found {
 		return deployed
 	case target.get("url") != nil:
 		return address
+	case target.get("on") == nil || target.get("image") != nil || target.get("exec") != nil:
+		return ""
+	}
+	for _, e := range target.get("on").fields { // one is enough: mixed ones are refused
+		if e.value.get("deployment") != nil {
+			return deployed
+		}
 	}
 	return ""
 }
@@ -152,6 +159,11 @@ func refusedBy(sf reflect.StructField) map[found]string {
 func fieldOf[T any](name string) *field {
 	all := fieldsOf(reflect.TypeFor[T]())
 	return all[slices.IndexFunc(all, func(f *field) bool { return f.name == name })]
+}
+
+// hasField says whether a type has a field with that key.
+func hasField[T any](name string) bool {
+	return slices.ContainsFunc(fieldsOf(reflect.TypeFor[T]()), func(f *field) bool { return f.name == name })
 }
 
 // presets gives the fields of a struct, and of the structs in it, the values that they have

@@ -66,7 +66,7 @@ func Parse(file string, data []byte, o Options) (*Scenario, error) {
 		return nil, d.err()
 	}
 	s := d.scenario(root)
-	s.File, s.Vars = file, vars
+	s.File, s.Vars, s.Where = file, vars, &Where{d.source, d.at}
 	d.checkManifests(s)
 	trusted := d.trusted()
 	s.check(func(path, message, hint string) {
@@ -84,9 +84,11 @@ func Parse(file string, data []byte, o Options) (*Scenario, error) {
 
 // scenario reads a scenario whose variables are filled in.
 func (d *decoder) scenario(root *node) *Scenario {
-	d.found = foundIn(root.get("target"))
+	target := root.get("target")
+	d.own, d.found = target != nil && target.get("refproxy") == nil, foundIn(target)
 	s := &Scenario{}
 	d.fields(root, "", reflect.ValueOf(s).Elem())
+	d.checkMisplaced()
 	s.openWindow()
 	if !s.Target.Own() {
 		return s
@@ -248,8 +250,8 @@ func (s *Scenario) WithDesigns(names []string) error {
 			refuse("design "+quote(name)+" is chosen twice", "")
 		case own >= 0:
 			chosen = append(chosen, s.Designs[own])
-		case ok && s.Target.found() != "":
-			refuse("builtin design "+quote(name)+" cannot be given to a target that is "+s.Target.found().String(), "one of: "+quoteAll(s.knownDesigns()))
+		case ok && s.Target.Own():
+			refuse(builtinRefused([]string{name}, s.Target.found()))
 		case ok:
 			chosen = append(chosen, builtin)
 		default:
@@ -282,7 +284,7 @@ func (s *Scenario) WithDesigns(names []string) error {
 
 func (s *Scenario) knownDesigns() []string {
 	var names []string
-	if s.Target.found() == "" {
+	if !s.Target.Own() {
 		names = namesOf(builtin())
 	}
 	for _, d := range s.Designs {

@@ -468,8 +468,10 @@ func TestATargetOfYourOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Target{
-		Image: "registry.example/web:1", Args: []string{"--listen=${listen.data}", "--id", "${instance}"},
-		Env: map[string]string{"PORT": "8080", "DEBUG": "true"}, Ports: Ports{Data: 8080, Health: ptr(8081)},
+		Workload: Workload{
+			Image: "registry.example/web:1", Args: []string{"--listen=${listen.data}", "--id", "${instance}"},
+			Env: map[string]string{"PORT": "8080", "DEBUG": "true"}, Ports: Ports{Data: 8080, Health: ptr(8081)},
+		},
 		Request: &Request{
 			Method: "GET", Path: "/hello?x=1", Header: map[string]string{"Host": "example.org"}, Weight: 1,
 			Expect: Expect{Status: Statuses{"204"}, Body: "hi"},

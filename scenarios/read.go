@@ -23,8 +23,11 @@ type decoder struct {
 	designs func() []Design  // that a design may be, or start from
 
 	spoilt  bool                           // what the mapping comes on top of has a problem already
-	found   found                          // what the target is, where somebody else has deployed it
+	own     bool                           // the target is a custom one
+	found   found                          // what it is, where somebody else has deployed it
 	objects map[drivers.Manifest][]*object // of each manifest; none of one that could not be read
+
+	misplaced misplaced // builtin designs of a custom target
 }
 
 func newDecoder(file string, o Options, designs func() []Design) *decoder {
@@ -471,15 +474,4 @@ func (d *decoder) trusted() func(path string) bool {
 }
 
 // where is the node of a path, or of the nearest one around it.
-func (d *decoder) where(path string) *node {
-	for {
-		if n := d.at[path]; n != nil {
-			return n
-		}
-		i := strings.LastIndexAny(path, ".[")
-		if i < 0 {
-			return d.at[""]
-		}
-		path = path[:i]
-	}
-}
+func (d *decoder) where(path string) *node { return nearest(d.at, path) }

@@ -36,6 +36,7 @@ func (w *writer) fields(depth int, v, below reflect.Value) {
 			if !f.omitempty || !fv.IsZero() {
 				w.field(depth, f, fv, v)
 			}
+		case f.omitempty && fv.Kind() == reflect.String && fv.IsZero(): // another key has taken its place
 		case !reflect.DeepEqual(fv.Interface(), below.FieldByIndex(f.index).Interface()):
 			w.field(depth, f, fv, v)
 			w.emptied(depth, f, fv)
@@ -43,13 +44,16 @@ func (w *writer) fields(depth int, v, below reflect.Value) {
 	}
 }
 
-// emptied writes a list or a mapping that has nothing in it, which is left out elsewhere.
+// emptied writes a list, a mapping or a struct that has nothing in it, which is left out elsewhere.
 func (w *writer) emptied(depth int, f *field, v reflect.Value) {
 	switch {
 	case v.Kind() == reflect.Slice && v.Len() == 0:
 		w.line(depth, f.name, "[]")
 	case v.Kind() == reflect.Map && v.Len() == 0:
 		w.line(depth, f.name, "{}")
+	case v.Kind() == reflect.Struct && v.IsZero():
+		w.line(depth, f.name, "")
+		w.fields(depth+1, v, reflect.Value{})
 	}
 }
 

@@ -46,28 +46,24 @@ type Scenario struct {
 	// left to a default. Parsing it gives the same scenario.
 	Source string `yaml:"-"`
 	File   string `yaml:"-"` // where it came from, for messages
+	Where  *Where `yaml:"-"` // where in it each part is said
 }
 
-// Target is the service under test: the reference proxy, or a custom target. Exactly
-// one of refproxy, image, exec, deployment and url is set; the other fields are for a custom
-// target. With deployment a Kubernetes Deployment is the service: what it runs, its probes,
-// its limits and how it is replaced are in its own YAML. With url the service is what answers
-// at that address: nothing is deployed, and the action is a command.
+// Target is the service under test: the reference proxy, or a custom target. Exactly one of
+// refproxy, image, exec, deployment and url is set; the other fields are for a custom target.
+// With deployment a Kubernetes Deployment is the service: what it runs, its probes, its limits
+// and how it is replaced are in its own YAML. With url the service is what answers at that
+// address: nothing is deployed, and the action is a command. With On it may be another one of
+// image, exec and deployment on each driver, and none at all here.
 type Target struct {
 	Refproxy *Refproxy `yaml:"refproxy" doc:"the reference zero-trust proxy with its control plane and upstream"`
 
-	Deployment string             `yaml:"deployment,omitempty" doc:"the name of a Kubernetes Deployment, in the manifests or in the cluster"`
-	Service    string             `yaml:"service,omitempty" doc:"with deployment: the name of the Service in front of it"`
-	Port       string             `yaml:"port,omitempty" form:"port" doc:"with deployment: name or number of the Service's port; without it its first"`
-	Manifests  []drivers.Manifest `yaml:"manifests" doc:"with deployment: files with the objects to apply; none when they exist already"`
-
 	URL string `yaml:"url,omitempty" form:"address" hint:"such as http://127.0.0.1:8080" doc:"the address of a service that runs already, scheme and host: nothing is deployed"`
 
-	Image string            `yaml:"image,omitempty" doc:"a container image that the runtime has or can pull"`
-	Exec  string            `yaml:"exec,omitempty" doc:"the path of a program"`
-	Args  []string          `yaml:"args" doc:"arguments; ${listen.data}, ${instance} and ${revision} are filled in" deployed:"say it in the YAML of the Deployment" address:"nothing is started there"`
-	Env   map[string]string `yaml:"env" doc:"environment variables; filled in as args are" deployed:"say it in the YAML of the Deployment" address:"nothing is started there"`
-	Ports Ports             `yaml:"ports" doc:"where it listens" deployed:"say it in the YAML of the Deployment" address:"it is in the url"`
+	Workload
+
+	// On is what is different on a driver, by its name, on top of what all of them share.
+	On map[string]Workload `yaml:"on" keys:"{driver}" doc:"what is different on a driver, by its name: the program of one is an image for another" address:"nothing is deployed there"`
 
 	Protocol string    `yaml:"protocol,omitempty" words:"h1 h2 h2c" doc:"what is spoken to it: h1, h2 (by ALPN, with TLS) or h2c (without); h1 when nothing is said"`
 	TLS      *TLS      `yaml:"tls" doc:"TLS is spoken to it, and how"`
@@ -75,11 +71,57 @@ type Target struct {
 	Requests *Requests `yaml:"requests" doc:"several of them, each as often as its weight says; or {file: a targets file of vegeta}"` // nil with one
 }
 
+// Workload is what is run as a custom target.
+type Workload struct {
+	Deployment string             `yaml:"deployment,omitempty" doc:"the name of a Kubernetes Deployment, in the manifests or in the cluster"`
+	Service    string             `yaml:"service,omitempty" doc:"with deployment: the name of the Service in front of it"`
+	Port       string             `yaml:"port,omitempty" form:"port" doc:"with deployment: name or number of the Service's port; without it its first"`
+	Manifests  []drivers.Manifest `yaml:"manifests" doc:"with deployment: files with the objects to apply; none when they exist already"`
+
+	Image string            `yaml:"image,omitempty" doc:"a container image that the runtime has or can pull"`
+	Exec  string            `yaml:"exec,omitempty" doc:"the path of a program, from the scenario's folder; a name without a slash is looked up in PATH"`
+	Args  []string          `yaml:"args" doc:"arguments; ${listen.data}, ${port.data}, ${instance} and ${revision} are filled in" deployed:"say it in the YAML of the Deployment" address:"nothing is started there"`
+	Env   map[string]string `yaml:"env" doc:"environment variables; filled in as args are" deployed:"say it in the YAML of the Deployment" address:"nothing is started there"`
+	Ports Ports             `yaml:"ports" doc:"where it listens" deployed:"say it in the YAML of the Deployment" address:"it is in the url"`
+}
+
+// kind is the key that names the service, or "" where none does.
+func (w *Workload) kind() string {
+	switch {
+	case w.Deployment != "":
+		return "deployment"
+	case w.Image != "":
+		return "image"
+	case w.Exec != "":
+		return "exec"
+	}
+	return ""
+}
+
+// For is the target as it is on a driver: what its entry in On says, or what is shared. It is
+// not ok where the target has entries and no service for this driver.
+func (t Target) For(driver string) (is Target, ok bool) {
+	if w, found := t.On[driver]; found {
+		t.Workload = w
+	}
+	t.On = nil
+	return t, !t.Own() || t.Address() || t.kind() != ""
+}
+
 // Own says whether the target is a custom target.
 func (t *Target) Own() bool { return t.Refproxy == nil }
 
 // Deployed says whether the target is a Kubernetes Deployment that somebody else describes.
-func (t *Target) Deployed() bool { return t.Deployment != "" }
+// It is one on every driver or on none.
+func (t *Target) Deployed() bool {
+	if t.Deployment != "" {
+		return true
+	}
+	for _, w := range t.On { // either all of them are, or none
+		return w.Deployment != ""
+	}
+	return false
+}
 
 // Address says whether the target is what answers at an address, whoever deployed it.
 func (t *Target) Address() bool { return t.URL != "" }

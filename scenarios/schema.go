@@ -97,8 +97,10 @@ func (m *schemas) object(t reflect.Type) schema {
 		for _, kind := range targetKinds {
 			one = append(one, schema{"required": []string{kind}})
 		}
-		out["oneOf"] = one
-		out["dependentRequired"] = map[string][]string{"deployment": {"service"}, "service": {"deployment"}, "port": {"deployment"}, "manifests": {"deployment"}}
+		// Each driver may have a service of its own, and then none need be shared.
+		out["oneOf"] = append(one, schema{"required": []string{"on"}, "not": anyOf(one...)})
+		out["if"] = schema{"required": []string{"on"}}
+		out["else"] = schema{"dependentRequired": map[string][]string{"deployment": {"service"}, "service": {"deployment"}, "port": {"deployment"}, "manifests": {"deployment"}}}
 	}
 	return out
 }

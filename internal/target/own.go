@@ -35,7 +35,7 @@ func buildOwn(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	requests, truth := ownRequests(&t)
 	return Target{
 		Stack: drivers.Stack{Subject: drivers.Service{
-			Name: ownName, Image: t.Image, Exec: t.Exec,
+			Name: ownName, Image: t.Image, Exec: s.Path(t.Exec),
 			Args: slices.Concat(t.Args, d.Args), Env: env, Ports: ports, Fixed: fixed,
 			Serves: serves(truth, s.Target.Wire()),
 		}},

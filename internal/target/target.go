@@ -31,9 +31,13 @@ const (
 // ErrNoTarget: the scenario names no target that this version knows.
 var ErrNoTarget = errors.New("scenario has no target")
 
-// Build makes the target of a scenario with a design, as the design is on the driver of
-// that name. Stack.RunID and Stack.Name are left to the caller.
+// Build makes the target of a scenario with a design, as both are on the driver of that
+// name. Stack.RunID and Stack.Name are left to the caller.
 func Build(s *scenarios.Scenario, d scenarios.Design, driver string) (Target, error) {
+	s, err := s.For(driver)
+	if err != nil {
+		return Target{}, err
+	}
 	t, err := assemble(s, d.For(driver))
 	for i := range t.Streams {
 		if stream := &t.Streams[i]; stream.Reuse {

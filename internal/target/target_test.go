@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/internal/record"
@@ -335,5 +337,45 @@ func TestADeployment(t *testing.T) {
 	got.Stack.RunID, got.Stack.Name = "run", "stack"
 	if err := got.Stack.Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a stack runs is what the scenario says for the driver, and a program is found from the
+// folder of the scenario's file.
+func TestTheTargetIsThatOfTheDriver(t *testing.T) {
+	const text = `name: everywhere
+target:
+  args: ["$${listen.data}"]
+  on:
+    process: {exec: bin/shop}
+    docker: {image: "shop:1", ports: {data: 8080}, args: []}
+replicas: 1
+load: {rate: 10}
+phases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
+action: {kind: restart}
+designs:
+  - {name: as-it-is, signal: {kind: tcp, port: data}}
+`
+	dir := t.TempDir()
+	s, err := scenarios.Parse(dir+"/everywhere.yaml", []byte(text), scenarios.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for driver, want := range map[string]drivers.Service{
+		"process": {Exec: dir + "/bin/shop", Args: []string{"${listen.data}"}, Fixed: map[string]int{}},
+		"docker":  {Image: "shop:1", Fixed: map[string]int{"data": 8080}},
+	} {
+		got, err := Build(s, s.Designs[0], driver)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := got.Stack.Subject
+		is := drivers.Service{Exec: p.Exec, Image: p.Image, Args: p.Args, Fixed: p.Fixed}
+		if diff := cmp.Diff(want, is); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", driver, diff)
+		}
+	}
+	if _, err := Build(s, s.Designs[0], "kind"); err == nil || !strings.Contains(err.Error(), "no entry for driver kind") {
+		t.Errorf("a driver without an entry: %v", err)
 	}
 }
