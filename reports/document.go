@@ -75,6 +75,10 @@ type Document struct {
 	Verdict judge.Verdict `json:"verdict"`
 	// The verdict in one sentence: where the target failed, which gate was missed, if one was, and what each design lost. Where it is inconclusive, why.
 	Headline string `json:"headline"`
+	// Why it came out so, in a sentence or two: the cause of what was lost, or what held. Empty where the headline says it.
+	Why string `json:"why"`
+	// What to do about it. Empty where there is nothing.
+	Do string `json:"do"`
 	// What stands in the way of a pass: first why, and what to do about it; then one sentence each. Empty only where the verdict is pass.
 	Reasons []string `json:"reasons"`
 	// What was measured: each scenario on each driver with each design.

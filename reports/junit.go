@@ -102,8 +102,27 @@ func newJUnit(run *judge.Run) *junitSuites {
 		}
 	}
 	doc.evidence(run)
+	doc.lead(run)
 	doc.count()
 	return doc
+}
+
+// lead has the first case that is not green say why the run came out as it did, and what to
+// do, where that case alone does not.
+func (doc *junitSuites) lead(run *judge.Run) {
+	for i := range doc.Suites {
+		for _, c := range doc.Suites[i].Cases {
+			for _, red := range []*junitOutcome{c.Failure, c.Error} {
+				if red == nil {
+					continue
+				}
+				if text := format.Clean(messageOf(run)); !strings.Contains(red.Message, text) {
+					red.Text = strings.TrimSpace(text + "\n" + red.Text)
+				}
+				return
+			}
+		}
+	}
 }
 
 // add appends a test case to the suite of that name.
@@ -237,15 +256,19 @@ func (doc *junitSuites) evidence(run *judge.Run) {
 	if run.Partial {
 		add("the run is complete", &junitOutcome{Message: "the run was cut short, or a planned trial is missing or damaged", Type: "partial"})
 	}
-	if doc.count(); run.Verdict == judge.Pass || doc.Failures+doc.Errors > 0 {
-		return
+	doc.count()
+	switch text := format.Clean(messageOf(run)); {
+	case run.Verdict == judge.Pass:
+		doc.add("evidence", junitCase{Name: "verdict", Class: "evidence", Out: text})
+	case doc.Failures+doc.Errors > 0: // the others say it
+	default:
+		fault := &junitOutcome{Message: text, Type: format.Clean(string(run.Verdict)), Text: format.Clean(strings.Join(Sentences(run.Reasons), "; "))}
+		if run.Verdict == judge.Fail {
+			doc.add("evidence", junitCase{Name: "verdict", Class: "evidence", Failure: fault})
+			return
+		}
+		add("verdict", fault)
 	}
-	fault := &junitOutcome{Message: format.Clean(messageOf(run)), Type: format.Clean(string(run.Verdict)), Text: format.Clean(strings.Join(Sentences(run.Reasons), "; "))}
-	if run.Verdict == judge.Fail {
-		doc.add("evidence", junitCase{Name: "verdict", Class: "evidence", Failure: fault})
-		return
-	}
-	add("verdict", fault)
 }
 
 // count sets the numbers of cases.

@@ -45,7 +45,7 @@ func TestJUnitCounts(t *testing.T) {
 		run                              *judge.Run
 		tests, failures, errors, skipped int
 	}{
-		{"pass", fixtureRun(), 3, 0, 0, 0},
+		{"pass", fixtureRun(), 4, 0, 0, 0},
 		{"gate missed, design skipped", missedRun(), 4, 1, 0, 1},
 		{"cut short", partialRun(), 4, 0, 3, 0},
 		{"control did not hold", controlLost, 3, 0, 1, 0},

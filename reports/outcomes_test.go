@@ -2,6 +2,7 @@ package reports
 
 import (
 	"encoding/json"
+	"html"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -74,8 +75,19 @@ func TestEveryOutputAgrees(t *testing.T) {
 			}
 			text := terminalText(t, &run, TerminalOptions{Width: 10_000})
 			line := strings.ToUpper(string(tc.want)) + "  " + doc.Headline
-			if !strings.Contains(text, "\n"+line+"\n") {
-				t.Errorf("the terminal does not say %q:\n%s", line, text)
+			if !strings.HasPrefix(text, line+"\n") {
+				t.Errorf("the terminal does not begin with %q:\n%s", line, text)
+			}
+			if doc.Do == "" || doc.Why == "" && (tc.want == judge.Pass || tc.name == "gate missed") {
+				t.Errorf("nothing is said of why, or of what to do: %q, %q", doc.Why, doc.Do)
+			}
+			head := sections(t, htmlText(t, &run), "verdict")
+			for where, out := range map[string]string{"terminal": text, "page": head, "junit.xml": html.UnescapeString(string(junitText(t, &run)))} {
+				for _, sentence := range []string{doc.Headline, doc.Why, doc.Do} {
+					if !strings.Contains(out, sentence) {
+						t.Errorf("%s does not say %q:\n%s", where, sentence, out)
+					}
+				}
 			}
 			page := string(htmlText(t, &run))
 			if !strings.Contains(page, `<span class="verdict `+string(tc.want)) {

@@ -39,13 +39,14 @@ func WriteJSON(w io.Writer, doc Document) error {
 // Results is the content of results.json for a judged run.
 func Results(run *judge.Run) Document {
 	r := &run.Record
+	why := adviseOnRun(run)
 	doc := Document{
 		Schema: SchemaName, Tool: Tool(r.Tool), RunID: r.ID, Started: r.Started, Command: r.Command,
 		Partial: run.Partial,
 		Environment: Environment{OS: r.Environment.OS, Arch: r.Environment.Arch, CPUs: r.Environment.CPUs,
 			Kernel: r.Environment.Kernel, Go: r.Environment.Go, Fingerprint: r.Environment.Fingerprint,
 			Runtimes: maps.Clone(r.Environment.Runtimes)},
-		Verdict: run.Verdict, Headline: headline(run), Reasons: reasons(run),
+		Verdict: run.Verdict, Headline: headline(run), Why: why.Why, Do: why.Do, Reasons: reasons(run),
 		Scenarios: []Scenario{}, Cells: []Cell{}, Gates: []Gate{}, Comparisons: []Comparison{},
 		Controls: []Control{}, Skipped: []SkippedDesign{},
 	}

@@ -228,11 +228,16 @@ func lossyTrials(r judge.Reason) string {
 	case r.Lossy.Of == 0:
 		return ""
 	case r.Value > 0:
-		const tiny = 1e-9 // so that 95 % is not rounded up
-		return fmt.Sprintf("%s anything: an event in up to %s %% of trials would not have been seen", trials, format.Tenths(math.Ceil(1000*r.Value-tiny)/10))
+		return fmt.Sprintf("%s anything: an event in up to %s of trials would not have been seen", trials, ofTrials(r.Value))
 	default:
 		return trials + " requests"
 	}
+}
+
+// ofTrials prints a share of trials, rounded up to a tenth of a percent.
+func ofTrials(share float64) string {
+	const tiny = 1e-9 // so that 95 % is not rounded up
+	return format.Tenths(math.Ceil(1000*share-tiny)/10) + " %"
 }
 
 func worstOf(r judge.Reason) string {

@@ -71,50 +71,50 @@ func (t *terminal) wrapped(first, indent, text string) {
 	}
 }
 
-// WriteTerminal writes the matrix, what was missed and what is invalid, and the
-// verdict. It is the result of a run and belongs on standard output. Text from outside
-// is stripped of control characters.
+// WriteTerminal writes the verdict with why it came out so and what to do, then the matrix,
+// what was missed and what is invalid; where all that is more than a screen, the verdict once
+// more. It is the result of a run and belongs on standard output. Text from outside is
+// stripped of control characters.
 func WriteTerminal(w io.Writer, run *judge.Run, o TerminalOptions) error {
 	t := &terminal{w: w, color: o.Color, width: o.Width}
 	if t.width <= 0 {
 		t.width = 80
 	}
 	t.width = max(t.width, 40)
-	body := t.body(run, o)
-	if lines := strings.Count(body, "\n"); lines > screen {
-		t.verdict(run)
+	var b strings.Builder
+	verdict := &terminal{w: &b, color: t.color, width: t.width}
+	verdict.verdict(run)
+	verdict.line("")
+	verdict.body(run, o)
+	t.text(b.String())
+	if strings.Count(b.String(), "\n") > screen {
 		t.line("")
+		t.verdict(run)
 	}
-	t.text(body)
-	t.verdict(run)
 	if t.err != nil {
 		return fmt.Errorf("write results: %w", t.err)
 	}
 	return nil
 }
 
-// screen is how many lines may stand above the verdict before it is told at the top as
-// well: a log is read from its end, a long one from its head too.
+// screen is how many lines are read at a glance. What is longer is read from its end as well,
+// where a log stops and a terminal has scrolled to.
 const screen = 30
 
-// body is everything but the verdict.
-func (t *terminal) body(run *judge.Run, o TerminalOptions) string {
-	var b strings.Builder
-	body := &terminal{w: &b, color: t.color, width: t.width}
+// body writes everything but the verdict.
+func (t *terminal) body(run *judge.Run, o TerminalOptions) {
 	for _, g := range groups(run) {
-		body.matrix(g)
+		t.matrix(g)
 	}
-	body.gates(run)
-	body.evidence(run)
+	t.gates(run)
+	t.evidence(run)
 	if o.Folder != "" {
-		body.line("report   %s", format.Clean(joinPath(o.Folder, "report.html")))
-		body.line("data     %s", format.Clean(joinPath(o.Folder, "results.json")))
+		t.line("report   %s", format.Clean(joinPath(o.Folder, "report.html")))
+		t.line("data     %s", format.Clean(joinPath(o.Folder, "results.json")))
 	}
 	if run.Record.Command != "" {
-		body.command("rerun    ", format.Clean(run.Record.Command))
+		t.command("rerun    ", format.Clean(run.Record.Command))
 	}
-	body.line("")
-	return b.String()
 }
 
 // text writes lines as they are.

@@ -142,7 +142,10 @@ func adviseOnGate(run *judge.Run, g judge.GateResult) (a advice, causes bool) {
 			"Refuse everything until the policy is there, and let readiness wait for it.",
 		}, false
 	}
-	return advice{Why: gateText(g) + "."}, false
+	return advice{
+		gateText(g) + ".",
+		"The timeline in report.html shows what went on when, and its table of trials what each of them came to.",
+	}, false
 }
 
 // gistLength is how long a headline may say what the target did.
@@ -214,31 +217,6 @@ func lookInto(failure string) string {
 		return "ask it for its signal: it answers " + said
 	}
 	return "ask it for its signal, which nobody answers"
-}
-
-// adviseOnPass says why the design that lost the most did; what to do only where it is not
-// known to fail.
-func adviseOnPass(run *judge.Run) advice {
-	var worst *judge.Cell
-	for i := range run.Cells {
-		if c := &run.Cells[i]; c.Totals().Failed > 0 && (worst == nil || c.Totals().MeanDowntime() > worst.Totals().MeanDowntime()) {
-			worst = c
-		}
-	}
-	if worst == nil {
-		return advice{}
-	}
-	a, ok := adviseOnCell(worst)
-	if !ok {
-		return advice{}
-	}
-	a.Why = fmt.Sprintf("%s: %s", worst.Design, a.Why)
-	if slices.ContainsFunc(run.Record.Scenarios, func(s record.Scenario) bool {
-		return s.Name == worst.Scenario && slices.Contains(s.Positive, worst.Design)
-	}) {
-		a.Do = ""
-	}
-	return a
 }
 
 // adviseOnUnclear says why a run is inconclusive, as a clause, and the way out of it.

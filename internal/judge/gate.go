@@ -94,7 +94,7 @@ func rateGate(r *GateResult, c *Cell) {
 		if surely == (r.Gate.Op == ">=") {
 			r.Why.Kind = RateAtLeast
 			if r.Why.Lossy.N == 0 {
-				r.Why.Value = upperBound(0, r.Why.Lossy.Of, alpha)
+				r.Why.Value = Unseen(int(r.Why.Lossy.Of))
 			}
 		}
 	}

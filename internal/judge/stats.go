@@ -166,3 +166,7 @@ func rangeOf(values []float64) Estimate {
 	slices.Sort(values)
 	return Estimate{Median: median(values), Lo: values[0], Hi: values[len(values)-1], N: len(values)}
 }
+
+// Unseen is the largest share of trials, 0..1, in which an event may happen and yet, with 95 %
+// confidence, show in none of so many: 1 - 0.05^(1/trials).
+func Unseen(trials int) float64 { return upperBound(0, uint64(max(trials, 0)), alpha) }

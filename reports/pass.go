@@ -1,0 +1,121 @@
+package reports
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/reports/format"
+)
+
+// adviseOnPass says what held, what shows that it need not have, and why the requests were
+// lost that were: those of a design that a gate is set on before those of one that must fail.
+// What to do is about the former; where it lost nothing, about what so few trials cannot show.
+func adviseOnPass(run *judge.Run) advice {
+	why := []string{gatesMet(run)}
+	if control := controlHeld(run); control != "" {
+		why = append(why, control)
+	}
+	a := advice{Do: adviseOnChance(run)}
+	if worst := mostLost(run); worst != nil {
+		if of, ok := adviseOnCell(worst); ok {
+			if worst.Decides {
+				a.Do = of.Do
+			}
+			if worst != firstControl(run) { // else it has just been named
+				of.Why = worst.Design + ": " + of.Why // a name stays as it is
+			} else {
+				of.Why = capital(of.Why)
+			}
+			why = append(why, of.Why)
+		}
+	}
+	a.Why = strings.Join(why, " ")
+	return a
+}
+
+// gatesMet names the limits that were met.
+func gatesMet(run *judge.Run) string {
+	const shown = 3
+	var limits []string
+	for _, g := range run.Gates {
+		if text := gateLimit(g.Gate); !slices.Contains(limits, text) {
+			limits = append(limits, text)
+		}
+	}
+	if len(run.Gates) == 1 {
+		return limits[0] + " was met."
+	}
+	names := enumerated(limits)
+	if n := len(limits) - shown; n > 0 {
+		names = enumerated(append(limits[:shown:shown], fmt.Sprintf("%d more", n)))
+	}
+	all := fmt.Sprintf("all %d", len(run.Gates))
+	if len(run.Gates) == 2 {
+		all = "both"
+	}
+	return all + " gates were met: " + names + "."
+}
+
+// firstControl is the first cell that failed as it must, nil where there is none.
+func firstControl(run *judge.Run) *judge.Cell {
+	for _, control := range run.Controls {
+		if control.Held && control.Kind == "positive" {
+			return cellOf(run, control.Cell)
+		}
+	}
+	return nil
+}
+
+// controlHeld says which design failed as it must, "" where there is none.
+func controlHeld(run *judge.Run) string {
+	c := firstControl(run)
+	if c == nil {
+		return ""
+	}
+	did := "failed"
+	if sum := c.Totals(); sum.Lost() > 0 {
+		did = "lost " + format.Count(sum.Lost()) + " of " + format.Count(sum.Planned)
+	}
+	return fmt.Sprintf("%s, which must fail here, %s: this experiment can tell.", c.Design, did)
+}
+
+// mostLost is the cell that lost the most: of those that a gate is set on, else of all.
+func mostLost(run *judge.Run) (worst *judge.Cell) {
+	for i := range run.Cells {
+		c := &run.Cells[i]
+		switch {
+		case c.Totals().Failed == 0:
+		case worst == nil, c.Decides && !worst.Decides, c.Decides == worst.Decides && c.Totals().MeanDowntime() > worst.Totals().MeanDowntime():
+			worst = c
+		}
+	}
+	return worst
+}
+
+// enoughTrials are so many that more of them would say little more.
+const enoughTrials = 10
+
+// adviseOnChance says how rare an event the trials cannot show, and that nothing shows that the
+// experiment could have failed, where that is so.
+func adviseOnChance(run *judge.Run) string {
+	trials, lost := math.MaxInt, false
+	for i := range run.Cells {
+		sum := run.Cells[i].Totals()
+		lost = lost || sum.Failed > 0
+		if run.Cells[i].Decides {
+			trials = min(trials, sum.Valid)
+		}
+	}
+	var do []string
+	if trials < enoughTrials {
+		do = append(do, fmt.Sprintf("Before you rely on it, try --trials %d: what happens in up to %s of trials need not show in %s.",
+			enoughTrials, ofTrials(judge.Unseen(trials)), format.Plural(trials, "trial", "trials")))
+	}
+	if !lost && controlHeld(run) == "" {
+		do = append(do, "No request was lost by any design: one that must fail (positive_controls) shows that the experiment can tell.")
+	}
+	return strings.Join(do, " ")
+}
