@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
@@ -175,7 +174,7 @@ func enumerated(names []string) string {
 
 // causeMoment says when the requests were due, from the start of the action.
 func causeMoment(c judge.CauseCount, m *record.Trial) string {
-	from, to := format.Offset(c.From.Round(10*time.Millisecond)), format.Offset(c.To.Round(10*time.Millisecond))
+	from, to := format.Offset(c.From), format.Offset(c.To)
 	at := from + " to " + to + " s"
 	if from == to {
 		at = from + " s"

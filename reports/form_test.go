@@ -1,7 +1,9 @@
 package reports
 
 import (
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strconv"
@@ -72,9 +74,9 @@ func TestANumberHasOneForm(t *testing.T) {
 		down, success   string // the form of the downtime and of the success rate
 	}{
 		{"cut off, 2.9 s", 10_000, 2949, 1000, "2.95 s", "70.51 %"},
-		{"rounded, 0 ms", 200_000, 2, 10_000, "0.2 ms", "99.9990 %"},
-		{"one of many", 100_000_000, 1, 10_000, "0.1 ms", "99.9999990 %"},
-		{"a microsecond", 100_000, 1, 1_000_000, "0.01 ms", "99.9990 %"},
+		{"rounded, 0 ms", 200_000, 2, 10_000, "0.2 ms", "99.999 %"},
+		{"one of many", 100_000_000, 1, 10_000, "0.1 ms", "99.999999 %"},
+		{"a microsecond", 100_000, 1, 1_000_000, "0.01 ms", "99.999 %"},
 		{"above a minute", 100_000, 61_001, 1000, "1 min 2 s", "38.99 %"},
 	}
 	for _, tt := range tests {
@@ -127,5 +129,64 @@ func TestANumberHasOneForm(t *testing.T) {
 				t.Errorf("the headline has a downtime of nothing: %s", got)
 			}
 		})
+	}
+}
+
+var (
+	anyTime   = regexp.MustCompile(`\d[\d,.]*( to \d[\d,.]*)? (ms|s|min \d+ s|h \d+ min)([^/\pL\d]|$)`)
+	rangeEnds = regexp.MustCompile(`^(\S+)( to (\S+))? (.*)$`)
+	// Moments are no lengths: they are printed to the millisecond, all alike.
+	moments = regexp.MustCompile(`−?\d+\.\d{3}( to −?\d+\.\d{3})? s`)
+)
+
+// Every time that is printed of a run, in any output, has the form of one of the times that
+// the run has.
+func TestEveryTimeOfARunHasOneForm(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 60 {
+		known := map[string]string{"100 ms": "a bin", "10 ms": "a bin", "1.00 s": "a bin", "50 ms": "the limit of the lag", "0 ms": "nothing", "0.1 ms": "a tick", "1 ms": "a tick", "10.00 s": "a tick", "1 h 0 min": "the run"}
+		scale := []time.Duration{5 * time.Millisecond, 300 * time.Millisecond, 20 * time.Second, 10 * time.Minute}[r.IntN(4)]
+		some := func(what string) time.Duration {
+			d := time.Duration(1 + r.Int64N(int64(scale)))
+			known[format.Span(d)] = what
+			return d
+		}
+		run := lossyRun(60_000, 600, 1000)
+		trial := run.Cells[0].Trials[0]
+		known["600 ms"] = "the downtime"
+		trial.LongestOutage.To = trial.LongestOutage.From + some("longest outage")
+		trial.Recovery, trial.Convergence, trial.Sync, trial.DisruptionLag = new(some("recovery")), new(some("convergence")), new(some("sync")), new(some("lag"))
+		trial.FalseReady, trial.FalseUnready = some("false ready"), some("false unready")
+		trial.Meta.Timeout = some("timeout")
+		trial.Down, trial.Degraded = map[time.Duration]time.Duration{time.Second: some("down")}, map[time.Duration]time.Duration{time.Second: some("degraded")}
+		trial.Values = map[string]float64{"standstill": format.InMillis(some("standstill")), "slowest_request": format.InMillis(some("slowest")), "latency_recovery": format.InMillis(some("latency recovery"))}
+		trial.Intermittent = timeline.Intermittent{Total: some("intermittent"), Period: some("period"), Planned: 1000, Failures: 7}
+		trial.Latency = judge.Percentiles{N: 5, P50: some("p50"), P90: some("p90"), P99: some("p99"), P999: some("p999"), Max: some("max")}
+		trial.LatencyUncorrected, trial.ScheduleLag = trial.Latency, trial.Latency
+		trial.Cost.CPU = some("cpu")
+		desc := run.Record
+		for _, m := range []string{"standstill", "recovery", "latency_p99", "convergence", "bins_down"} {
+			// A limit is a round number, such as a person sets.
+			limit := time.Duration(1+r.Int64N(9)) * time.Duration(math.Pow10(r.IntN(5))) * time.Millisecond
+			known[format.Span(limit)] = "a limit"
+			desc.Scenarios[0].Gates = append(desc.Scenarios[0].Gates, record.Gate{Design: "naive", Metric: m, Op: []string{"<=", ">="}[r.IntN(2)], Limit: format.InMillis(limit)})
+		}
+		run = judge.Judge(desc, &record.RunEnd{Duration: time.Hour}, nil, []judge.Trial{trial})
+
+		page := htmlText(t, &run)
+		for where, text := range map[string]string{
+			"terminal": terminalText(t, &run, TerminalOptions{}), "junit.xml": string(junitText(t, &run)), "results.json": fmt.Sprint(Results(&run).Headline, Results(&run).Reasons),
+			"page": sections(t, page, "verdict", "matrix", "trials", "errors", "latency", "evidence"),
+		} {
+			text = moments.ReplaceAllString(strings.Join(strings.Fields(text), " "), "")
+			for _, found := range anyTime.FindAllString(text, -1) {
+				m := rangeEnds.FindStringSubmatch(strings.TrimRight(found, " ,.;:)(/<&\"'"))
+				for _, amount := range []string{m[1], m[3]} {
+					if form := amount + " " + m[4]; amount != "" && known[form] == "" {
+						t.Fatalf("%s: %q is the form of no time of this run, in %q; known are %v", where, form, found, known)
+					}
+				}
+			}
+		}
 	}
 }

@@ -8,17 +8,27 @@ import (
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
-// limit prints the limit of a gate: as it was written, not cut off.
+// limit prints the limit of a gate: not cut off, and where it can be in the form of what is
+// held against it.
 func limit(name string, f float64) string {
 	switch unitOf(name) {
 	case metric.Share:
+		if down, up := format.Rate(f), format.RateUp(f); down == up && f >= 0 && f <= 1 {
+			return down
+		}
 		// Ten decimals of a percentage are beyond any limit that a person writes.
 		return format.TrimZeros(strconv.FormatFloat(f*100, 'f', 10, 64)) + " %"
 	case metric.Duration:
-		return format.TrimZeros(strconv.FormatFloat(f, 'f', 6, 64)) + " ms" // to the nanosecond
+		return format.Exactly(f)
+	}
+	if whole(f) {
+		return measured(name, f)
 	}
 	return format.TrimZeros(strconv.FormatFloat(f, 'f', 6, 64))
 }
+
+// whole reports whether a number is a count, exactly.
+func whole(f float64) bool { return f == math.Trunc(f) && math.Abs(f) < 1<<53 }
 
 // measured prints an observed value of a metric in its unit.
 func measured(name string, f float64) string {
@@ -29,7 +39,7 @@ func measured(name string, f float64) string {
 		return format.Rate(f)
 	case unitOf(name) == metric.Duration:
 		return format.Millis(f)
-	case f == math.Trunc(f) && math.Abs(f) < 1<<53:
+	case whole(f):
 		return format.Signed(f, func(f float64) string { return format.Count(uint64(f)) })
 	}
 	return format.TrimZeros(strconv.FormatFloat(f, 'f', 3, 64))

@@ -35,14 +35,14 @@ func TestMeasuredAndLimit(t *testing.T) {
 		f               float64
 		measured, limit string
 	}{
-		{"success_rate", 0.9999, "99.990 %", "99.99 %"},
-		{"success_rate", 0.999, "99.90 %", "99.9 %"},
+		{"success_rate", 0.9999, "99.99 %", "99.99 %"},
+		{"success_rate", 0.999, "99.90 %", "99.90 %"},
 		{"downtime", 3000.1, "3.01 s", "3000.1 ms"},
 		{"downtime", 250, "250 ms", "250 ms"},
-		{"downtime", -2990, "-2.99 s", "-2990 ms"},
+		{"downtime", -2990, "-2.99 s", "-2.99 s"},
 		{"downtime", 0.1 + 0.2, "0.3 ms", "0.3 ms"},
 		{"downtime", 0.0002, "0.01 ms", "0.0002 ms"},
-		{"breaches", 12000, "12,000", "12000"},
+		{"breaches", 12000, "12,000", "12,000"},
 		{"breaches", -1, "-1", "-1"},
 		{"unheard of", 1.25, "1.25", "1.25"},
 	}

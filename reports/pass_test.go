@@ -21,7 +21,7 @@ func TestAdviceOnAPass(t *testing.T) {
 	late := record.Gate{Design: "good", Metric: "late_failures", Op: "<=", Limit: 5}
 	breaches := record.Gate{Design: "good", Metric: "downtime", Op: "<=", Limit: 5}
 	const few = "Before you rely on it, try --trials 10: what happens in up to 95 % of trials need not show in 1 trial."
-	const cause = "ll 3,000 lost requests found nobody to go to, 0 s into the rollout: no instance was called ready."
+	const cause = "ll 3,000 lost requests found nobody to go to, 0.000 s into the rollout: no instance was called ready."
 	var ten []judge.Trial
 	for n := range 10 {
 		ten = append(ten, trial("good", n+1, 0))
@@ -36,12 +36,12 @@ func TestAdviceOnAPass(t *testing.T) {
 		{"one gate and a control", []record.Gate{failed}, []string{"bad"}, []judge.Trial{trial("bad", 1, 3000), trial("good", 1, 0)},
 			advice{"failed <= 5 was met. bad, which must fail here, lost 3,000 of 20,000: this experiment can tell. A" + cause, few}},
 		{"two gates, and another design", []record.Gate{failed, rate}, nil, []judge.Trial{trial("bad", 1, 3000), trial("good", 1, 0)},
-			advice{"both gates were met: failed <= 5 and success_rate >= 99.9 %. bad: a" + cause, few}},
+			advice{"both gates were met: failed <= 5 and success_rate >= 99.90 %. bad: a" + cause, few}},
 		{"many gates, and nothing failed", []record.Gate{failed, rate, late, breaches}, nil, []judge.Trial{trial("good", 1, 0), trial("good", 2, 0), trial("good", 3, 0)},
-			advice{"all 4 gates were met: failed <= 5, success_rate >= 99.9 %, late_failures <= 5 and 1 more.",
+			advice{"all 4 gates were met: failed <= 5, success_rate >= 99.90 %, late_failures <= 5 and 1 more.",
 				"Before you rely on it, try --trials 10: what happens in up to 63.2 % of trials need not show in 3 trials. No request was lost by any design: one that must fail (positive_controls) shows that the experiment can tell."}},
 		{"losses within the limit", []record.Gate{failed}, []string{"bad"}, []judge.Trial{trial("bad", 1, 3000), trial("good", 1, 1)},
-			advice{"failed <= 5 was met. bad, which must fail here, lost 3,000 of 20,000: this experiment can tell. good: the one lost request found nobody to go to, 0 s into the rollout: no instance was called ready.",
+			advice{"failed <= 5 was met. bad, which must fail here, lost 3,000 of 20,000: this experiment can tell. good: the one lost request found nobody to go to, 0.000 s into the rollout: no instance was called ready.",
 				"Take old instances away only when new ones are ready: max_unavailable 0, and surge instead."}},
 		{"enough trials", []record.Gate{failed}, []string{"bad"}, append([]judge.Trial{trial("bad", 1, 3000)}, ten...),
 			advice{"failed <= 5 was met. bad, which must fail here, lost 3,000 of 20,000: this experiment can tell. A" + cause, ""}},

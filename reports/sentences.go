@@ -105,10 +105,10 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 		return nOf(r) + " instances were ready and served in the baseline phase; no answer says who gave it"
 	},
 	judge.FinalServers: func(r judge.Reason) string {
-		return fmt.Sprintf("%s instances were sent requests in the last %s s of the window, with the action complete", nOf(r), format.Seconds(r.Time))
+		return fmt.Sprintf("%s instances were sent requests in the last %s of the window, with the action complete", nOf(r), format.Span(r.Time))
 	},
 	judge.FinalUnnamed: func(r judge.Reason) string {
-		return fmt.Sprintf("%s instances were ready in the last %s s of the window, with the action complete; no answer says who gave it", nOf(r), format.Seconds(r.Time))
+		return fmt.Sprintf("%s instances were ready in the last %s of the window, with the action complete; no answer says who gave it", nOf(r), format.Span(r.Time))
 	},
 	judge.ProbesSparse: func(r judge.Reason) string {
 		return fmt.Sprintf("the direct probes of %s are too sparse: of %s that the runtime called it ready, what was true is unknown for %s", name(r, 0), format.Span(r.Limit), format.Span(r.Time))

@@ -54,8 +54,8 @@ func TestSentences(t *testing.T) {
 		want string
 	}{
 		{judge.Reason{Kind: judge.GateMissed, Cell: "s/process/good", Gate: gate, Because: []judge.Reason{{Kind: judge.WorstTrial, Gate: gate, Value: 1500.01, Trial: 2, Tally: of(0, 3)}}},
-			"s/process/good: recovery <= 1500 ms: 1.51 s in trial 2, the worst of 3 trials"},
-		{judge.Reason{Kind: judge.GateUnclear, Cell: "s/good", Gate: gate, Because: []judge.Reason{{Kind: judge.NoSuchDesign}}}, "s/good: recovery <= 1500 ms: no trial of this design was recorded"},
+			"s/process/good: recovery <= 1.50 s: 1.51 s in trial 2, the worst of 3 trials"},
+		{judge.Reason{Kind: judge.GateUnclear, Cell: "s/good", Gate: gate, Because: []judge.Reason{{Kind: judge.NoSuchDesign}}}, "s/good: recovery <= 1.50 s: no trial of this design was recorded"},
 		{judge.Reason{Kind: judge.ControlFailed, Cell: "s/process/bad", Names: []string{"positive"}, Because: []judge.Reason{{Kind: judge.NeverRun}}}, "s/process/bad: the positive control did not hold: it was not run"},
 		{judge.Reason{Kind: judge.TrialInvalid, Cell: "s/process/bad", Trial: 4, Because: []judge.Reason{late, {Kind: judge.HarnessFailed, Tally: of(1234, 0)}}},
 			"s/process/bad: trial 4 is invalid: the load ran late: p99 of the schedule's lag is 76 ms, more than 50 ms; requests failed by trouble of the harness itself: 1,234"},
@@ -93,8 +93,8 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.BaselineFailures, Tally: of(2, 3000)}, "2 of 3,000 requests failed in the baseline phase, before anything was done"},
 		{judge.Reason{Kind: judge.BaselineServers, Tally: of(2, 3)}, "2 of 3 instances served in the baseline phase"},
 		{judge.Reason{Kind: judge.BaselineUnnamed, Tally: of(2, 3)}, "2 of 3 instances were ready and served in the baseline phase; no answer says who gave it"},
-		{judge.Reason{Kind: judge.FinalServers, Tally: of(2, 3), Time: 2 * s}, "2 of 3 instances were sent requests in the last 2 s of the window, with the action complete"},
-		{judge.Reason{Kind: judge.FinalUnnamed, Tally: of(2, 3), Time: 2 * s}, "2 of 3 instances were ready in the last 2 s of the window, with the action complete; no answer says who gave it"},
+		{judge.Reason{Kind: judge.FinalServers, Tally: of(2, 3), Time: 2 * s}, "2 of 3 instances were sent requests in the last 2.00 s of the window, with the action complete"},
+		{judge.Reason{Kind: judge.FinalUnnamed, Tally: of(2, 3), Time: 2 * s}, "2 of 3 instances were ready in the last 2.00 s of the window, with the action complete; no answer says who gave it"},
 		{judge.Reason{Kind: judge.ProbesSparse, Names: []string{"new-1"}, Time: 5850 * ms, Limit: 8 * s}, "the direct probes of new-1 are too sparse: of 8.00 s that the runtime called it ready, what was true is unknown for 5.85 s"},
 		{judge.Reason{Kind: judge.NoneReady}, "the runtime called no instance ready in the window, so its verdict is not known"},
 		{judge.Reason{Kind: judge.ReferenceSilent}, "the reference client sent nothing in the window, so nothing confirms the load's figures"},
@@ -212,9 +212,9 @@ func TestHeadline(t *testing.T) {
 		{"only invalid ones", nil, []judge.Trial{discarded}, "no valid trial, so nothing can be said"},
 		{"none", nil, nil, "no valid trial, so nothing can be said"},
 		{"missed", []record.Gate{rate}, []judge.Trial{trial("bad", 1, 900), trial("good", 1, 600)},
-			"rollout/process/good missed success_rate >= 99.9 %: good lost 600 of 20,000 requests in rollout on process (downtime 600 ms); bad lost 900 (downtime 900 ms)"},
+			"rollout/process/good missed success_rate >= 99.90 %: good lost 600 of 20,000 requests in rollout on process (downtime 600 ms); bad lost 900 (downtime 900 ms)"},
 		{"failed by the target", []record.Gate{rate}, []judge.Trial{trial("bad", 1, 900), stuck}, "rollout/process/good failed in trial 1: the action failed: 0 of 3 are ready; good lost 0 of 20,000 requests in rollout on process"},
-		{"missed two", []record.Gate{rate, failed}, []judge.Trial{trial("bad", 1, 900), trial("good", 1, 600)}, "rollout/process/good missed success_rate >= 99.9 % and 1 more gate: good lost 600"},
+		{"missed two", []record.Gate{rate, failed}, []judge.Trial{trial("bad", 1, 900), trial("good", 1, 600)}, "rollout/process/good missed success_rate >= 99.90 % and 1 more gate: good lost 600"},
 	} {
 		desc := record.Run{Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"bad", "good"}, Gates: tc.gates}}}
 		run := judge.Judge(desc, &record.RunEnd{}, nil, tc.trials)

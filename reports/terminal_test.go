@@ -143,7 +143,7 @@ func TestTheVerdictComesFirst(t *testing.T) {
 		{"short", new(customRun()), `FAIL  hello/process/service missed failed <= 0: service lost 28 of 1,200
       requests in hello on process (downtime 280 ms)
 why      27 of 28 lost requests went to old instances service-1 and service-2
-         (v1) after SIGTERM, 0.2 to 0.9 s into the rollout: their ports were
+         (v1) after SIGTERM, 0.203 to 0.904 s into the rollout: their ports were
          closed before the balancer had taken them out (2 checks x 200 ms).
 do       On SIGTERM fail the readiness check at once, and serve on for longer
          than 2 checks x 200 ms before closing (by itself, or by a pre_stop that

@@ -31,7 +31,7 @@ func trialColumns() []trialColumn {
 			c.text = func(t *judge.Trial) string { return value(t, m.Name) }
 		}
 		if strings.HasPrefix(m.Name, "bins_") {
-			c.Label += ": 10 ms / 100 ms / 1 s"
+			c.Label += ": " + widths()
 		}
 		columns = append(columns, c)
 	}
@@ -78,7 +78,10 @@ func Outcome(t *judge.Trial) string {
 
 // lossOf is what a trial lost.
 func lossOf(t *judge.Trial) string {
-	text := format.Lost(t.Failed, t.Planned) + ", downtime " + format.Span(t.Downtime)
+	text := format.Lost(t.Failed, t.Planned)
+	if t.Failed > 0 {
+		text += ", downtime " + format.Span(t.Downtime)
+	}
 	if len(t.Causes) > 0 {
 		text += fmt.Sprintf(", %s: %s", causeLabel(t.Causes[0].Cause), format.Count(t.Causes[0].Count))
 	}
@@ -128,7 +131,16 @@ func trialRecovery(t *judge.Trial) string {
 	return format.Span(*t.Recovery)
 }
 
-// byBin prints a time at every width of the bins: 10 ms, 100 ms, 1 s.
+// widths names the widths of the bins.
+func widths() string {
+	names := make([]string, len(timeline.Widths))
+	for i, width := range timeline.Widths {
+		names[i] = format.Span(width)
+	}
+	return strings.Join(names, " / ")
+}
+
+// byBin prints a time at every width of the bins.
 func byBin(m map[time.Duration]time.Duration) string {
 	var parts []string
 	for _, width := range timeline.Widths {

@@ -84,7 +84,7 @@ func TestTheCauseIsTheSameEverywhere(t *testing.T) {
 		says []string
 	}{
 		"fail": {new(customRun()), []string{
-			"27 of 28 lost requests went to old instances service-1 and service-2 (v1) after SIGTERM, 0.2 to 0.9 s into the rollout: their ports were closed before the balancer had taken them out (2 checks x 200 ms).",
+			"27 of 28 lost requests went to old instances service-1 and service-2 (v1) after SIGTERM, 0.203 to 0.904 s into the rollout: their ports were closed before the balancer had taken them out (2 checks x 200 ms).",
 			"On SIGTERM fail the readiness check at once, and serve on for longer than 2 checks x 200 ms before closing (by itself, or by a pre_stop that waits)."}},
 		"inconclusive": {lateRun(), []string{
 			"tack-aware could not be measured: this machine sent the load late three times (p99 52 to 101 ms, limit 50 ms)",
@@ -202,7 +202,7 @@ func TestNoLossIsLeftOut(t *testing.T) {
 	late.Causes = []judge.CauseCount{{Cause: judge.TooSlow, Count: 31, Class: record.Timeout}}
 	late.Valid, late.InvalidReasons = false, []judge.Reason{{Kind: judge.LoadLate, Time: 76 * time.Millisecond, Limit: 50 * time.Millisecond}}
 	run := judge.Judge(record.Run{}, &record.RunEnd{}, nil, []judge.Trial{late})
-	want := "good lost 31 in discarded trials of rollout on process; in trial 1, all 31 lost requests were not answered by an instance, 0 s into the rollout"
+	want := "good lost 31 in discarded trials of rollout on process; in trial 1, all 31 lost requests were not answered by an instance, 0.000 s into the rollout"
 	if got := strings.Join(lossesBeside(&run), "|"); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -299,7 +299,7 @@ func TestAFailureOfTheTargetIsActedOn(t *testing.T) {
 		want  advice
 	}{
 		{"nothing lost", trial, &record.RunEnd{}, advice{"", do}},
-		{"lost", lossy, &record.RunEnd{}, advice{"all 7 lost requests found nobody to go to, 1 to 2 s into the rollout: no instance was called ready.", do}},
+		{"lost", lossy, &record.RunEnd{}, advice{"all 7 lost requests found nobody to go to, 1.000 to 2.000 s into the rollout: no instance was called ready.", do}},
 		{"at deploy", counted("rollout", "process", "other", 1, 0), &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "process", Design: "svc", Why: "it answers 404", ByTarget: true}}},
 			advice{"", "Start one instance by itself and send it the request of the scenario: its path, its status, the port that it listens on."}},
 	} {

@@ -102,7 +102,7 @@ func course(spans []timeline.StateSpan, zero time.Duration) string {
 			parts = append(parts, fmt.Sprintf("and %s", format.Plural(len(spans)-most, "more change", "more changes")))
 			break
 		}
-		parts = append(parts, fmt.Sprintf("%s from %s", format.Clean(string(s.State)), format.Offset((s.From-zero).Round(time.Millisecond))))
+		parts = append(parts, fmt.Sprintf("%s from %s", format.Clean(string(s.State)), format.Offset(s.From-zero)))
 	}
 	return strings.Join(parts, ", ")
 }

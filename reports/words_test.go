@@ -8,7 +8,7 @@ import (
 
 func TestWhatIsNotZeroNeverPrintsAsZero(t *testing.T) {
 	for _, tt := range []struct{ got, want string }{
-		{part(0, 100_000), "0.00 %"},
+		{part(0, 100_000), "0 %"},
 		{part(1, 100_000), "< 0.01 %"},
 		{part(10, 100_000), "0.01 %"},
 		{part(100_000, 100_000), "100 %"},

@@ -18,21 +18,23 @@ import (
 const maxDecimals = 8
 
 // Share prints ok of planned as a percentage, cut off and not rounded, with as many
-// nines as it takes to show that something failed.
+// nines as it takes to show that something failed. It is the form of Rate.
 func Share(ok, planned uint64) string {
-	if planned == 0 {
+	switch {
+	case planned == 0:
 		return "no data"
-	}
-	if ok >= planned {
+	case ok == 0:
+		return "0 %"
+	case ok >= planned:
 		return "100 %"
 	}
 	digits := ""
 	for d := 2; d <= maxDecimals; d++ {
 		pow := uint64(math.Pow10(d + 2))
 		hi, lo := bits.Mul64(ok, pow)
-		q, _ := bits.Div64(hi, lo, planned) // ok < planned, so q < pow and hi < planned
+		q, rest := bits.Div64(hi, lo, planned) // ok < planned, so q < pow and hi < planned
 		digits = point(strconv.FormatUint(q, 10), d)
-		if !allNines(digits) {
+		if rest == 0 || !allNines(digits) {
 			break
 		}
 	}
@@ -52,7 +54,7 @@ func allNines(s string) bool { return strings.HasPrefix(s, "99.") && strings.Tri
 
 // Rate prints a rate 0..1 as a percentage, cut off and not rounded.
 func Rate(f float64) string {
-	return percentage(f, func(digits string, _ bool) (string, bool) { return digits, allNines(digits) })
+	return percentage(f, func(digits string, rest bool) (string, bool) { return digits, rest && allNines(digits) })
 }
 
 // RateUp prints a rate that is an upper bound: rounded up, with as many decimals
@@ -143,9 +145,10 @@ func TrimZeros(s string) string {
 // Span prints a duration for people, rounded up.
 func Span(d time.Duration) string { return spanTo(d, true) }
 
-// spanTo is Span, rounded up or down; it rounds a negative duration's amount.
+// spanTo is Span, rounded up or down; it rounds a negative duration's amount. What rounding
+// takes to the next unit is printed in that: there is no 1000 ms.
 func spanTo(d time.Duration, up bool) string {
-	ceil := func(unit time.Duration) int64 {
+	round := func(unit time.Duration) int64 {
 		if !up {
 			return int64(d / unit)
 		}
@@ -153,21 +156,20 @@ func spanTo(d time.Duration, up bool) string {
 	}
 	switch {
 	case d < 0:
-		return "-" + spanTo(-d, up)
+		return "-" + spanTo(-max(d, -math.MaxInt64), up)
 	case d == 0:
 		return "0 ms"
-	case d <= 10*time.Microsecond*999: // below 9.99 ms: two decimals
-		return TrimZeros(point(strconv.FormatInt(ceil(10*time.Microsecond), 10), 2)) + " ms"
-	case d <= 999*time.Millisecond:
-		return strconv.FormatInt(ceil(time.Millisecond), 10) + " ms"
-	case d <= 59*time.Second+990*time.Millisecond, !up && d < time.Minute:
-		return point(strconv.FormatInt(ceil(10*time.Millisecond), 10), 2) + " s"
-	}
-	s := ceil(time.Second)
-	if s < 3600 {
+	case round(10*time.Microsecond) < 1000: // below 10 ms: two decimals
+		return TrimZeros(point(strconv.FormatInt(round(10*time.Microsecond), 10), 2)) + " ms"
+	case round(time.Millisecond) < 1000:
+		return strconv.FormatInt(round(time.Millisecond), 10) + " ms"
+	case round(10*time.Millisecond) < 6000:
+		return point(strconv.FormatInt(round(10*time.Millisecond), 10), 2) + " s"
+	case round(time.Second) < 3600:
+		s := round(time.Second)
 		return strconv.FormatInt(s/60, 10) + " min " + strconv.FormatInt(s%60, 10) + " s"
 	}
-	m := (s + 59) / 60
+	m := round(time.Minute)
 	return strconv.FormatInt(m/60, 10) + " h " + strconv.FormatInt(m%60, 10) + " min"
 }
 
@@ -228,8 +230,28 @@ func Seconds(d time.Duration) string {
 	return TrimZeros(strconv.FormatFloat(d.Seconds(), 'f', 3, 64))
 }
 
-// Offset is Seconds for people: the minus sign is a minus.
-func Offset(d time.Duration) string { return strings.Replace(Seconds(d), "-", "−", 1) }
+// Tick is Seconds for the names of an axis: the minus sign is a minus.
+func Tick(d time.Duration) string { return strings.Replace(Seconds(d), "-", "−", 1) }
+
+// Offset prints when something was, from the start of what it belongs to, in seconds and
+// without a unit: to the nearest millisecond, with all three decimals, so that one moment
+// reads the same in a sentence and in a table.
+func Offset(d time.Duration) string {
+	text := strconv.FormatFloat(d.Round(time.Millisecond).Seconds(), 'f', 3, 64)
+	return strings.Replace(text, "-", "−", 1)
+}
+
+// Exactly prints a duration that a person has set, which no rounding may change: as Span
+// where that says all of it, else in milliseconds.
+func Exactly(ms float64) string {
+	if math.Abs(ms) <= mostMillis {
+		d := time.Duration(math.Round(math.Abs(ms) * 1e6))
+		if up, down := spanTo(d, true), spanTo(d, false); up == down {
+			return Signed(ms, func(float64) string { return up })
+		}
+	}
+	return TrimZeros(strconv.FormatFloat(ms, 'f', 6, 64)) + " ms" // to the nanosecond
+}
 
 // InMillis is a duration as a number of milliseconds.
 func InMillis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -21,7 +21,9 @@ for (const svg of document.querySelectorAll("svg.timeline")) {
     if (us === 0) return "none";
     if (us <= 9990) return Math.ceil(us / 10) / 100 + " ms";
     if (us <= 999e3) return Math.ceil(us / 1e3) + " ms";
-    return (Math.ceil(us / 1e4) / 100).toFixed(2) + " s";
+    if (us <= 59.99e6) return (Math.ceil(us / 1e4) / 100).toFixed(2) + " s";
+    const s = Math.ceil(us / 1e6);
+    return Math.floor(s / 60) + " min " + s % 60 + " s";
   };
   const clear = () => {
     cursor.setAttribute("d", "");

@@ -20,7 +20,7 @@ func (l Layout) ticks(a axis, top, bottom float64) (grid svg.Shape, names []svg.
 	every := tickStep(a.to-a.from, a.width/least)
 	lines := svg.Path{Class: "grid"}
 	for at := time.Duration(math.Ceil(float64(a.from)/float64(every))) * every; at <= a.to; at += every {
-		x, name, anchor := a.x(at), format.Offset(at)+" s", "middle"
+		x, name, anchor := a.x(at), format.Tick(at)+" s", "middle"
 		lines.Steps = append(lines.Steps, svg.Move(x, top), svg.Down(bottom+4))
 		if at > 0 {
 			name = "+" + name
