@@ -111,7 +111,7 @@ func TestRefuseTermination(t *testing.T) {
 	if err := s.RefuseTermination("kind"); err != nil {
 		t.Errorf("a stack without it is refused: %v", err)
 	}
-	_, cert, key := certificate(t, "a", time.Now().Add(time.Hour))
+	_, _, cert, key := certificate(t, "a", time.Now().Add(time.Hour))
 	s.Balancer.Terminate = &Identity{Certificate: cert, Key: key}
 	if err := s.Validate(); err != nil {
 		t.Error(err)

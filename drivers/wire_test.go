@@ -1,53 +1,28 @@
 package drivers
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/certtest"
 )
 
-// certificate is a server's for a name, signed by itself, and the PEM of both halves.
-func certificate(t *testing.T, name string, until time.Time) (pair tls.Certificate, cert, key []byte) {
+// certificate is a server's for a name, and the PEM of its authority, of itself and of its key.
+func certificate(t *testing.T, name string, until time.Time) (pair tls.Certificate, ca, cert, key []byte) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bytes, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: bytes})
-	if pair, err = tls.X509KeyPair(cert, key); err != nil {
-		t.Fatal(err)
-	}
-	return pair, cert, key
+	authority := certtest.New(t)
+	c := authority.Issue(certtest.Options{Names: []string{name}, From: time.Now().Add(-48 * time.Hour), Until: until})
+	return c.TLS(t), authority.PEM, c.PEM, c.Key
 }
 
 // serveWire serves the protocols, over TLS with the configuration or without where it is nil,
@@ -101,12 +76,12 @@ func serveWire(t *testing.T, config *tls.Config, protocols ...Protocol) (addr st
 // TestAskOverEveryWire: a question is asked in the protocol that it names, over one
 // connection, and what a handshake fails of is said.
 func TestAskOverEveryWire(t *testing.T) {
-	pair, ca, _ := certificate(t, "shop.example", time.Now().Add(time.Hour))
-	mine, mineCA, mineKey := certificate(t, "me", time.Now().Add(time.Hour))
-	_, otherCA, _ := certificate(t, "shop.example", time.Now().Add(time.Hour))
-	old, oldCA, _ := certificate(t, "shop.example", time.Now().Add(-time.Hour))
+	pair, ca, _, _ := certificate(t, "shop.example", time.Now().Add(time.Hour))
+	_, mineCA, mine, mineKey := certificate(t, "me", time.Now().Add(time.Hour))
+	_, otherCA, _, _ := certificate(t, "shop.example", time.Now().Add(time.Hour))
+	old, oldCA, _, _ := certificate(t, "shop.example", time.Now().Add(-time.Hour))
 	trusted := x509.NewCertPool()
-	trusted.AddCert(leaf(t, mine))
+	trusted.AppendCertsFromPEM(mineCA)
 
 	both, bothConns := serveWire(t, &tls.Config{Certificates: []tls.Certificate{pair}}, H1, H2)
 	only1, only1Conns := serveWire(t, &tls.Config{Certificates: []tls.Certificate{pair}}, H1)
@@ -129,7 +104,7 @@ func TestAskOverEveryWire(t *testing.T) {
 		{"h2", both, bothConns, Wire{Protocol: H2, TLS: good}, "200 HTTP/2.0 shop.example 0", "", false},
 		{"insecure", both, bothConns, Wire{TLS: &TLS{Insecure: true}}, "200 HTTP/1.1", "", false},
 		{"unverified", both, bothConns, Wire{Protocol: H2, TLS: &TLS{CA: otherCA, ServerName: "x"}}.Unverified(), "200 HTTP/2.0 x 0", "", false},
-		{"client certificate", mutual, mutualConns, Wire{Protocol: H2, TLS: &TLS{CA: ca, ServerName: "shop.example", Certificate: mineCA, Key: mineKey}}, "200 HTTP/2.0 shop.example 1", "", false},
+		{"client certificate", mutual, mutualConns, Wire{Protocol: H2, TLS: &TLS{CA: ca, ServerName: "shop.example", Certificate: mine, Key: mineKey}}, "200 HTTP/2.0 shop.example 1", "", false},
 		{"no client certificate", mutual, mutualConns, Wire{TLS: good}, "", "certificate required", false},
 		{"another CA", both, bothConns, Wire{TLS: &TLS{CA: otherCA, ServerName: "shop.example"}}, "", "x509: ", true},
 		{"no CA", both, bothConns, Wire{TLS: &TLS{ServerName: "shop.example"}}, "", "certificate signed by unknown authority", true},
@@ -138,7 +113,7 @@ func TestAskOverEveryWire(t *testing.T) {
 		{"expired", expired, expiredConns, Wire{TLS: &TLS{CA: oldCA, ServerName: "shop.example"}}, "", "certificate has expired", true},
 		{"no h2", only1, only1Conns, Wire{Protocol: H2, TLS: good}, "", "no application protocol", false},
 		{"TLS to a plain port", plain, plainConns, Wire{TLS: good}, "", "server gave HTTP response to HTTPS client", false},
-		{"plain to a TLS port", both, bothConns, Wire{}, "", "status 400", false},
+		{"plain to a TLS port", both, bothConns, Wire{}, "", "400, wanted 200", false},
 		{"h2c", clear2, clear2Conns, Wire{Protocol: H2C}, "200 HTTP/2.0", "", false},
 		{"h2c to h1", plain, plainConns, Wire{Protocol: H2C}, "", "HTTP", false},
 	} {
@@ -163,19 +138,10 @@ func TestAskOverEveryWire(t *testing.T) {
 	}
 }
 
-func leaf(t *testing.T, pair tls.Certificate) *x509.Certificate {
-	t.Helper()
-	cert, err := x509.ParseCertificate(pair.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
-
 // TestAskOfAServerWithoutALPN: a server that chooses no protocol speaks HTTP/1.1, and is not
 // asked in another one.
 func TestAskOfAServerWithoutALPN(t *testing.T) {
-	pair, ca, _ := certificate(t, "shop.example", time.Now().Add(time.Hour))
+	pair, ca, _, _ := certificate(t, "shop.example", time.Now().Add(time.Hour))
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +211,7 @@ func serveGoAway(t *testing.T) (addr string, conns *atomic.Int32) {
 }
 
 func TestWireValidate(t *testing.T) {
-	_, ca, key := certificate(t, "a", time.Now().Add(time.Hour))
+	_, ca, cert, key := certificate(t, "a", time.Now().Add(time.Hour))
 	for _, tt := range []struct {
 		name string
 		wire Wire
@@ -260,7 +226,7 @@ func TestWireValidate(t *testing.T) {
 		{"h3", Wire{Protocol: "h3"}, `unknown protocol "h3"`},
 		{"no PEM", Wire{TLS: &TLS{CA: []byte("x")}}, "no certificate"},
 		{"key alone", Wire{TLS: &TLS{Key: key}}, "certificate and key"},
-		{"pair", Wire{TLS: &TLS{Certificate: ca, Key: key}}, ""},
+		{"pair", Wire{TLS: &TLS{Certificate: cert, Key: key}}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := tt.wire.Validate()

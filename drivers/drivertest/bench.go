@@ -243,7 +243,7 @@ func (b *Bench) answers(i drivers.Instance, revision string) (boot string) {
 	if ports := b.Stack.Subject.Ports; i.Addr == "" || i.Addr != i.Ports[ports[0]] || len(i.Ports) != len(ports) {
 		b.Errorf("instance %s: address %q, ports %v, want the first of %v and all of them", i.ID, i.Addr, i.Ports, ports)
 	}
-	answer, err := Get("http://" + i.Addr + "/")
+	answer, err := b.get(b.Stack.Subject.Wire.Scheme() + "://" + i.Addr + "/")
 	if err != nil {
 		b.Errorf("instance %s, asked directly: %v", i.ID, err)
 		return ""
@@ -264,7 +264,7 @@ func (b *Bench) reachesAll(boots map[string]string) {
 	}
 	missing := maps.Clone(boots)
 	b.Eventually("a request to reach every instance through the balancer", func(context.Context) error {
-		answer, err := Get(b.url + "/")
+		answer, err := b.get(b.url + "/")
 		if err != nil {
 			return err
 		}
@@ -297,6 +297,15 @@ func (b *Bench) eventsAgree(list []drivers.Instance) {
 	})
 }
 
+// get asks for a URL of the subject's, as it is spoken to, on a connection of its own.
+func (b *Bench) get(url string) (string, error) {
+	w := b.Stack.Subject.Wire
+	if w == (drivers.Wire{}) {
+		return Get(url)
+	}
+	return askWith(asks(b, w, false).Client, http.MethodGet, url)
+}
+
 // parseAnswer takes an answer of the target apart.
 func parseAnswer(s string) (instance, revision, boot string) {
 	parts := strings.Split(s, " ")
@@ -324,7 +333,9 @@ var client = &http.Client{
 // error.
 func Get(url string) (string, error) { return ask(http.MethodGet, url) }
 
-func ask(method, url string) (string, error) {
+func ask(method, url string) (string, error) { return askWith(client, method, url) }
+
+func askWith(client *http.Client, method, url string) (string, error) {
 	req, err := http.NewRequest(method, url, nil)
 	if err != nil {
 		return "", err

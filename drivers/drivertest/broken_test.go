@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -165,6 +166,7 @@ type brokenEnv struct {
 	notes     func() []string
 	pause     func(context.Context, string) error
 	logs      func(context.Context, string) (string, error)
+	trace     func(netip.AddrPort) (drivers.Way, bool)
 }
 
 func (e *brokenEnv) Notes() []string {
@@ -235,6 +237,12 @@ func (e *brokenEnv) Pause(ctx context.Context, id string) error {
 }
 func (e *brokenEnv) Resume(ctx context.Context, id string) error {
 	return e.Env.(drivers.Pauser).Resume(ctx, id)
+}
+func (e *brokenEnv) Trace(client netip.AddrPort) (drivers.Way, bool) {
+	if e.trace != nil {
+		return e.trace(client)
+	}
+	return e.Env.(drivers.Tracer).Trace(client)
 }
 func (e *brokenEnv) Logs(ctx context.Context, id string) (string, error) {
 	if e.logs != nil {
@@ -417,6 +425,24 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 		{"forgets a variable", changeStack(func(s *drivers.Stack) { s.Subject.Env = withVariable(s.Subject.Env, "DRIVERTEST_REVISION", "") }), "Environment", "want \"v1\""},
 		{"gives no grace", changeStack(func(s *drivers.Stack) { s.Subject.StopGrace = 0 }), "Drain", ""},
 		{"kills before the grace is over", changeStack(func(s *drivers.Stack) { s.Subject.StopGrace /= 100 }), "StopGrace", "want its grace"},
+		{"says plain where TLS is spoken", with(func(good drivers.Env, e *brokenEnv) {
+			e.url = func() string { return strings.Replace(good.URL(), "https", "http", 1) }
+		}), "TLS", "HTTP request to an HTTPS server"},
+		{"tells the way of no connection", with(func(_ drivers.Env, e *brokenEnv) {
+			e.trace = func(netip.AddrPort) (drivers.Way, bool) { return drivers.Way{}, false }
+		}), "H2C", "by what the environment says"},
+		{"tells that a connection went nowhere for no reason", with(func(good drivers.Env, e *brokenEnv) {
+			e.trace = func(client netip.AddrPort) (drivers.Way, bool) {
+				way, ok := good.(drivers.Tracer).Trace(client)
+				way.Reason = ""
+				return way, ok
+			}
+		}), "HTTP2", "nobody to go to"},
+		{"asks for the signal without TLS", changeStack(func(s *drivers.Stack) { s.Subject.Signal.Wire = drivers.Wire{} }), "SignalOverTLS", "deploy"},
+		{"reads what it is to pass on", changeStack(func(s *drivers.Stack) {
+			s.Balancer.Terminate = &drivers.Identity{Certificate: []byte(s.Subject.Env[certificateEnv]), Key: []byte(s.Subject.Env[keyEnv])}
+		}), "TLS", "by what the environment says"},
+		{"passes on what it is to read", changeStack(func(s *drivers.Stack) { s.Balancer.Terminate = nil }), "Terminate", "want ErrUnsupported"},
 		{"does not tell the balancer", changeStack(func(s *drivers.Stack) { s.Balancer.DeregisterFirst = false }), "DeregisterFirst", "let go"},
 		{"moves its URL", func() *brokenDriver {
 			return with(func(good drivers.Env, e *brokenEnv) {

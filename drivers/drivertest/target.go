@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/healthkit"
 )
 
@@ -46,7 +47,8 @@ const lastWords = "target: I cannot go on"
 // exitStatus is the status with which it exits then.
 const exitStatus = 3
 
-// target is a service with two ports. On the data port, / answers 200 with
+// target is a service with two ports. On the data port, in the protocol and over the TLS that
+// it is told, / answers 200 with
 // "instance revision boot" while it serves, where boot is different in every process,
 // /hold answers once the process was asked to stop and /release was called, and /environ
 // tells the variables of the process, with zero bytes between them, as /arguments does its
@@ -79,7 +81,8 @@ func TargetMain() {
 type options struct {
 	data, health       string // addresses to listen on, "" for none
 	instance, revision string
-	is                 map[string]bool // WHAT@REVISION
+	protocol           drivers.Protocol // of the data port
+	is                 map[string]bool  // WHAT@REVISION
 }
 
 func parseOptions(args []string) (*options, error) {
@@ -89,6 +92,7 @@ func parseOptions(args []string) (*options, error) {
 	flags.StringVar(&o.health, "health", "", "address of the health port")
 	flags.StringVar(&o.instance, "instance", "", "name of this instance")
 	flags.StringVar(&o.revision, "revision", "", "revision of this instance")
+	flags.StringVar((*string)(&o.protocol), "protocol", string(drivers.H1), "protocol of the data port")
 	flags.Func("bad", "what is bad, as `WHAT@REVISION`; no revision means all of them", func(s string) error {
 		what, revision, _ := strings.Cut(s, "@")
 		o.is[what+"@"+revision] = true
@@ -173,10 +177,14 @@ func (t *target) listen(o *options, failed chan<- error) ([]*healthkit.GracefulS
 		return nil, err
 	}
 	var servers []*healthkit.GracefulServer
+	data := &http.Server{Handler: t.dataHandler()}
+	if err := speak(data, o.protocol); err != nil {
+		return nil, err
+	}
 	for _, port := range []struct {
-		addr    string
-		handler http.Handler
-	}{{o.data, t.dataHandler()}, {o.health, t.healthHandler()}} {
+		addr string
+		http *http.Server
+	}{{o.data, data}, {o.health, &http.Server{Handler: t.healthHandler()}}} {
 		if port.addr == "" {
 			continue
 		}
@@ -185,9 +193,14 @@ func (t *target) listen(o *options, failed chan<- error) ([]*healthkit.GracefulS
 				return nil, err
 			}
 		}
-		s := healthkit.Graceful(&http.Server{Handler: port.handler, ReadHeaderTimeout: 10 * time.Second})
+		port.http.ReadHeaderTimeout = 10 * time.Second
+		s := healthkit.Graceful(port.http)
 		servers = append(servers, s)
-		go func(l net.Listener) { failed <- s.Serve(l) }(l)
+		serve := s.Serve
+		if port.http.TLSConfig != nil {
+			serve = func(l net.Listener) error { return s.ServeTLS(l, "", "") }
+		}
+		go func(l net.Listener) { failed <- serve(l) }(l)
 		l = nil
 	}
 	return servers, nil

@@ -6,6 +6,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -91,7 +92,7 @@ func New(config Config) (*Environment, error) {
 	if err := stack.Validate(); err != nil {
 		return nil, err
 	}
-	balancer, err := edge.New(edge.Config{Policy: stack.Balancer.Policy, Wire: stack.Subject.Wire})
+	balancer, err := newBalancer(stack)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +107,19 @@ func New(config Config) (*Environment, error) {
 	}
 	e.life = lifecycle.New(e.shutdown)
 	return e, nil
+}
+
+// newBalancer starts the balancer in front of a stack's subject.
+func newBalancer(stack drivers.Stack) (*edge.Balancer, error) {
+	config := edge.Config{Policy: stack.Balancer.Policy, Wire: stack.Subject.Wire}
+	if t := stack.Balancer.Terminate; t != nil {
+		pair, err := tls.X509KeyPair(t.Certificate, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("balancer: its certificate and key: %w", err)
+		}
+		config.Certificate = &pair
+	}
+	return edge.New(config)
 }
 
 // Deploy starts the dependencies in their order and then the subject, and returns once

@@ -5,18 +5,20 @@
 // measurement behind it would flatter. It is not a general reverse proxy: no caching, no
 // rewriting.
 //
-// Where endpoints speak HTTP/1.1 without TLS it reads the requests. It gives answers of its own
+// Where endpoints speak HTTP/1.1 without TLS, or where it has a certificate and TLS ends at it, it
+// reads the requests and each one may go to another endpoint. It gives answers of its own
 // with their reason in the header Rollout-Lab-Reason: 503 when nothing is routed to, 502 when
 // the endpoint failed before the head of its answer was there (or, said with
 // drivers.HarnessReason, when the balancer could not even try), and 501 to CONNECT. Where the
 // answer's body breaks off later, the client's connection is aborted.
 //
-// Where they speak TLS or HTTP/2 it passes connections on unread, see relay. No answer can name
+// Elsewhere, where they speak TLS or HTTP/2, it passes connections on unread, see relay. No answer can name
 // the endpoint then: Balancer.Trace says where a connection went, or why it went nowhere.
 package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -59,8 +61,11 @@ type Config struct {
 	MaxIdle         int           // unused connections kept for each endpoint; 0 means DefaultMaxIdle
 
 	// Wire is how the endpoints are spoken to. Where it is not plain HTTP/1.1 connections are
-	// passed on unread.
+	// passed on unread, unless there is a Certificate.
 	Wire drivers.Wire
+	// Certificate is whom the balancer is to its clients, in HTTP/1.1 or HTTP/2 over TLS as
+	// each of them chooses; nil means that it speaks no TLS with them.
+	Certificate *tls.Certificate
 
 	// For tests. observe is told, with the balancer's lock held, of the beginning of each
 	// attempt and of its end; of a request that nothing was routed to for, the zero Endpoint.
@@ -92,7 +97,17 @@ func (c Config) withDefaults() Config {
 }
 
 // passes says whether connections are passed on unread.
-func (c Config) passes() bool { return c.Wire.TLS != nil || c.Wire.Multiplexed() }
+func (c Config) passes() bool {
+	return c.Certificate == nil && (c.Wire.TLS != nil || c.Wire.Multiplexed())
+}
+
+// scheme is that of the balancer's own URL.
+func (c Config) scheme() string {
+	if c.Certificate != nil {
+		return "https"
+	}
+	return c.Wire.Scheme()
+}
 
 func durationOr(d, zero time.Duration) time.Duration {
 	switch {
@@ -135,6 +150,9 @@ func New(config Config) (*Balancer, error) {
 	if config.Policy != drivers.RoundRobin && config.Policy != drivers.LeastConnections {
 		return nil, fmt.Errorf("edge: unknown policy %q", config.Policy)
 	}
+	if err := config.Wire.Validate(); err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
 	listener, err := net.Listen("tcp", config.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
@@ -142,7 +160,7 @@ func New(config Config) (*Balancer, error) {
 	base, cut := context.WithCancel(context.Background())
 	b := &Balancer{
 		config: config,
-		url:    config.Wire.Scheme() + "://" + reachable(listener.Addr()),
+		url:    config.scheme() + "://" + reachable(listener.Addr()),
 		cut:    cut,
 		served: make(chan error, 1),
 		quiet:  make(chan struct{}),
@@ -165,7 +183,12 @@ func New(config Config) (*Balancer, error) {
 		ConnState:                    b.trackUnused,
 		DisableGeneralOptionsHandler: true,
 	}
-	go func() { b.served <- b.server.Serve(listener) }()
+	serve := b.server.Serve
+	if config.Certificate != nil {
+		b.server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*config.Certificate}}
+		serve = func(l net.Listener) error { return b.server.ServeTLS(l, "", "") }
+	}
+	go func() { b.served <- serve(listener) }()
 	return b, nil
 }
 

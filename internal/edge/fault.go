@@ -26,6 +26,8 @@ const (
 	faultEOF            fault = "eof"
 	faultTimeout        fault = "timeout"
 	faultSecondConn     fault = "second connection"
+	faultUnprocessed    fault = "refused unprocessed" // HTTP/2: GOAWAY or REFUSED_STREAM, which would let a client send it again
+	faultUntrusted      fault = "certificate not trusted"
 	faultMalformed      fault = "malformed answer"
 	faultOther          fault = "failed"
 	faultCanceled       fault = "canceled"
@@ -38,18 +40,23 @@ const (
 // faults are those that a client may be told.
 var faults = []fault{
 	faultRefused, faultConnectTimeout, faultConnect, faultHarness, faultReset, faultEOF,
-	faultTimeout, faultSecondConn, faultMalformed, faultOther,
+	faultTimeout, faultSecondConn, faultUnprocessed, faultUntrusted, faultMalformed, faultOther,
 }
 
 var (
 	errSecondConn = errors.New("edge: the transport took a second connection for one request")
 	errBadStatus  = errors.New("edge: status below 100")
+
+	errUnprocessed = errors.New("edge: the endpoint did not process the request")
 )
 
 // classify names the failure of an attempt that got no answer. The connection's own
 // account counts where the transport hides the cause behind an error of its own.
 func classify(err error, a *attempt) fault {
-	if a.conns.Load() > 1 {
+	switch {
+	case errors.Is(err, errUnprocessed), a.conns.Load() > 1 && a.wire.Multiplexed():
+		return faultUnprocessed
+	case a.conns.Load() > 1:
 		return faultSecondConn
 	}
 	if a.in.Context().Err() != nil || a.bodyBroke.Load() {
@@ -58,6 +65,9 @@ func classify(err error, a *attempt) fault {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
 		return dialFault(err)
+	}
+	if drivers.NotTrusted(err) {
+		return faultUntrusted
 	}
 	var text textproto.ProtocolError
 	var timeout net.Error

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -21,6 +22,7 @@ import (
 // attempt is the one and only try of a request.
 type attempt struct {
 	backend *backend
+	wire    drivers.Wire // that the endpoint is spoken to in
 	in      *http.Request
 	rw      http.ResponseWriter
 	cancel  context.CancelCauseFunc
@@ -51,7 +53,7 @@ func (b *Balancer) serve(rw http.ResponseWriter, in *http.Request) {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(in.Context())
-	a := &attempt{backend: chosen, rw: rw, cancel: cancel}
+	a := &attempt{backend: chosen, wire: b.config.Wire, rw: rw, cancel: cancel}
 	a.in = in.WithContext(context.WithValue(ctx, attemptKey{}, a))
 	defer func() {
 		broken := recover()
@@ -133,7 +135,7 @@ func (b *Balancer) newProxy() *httputil.ReverseProxy {
 // rewrite makes the outgoing request: the same one, for the chosen endpoint.
 func rewrite(pr *httputil.ProxyRequest) {
 	a, in, out := attemptOf(pr.In.Context()), pr.In, pr.Out
-	out.URL.Scheme = "http"
+	out.URL.Scheme = a.wire.Scheme()
 	out.URL.Host = a.backend.endpoint.Addr
 	out.URL.RawQuery = in.URL.RawQuery // ReverseProxy drops what it cannot parse
 
@@ -153,13 +155,24 @@ func rewrite(pr *httputil.ProxyRequest) {
 	out.Header["X-Forwarded-Proto"] = in.Header["X-Forwarded-Proto"]
 	if len(out.Header["X-Forwarded-Proto"]) == 0 {
 		out.Header["X-Forwarded-Proto"] = []string{"http"}
+		if in.TLS != nil {
+			out.Header["X-Forwarded-Proto"] = []string{"https"}
+		}
 	}
-	if out.Body == nil {
-		withoutReplay(out)
-	} else {
+	switch {
+	case out.Body != nil:
 		out.Body = &clientBody{ReadCloser: out.Body, attempt: a}
+		if a.wire.Multiplexed() {
+			out.GetBody = unprocessed
+		}
+	case !a.wire.Multiplexed():
+		withoutReplay(out)
 	}
 }
+
+// unprocessed is asked for a request's body again where a server of HTTP/2 has let it be known
+// that it did not process the request. It is not sent again, and the error says why it failed.
+func unprocessed() (io.ReadCloser, error) { return nil, errUnprocessed }
 
 // clientBody is a request's body as the client sends it. It notes where that fails, which
 // must not be held against the endpoint. Like any body that comes from a client it cannot
@@ -243,22 +256,29 @@ func (roundTripper) RoundTrip(out *http.Request) (*http.Response, error) {
 }
 
 // gotConn sees each connection that the transport takes for the request, before a byte
-// of it is written there. The second one is closed on the spot: whatever made the
-// transport try again, now or in a future version of it, the endpoint does not see it.
+// of it is written there. The second one is closed on the spot, unless other requests share
+// it: whatever made the transport try again, now or in a future version of it, the endpoint
+// does not see it. HTTP/2 writes nothing of a request whose context has ended.
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	if a.conns.Add(1) > 1 {
 		a.cancel(errSecondConn)
-		info.Conn.Close()
+		if !a.wire.Multiplexed() {
+			info.Conn.Close()
+		}
 		return
 	}
-	if conn, ok := info.Conn.(*upstreamConn); ok {
+	conn := info.Conn
+	if over, ok := conn.(*tls.Conn); ok {
+		conn = over.NetConn()
+	}
+	if conn, ok := conn.(*upstreamConn); ok {
 		a.conn.Store(conn)
 	}
 }
 
 func (b *Balancer) newTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: b.config.DialTimeout}
-	return &http.Transport{
+	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dialer.DialContext(ctx, network, addr)
 			if err != nil {
@@ -271,8 +291,13 @@ func (b *Balancer) newTransport() *http.Transport {
 		IdleConnTimeout:        b.config.IdleTimeout,
 		ResponseHeaderTimeout:  b.config.ResponseTimeout,
 		ExpectContinueTimeout:  b.config.ContinueTimeout,
+		TLSHandshakeTimeout:    b.config.DialTimeout,
 		MaxResponseHeaderBytes: 1 << 20,
 	}
+	if err := b.config.Wire.Configure(transport); err != nil {
+		panic("edge: a wire that New has validated: " + err.Error())
+	}
+	return transport
 }
 
 // upstreamConn remembers how reading from it ended, which the transport does not always tell.
