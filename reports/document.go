@@ -129,7 +129,7 @@ type Scenario struct {
 	Rate float64 `json:"rate"`
 	// The length of the window that is judged.
 	WindowMS Milliseconds `json:"window_ms"`
-	// The action: none, rollout, restart, scale-out or scale-in.
+	// The action: none, rollout, rollout-rollback, restart, scale-out, scale-in or command.
 	Action string `json:"action"`
 	// The number of instances before the action.
 	Replicas int `json:"replicas"`

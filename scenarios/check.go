@@ -176,6 +176,7 @@ func (s *Scenario) checkOwn(report report) {
 			report(w.path("ports.health"), w.path("ports")+": data and health are both "+fmt.Sprint(t.Ports.Data), "leave out health, and give signals port: data")
 		}
 		w.checkPlaces(w.path, t.Args, t.Env, report)
+		w.checkRevisions(report)
 	}
 	if s.Load.Deny > 0 {
 		report("load.deny", "load.deny is for refproxy: of a custom target nobody knows what it must deny", "remove it")
@@ -282,7 +283,7 @@ func (w workload) checkSettings(d *Settings, path string, c *causes) {
 		if g.Port == "health" && w.Target.Ports.Health == nil {
 			c.tell("no port health", join(path, g.name), join(path, g.name)+" asks port health, and the target has none", "say port: data, or give target.ports a health")
 		}
-		if g.Kind == drivers.ProbeImage && w.Target.Image == "" {
+		if g.Kind == drivers.ProbeImage && !w.Target.everyImage() {
 			c.tell("no image", join(path, g.name), join(path, g.name)+" is the health check of an image, and the target has none", "")
 		}
 	}

@@ -52,6 +52,11 @@ func (w workload) checkObjects(report report) {
 	for _, m := range t.Manifests {
 		total += len(m.Text)
 	}
+	for _, r := range t.Revisions.all() {
+		for _, m := range r.Manifests {
+			total += len(m.Text)
+		}
+	}
 	without := -1 // a design for which nothing is applied
 	for i, d := range w.Designs {
 		for _, m := range d.Manifests {
@@ -65,7 +70,7 @@ func (w workload) checkObjects(report report) {
 		report(fmt.Sprintf("designs[%d]", without), "design "+quote(w.Designs[without].Name)+" has no manifests, and another one has",
 			"give it manifests, or the target ones that all designs share")
 	}
-	if without >= 0 && len(w.Designs) > 1 {
+	if without >= 0 && len(w.Designs) > 1 && t.Revisions == nil {
 		report("designs[1]", "two designs of a Deployment that exists already: it is as it is", "remove one of them, or give each its manifests")
 	}
 	if total > maxManifests {
@@ -86,8 +91,7 @@ func (d *decoder) checkManifests(s *Scenario) {
 	}
 	for _, w := range s.workloads() {
 		var seen [][]drivers.Manifest
-		for _, design := range s.Designs {
-			set := w.ManifestsOf(design)
+		for _, set := range w.manifestSets() {
 			if len(set) == 0 || slices.ContainsFunc(seen, func(o []drivers.Manifest) bool { return slices.Equal(o, set) }) {
 				continue
 			}

@@ -160,7 +160,7 @@ func TestLoadRefusesBadDeployments(t *testing.T) {
 	for _, tt := range []struct{ name, file, old, new, where, message, hint string }{
 		// « in the replacement marks where the problem is.
 		{"no such file", scenario, "[drained.yaml]", "[«other.yaml]", scenario, "there is no file", "folder that the scenario is in"},
-		{"a folder", scenario, "[drained.yaml]", "[«deploy]", scenario, "is not a file", "each file"},
+		{"a folder without manifests", scenario, "[drained.yaml]", "[«..]", scenario, "there is no manifest in the folder", "in .yaml"},
 		{"no list", scenario, "[drained.yaml]", "«drained.yaml", scenario, "must be a list", "after a dash"},
 		{"an empty list", scenario, "[drained.yaml]", "«[]", scenario, "is empty", "the target's are meant"},
 		{"no YAML", web, "  ports:\n", "  ports: [\n", web, "not valid YAML", ""},

@@ -180,7 +180,7 @@ func (d *decoder) target(n *node, path string, to *Target) {
 	switch {
 	case !fine:
 		return
-	case named == "" && on == nil:
+	case named == "" && on == nil && to.kind() == "":
 		d.problem(n.line, n.column, path+" names no service", "one of "+strings.Join(targetKinds, ", "))
 		return
 	case named == "url":

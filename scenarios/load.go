@@ -90,6 +90,10 @@ func (d *decoder) scenario(root *node) *Scenario {
 	d.fields(root, "", reflect.ValueOf(s).Elem())
 	d.checkMisplaced()
 	s.openWindow()
+	s.Target.Revisions.nameThem()
+	for _, w := range s.Target.On {
+		w.Revisions.nameThem()
+	}
 	if !s.Target.Own() {
 		return s
 	}

@@ -47,6 +47,51 @@ func (o *object) near(path ...string) *node {
 	return o.doc
 }
 
+// manifests reads a list of manifests. A folder among them stands for the files in it that
+// hold YAML or JSON, in the order of their names, as kubectl apply takes it.
+func (d *decoder) manifests(n *node, path string, to *[]drivers.Manifest) {
+	var all []drivers.Manifest
+	d.list(n, path, func(n *node, path string) {
+		names, isFolder := d.folder(n, path)
+		for _, name := range names {
+			file := *n
+			file.value = name
+			var m drivers.Manifest
+			d.manifest(&file, path, &m)
+			all = append(all, m)
+		}
+		if !isFolder {
+			var m drivers.Manifest
+			d.manifest(n, path, &m)
+			all = append(all, m)
+		}
+	})
+	*to = all
+}
+
+// folder lists the manifests of a folder, if that is what a node names.
+func (d *decoder) folder(n *node, path string) (names []string, is bool) {
+	if n.kind != text || n.value == "" {
+		return nil, false
+	}
+	entries, err := os.ReadDir(d.beside(n.value))
+	if err != nil {
+		return nil, false // no folder, or one that is not there: that is said of a file
+	}
+	for _, e := range entries {
+		switch filepath.Ext(e.Name()) {
+		case ".yaml", ".yml", ".json":
+			if !e.IsDir() {
+				names = append(names, strings.TrimSuffix(n.value, "/")+"/"+e.Name())
+			}
+		}
+	}
+	if len(names) == 0 {
+		d.problem(n.line, n.column, "there is no manifest in the folder "+quote(n.value), "files that end in .yaml, .yml or .json; folders in it are not looked into")
+	}
+	return names, true
+}
+
 // manifest reads a manifest: the path of a file with Kubernetes objects, from the scenario's
 // own folder, or what Source holds, which is the text itself and needs no file.
 func (d *decoder) manifest(n *node, path string, to *drivers.Manifest) {

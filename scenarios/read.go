@@ -158,8 +158,8 @@ func (d *decoder) value(n *node, path string, f *field, to, in reflect.Value) {
 	case *Control:
 		d.control(n, path, to)
 		return
-	case *drivers.Manifest:
-		d.manifest(n, path, to)
+	case *[]drivers.Manifest:
+		d.manifests(n, path, to)
 		return
 	case *TLS:
 		d.tls(n, path, to)

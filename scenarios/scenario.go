@@ -83,6 +83,9 @@ type Workload struct {
 	Args  []string          `yaml:"args" doc:"arguments; ${listen.data}, ${port.data}, ${instance} and ${revision} are filled in" deployed:"say it in the YAML of the Deployment" address:"nothing is started there"`
 	Env   map[string]string `yaml:"env" doc:"environment variables; filled in as args are" deployed:"say it in the YAML of the Deployment" address:"nothing is started there"`
 	Ports Ports             `yaml:"ports" doc:"where it listens" deployed:"say it in the YAML of the Deployment" address:"it is in the url"`
+
+	// What an upgrade goes from and to. Without them a rollout replaces a program by the same.
+	Revisions *Revisions `yaml:"revisions" doc:"what a rollout goes from and to; without them it is from a program to the same" address:"what is rolled out there is the command's business"`
 }
 
 // kind is the key that names the service, or "" where none does.
@@ -95,7 +98,7 @@ func (w *Workload) kind() string {
 	case w.Exec != "":
 		return "exec"
 	}
-	return ""
+	return w.Revisions.program()
 }
 
 // For is the target as it is on a driver: what its entry in On says, or what is shared. It is
@@ -106,6 +109,23 @@ func (t Target) For(driver string) (is Target, ok bool) {
 	}
 	t.On = nil
 	return t, !t.Own() || t.Address() || t.kind() != ""
+}
+
+// Revisions are what a rollout goes from and to. Each comes on top of the target: a program
+// and manifests are taken instead of the target's, arguments and variables in addition.
+type Revisions struct {
+	Before Revision `yaml:"before,required" doc:"what runs before the rollout, on top of the target"`
+	After  Revision `yaml:"after,required" doc:"what runs after it"`
+}
+
+// Revision is what one revision of a custom target is.
+type Revision struct {
+	Name      string             `yaml:"name" doc:"what it is called: ${revision}, and in reports; v1 and v2 without it"` // never "" once it is read
+	Manifests []drivers.Manifest `yaml:"manifests" doc:"with deployment: applied instead of the target's"`
+	Image     string             `yaml:"image,omitempty" doc:"a container image, instead of what the target runs" deployed:"say it in the manifests of the revision"`
+	Exec      string             `yaml:"exec,omitempty" doc:"the path of a program, instead of what the target runs" deployed:"say it in the manifests of the revision"`
+	Args      []string           `yaml:"args" doc:"more arguments" deployed:"say it in the manifests of the revision"`
+	Env       map[string]string  `yaml:"env" doc:"more environment variables" deployed:"say it in the manifests of the revision"`
 }
 
 // Own says whether the target is a custom target.
@@ -232,7 +252,8 @@ const (
 type Action struct {
 	Kind    ActionKind    `yaml:"kind,required" words:"none rollout restart scale command" doc:"what is done to the subject"`
 	To      int           `yaml:"to,required" kinds:"scale" min:"0" max:"100" hint:"say how many replicas to scale to, such as to: 5" doc:"scale: wanted replicas"`
-	Timeout time.Duration `yaml:"timeout" above:"0s" default:"1m" hint:"such as 60s" doc:"for the action to complete"`
+	Then    string        `yaml:"then,omitempty" kinds:"rollout" words:"rollback" doc:"rollout: rollback goes back to the revision before, as soon as the rollout has ended"`
+	Timeout time.Duration `yaml:"timeout" above:"0s" default:"1m" hint:"such as 60s" doc:"for the action to complete; for a rollout and for the rollback behind it each"`
 
 	Run   []string `yaml:"run" kinds:"command" doc:"command: a program and its arguments, unless every design has its own"`
 	Reset []string `yaml:"reset" kinds:"command" doc:"command: what takes back what run did, between two trials; it is not measured"`
@@ -244,8 +265,15 @@ type Action struct {
 	AllowUnfinished bool `yaml:"allow_unfinished" kinds:"none rollout restart scale" doc:"the action need not be complete when the window ends; without this such a trial is invalid"`
 }
 
-// ActionName is what results call the action: none, rollout, restart, scale-out, scale-in.
+// Rollback is what comes behind a rollout that is taken back.
+const Rollback = record.Rollback
+
+// ActionName is what results call the action: none, rollout, rollout-rollback, restart,
+// scale-out, scale-in, command.
 func (s *Scenario) ActionName() string {
+	if s.Action.Then == Rollback {
+		return record.RolloutRollback
+	}
 	if s.Action.Kind != Scale {
 		return string(s.Action.Kind)
 	}
@@ -279,7 +307,8 @@ type Design struct {
 	On map[string]Settings `yaml:"on" keys:"{driver}" doc:"what is different on a driver, by its name" deployed:"remove it; what differs between designs is in their manifests" address:"remove it; what differs between designs is their run"`
 }
 
-// ManifestsOf are what a design's target is made of: its own manifests, else the target's.
+// ManifestsOf are what a design's target is made of: its own manifests, else the target's. Of
+// a target with revisions see ManifestsAt.
 func (s *Scenario) ManifestsOf(d Design) []drivers.Manifest {
 	if len(d.Manifests) > 0 {
 		return d.Manifests

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 )
@@ -97,8 +98,11 @@ func (m *schemas) object(t reflect.Type) schema {
 		for _, kind := range targetKinds {
 			one = append(one, schema{"required": []string{kind}})
 		}
-		// Each driver may have a service of its own, and then none need be shared.
-		out["oneOf"] = append(one, schema{"required": []string{"on"}, "not": anyOf(one...)})
+		// Each driver or revision may have a service of its own, and then none need be shared.
+		out["oneOf"] = append(one, schema{
+			"anyOf": []any{schema{"required": []string{"on"}}, schema{"required": []string{"revisions"}}},
+			"not":   anyOf(slices.Clone(one)...),
+		})
 		out["if"] = schema{"required": []string{"on"}}
 		out["else"] = schema{"dependentRequired": map[string][]string{"deployment": {"service"}, "service": {"deployment"}, "port": {"deployment"}, "manifests": {"deployment"}}}
 	}

@@ -198,7 +198,7 @@ gates:
 // served all the time are the same ones afterwards, and no request is lost on the way.
 func TestE2EKindRollback(t *testing.T) {
 	f := deployFailing(t, badGeneration, "stack-aware")
-	old := f.of(target.RevisionBefore, drivers.StateReady)
+	old := f.of(scenarios.RevisionBefore, drivers.StateReady)
 	if len(old) != 3 {
 		t.Fatalf("%d instances are ready, want 3", len(old))
 	}
@@ -206,23 +206,23 @@ func TestE2EKindRollback(t *testing.T) {
 	ended := f.begin(40 * time.Second)
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 	defer cancel()
-	err := f.env.Rollout(ctx, target.RevisionAfter)
+	err := f.env.Rollout(ctx, scenarios.RevisionAfter)
 	t.Logf("rollout: %v", err)
 	for _, want := range []string{context.DeadlineExceeded.Error(), "/statusz", "config", "generation 2 rejected"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error of the rollout does not say %q", want)
 		}
 	}
-	if got := f.of(target.RevisionBefore, drivers.StateReady); !slices.Equal(got, old) {
+	if got := f.of(scenarios.RevisionBefore, drivers.StateReady); !slices.Equal(got, old) {
 		t.Errorf("ready after the rollout got stuck: %v, want %v", got, old)
 	}
-	if got := f.of(target.RevisionAfter, drivers.StateReady); len(got) != 0 {
+	if got := f.of(scenarios.RevisionAfter, drivers.StateReady); len(got) != 0 {
 		t.Errorf("ready though they have no configuration: %v", got)
 	}
 	back, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	began := time.Now()
-	if err := f.env.Rollout(back, target.RevisionBefore); err != nil {
+	if err := f.env.Rollout(back, scenarios.RevisionBefore); err != nil {
 		t.Errorf("rollback: %v", err)
 	}
 	t.Logf("rollback took %v", time.Since(began).Round(100*time.Millisecond))
@@ -230,7 +230,7 @@ func TestE2EKindRollback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := f.of(target.RevisionBefore, drivers.StateReady); !slices.Equal(got, old) || len(all) != len(old) {
+	if got := f.of(scenarios.RevisionBefore, drivers.StateReady); !slices.Equal(got, old) || len(all) != len(old) {
 		t.Errorf("after the rollback: %d instances, ready %v, want %v and no other", len(all), got, old)
 	}
 	ended()
@@ -239,10 +239,10 @@ func TestE2EKindRollback(t *testing.T) {
 	f.tell("/v1/generation")
 	again, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := f.env.Rollout(again, target.RevisionAfter); err != nil {
+	if err := f.env.Rollout(again, scenarios.RevisionAfter); err != nil {
 		t.Errorf("rollout once it was mended: %v", err)
 	}
-	if got := f.of(target.RevisionAfter, drivers.StateReady); len(got) != 3 {
+	if got := f.of(scenarios.RevisionAfter, drivers.StateReady); len(got) != 3 {
 		t.Errorf("ready after that: %v, want 3", got)
 	}
 }

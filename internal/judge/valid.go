@@ -97,18 +97,19 @@ func invalid(d *record.TrialData, t *Trial) (why, remarks []Reason) {
 }
 
 func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {
-	var started, ended bool
+	var started bool
+	missing := d.Trial.Steps()
 	for _, e := range d.Events {
 		switch e.Kind {
 		case record.ActionStarted:
 			started = true
 		case record.ActionDone:
-			ended = true
+			missing--
 		case record.ActionFailed:
-			ended = true
+			missing--
 			why = append(why, Reason{Kind: ActionFailed, Text: e.Detail})
 		case record.ActionError:
-			ended = true
+			missing = 0 // nothing is tried behind it
 			why = append(why, Reason{Kind: ActionError, Text: e.Detail})
 		case record.Lost:
 			why = append(why, Reason{Kind: EventsLost, Time: e.At, Text: e.Detail})
@@ -122,7 +123,7 @@ func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	switch action, _ := timeline.Action(d); {
 	case !started:
 		why = append(why, Reason{Kind: ActionNotStarted})
-	case !ended:
+	case missing > 0:
 		why = append(why, Reason{Kind: ActionNotCompleted})
 	case !action.Open && action.To > t.Window.To && !d.Trial.AllowUnfinished:
 		why = append(why, Reason{Kind: ActionOutlasted, Time: action.To - t.Window.To})

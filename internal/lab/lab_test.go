@@ -55,6 +55,7 @@ func short(t *testing.T, change ...string) *scenarios.Scenario {
 // memoryDriver deploys an HTTP server of its own: a runtime that a test can make fail.
 type memoryDriver struct {
 	checkErr, deployErr, actionErr, closeErr error
+	rolloutErr                               map[string]error // of a rollout to a revision, instead of actionErr
 	// failBaseline makes this many of a deployment's first requests fail.
 	failFirst int64
 	// failAfterAction makes this many of the first requests after a rollout fail.
@@ -147,11 +148,15 @@ func (e *memoryEnv) Rollout(ctx context.Context, revision string) error {
 	e.mu.Lock()
 	e.revision = revision
 	e.mu.Unlock()
-	if errors.Is(e.driver.actionErr, errAtDeadline) {
+	err, own := e.driver.rolloutErr[revision]
+	if !own {
+		err = e.driver.actionErr
+	}
+	if errors.Is(err, errAtDeadline) {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
-	return e.driver.actionErr
+	return err
 }
 
 // errAtDeadline makes an action wait until its time is over.

@@ -59,17 +59,25 @@ func (p plannedTrial) describe() record.Trial {
 		BaselineFrom: s.Phases.Baseline.From, BaselineTo: s.Phases.Baseline.To,
 		WindowFrom: s.Phases.Window.From, WindowTo: s.Phases.Window.To,
 		ReplicasBefore: s.Replicas, ReplicasAfter: s.Replicas,
-		Revisions:  record.Revisions{Before: target.RevisionBefore, After: target.RevisionBefore},
 		ProbeEvery: probeEvery(p.driver), LabBalancer: capable.LabBalancer, Routing: capable.Routing,
 		AllowUnfinished: s.Action.AllowUnfinished, AllowSaturation: s.Load.Saturation != "",
 	}
+	target := p.target()
+	before, after := target.RevisionNames()
+	meta.Revisions = record.Revisions{Before: before, After: before}
 	switch s.Action.Kind {
 	case scenarios.Scale:
 		meta.ReplicasAfter = s.Action.To
 	case scenarios.Rollout:
-		meta.Revisions.After = target.RevisionAfter
+		meta.Revisions.After, meta.Revisions.Differ = after, target.RevisionsDiffer()
 	}
 	return meta
+}
+
+// target is the scenario's as it is on the trial's driver.
+func (p plannedTrial) target() scenarios.Target {
+	is, _ := p.scenario.Target.For(p.driver.Name()) // where it has none nothing is deployed
+	return is
 }
 
 // probeEvery is how often each instance is asked directly.
@@ -290,20 +298,32 @@ func (o *observation) act(ctx context.Context) {
 		return
 	}
 	o.phase.Store(PhaseAction)
-	timed, cancel := context.WithTimeoutCause(ctx, a.Timeout, fmt.Errorf("%s did not complete within %v", a.Kind, a.Timeout))
-	defer cancel()
-	o.event(record.ActionStarted, string(a.Kind))
-	var err error
+	target := o.plannedTrial.target()
+	before, after := target.RevisionNames()
 	switch a.Kind {
 	case scenarios.Rollout:
-		err = o.env.Rollout(timed, target.RevisionAfter)
+		went := o.step(ctx, string(a.Kind), func(ctx context.Context) error { return o.env.Rollout(ctx, after) })
+		if a.Then == scenarios.Rollback && went {
+			o.step(ctx, a.Then, func(ctx context.Context) error { return o.env.Rollout(ctx, before) })
+		}
 	case scenarios.Restart:
-		err = o.env.Restart(timed)
+		o.step(ctx, string(a.Kind), o.env.Restart)
 	case scenarios.Scale:
-		err = o.env.Scale(timed, a.To)
+		o.step(ctx, string(a.Kind), func(ctx context.Context) error { return o.env.Scale(ctx, a.To) })
 	default:
-		err = fmt.Errorf("action %q is not known", a.Kind)
+		o.step(ctx, string(a.Kind), func(context.Context) error { return errors.New("the action is not known") })
 	}
+	o.phase.Store(PhaseWindow)
+}
+
+// step is one step of an action, for which there is the action's timeout. It says whether
+// the runtime did its part: what the target did not get done may be taken back.
+func (o *observation) step(ctx context.Context, what string, do func(context.Context) error) (went bool) {
+	limit := o.scenario.Action.Timeout
+	timed, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s did not complete within %v", what, limit))
+	defer cancel()
+	o.event(record.ActionStarted, what)
+	err := do(timed)
 	switch {
 	case err == nil:
 		o.event(record.ActionDone, "")
@@ -311,8 +331,9 @@ func (o *observation) act(ctx context.Context) {
 		o.event(record.ActionFailed, err.Error())
 	default:
 		o.event(record.ActionError, err.Error())
+		return false
 	}
-	o.phase.Store(PhaseWindow)
+	return true
 }
 
 // wait returns at an offset from the base, or says false when ctx ended first.

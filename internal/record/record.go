@@ -135,17 +135,28 @@ type Stream struct {
 // NoAction is the action of a trial in which nothing is done.
 const NoAction = "none"
 
-// Revisions of the subject before and after the action.
+// Rollback is what follows on a rollout that is taken back, and RolloutRollback the action
+// of a trial in which both are done.
+const (
+	Rollback        = "rollback"
+	RolloutRollback = "rollout-" + Rollback
+)
+
+// Revisions of the subject before and after the action; a rollout that is taken back goes to
+// After and back to Before.
 type Revisions struct {
 	Before string `json:"before"`
 	After  string `json:"after"`
+	// Differ: the scenario says what each of them is, and it is not the same. Else a rollout
+	// replaces a program by itself.
+	Differ bool `json:"differ,omitempty"`
 }
 
 // Trial describes one trial before it runs: one deployment, one load, at most one action.
 type Trial struct {
 	Scenario string `json:"scenario"`
 	Driver   string `json:"driver"`
-	Action   string `json:"action"` // NoAction, rollout, restart, scale-out, scale-in
+	Action   string `json:"action"` // NoAction, rollout, RolloutRollback, restart, scale-out, scale-in
 	Design   string `json:"design"`
 	N        int    `json:"n"`       // number within its cell, from 1; repeats keep counting
 	Repeats  int    `json:"repeats"` // N of the invalid trial that this one repeats, 0 when it repeats none
@@ -186,6 +197,14 @@ type Trial struct {
 
 	// Notes say where the runtime deployed something else than was asked for.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Steps is how many steps the action has, each of which starts and ends.
+func (t *Trial) Steps() int {
+	if t.Action == RolloutRollback {
+		return 2
+	}
+	return 1
 }
 
 // Checks are the questions of a runtime to each of its instances.

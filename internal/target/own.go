@@ -17,11 +17,13 @@ const ownName = "service"
 // buildOwn deploys a service of the user's own, which has no dependencies.
 func buildOwn(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	t := s.Target
-	env := maps.Clone(t.Env)
-	if env == nil {
-		env = map[string]string{}
+	at := func(r scenarios.Revision) drivers.Variation {
+		v := t.At(r)
+		v.Exec, v.Args = s.Path(v.Exec), slices.Concat(v.Args, d.Args)
+		maps.Copy(v.Env, d.Env)
+		return v
 	}
-	maps.Copy(env, d.Env)
+	is := at(scenarios.Revision{})
 	ports, fixed := []string{"data"}, map[string]int{}
 	if t.Ports.Data != 0 {
 		fixed["data"] = t.Ports.Data
@@ -35,13 +37,23 @@ func buildOwn(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	requests, truth := ownRequests(&t)
 	return Target{
 		Stack: drivers.Stack{Subject: drivers.Service{
-			Name: ownName, Image: t.Image, Exec: s.Path(t.Exec),
-			Args: slices.Concat(t.Args, d.Args), Env: env, Ports: ports, Fixed: fixed,
+			Name: ownName, Image: is.Image, Exec: is.Exec,
+			Args: is.Args, Env: is.Env, Ports: ports, Fixed: fixed,
 			Serves: serves(truth, s.Target.Wire()),
-		}},
+		}, Revisions: revisions(s, at)},
 		Streams: ownStreams(s.Load, requests),
 		Truth:   truth,
 	}, nil
+}
+
+// revisions are what the subject runs before and after a rollout, by name; nil where the
+// scenario does not say.
+func revisions(s *scenarios.Scenario, at func(scenarios.Revision) drivers.Variation) map[string]drivers.Variation {
+	r := s.Target.Revisions
+	if r == nil {
+		return nil
+	}
+	return map[string]drivers.Variation{r.Before.Name: at(r.Before), r.After.Name: at(r.After)}
 }
 
 // buildDeployed is a Deployment that somebody else describes: how it is run is not the lab's
@@ -49,10 +61,14 @@ func buildOwn(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 func buildDeployed(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	requests, truth := ownRequests(&s.Target)
 	objects := &drivers.Objects{Manifests: s.ManifestsOf(d), Deployment: s.Target.Deployment, Service: s.Target.Service, Port: s.Target.Port}
+	before, _ := s.Target.RevisionNames()
 	return Target{
 		Stack: drivers.Stack{
 			Subject:  drivers.Service{Name: ownName, Ports: []string{"data"}, Serves: serves(truth, s.Target.Wire()), Wire: s.Target.Wire()},
-			Replicas: s.Replicas, Revision: RevisionBefore, Objects: objects,
+			Replicas: s.Replicas, Revision: before, Objects: objects,
+			Revisions: revisions(s, func(r scenarios.Revision) drivers.Variation {
+				return drivers.Variation{Manifests: s.ManifestsAt(d, r)}
+			}),
 		},
 		Streams: ownStreams(s.Load, requests),
 		Truth:   truth,

@@ -22,12 +22,6 @@ type Target struct {
 	Truth load.Request
 }
 
-// Revisions that the subject runs before and after a rollout.
-const (
-	RevisionBefore = "v1"
-	RevisionAfter  = "v2"
-)
-
 // ErrNoTarget: the scenario names no target that this version knows.
 var ErrNoTarget = errors.New("scenario has no target")
 
@@ -55,7 +49,7 @@ func assemble(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 		t, err = buildRefproxy(s, d)
 	case s.Target.Deployed():
 		return buildDeployed(s, d)
-	case s.Target.Image != "", s.Target.Exec != "":
+	case s.Target.Image != "", s.Target.Exec != "", s.Target.Revisions != nil:
 		t, err = buildOwn(s, d)
 	default:
 		err = fmt.Errorf("%s: %w", s.Name, ErrNoTarget)
@@ -69,7 +63,8 @@ func assemble(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	subject.PreStop, subject.StopGrace, subject.RestartOnExit = d.PreStop, d.StopGrace, true
 	subject.Limits = s.Limits.Driver()
 	subject.Wire = s.Target.Wire()
-	t.Stack.Replicas, t.Stack.Revision = s.Replicas, RevisionBefore
+	t.Stack.Replicas = s.Replicas
+	t.Stack.Revision, _ = s.Target.RevisionNames()
 	t.Stack.Balancer = drivers.Balancer{Policy: s.Balancer.Policy, DeregisterFirst: d.DeregisterFirst}
 	t.Stack.Rolling = s.Rolling
 	return t, nil

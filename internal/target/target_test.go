@@ -379,3 +379,31 @@ designs:
 		t.Errorf("a driver without an entry: %v", err)
 	}
 }
+
+// TestRevisionsOfAService: what a revision runs is the target, what the revision adds and what
+// the design adds, and a program is found beside the scenario's file.
+func TestRevisionsOfAService(t *testing.T) {
+	text := strings.Replace(strings.Replace(ownText, "    on: {docker: {signal: {kind: image}}}\n", "", 1), "  ports:", "  revisions: {before: {}, after: {name: \"2.0\", exec: ./web-2, args: [--new], env: {A: 9}}}\n  ports:", 1)
+	s, err := scenarios.Parse("/etc/lab/own.yaml", []byte(text), scenarios.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Build(s, s.Designs[0], "process")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stack := got.Stack
+	stack.RunID, stack.Name = "run", "stack"
+	if err := stack.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := stack.At("v1")
+	if err != nil || stack.Revision != "v1" || before.Subject.Image != "web:1" || !slices.Equal(before.Subject.Args, []string{"--id", "${instance}", "--fast"}) {
+		t.Errorf("before %+v, %v", before.Subject, err)
+	}
+	after, err := stack.At("2.0")
+	if err != nil || after.Subject.Image != "" || after.Subject.Exec != "/etc/lab/web-2" ||
+		!slices.Equal(after.Subject.Args, []string{"--id", "${instance}", "--new", "--fast"}) || after.Subject.Env["A"] != "9" || after.Subject.Env["B"] != "3" {
+		t.Errorf("after %+v, %v", after.Subject, err)
+	}
+}

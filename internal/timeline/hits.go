@@ -118,15 +118,19 @@ func end(d *record.TrialData) time.Duration {
 
 // Action is the span from the start of the action to its completion, as the record's
 // events tell; ok is false when it never started. It is Open, and ends with the record,
-// when the runtime never said that it is complete.
+// when the runtime never said that it is complete: of a rollout that is taken back, both.
 func Action(d *record.TrialData) (action Span, ok bool) {
 	started := slices.IndexFunc(d.Events, func(e record.Event) bool { return e.Kind == record.ActionStarted })
 	if started < 0 {
 		return Span{}, false
 	}
 	action = Span{From: d.Events[started].At, To: end(d), Open: true}
+	missing := d.Trial.Steps()
 	for _, e := range d.Events[started:] {
-		if e.Kind == record.ActionDone {
+		if e.Kind != record.ActionDone {
+			continue
+		}
+		if missing--; missing == 0 {
 			action.To, action.Open = e.At, false
 			break
 		}
