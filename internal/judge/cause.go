@@ -317,7 +317,10 @@ func (f *finder) anyRouted(at time.Duration) bool {
 func (f *finder) of(in *instance, s *record.Sample) Cause {
 	broke := connectionClass(s)
 	if told, ok := in.told(s); ok && (s.Sent >= told || broke != "") {
-		if s.Sent < told || (broke != "" && broke != record.Refused && f.kept(s)) {
+		// Where a new connection of a direct probe had already failed, the instance listened no
+		// more, whatever stood in front of it made of that.
+		deaf := in.lane.TruthAt(s.Sent) == timeline.NotServing
+		if s.Sent < told || (broke != "" && broke != record.Refused && f.kept(s) && !deaf) {
 			return ConnectionClosed
 		}
 		return AfterStop

@@ -110,6 +110,10 @@ func TestCauses(t *testing.T) {
 
 		{"cut under way by the stop", 5999 * ms, from("old-1", "v1", record.Truncated, 200), nothing, ConnectionClosed, "old-1"},
 		{"the balancer's kept connection", 6200 * ms, reason("eof", from("old-1", "", "http_502", 502)), balanced, ConnectionClosed, "old-1"},
+		{"reset for an instance that no longer listens", 6200 * ms, reason("reset", from("old-1", "", "http_502", 502)), func(d *record.TrialData) {
+			balanced(d)
+			probes("old-1", func(at time.Duration) bool { return at < 6100*ms })(d)
+		}, AfterStop, "old-1"},
 		{"a kept connection of its own", 6201 * ms, from("old-1", "", record.Reset, 0), nothing, ConnectionClosed, "old-1"},
 		{"a new connection, reset", 6200 * ms, from("old-1", "", record.Reset, 0), nothing, AfterStop, "old-1"},
 		{"a wrong answer just before the stop is not cut", 5999 * ms, from("old-1", "v1", "http_500", 500), nothing, Unknown, "old-1"},
