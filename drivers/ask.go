@@ -1,13 +1,19 @@
 package drivers
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -84,7 +90,7 @@ func (p Probe) askTCP(ctx context.Context, addr string) (string, error) {
 }
 
 func (p Probe) askHTTP(ctx context.Context, addr string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Wire.Scheme()+"://"+addr+p.Path, nil)
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(p.Method, http.MethodGet), p.Wire.Scheme()+"://"+addr+p.Path, bytes.NewReader(p.Sent))
 	if err != nil {
 		return "", err
 	}
@@ -127,13 +133,48 @@ func (p Probe) askHTTP(ctx context.Context, addr string) (string, error) {
 		return "", fmt.Errorf("status %d, then: %w", resp.StatusCode, err)
 	}
 	answer := fmt.Sprintf("%d %s", resp.StatusCode, firstLine(string(body)))
-	if resp.StatusCode != p.Status {
-		return answer, fmt.Errorf("%d, wanted %d: %s", resp.StatusCode, p.Status, firstLine(string(body)))
+	return answer, p.judge(resp, body)
+}
+
+// judge says what is wrong with a whole answer, nil when it is as expected.
+func (p Probe) judge(resp *http.Response, body []byte) error {
+	statuses := p.Statuses
+	if len(statuses) == 0 {
+		statuses = []int{p.Status}
+	}
+	if !slices.Contains(statuses, resp.StatusCode) {
+		return fmt.Errorf("%d, wanted %s: %s", resp.StatusCode, oneOf(statuses), firstLine(string(body)))
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Answer)) {
+		if got := resp.Header.Get(name); got != p.Answer[name] {
+			return fmt.Errorf("header %s %q, wanted %q", name, got, p.Answer[name])
+		}
 	}
 	if p.Body != "" && string(body) != p.Body {
-		return answer, fmt.Errorf("body %q, wanted %q", firstLine(string(body)), p.Body)
+		return fmt.Errorf("body %q, wanted %q", firstLine(string(body)), p.Body)
 	}
-	return answer, nil
+	if p.Matches != "" {
+		pattern, err := regexp.Compile(p.Matches)
+		if err != nil {
+			return err
+		}
+		if !pattern.Match(body) {
+			return fmt.Errorf("body %q, wanted one that matches %s", firstLine(string(body)), p.Matches)
+		}
+	}
+	return nil
+}
+
+// oneOf names status codes: the first and the last of many.
+func oneOf(codes []int) string {
+	if len(codes) > 3 {
+		return fmt.Sprintf("one of %d..%d", codes[0], codes[len(codes)-1])
+	}
+	text := strconv.Itoa(codes[0])
+	for _, code := range codes[1:] {
+		text += " or " + strconv.Itoa(code)
+	}
+	return text
 }
 
 // errAgain: a server of HTTP/2 may refuse a request and let net/http send it on another

@@ -252,7 +252,13 @@ type Probe struct {
 	Header map[string]string
 	Status int    // HTTP only; the expected status, 0 means 200
 	Body   string // HTTP only; when not "" the exact body that the answer must have
-	Wire   Wire   // HTTP only; how the port is spoken to
+	// Of Service.Serves only, which no runtime asks by itself.
+	Method   string            `json:",omitempty"` // "" means GET
+	Sent     []byte            `json:",omitempty"` // the request's body
+	Statuses []int             `json:",omitempty"` // expected instead of Status: any of them
+	Answer   map[string]string `json:",omitempty"` // headers that the answer must have, with these values
+	Matches  string            `json:",omitempty"` // a regular expression that its body must match somewhere
+	Wire     Wire              // HTTP only; how the port is spoken to
 	// Command only: the program and its arguments, which may hold placeholders.
 	Command []string
 

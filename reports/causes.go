@@ -16,6 +16,7 @@ var causeLabels = map[judge.Cause]string{
 	judge.BeforeReady: "sent too early", judge.AfterStop: "after SIGTERM", judge.ConnectionClosed: "connection closed",
 	judge.NoInstance: "no instance", judge.BrokenWhileReady: "broke while ready", judge.TooSlow: "too slow",
 	judge.NewRevision: "wrong answer", judge.OfHarness: "harness", judge.Unknown: "unknown",
+	judge.NotProcessed: "refused unprocessed", judge.Distrust: "TLS",
 }
 
 // causeLabel is a cause in a word or two.
@@ -97,6 +98,16 @@ func adviseOn(c judge.CauseCount, lost uint64, m *record.Trial) advice {
 		return advice{
 			fmt.Sprintf("%s %s answered wrongly by %s and by no old one, %s: %s.", of, among(c, "was", "were"), who, when, seen),
 			"The release itself is broken, not the rollout: ask one new instance by itself.",
+		}
+	case judge.NotProcessed:
+		return advice{
+			fmt.Sprintf("%s %s refused over HTTP/2 by a server that did nothing with %s, %s: %s. A client that repeats such requests loses none of them, a plain one all.", of, among(c, "was", "were"), among(c, "it", "them"), when, seen),
+			"Announce the leave a round trip before it counts: a first GOAWAY with the highest stream ID, and only then the one that names the last.",
+		}
+	case judge.Distrust:
+		return advice{
+			fmt.Sprintf("%s failed in TLS, %s: %s.", of, when, seen),
+			"See what certificate is served at that moment, for which names and until when, and whether target.tls trusts its authority.",
 		}
 	case judge.OfHarness:
 		return advice{
@@ -207,6 +218,12 @@ func causeAnswer(c judge.CauseCount) string {
 		return "no answer in time" + said
 	case record.WrongBody:
 		return "answered with another body" + said
+	case record.WrongHeader:
+		return "answered without a header that it must have" + said
+	case record.RefusedRetryable:
+		return "refused before it was processed" + said
+	case record.TLS:
+		return "no trust in TLS" + said
 	case record.Unsent:
 		return "never sent"
 	}

@@ -325,7 +325,7 @@ type Percentiles struct {
 
 // Stream is how one stream fared in the window.
 type Stream struct {
-	// The name of the stream, such as keepalive-get.
+	// The name of the stream, such as keepalive-get or keepalive.
 	Name string `json:"name"`
 	// How many kept connections its requests used in turn. A balancer of connections leaves each with one instance. 0: each request has a connection of its own.
 	Connections int `json:"connections"`
@@ -337,7 +337,7 @@ type Stream struct {
 
 // Failure is how often a class of failure occurred in the window.
 type Failure struct {
-	// The class: http_NNN (a complete answer with a status that was not expected), refused, reset, timeout, truncated, wrong_body, eof, dns, harness (the harness's own trouble), unsent, other. More may come.
+	// The class: http_NNN (a complete answer with a status that was not expected), refused, reset, timeout, truncated, wrong_body, wrong_header, eof, dns, tls (no trust in a certificate, or a refused handshake), refused_retryable (a server of HTTP/2 said that it did not process it: a client that repeats loses nothing), harness (the harness's own trouble), unsent, other. More may come.
 	Class record.Class `json:"class"`
 	// Requests that failed so.
 	Count uint64 `json:"count"`
@@ -347,7 +347,7 @@ type Failure struct {
 
 // Cause is why requests were lost. Each lost request has one.
 type Cause struct {
-	// before_ready: sent to an instance that could not serve yet. after_stop: sent to an instance that had been told to stop. connection_closed: its connection was closed under it by such an instance. no_instance: nobody was routed to. broken_while_ready: sent to an instance that had served and no longer could, unasked. too_slow: not answered by its deadline, by an instance that serves. new_revision: the new revision alone gives that wrong answer. harness: never sent, or failed by trouble of the harness. unknown: none of these can be shown. More may come.
+	// before_ready: sent to an instance that could not serve yet. after_stop: sent to an instance that had been told to stop. connection_closed: its connection was closed under it by such an instance. no_instance: nobody was routed to. broken_while_ready: sent to an instance that had served and no longer could, unasked. too_slow: not answered by its deadline, by an instance that serves. new_revision: the new revision alone gives that wrong answer. refused_retryable: a server of HTTP/2 refused it and said that it did nothing with it. tls: the two sides of TLS did not come to trust each other. harness: never sent, or failed by trouble of the harness. unknown: none of these can be shown. More may come.
 	Cause judge.Cause `json:"cause"`
 	// Requests that were lost for it.
 	Count uint64 `json:"count"`

@@ -324,12 +324,18 @@ func (s *Scenario) checkRequests(report report) {
 		report(at(0), "no request is a GET or a HEAD, and instances must be asked one directly, 20 times a second",
 			"add a GET, or say probe: true of one that may be sent that often")
 	}
-	sum := 0
+	sum, common := 0, 0
 	for _, r := range all {
 		sum += r.Weight
+		for a, b := common, r.Weight; ; a, b = b, a%b {
+			if b == 0 {
+				common = a
+				break
+			}
+		}
 	}
-	if sum > maxRequests*100 {
-		report("target.requests", fmt.Sprintf("the weights of the requests add up to %d", sum), "use smaller ones")
+	if common > 0 && sum/common > maxRequests {
+		report("target.requests", fmt.Sprintf("the weights of the requests are met after %d of them only, and at most %d may be", sum/common, maxRequests), "use smaller ones")
 	}
 }
 

@@ -154,6 +154,7 @@ func TestBadRequests(t *testing.T) {
 		{"both", "  request: {path: /}\n  requests: [{path: /}]\n", "target has both request and requests", "among the others"},
 		{"none", "  requests: []\n", "target.requests is empty", "such as {path: /}"},
 		{"no weight", "  requests: [{weight: 0}]\n", "mine.yaml:4:23: target.requests[0].weight must be 1..10000, not 0", ""},
+		{"weights with nothing in common", "  requests: [{weight: 9999}, {weight: 9998}]\n", "the weights of the requests are met after 19997 of them only", "smaller"},
 		{"no file of targets", "  requests: {file: no.txt}\n", "mine.yaml:4:20: there is no file", "named from the folder"},
 		{"a file that vegeta refuses", "  requests: {file: bad.txt}\n", "bad.txt:3:1: vegeta cannot read it: bad method: get", "METHOD URL"},
 		{"a body of a target", "  requests: {file: body.txt}\n", "body.txt:1:1: vegeta cannot read it: bad body", ""},

@@ -24,6 +24,8 @@ const (
 	BrokenWhileReady Cause = "broken_while_ready" // it was sent to an instance that had served and no longer could, unasked
 	TooSlow          Cause = "too_slow"           // it was not answered by its deadline, by an instance that serves
 	NewRevision      Cause = "new_revision"       // the new revision alone gives that wrong answer
+	NotProcessed     Cause = "refused_retryable"  // a server of HTTP/2 refused it and said that it did nothing with it
+	Distrust         Cause = "tls"                // the two sides of TLS did not come to trust each other
 	OfHarness        Cause = "harness"            // it was never sent, or failed by trouble of the harness
 	Unknown          Cause = "unknown"            // none of these can be shown
 )
@@ -227,7 +229,7 @@ func (f *finder) gaveWrong(class record.Class, revision string) {
 
 // isAnswer reports whether a request of the class was answered, and wrongly.
 func isAnswer(class record.Class) bool {
-	return class == record.WrongBody || strings.HasPrefix(string(class), "http_")
+	return class == record.WrongBody || class == record.WrongHeader || strings.HasPrefix(string(class), "http_")
 }
 
 // unnamed reports whether the request was answered wrongly by an instance that nothing names:
@@ -293,6 +295,12 @@ func connectionClass(s *record.Sample) record.Class {
 func (f *finder) find(s *record.Sample) (Cause, string) {
 	if s == nil || s.Class == record.Harness {
 		return OfHarness, ""
+	}
+	switch s.Class { // these say it themselves
+	case record.RefusedRetryable:
+		return NotProcessed, s.Instance
+	case record.TLS:
+		return Distrust, s.Instance
 	}
 	if in := f.instances[s.Instance]; in != nil {
 		return f.of(in, s), s.Instance

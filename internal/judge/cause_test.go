@@ -149,6 +149,11 @@ func TestCauses(t *testing.T) {
 			sample(9*s, from("", "", "http_503", 503))(d)
 		}, AfterStop, "old-1"},
 
+		{"only the new revision lacks a header", 9 * s, from("new-1", "v2", record.WrongHeader, 200), nothing, NewRevision, "new-1"},
+		{"refused unprocessed by one that was told to stop", 6200 * ms, from("old-1", "", record.RefusedRetryable, 0), nothing, NotProcessed, "old-1"},
+		{"refused unprocessed by nobody knows whom", 6200 * ms, from("", "", record.RefusedRetryable, 0), nothing, NotProcessed, ""},
+		{"not trusted", 9 * s, from("", "", record.TLS, 0), nothing, Distrust, ""},
+
 		{"the harness's own", 9 * s, from("new-1", "", record.Harness, 0), nothing, OfHarness, ""},
 		{"never sent", 9 * s, func(*record.Sample) {}, func(d *record.TrialData) {
 			d.Samples = slices.DeleteFunc(d.Samples, func(s record.Sample) bool { return s.Class != record.OK })

@@ -185,7 +185,9 @@ func (o *observation) event(kind record.EventKind, detail string) {
 // run observes one trial to the end of its load, or to the end of its action if that is
 // later, and says how it ended.
 func (o *observation) run(ctx context.Context) record.End {
-	prober, err := load.NewProber(load.ProbePlan{Base: o.base, Period: probeEvery(o.driver), Timeout: probeTimeout, Request: o.target.Truth}, o.out.Probe)
+	prober, err := load.NewProber(load.ProbePlan{
+		Base: o.base, Period: probeEvery(o.driver), Wire: o.target.Stack.Subject.Wire, Timeout: probeTimeout, Request: o.target.Truth,
+	}, o.out.Probe)
 	if err != nil {
 		return record.End{At: o.now(), Error: "direct probes: " + err.Error()}
 	}
@@ -203,7 +205,7 @@ func (o *observation) run(ctx context.Context) record.End {
 	stopPressure := o.pressure(readPressure)
 
 	plan := load.Plan{
-		URL: o.env.URL(), Base: o.base, Rate: o.scenario.Load.Rate, Hits: o.scenario.Planned(),
+		URL: o.env.URL(), Wire: o.target.Stack.Subject.Wire, Base: o.base, Rate: o.scenario.Load.Rate, Hits: o.scenario.Planned(),
 		Timeout: o.scenario.Load.Timeout, Deny: o.scenario.Load.Deny, Streams: o.target.Streams,
 		LabBalancer: drivers.CapabilitiesOf(o.driver).LabBalancer,
 	}
@@ -351,7 +353,7 @@ func (o *observation) wait(ctx context.Context, offset time.Duration) bool {
 // reference sends a few requests with the independent client, through the whole load.
 func (o *observation) reference(ctx context.Context) error {
 	err := load.RunReference(ctx, load.ReferencePlan{
-		URL: o.env.URL(), Base: o.base, Rate: referenceRate,
+		URL: o.env.URL(), Wire: o.target.Stack.Subject.Wire, Base: o.base, Rate: referenceRate,
 		Length: o.scenario.Length(), Timeout: o.scenario.Load.Timeout,
 		Deny: o.scenario.Load.Deny, Streams: o.target.Streams,
 		LabBalancer: drivers.CapabilitiesOf(o.driver).LabBalancer,

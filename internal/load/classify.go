@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
@@ -24,11 +26,15 @@ type outcome struct {
 	connErr error // what the connection itself ended with first, nil when it did not end
 	began   bool  // a byte of the answer came
 
-	status   int // of the answer, 0 when there was none
-	statuses []int
-	bodyOK   bool
-	said     string // the answer's own reason
-	ours     bool   // answers come by way of the lab's own balancer, whose word on the harness counts
+	unprocessed bool   // the server has said that it did not process the request: HTTP/2's GOAWAY
+	leave       string // that the server took its leave of the connection, and why; "" when it did not
+
+	status    int // of the answer, 0 when there was none
+	statuses  []int
+	badHeader bool // one that the answer must have is missing or another
+	bodyOK    bool
+	said      string // the answer's own reason
+	ours      bool   // answers come by way of the lab's own balancer, whose word on the harness counts
 }
 
 // mostLag is how late the harness may send a request before it is to blame when that one
@@ -62,6 +68,8 @@ func judged(o *outcome) (record.Class, string) {
 			return record.Timeout, "the answer was complete after the deadline"
 		case !slices.Contains(o.statuses, o.status):
 			return record.HTTPStatus(o.status), o.said
+		case o.badHeader:
+			return record.WrongHeader, o.said
 		case !o.bodyOK:
 			return record.WrongBody, o.said
 		default:
@@ -70,9 +78,14 @@ func judged(o *outcome) (record.Class, string) {
 	}
 
 	class := classOf(o.err)
+	if class == record.RefusedRetryable && o.began {
+		class = record.Reset // it was processed, whatever the server calls it
+	}
 	switch {
 	case class == record.Harness:
 		return class, errorText(o.err)
+	case class == record.RefusedRetryable, o.unprocessed:
+		return record.RefusedRetryable, failureText(record.RefusedRetryable, o)
 	case o.retried:
 		// What it died of the first time counts. Go repeats a request only when the
 		// connection ended before the answer began.
@@ -93,24 +106,47 @@ func judged(o *outcome) (record.Class, string) {
 		if class == record.EOF && o.began {
 			class = record.Truncated
 		}
+		if class == record.Truncated && !o.began {
+			class = record.EOF // TLS and HTTP/2 call every end that is not announced unexpected
+		}
 	}
+	return class, failureText(class, o)
+}
+
+// failureText says more of a failure than its class does, "" where there is nothing.
+func failureText(class record.Class, o *outcome) string {
+	var stream http2.StreamError
+	var secured *handshakeError
 	switch {
-	case class == record.Other:
-		return class, errorText(o.err)
+	case class == record.TLS && classOf(o.err) != class:
+		return errorText(o.connErr)
+	case class == record.Other, class == record.TLS:
+		return errorText(o.err)
+	case errors.As(o.err, &stream):
+		return "the stream was reset: " + stream.Code.String()
+	case errors.As(o.err, &secured):
+		return "in the handshake of TLS"
+	case o.leave != "":
+		return o.leave
 	case o.began:
-		return class, "after the answer had begun"
-	default:
-		return class, ""
+		return "after the answer had begun"
 	}
+	return ""
 }
 
 // classOf is the class of an error alone.
 func classOf(err error) record.Class {
 	var dns *net.DNSError
 	var timeout net.Error
+	var stream http2.StreamError
 	switch {
 	case err == nil:
 		return record.Other
+	case errors.As(err, &stream):
+		if stream.Code == http2.ErrCodeRefusedStream {
+			return record.RefusedRetryable
+		}
+		return record.Reset
 	case isAny(err, harnessErrors):
 		return record.Harness
 	case errors.As(err, &dns):
@@ -125,9 +161,25 @@ func classOf(err error) record.Class {
 		return record.Truncated
 	case errors.Is(err, io.EOF):
 		return record.EOF
+	case distrust(err):
+		return record.TLS
 	default:
 		return record.Other
 	}
+}
+
+// distrust says whether an error is TLS's own: a certificate that is not to be trusted, a
+// handshake that one of the two refuses, an alert.
+func distrust(err error) bool {
+	var secured *handshakeError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &secured), drivers.NotTrusted(err):
+		return true
+	case errors.As(err, &op): // crypto/tls has no type for an alert
+		return op.Op == "remote error" || op.Op == "local error"
+	}
+	return false
 }
 
 func isAny(err error, targets []error) bool {

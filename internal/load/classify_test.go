@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -96,7 +97,7 @@ func TestClasses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			addr := rawServer(t, tt.serve)
-			class, status, reason := ProbeOnce(t.Context(), addr, tt.request, tt.timeout)
+			class, status, reason := ProbeOnce(t.Context(), addr, drivers.Wire{}, tt.request, tt.timeout)
 			if class != tt.class || status != tt.status || reason != tt.reason {
 				t.Errorf("got %s, status %d, reason %q; want %s, %d, %q", class, status, reason, tt.class, tt.status, tt.reason)
 			}
@@ -104,7 +105,7 @@ func TestClasses(t *testing.T) {
 	}
 
 	t.Run("refused", func(t *testing.T) {
-		class, status, reason := ProbeOnce(t.Context(), refusing(t), get, ample)
+		class, status, reason := ProbeOnce(t.Context(), refusing(t), drivers.Wire{}, get, ample)
 		if class != record.Refused || status != 0 || reason != "" {
 			t.Errorf("got %s, status %d, reason %q; want refused", class, status, reason)
 		}
@@ -112,7 +113,7 @@ func TestClasses(t *testing.T) {
 	t.Run("name that does not exist", func(t *testing.T) {
 		// Names below .invalid never exist (RFC 6761); whether a resolver says so or
 		// cannot be reached, the name did not resolve.
-		class, _, _ := ProbeOnce(t.Context(), "nobody.invalid:80", get, ample)
+		class, _, _ := ProbeOnce(t.Context(), "nobody.invalid:80", drivers.Wire{}, get, ample)
 		if class != record.DNS {
 			t.Errorf("got %s, want dns", class)
 		}
@@ -120,7 +121,7 @@ func TestClasses(t *testing.T) {
 	t.Run("cancelled by the caller", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		class, _, reason := ProbeOnce(ctx, refusing(t), get, ample)
+		class, _, reason := ProbeOnce(ctx, refusing(t), drivers.Wire{}, get, ample)
 		if class != record.Other || reason != "context canceled" {
 			t.Errorf("got %s, %q; want other, context canceled", class, reason)
 		}
@@ -232,7 +233,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 		}
 		http.Redirect(w, r, "/there", http.StatusFound)
 	})
-	class, _, _ := ProbeOnce(t.Context(), s.Listener.Addr().String(), Request{Path: "/", AnyBody: true}, ample)
+	class, _, _ := ProbeOnce(t.Context(), s.Listener.Addr().String(), drivers.Wire{}, Request{Path: "/", AnyBody: true}, ample)
 	if class != "http_302" {
 		t.Errorf("got %s, want http_302", class)
 	}

@@ -3,16 +3,17 @@ package load
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/record"
@@ -30,7 +31,9 @@ type call struct {
 	body     []byte
 	expect   record.Expectation
 	statuses []int
+	headers  map[string]string // that the answer must have
 	want     []byte
+	match    *regexp.Regexp // nil means that the body need match nothing
 	anyBody  bool
 }
 
@@ -49,7 +52,9 @@ func newCall(base *url.URL, r *Request, expect record.Expectation) (*call, error
 		body:     r.Body,
 		expect:   expect,
 		statuses: r.Statuses,
+		headers:  r.WantHeader,
 		want:     []byte(r.WantBody),
+		match:    r.Match,
 		anyBody:  r.AnyBody,
 	}
 	for name, value := range r.Header {
@@ -84,8 +89,11 @@ func newCalls(base *url.URL, requests []Request, expect record.Expectation) (cal
 // before the answer begins, and says nothing. So every request has a body that was made
 // by nobody the transport knows. An empty one must be declared as identity coding:
 // its length counts as unknown then, and it would be sent in chunks, or be probed for
-// by a goroutine of its own in every GET.
-func (c *call) request(ctx context.Context) *http.Request {
+// by a goroutine of its own in every GET. Servers want to be told of an empty body where
+// one is usual, which takes one that is known to be empty: of such methods only what was not
+// sent at all is repeated, and its second connection is seen (takenConns). HTTP/2 repeats
+// nothing here (multiplexed), and says of an empty body that it is one.
+func (c *call) request(ctx context.Context, multiplexed bool) *http.Request {
 	req := &http.Request{
 		Method:        c.method,
 		URL:           c.url,
@@ -94,13 +102,28 @@ func (c *call) request(ctx context.Context) *http.Request {
 		ProtoMajor:    1,
 		ProtoMinor:    1,
 		Header:        c.header,
-		Body:          io.NopCloser(bytes.NewReader(c.body)),
 		ContentLength: int64(len(c.body)),
 	}
-	if len(c.body) == 0 {
+	switch {
+	case len(c.body) > 0:
+		req.Body = io.NopCloser(bytes.NewReader(c.body))
+	case multiplexed || c.method == http.MethodPost || c.method == http.MethodPut || c.method == http.MethodPatch:
+		req.Body = http.NoBody
+	default:
+		req.Body = io.NopCloser(bytes.NewReader(nil))
 		req.TransferEncoding = []string{"identity"}
 	}
 	return req.WithContext(ctx)
+}
+
+// hasHeaders reports whether an answer has the headers that it must have.
+func (c *call) hasHeaders(h http.Header) bool {
+	for name, value := range c.headers {
+		if h.Get(name) != value {
+			return false
+		}
+	}
+	return true
 }
 
 // headerNames says where an answer names itself.
@@ -134,9 +157,11 @@ func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerN
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: taken.got})
 
 	o := outcome{statuses: c.statuses, behind: behind, ours: names.ours}
-	resp, err := rt.RoundTrip(c.request(ctx))
+	_, multiplexed := rt.(*multiplexed)
+	resp, err := rt.RoundTrip(c.request(ctx, multiplexed))
 	if err == nil {
 		s.Status = resp.StatusCode
+		o.badHeader = !c.hasHeaders(resp.Header)
 		for _, name := range names.instance {
 			if s.Instance = resp.Header.Get(name); s.Instance != "" {
 				break
@@ -156,7 +181,7 @@ func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerN
 	s.Attempts = int(taken.count.Load())
 	o.retried = s.Attempts > 1
 	if err != nil || o.retried {
-		o.began, o.connErr = taken.evidence()
+		taken.evidence(&o)
 	}
 	s.Class, s.Reason = classify(&o)
 }
@@ -166,6 +191,9 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 8<<10); return &b }}
 // readBody reads the whole body and reports its length and whether it is the wanted
 // one. It keeps nothing of it.
 func readBody(r io.Reader, c *call) (n int64, ok bool, err error) {
+	if c.match != nil {
+		return matchBody(r, c.match)
+	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	rest, same := c.want, true
@@ -188,6 +216,23 @@ func readBody(r io.Reader, c *call) (n int64, ok bool, err error) {
 	}
 }
 
+// matchBody reads the whole body and reports whether the pattern matches somewhere in its
+// first maxBody bytes.
+func matchBody(r io.Reader, pattern *regexp.Regexp) (n int64, ok bool, err error) {
+	kept := texts.Get().(*bytes.Buffer)
+	defer texts.Put(kept)
+	kept.Reset()
+	n, err = io.Copy(kept, io.LimitReader(r, maxBody))
+	if err == nil {
+		var rest int64
+		rest, err = io.Copy(io.Discard, r)
+		n += rest
+	}
+	return n, err == nil && pattern.Match(kept.Bytes()), err
+}
+
+var texts = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // takenConns counts the connections that the transport takes for one request. The second
 // one is a retry that nobody asked for: its connection is closed before the request can
 // be written to it.
@@ -195,9 +240,10 @@ type takenConns struct {
 	count atomic.Int32
 	again context.CancelFunc
 
-	mu    sync.Mutex
-	first *watchedConn
-	had   int64 // bytes that first had received before this request
+	mu     sync.Mutex
+	first  *watchedConn
+	had    int64      // bytes that first had received before this request
+	stream *muxStream // instead, with HTTP/2
 }
 
 func (t *takenConns) got(info httptrace.GotConnInfo) {
@@ -207,85 +253,32 @@ func (t *takenConns) got(info httptrace.GotConnInfo) {
 		t.again()
 		return
 	}
-	if c, ok := info.Conn.(*watchedConn); ok {
-		t.mu.Lock()
-		t.first = c
-		t.had, _ = c.seen()
-		t.mu.Unlock()
-	}
-}
-
-// evidence says whether the first connection received anything for this request, and
-// what it ended with, nil when it did not end.
-func (t *takenConns) evidence() (began bool, ended error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.first == nil {
-		return false, nil
-	}
-	received, ended := t.first.seen()
-	return received > t.had, ended
-}
-
-// watchedConn remembers how much came over its connection and what it ended with: the
-// transport turns that into errors of its own that cannot be told apart.
-type watchedConn struct {
-	net.Conn
-
-	mu       sync.Mutex
-	received int64
-	err      error // the first one
-}
-
-func (c *watchedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.note(n, err)
-	return n, err
-}
-
-func (c *watchedConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	if err != nil {
-		c.note(0, err)
-	}
-	return n, err
-}
-
-func (c *watchedConn) note(received int, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.received += int64(received)
-	// Closing from this side is no news.
-	if err != nil && c.err == nil && !errors.Is(err, net.ErrClosed) {
-		c.err = err
+	switch c := info.Conn.(type) {
+	case *watchedConn:
+		t.first = c
+		t.had, _ = c.seen()
+	case *muxStream:
+		t.stream = c
 	}
 }
 
-func (c *watchedConn) seen() (received int64, ended error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.received, c.err
-}
-
-// newTransport returns a transport for one stream, or for one turn of it. It keeps as many idle connections as
-// there can be requests in flight, for as long as it lives: one that dropped some would
-// measure its own dialling.
-func newTransport(reuse bool, idle int, timeout time.Duration) *http.Transport {
-	dialer := &net.Dialer{Timeout: timeout}
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	return &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return &watchedConn{Conn: conn}, nil
-		},
-		DisableKeepAlives:      !reuse,
-		DisableCompression:     true, // the body is compared as it was sent
-		MaxIdleConnsPerHost:    idle,
-		MaxResponseHeaderBytes: 1 << 20, // as much as the lab's balancer passes on
-		Protocols:              &protocols,
+// evidence says whether the first connection received anything for this request, what it
+// ended with, if it did, and what else it says of a request that failed.
+func (t *takenConns) evidence(o *outcome) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.stream != nil:
+		o.began, o.unprocessed = t.stream.began.Load(), t.stream.refused()
+		_, o.connErr = t.stream.watch.seen()
+		if t.stream.watch.leaving() {
+			o.leave = "the server took its leave: GOAWAY, " + http2.ErrCode(t.stream.watch.code.Load()).String()
+		}
+	case t.first != nil:
+		var received int64
+		received, o.connErr = t.first.seen()
+		o.began = received > t.had
 	}
 }

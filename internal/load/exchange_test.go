@@ -41,7 +41,7 @@ func TestRequestOnTheWire(t *testing.T) {
 		{"post", Request{Method: "POST", Path: "/", Body: []byte("body")}, true,
 			"POST / HTTP/1.1\r\nHost: HOST\r\nUser-Agent: rollout-lab\r\nContent-Length: 4\r\n\r\nbody"},
 		{"post without a body", Request{Method: "POST", Path: "/"}, true,
-			"POST / HTTP/1.1\r\nHost: HOST\r\nUser-Agent: rollout-lab\r\n\r\n"},
+			"POST / HTTP/1.1\r\nHost: HOST\r\nUser-Agent: rollout-lab\r\nContent-Length: 0\r\n\r\n"},
 		{"head", Request{Method: "HEAD", Path: "/"}, true,
 			"HEAD / HTTP/1.1\r\nHost: HOST\r\nUser-Agent: rollout-lab\r\n\r\n"},
 	}
@@ -67,7 +67,7 @@ func TestRequestOnTheWire(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			transport := newTransport(tt.reuse, 1, ample)
+			transport := plain(tt.reuse, 1, ample)
 			defer transport.CloseIdleConnections()
 			names := newHeaderNames(nil, "", "")
 			if f := exchanged(t, transport, c, &names, time.Now().Add(ample)); f.Class != record.OK {
@@ -98,7 +98,7 @@ func TestInstanceHeaders(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			transport := newTransport(false, 1, ample)
+			transport := plain(false, 1, ample)
 			f := exchanged(t, transport, c, &tt.names, time.Now().Add(ample))
 			if f.Class != record.OK || f.Instance != tt.want {
 				t.Errorf("class %s, instance %q; want ok, %q", f.Class, f.Instance, tt.want)
@@ -120,7 +120,7 @@ func TestEndOfReusedConnectionIsNotTruncation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := newTransport(true, 1, ample)
+	transport := plain(true, 1, ample)
 	defer transport.CloseIdleConnections()
 	names := newHeaderNames(nil, "", "")
 	for i, want := range []record.Class{record.OK, record.EOF} {
@@ -183,7 +183,7 @@ func TestSecondConnectionIsGivenUp(t *testing.T) {
 // loopback alone, and the nodes of a cluster are elsewhere), and nothing multiplexes requests
 // on one connection.
 func TestTransportGoesStraight(t *testing.T) {
-	transport := newTransport(true, 1, ample)
+	transport := plain(true, 1, ample)
 	if transport.Proxy != nil {
 		t.Error("it asks somebody for a proxy")
 	}
@@ -211,7 +211,7 @@ func TestIdleConnectionsAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := newTransport(true, burst, ample)
+	transport := plain(true, burst, ample)
 	defer transport.CloseIdleConnections()
 	names := newHeaderNames(nil, "", "")
 	for range 3 {

@@ -11,9 +11,11 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -27,9 +29,13 @@ type Request struct {
 	Expect record.Expectation // "" means Serve among Stream.Requests and Deny among Stream.Denials
 	// Statuses holds every status that counts as success; empty means 200 for a request
 	// that must be served, 401 and 403 for one that must be denied.
-	Statuses []int
-	WantBody string // the exact body of a successful answer
-	AnyBody  bool   // any body will do, as long as it is whole
+	Statuses   []int
+	WantHeader map[string]string // what a successful answer must have among its headers
+	WantBody   string            // the exact body of a successful answer
+	Match      *regexp.Regexp    // what its body must match instead, somewhere in its first MiB
+	AnyBody    bool              // any body will do, as long as it is whole
+
+	Weight int // how often it is sent, in relation to the others of its stream; 0 means 1
 }
 
 // Stream is one of the request streams that share the schedule.
@@ -42,14 +48,15 @@ type Stream struct {
 	// its turn gets company.
 	Connections int
 
-	Requests []Request // each is used equally often; must not be empty
+	Requests []Request // used as often as their weights say; must not be empty
 	Denials  []Request // requests that must be denied; needed when Plan.Deny is above 0
 }
 
 // Plan is what a load does. Hit k of it, from 0, has the intended time
 // Base + Start + (k+1)/Rate, so the last one falls on Base + Start + Hits/Rate.
 type Plan struct {
-	URL   string        // scheme and host; http only
+	URL   string        // scheme and host: https where the wire has TLS, else http
+	Wire  drivers.Wire  // how it is spoken to
 	Base  time.Time     // of the trial, with its monotonic reading; every time in a sample counts from it
 	Start time.Duration // of the load, from Base; Run waits for it
 
@@ -96,8 +103,11 @@ func (p *Plan) Validate() error {
 
 	if u, err := url.Parse(p.URL); err != nil {
 		bad("url: %w", err)
-	} else if u.Scheme != "http" || u.Host == "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" {
-		bad("url %q: want http://host:port and nothing behind it", p.URL)
+	} else if u.Scheme != p.Wire.Scheme() || u.Host == "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" {
+		bad("url %q: want %s://host:port and nothing behind it", p.URL, p.Wire.Scheme())
+	}
+	if err := p.Wire.Validate(); err != nil {
+		bad("%w", err)
 	}
 	if p.Base.IsZero() {
 		bad("base is not set")
@@ -140,6 +150,9 @@ func (p *Plan) Validate() error {
 		if p.Deny > 0 && len(s.Denials) == 0 {
 			bad("stream %q has no request that must be denied, and %v of the hits must be", s.Name, p.Deny)
 		}
+		if n := cycleLength(weightsOf(s.Requests)); n > maxCycle {
+			bad("stream %q: weights of its requests repeat after %d of them only, want at most %d", s.Name, n, maxCycle)
+		}
 		for _, r := range s.Requests {
 			if err := r.validate(record.Serve); err != nil {
 				bad("stream %q: %w", s.Name, err)
@@ -165,8 +178,11 @@ func (r *Request) validate(expect record.Expectation) error {
 	if len(r.Path) == 0 || r.Path[0] != '/' {
 		return fmt.Errorf("%s %q: path does not start with a slash", r.Method, r.Path)
 	}
-	if r.AnyBody && r.WantBody != "" {
+	if r.AnyBody && r.WantBody != "" || r.Match != nil && (r.AnyBody || r.WantBody != "") {
 		return fmt.Errorf("%s %s: wants both any body and a certain one", r.Method, r.Path)
+	}
+	if r.Weight < 0 || r.Weight > maxCycle {
+		return fmt.Errorf("%s %s: weight %d, want 0..%d", r.Method, r.Path, r.Weight, maxCycle)
 	}
 	for _, code := range r.Statuses {
 		if code < 200 || code > 599 {

@@ -3,45 +3,49 @@ package load
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"sync"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
-// ProbeOnce sends one request straight to addr (host:port) on a new connection, without
+// ProbeOnce sends one request straight to addr (host:port) as the wire says, on a new connection, without
 // any retry, and says what became of it: its class (OK means that it met with what it has to
 // meet with, which for one of the expectation Deny is a denial), the status of the answer
 // (0 without one) and the reason. The timeout counts from the call. A request that cannot be sent
 // at all, or a ctx that ends first, is of the class Other.
-func ProbeOnce(ctx context.Context, addr string, r Request, timeout time.Duration) (record.Class, int, string) {
-	c, err := newDirectCall(addr, &r)
+func ProbeOnce(ctx context.Context, addr string, wire drivers.Wire, r Request, timeout time.Duration) (record.Class, int, string) {
+	c, err := newDirectCall(addr, wire, &r)
 	if err != nil {
 		return record.Other, 0, errorText(err)
 	}
-	transport := newTransport(false, 1, timeout)
-	defer transport.CloseIdleConnections()
+	once, err := transportFor(wire, false, 1, timeout)
+	if err != nil {
+		return record.Other, 0, errorText(err)
+	}
+	defer once.CloseIdleConnections()
 	names := newHeaderNames(nil, "", "")
 	var s record.Sample
-	exchange(ctx, transport, c, &names, time.Now().Add(timeout), false, &s)
+	exchange(ctx, once, c, &names, time.Now().Add(timeout), false, &s)
 	return s.Class, s.Status, s.Reason
 }
 
 // newDirectCall prepares a request to addr that may be of either expectation.
-func newDirectCall(addr string, r *Request) (*call, error) {
+func newDirectCall(addr string, wire drivers.Wire, r *Request) (*call, error) {
 	expect := record.Serve // unless it says otherwise; what is neither is refused
 	if r.Expect == record.Deny {
 		expect = record.Deny
 	}
-	return newCall(&url.URL{Scheme: "http", Host: addr}, r, expect)
+	return newCall(&url.URL{Scheme: wire.Scheme(), Host: addr}, r, expect)
 }
 
 // ProbePlan is how a Prober asks.
 type ProbePlan struct {
 	Base    time.Time     // of the trial
 	Period  time.Duration // from the start of one probe of an instance to the start of its next
+	Wire    drivers.Wire  // how instances are spoken to
 	Timeout time.Duration // of one probe; while one lasts longer than the period, no other is sent
 	// Request says by its Expect and Statuses what an able instance does with it: it serves
 	// it, or it denies it. Where an instance that is not ready lets everything in, only the
@@ -70,24 +74,27 @@ func NewProber(p ProbePlan, sink func(record.ProbeResult)) (*Prober, error) {
 		return nil, fmt.Errorf("prober: base, period %v and timeout %v must be set", p.Period, p.Timeout)
 	}
 	// The address is each target's own; this checks the request.
-	if _, err := newDirectCall("host", &p.Request); err != nil {
+	if _, err := newDirectCall("host", p.Wire, &p.Request); err != nil {
 		return nil, fmt.Errorf("prober: %w", err)
 	}
-	transport := newTransport(false, 1, p.Timeout)
+	once, err := transportFor(p.Wire, false, 1, p.Timeout)
+	if err != nil {
+		return nil, fmt.Errorf("prober: %w", err)
+	}
 	return newProber(p, sink, func(addr string) (record.Class, string) {
-		return askDirectly(transport, addr, &p)
+		return askDirectly(once, addr, &p)
 	}), nil
 }
 
 // askDirectly sends the plan's request to addr.
-func askDirectly(transport *http.Transport, addr string, p *ProbePlan) (record.Class, string) {
-	c, err := newDirectCall(addr, &p.Request)
+func askDirectly(once transport, addr string, p *ProbePlan) (record.Class, string) {
+	c, err := newDirectCall(addr, p.Wire, &p.Request)
 	if err != nil {
 		return record.Other, errorText(err)
 	}
 	names := newHeaderNames(nil, "", "")
 	var s record.Sample
-	exchange(context.Background(), transport, c, &names, time.Now().Add(p.Timeout), false, &s)
+	exchange(context.Background(), once, c, &names, time.Now().Add(p.Timeout), false, &s)
 	return s.Class, s.Reason
 }
 

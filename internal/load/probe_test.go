@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
@@ -201,7 +202,7 @@ func TestProbeOfADenial(t *testing.T) {
 			plan := probePlan()
 			plan.Request = Request{Path: tt.path, Expect: record.Deny, Statuses: tt.statuses, AnyBody: true}
 			plan.Timeout = ample
-			if class, status, _ := ProbeOnce(t.Context(), addr, plan.Request, ample); class != tt.class || status != tt.status {
+			if class, status, _ := ProbeOnce(t.Context(), addr, drivers.Wire{}, plan.Request, ample); class != tt.class || status != tt.status {
 				t.Errorf("asked once: got %s and %d, want %s and %d", class, status, tt.class, tt.status)
 			}
 			results := make(chan record.ProbeResult, 1)

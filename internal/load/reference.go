@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,8 @@ import (
 // what is true on average (Wolff, 1982), and any even spacing falls into step with whoever
 // takes turns.
 type ReferencePlan struct {
-	URL     string        // scheme and host; http only
+	URL     string        // scheme and host: https where the wire has TLS, else http
+	Wire    drivers.Wire  // how it is spoken to
 	Base    time.Time     // of the trial, with its monotonic reading
 	Start   time.Duration // of its schedule, from Base
 	Length  time.Duration // of the schedule
@@ -47,13 +49,14 @@ const DefaultReferenceConnections = 8
 
 // plan is the load that the reference client samples.
 func (w *ReferencePlan) plan() *Plan {
-	return &Plan{URL: w.URL, Base: w.Base, Start: w.Start, Rate: w.Rate, Hits: 1, Timeout: w.Timeout, Deny: w.Deny, Streams: w.Streams}
+	return &Plan{URL: w.URL, Wire: w.Wire, Base: w.Base, Start: w.Start, Rate: w.Rate, Hits: 1, Timeout: w.Timeout, Deny: w.Deny, Streams: w.Streams}
 }
 
 // RunReference sends requests with a client that shares nothing with Run but what it asks
-// for: its own times, its own connections, a request written by hand, and its own judgement,
-// which knows success, three ways to miss it, and trouble of its own machine. What Run gets
-// wrong it does not get wrong in the same way. It returns when every request has its outcome
+// for: its own times, its own connections, requests written by hand (of HTTP/2 too, frame by
+// frame, where Run leaves all to net/http), and its own judgement, which knows success, a few
+// ways to miss it, and trouble of its own machine. What Run gets wrong it does not get wrong
+// in the same way. It returns when every request has its outcome
 // or, when ctx ends, once those under way have theirs; it calls sink from one goroutine.
 //
 // A kept connection that the server has closed in the meantime is not used again, as in
@@ -68,11 +71,16 @@ func RunReference(ctx context.Context, w ReferencePlan, sink func(record.Sample)
 	if err != nil {
 		return fmt.Errorf("reference client: %w", err)
 	}
-	addr := u.Host
+	v := &reference{plan: &w, schedule: newSchedule(p), host: u.Host, addr: u.Host}
 	if u.Port() == "" {
-		addr = net.JoinHostPort(u.Hostname(), "80")
+		v.addr = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 	}
-	v := &reference{plan: &w, schedule: newSchedule(p), host: u.Host, addr: addr}
+	if v.tls, err = w.Wire.ClientConfig(); err != nil {
+		return fmt.Errorf("reference client: %w", err)
+	}
+	if v.tls != nil && v.tls.ServerName == "" {
+		v.tls.ServerName = u.Hostname()
+	}
 	out := newMailbox(sink)
 	var flying sync.WaitGroup
 	for k, after := range w.due() {
@@ -107,16 +115,28 @@ type reference struct {
 	plan       *ReferencePlan
 	schedule   *schedule
 	host, addr string
+	tls        *tls.Config // nil where it is not spoken
 
 	mu   sync.Mutex
-	open int         // kept connections that are idle or in use
-	kept []*keptConn // the idle ones, the one that has waited longest first
+	open int       // kept connections that are idle or in use
+	kept []refConn // the idle ones, the one that has waited longest first
+}
+
+// refConn is a connection of the reference client. One request at a time is on it.
+type refConn interface {
+	// send sends a request and reads the whole answer, by the deadline; last says that the
+	// connection is closed behind it. An error means that there was no whole answer.
+	send(v *reference, r *Request, last bool, deadline time.Time) (response, error)
+	rest()      // it is kept: somebody has to notice when it ends
+	wake() bool // it is wanted again; false when it has ended, or is about to
+	Close() error
 }
 
 // response is what the reference client saw of one answer.
 type response struct {
 	status             int
 	bytes              int64
+	header             bool // it had those that it must have
 	body               bool // it was the wanted one, and whole
 	instance, revision string
 	reason             string
@@ -146,16 +166,16 @@ func (v *reference) send(k uint64, due time.Time) record.Sample {
 	got, err := v.roundTrip(r, !stream.Reuse, due.Add(v.plan.Timeout))
 	s.Done = time.Since(v.plan.Base)
 	s.Status, s.Bytes, s.Instance, s.Revision, s.Reason = got.status, got.bytes, got.instance, got.revision, got.reason
-	s.Class = v.judged(r, &s, got.body, err)
+	s.Class = v.judged(r, &s, &got, err)
 	if err != nil {
 		s.Reason = errorText(err)
 	}
 	return s
 }
 
-// judged says what became of a request: its answer's body was as wanted or not, or there was
-// no whole answer and err says why.
-func (v *reference) judged(r *Request, s *record.Sample, body bool, err error) record.Class {
+// judged says what became of a request: its answer was as wanted or not, or there was no whole
+// answer and err says why.
+func (v *reference) judged(r *Request, s *record.Sample, got *response, err error) record.Class {
 	switch took := s.Done - s.Intended; {
 	case took >= v.plan.Timeout && s.Sent-s.Intended > mostLag(v.plan.Timeout):
 		return record.Harness
@@ -167,17 +187,23 @@ func (v *reference) judged(r *Request, s *record.Sample, body bool, err error) r
 		return record.Timeout
 	case !v.expected(r, s.Expect, s.Status):
 		return record.HTTPStatus(s.Status)
-	case !body:
+	case !got.header:
+		return record.WrongHeader
+	case !got.body:
 		return record.WrongBody
 	default:
 		return record.OK
 	}
 }
 
-// referenceClass tells what the client's own machine lacks from every other failure.
+// referenceClass tells what the client's own machine lacks, and what a server refused without
+// having looked at it, from every other failure.
 func referenceClass(err error) record.Class {
-	if isAny(err, harnessErrors) {
+	switch {
+	case isAny(err, harnessErrors):
 		return record.Harness
+	case errors.Is(err, errNotProcessed):
+		return record.RefusedRetryable
 	}
 	return record.Other
 }
@@ -197,36 +223,64 @@ func (v *reference) expected(r *Request, expect record.Expectation, status int) 
 // roundTrip sends the request on one connection and reads the whole answer. An error
 // means that there was no whole answer.
 func (v *reference) roundTrip(r *Request, fresh bool, deadline time.Time) (got response, err error) {
-	var c *keptConn
+	var c refConn
 	if !fresh {
 		c = v.take()
 	}
 	if c == nil {
-		conn, err := (&net.Dialer{Deadline: deadline}).Dial("tcp", v.addr)
-		if err != nil {
+		if c, err = v.dial(deadline); err != nil {
 			return got, err
 		}
-		c = &keptConn{conn: conn, in: bufio.NewReader(conn)}
 		if !fresh {
 			v.count(+1)
 		}
 	}
-	defer func() {
-		if err == nil && got.reusable && !fresh {
-			v.keep(c)
-			return
+	got, err = c.send(v, r, fresh, deadline)
+	if err == nil && got.reusable && !fresh {
+		v.keep(c)
+		return got, nil
+	}
+	if !fresh {
+		v.count(-1)
+	}
+	if closeErr := c.Close(); err == nil && v.tls == nil {
+		err = closeErr // that of TLS tells only that the other side was quicker
+	}
+	return got, err
+}
+
+// dial opens a connection, and speaks TLS on it where that is spoken.
+func (v *reference) dial(deadline time.Time) (refConn, error) {
+	conn, err := (&net.Dialer{Deadline: deadline}).Dial("tcp", v.addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(deadline); err != nil {
+		_ = conn.Close() // there is nothing on it
+		return nil, err
+	}
+	if v.tls != nil {
+		secured := tls.Client(conn, v.tls)
+		if err := secured.Handshake(); err != nil {
+			_ = conn.Close() // why it failed says more
+			return nil, fmt.Errorf("handshake of TLS: %w", err)
 		}
-		if !fresh {
-			v.count(-1)
-		}
-		if closeErr := c.conn.Close(); err == nil {
-			err = closeErr
-		}
-	}()
+		conn = secured
+	}
+	if v.plan.Wire.Multiplexed() {
+		return newFrameConn(conn)
+	}
+	return &keptConn{conn: conn, in: bufio.NewReader(conn)}, nil
+}
+
+func (c *keptConn) Close() error { return c.conn.Close() }
+
+// send writes a request of HTTP/1.1.
+func (c *keptConn) send(v *reference, r *Request, last bool, deadline time.Time) (got response, err error) {
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return got, err
 	}
-	if _, err := c.conn.Write(v.write(r, fresh)); err != nil {
+	if _, err := c.conn.Write(v.write(r, last)); err != nil {
 		return got, err
 	}
 	resp, err := c.answer(cmp.Or(r.Method, http.MethodGet))
@@ -234,16 +288,14 @@ func (v *reference) roundTrip(r *Request, fresh bool, deadline time.Time) (got r
 		return got, err
 	}
 	got.status = resp.StatusCode
-	got.instance = resp.Header.Get(drivers.InstanceHeader)
-	got.revision = resp.Header.Get(drivers.RevisionHeader)
-	got.reason = resp.Header.Get(drivers.ReasonHeader)
+	got.head(r, resp.Header.Get)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return got, nil // what follows is no answer to this request
 	}
 	got.reusable = !resp.Close
 	// As much as tells the body from the wanted one is kept, and all of it is read.
 	var body bytes.Buffer
-	read, err := io.Copy(&body, io.LimitReader(resp.Body, int64(len(r.WantBody))+1))
+	read, err := io.Copy(&body, io.LimitReader(resp.Body, r.enough()))
 	if err == nil {
 		var rest int64
 		rest, err = io.Copy(io.Discard, resp.Body)
@@ -253,8 +305,36 @@ func (v *reference) roundTrip(r *Request, fresh bool, deadline time.Time) (got r
 	if err != nil {
 		return got, err
 	}
-	got.body = r.AnyBody || body.String() == r.WantBody
+	got.body = r.wanted(body.Bytes())
 	return got, nil
+}
+
+// head takes from an answer's header what the client looks at.
+func (got *response) head(r *Request, get func(name string) string) {
+	got.instance, got.revision, got.reason = get(drivers.InstanceHeader), get(drivers.RevisionHeader), get(drivers.ReasonHeader)
+	got.header = true
+	for name, value := range r.WantHeader {
+		got.header = got.header && get(name) == value
+	}
+}
+
+// enough is how many bytes of a body tell whether it is the wanted one.
+func (r *Request) enough() int64 {
+	if r.Match != nil {
+		return maxBody
+	}
+	return int64(len(r.WantBody)) + 1
+}
+
+// wanted judges a body by its first bytes, as many as are enough.
+func (r *Request) wanted(body []byte) bool {
+	switch {
+	case r.AnyBody:
+		return true
+	case r.Match != nil:
+		return r.Match.Match(body)
+	}
+	return string(body) == r.WantBody
 }
 
 // answer reads an answer's head. What comes before the answer itself (100, 102, 103) is
@@ -282,7 +362,7 @@ func (v *reference) write(r *Request, fresh bool) []byte {
 		fmt.Fprintf(&b, "%s: %s\r\n", name, value)
 	}
 	fmt.Fprintf(&b, "Host: %s\r\nUser-Agent: rollout-lab-reference\r\n", host)
-	if len(r.Body) > 0 || method == http.MethodPost || method == http.MethodPut {
+	if r.tellsLength() {
 		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(r.Body))
 	}
 	if fresh {
@@ -293,6 +373,12 @@ func (v *reference) write(r *Request, fresh bool) []byte {
 	return b.Bytes()
 }
 
+// tellsLength says whether a request has the length of its body among its headers: where there
+// is a body, or where one is usual.
+func (r *Request) tellsLength() bool {
+	return len(r.Body) > 0 || r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch
+}
+
 // keptConn is a connection that waits for its next request. Somebody must read from it
 // meanwhile, or its end would go unseen.
 type keptConn struct {
@@ -301,17 +387,22 @@ type keptConn struct {
 	idle chan error // what the reading ended with
 }
 
-// keep makes the connection available again.
-func (v *reference) keep(c *keptConn) {
+// rest begins to read, so that the connection's end is seen.
+func (c *keptConn) rest() {
 	c.idle = make(chan error, 1)
 	if err := c.conn.SetDeadline(time.Time{}); err != nil {
 		c.idle <- err
-	} else {
-		go func() {
-			_, err := c.in.Peek(1)
-			c.idle <- err
-		}()
+		return
 	}
+	go func() {
+		_, err := c.in.Peek(1)
+		c.idle <- err
+	}()
+}
+
+// keep makes the connection available again.
+func (v *reference) keep(c refConn) {
+	c.rest()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.kept = append(v.kept, c)
@@ -326,19 +417,19 @@ func (v *reference) count(n int) {
 
 // take returns the connection that has waited longest and was alive a moment ago, or nil when
 // another one is to be opened.
-func (v *reference) take() *keptConn {
+func (v *reference) take() refConn {
 	for {
 		c := v.next()
 		if c == nil || c.wake() {
 			return c
 		}
 		// Its end was seen already; there is nothing to learn from closing it.
-		_ = c.conn.Close()
+		_ = c.Close()
 		v.count(-1)
 	}
 }
 
-func (v *reference) next() *keptConn {
+func (v *reference) next() refConn {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.kept) == 0 || v.open < cmp.Or(v.plan.Connections, DefaultReferenceConnections) {
@@ -367,6 +458,6 @@ func (v *reference) closeKept() {
 	v.mu.Unlock()
 	for _, c := range kept {
 		c.wake() // or its reading would outlive it
-		_ = c.conn.Close()
+		_ = c.Close()
 	}
 }

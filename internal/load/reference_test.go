@@ -311,7 +311,7 @@ func TestReferenceJudges(t *testing.T) {
 		{"no whole answer", in, false, io.ErrUnexpectedEOF, record.Other},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := v.judged(&Request{}, &tt.s, tt.body, tt.err); got != tt.want {
+			if got := v.judged(&Request{}, &tt.s, &response{header: true, body: tt.body}, tt.err); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
@@ -335,7 +335,7 @@ func TestReferenceDropsDeadIdleConnections(t *testing.T) {
 		}
 		<-closed
 		v.mu.Lock()
-		kept := v.kept[len(v.kept)-1]
+		kept := v.kept[len(v.kept)-1].(*keptConn)
 		v.mu.Unlock()
 		kept.idle <- <-kept.idle // its end has arrived here
 	}

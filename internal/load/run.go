@@ -123,13 +123,13 @@ type client struct {
 // streamClient is a stream made ready to be sent.
 type streamClient struct {
 	name       string
-	transports []*http.Transport // take turns; there is at least one
+	transports []transport // take turns; there is at least one
 	requests   []*call
 	denials    []*call
 }
 
 // transport is the one whose turn it is at hit n of the stream.
-func (s *streamClient) transport(n uint64) *http.Transport {
+func (s *streamClient) transport(n uint64) transport {
 	return s.transports[n%uint64(len(s.transports))]
 }
 
@@ -152,7 +152,11 @@ func newClient(ctx context.Context, p *Plan, idle int) (*client, error) {
 		s := &p.Streams[i]
 		sc := streamClient{name: s.Name}
 		for range max(s.Connections, 1) {
-			sc.transports = append(sc.transports, newTransport(s.Reuse, idle, p.Timeout))
+			t, err := transportFor(p.Wire, s.Reuse, idle, p.Timeout)
+			if err != nil {
+				return nil, fmt.Errorf("stream %s: %w", s.Name, err)
+			}
+			sc.transports = append(sc.transports, t)
 		}
 		requests, err := newCalls(base, s.Requests, record.Serve)
 		if err != nil {

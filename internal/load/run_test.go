@@ -403,7 +403,7 @@ func (r replaying) RoundTrip(req *http.Request) (*http.Response, error) {
 func TestRetryIsStoppedAndCounted(t *testing.T) {
 	var requests atomic.Int64
 	addr := rawServer(t, mortal(&requests, 1))
-	transport := newTransport(true, 1, ample)
+	transport := plain(true, 1, ample)
 	defer transport.CloseIdleConnections()
 	request := Request{Path: "/", WantBody: "hello"}
 	plan := Plan{URL: "http://" + addr, Base: time.Now(), Rate: 1, Hits: 1, Timeout: ample,

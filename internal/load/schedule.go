@@ -14,10 +14,11 @@ import (
 // would get all requests of one kind.
 type schedule struct {
 	period  float64 // nanoseconds from one hit to the next
-	streams []Stream
-	cycle   []slot // which stream at each place of a round
+	cycle   []slot  // which stream at each place of a round
 	weights []uint64
 	deny    uint64 // of a million hits
+
+	requests, denials [][]int // of each stream: which one at each place of a round of them
 }
 
 // slot is one place in a round of streams.
@@ -34,16 +35,42 @@ func newSchedule(p *Plan) *schedule {
 		weights[i] = s.Weight
 	}
 	s := &schedule{
-		period:  float64(time.Second) / p.Rate,
-		streams: p.Streams,
-		deny:    uint64(math.Round(p.Deny * million)),
+		period: float64(time.Second) / p.Rate,
+		deny:   uint64(math.Round(p.Deny * million)),
 	}
 	d := gcdAll(weights)
 	for _, w := range weights {
 		s.weights = append(s.weights, uint64(w/d))
 	}
 	s.cycle = interleave(s.weights)
+	for i := range p.Streams {
+		s.requests = append(s.requests, round(p.Streams[i].Requests))
+		s.denials = append(s.denials, round(p.Streams[i].Denials))
+	}
 	return s
+}
+
+func weightsOf(requests []Request) []int {
+	weights := make([]int, len(requests))
+	for i := range requests {
+		weights[i] = max(requests[i].Weight, 1)
+	}
+	return weights
+}
+
+// round lays out requests by their weights: the index of one at each place.
+func round(requests []Request) []int {
+	weights := weightsOf(requests)
+	d := gcdAll(weights)
+	shares := make([]uint64, len(weights))
+	for i, w := range weights {
+		shares[i] = uint64(w / d)
+	}
+	var out []int
+	for _, place := range interleave(shares) {
+		out = append(out, place.stream)
+	}
+	return out
 }
 
 // due is when hit k is due, from the start of the schedule.
@@ -69,9 +96,9 @@ func (s *schedule) place(k uint64) (stream int, n uint64) {
 
 // ask says what hit n of a stream is.
 func (s *schedule) ask(stream int, n uint64) (denied bool, request int) {
-	st := &s.streams[stream]
+	requests, denials := s.requests[stream], s.denials[stream]
 	if s.deny == 0 {
-		return false, rotate(n, len(st.Requests), stream)
+		return false, requests[rotate(n, len(requests), stream)]
 	}
 	// The stream's hits fall into blocks of which each holds exactly one denial, at a
 	// place chosen by the block's number. A block ends where n*deny/million grows.
@@ -81,11 +108,11 @@ func (s *schedule) ask(stream int, n uint64) (denied bool, request int) {
 	at := first + hash(block<<8|uint64(stream))%(next-first)
 	switch {
 	case n == at:
-		return true, rotate(block, len(st.Denials), stream)
+		return true, denials[rotate(block, len(denials), stream)]
 	case n > at:
-		return false, rotate(n-block-1, len(st.Requests), stream)
+		return false, requests[rotate(n-block-1, len(requests), stream)]
 	default:
-		return false, rotate(n-block, len(st.Requests), stream)
+		return false, requests[rotate(n-block, len(requests), stream)]
 	}
 }
 

@@ -86,6 +86,38 @@ func TestPickShares(t *testing.T) {
 	}
 }
 
+// Over any whole number of rounds each request has exactly the share that its weight gives it,
+// and none comes much more often in a part of them.
+func TestRequestsByWeight(t *testing.T) {
+	plan := &Plan{Rate: 1, Streams: streams(3, 0, 2, 1)}
+	for i := range plan.Streams {
+		for j, weight := range []int{30, 15, 5} { // 6:3:1
+			plan.Streams[i].Requests[j].Weight = weight
+		}
+	}
+	s := newSchedule(plan)
+	const rounds = 50
+	counts := map[[2]int]int{}
+	for k := range uint64(3 * 10 * rounds) {
+		stream, _, request := s.pick(k)
+		counts[[2]int{stream, request}]++
+		if k == 3*10*rounds/2-1 {
+			for j, share := range []int{6, 3, 1} {
+				if n := counts[[2]int{0, j}]; n != share*rounds {
+					t.Errorf("half way, request %d of the first stream came %d times, want %d", j, n, share*rounds)
+				}
+			}
+		}
+	}
+	for stream, weight := range []int{2, 1} {
+		for j, share := range []int{6, 3, 1} {
+			if n := counts[[2]int{stream, j}]; n != weight*share*rounds {
+				t.Errorf("request %d of stream %d came %d times, want %d", j, stream, n, weight*share*rounds)
+			}
+		}
+	}
+}
+
 // checkEven checks that the counts are of n things, all the same to within one, and
 // have the sum to within one.
 func checkEven(t *testing.T, what string, counts map[int]float64, n int, sum float64) {

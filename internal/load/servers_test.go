@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
 )
 
 // rawServer accepts connections and gives each one to serve, with the reader that it
@@ -126,3 +128,12 @@ const (
 	soon  = time.Second
 	ample = 30 * time.Second
 )
+
+// plain is the transport of HTTP/1.1 without TLS.
+func plain(reuse bool, idle int, timeout time.Duration) *http.Transport {
+	dial, err := newDialing(drivers.Wire{}, timeout)
+	if err != nil {
+		panic(err) // there is nothing in it to be wrong
+	}
+	return newTransport(dial, reuse, idle)
+}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/edge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
@@ -26,7 +27,7 @@ func probeStarved() int {
 		return 1
 	}
 	defer runtime.KeepAlive(files) // a file that is collected is closed
-	class, _, reason := ProbeOnce(context.Background(), os.Args[1], Request{Path: "/", AnyBody: true}, ample)
+	class, _, reason := ProbeOnce(context.Background(), os.Args[1], drivers.Wire{}, Request{Path: "/", AnyBody: true}, ample)
 	fmt.Printf("%s: %s", class, reason)
 	return 0
 }
@@ -48,7 +49,7 @@ func probeStarvedBalancer() int {
 	defer runtime.KeepAlive(files)
 	files[0].Close()
 	files[1].Close()
-	c, err := newDirectCall(strings.TrimPrefix(b.URL(), "http://"), &Request{Path: "/", AnyBody: true})
+	c, err := newDirectCall(strings.TrimPrefix(b.URL(), "http://"), drivers.Wire{}, &Request{Path: "/", AnyBody: true})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -56,7 +57,7 @@ func probeStarvedBalancer() int {
 	names := newHeaderNames(nil, "", "")
 	names.ours = true
 	var s record.Sample
-	exchange(context.Background(), newTransport(false, 1, ample), c, &names, time.Now().Add(ample), false, &s)
+	exchange(context.Background(), plain(false, 1, ample), c, &names, time.Now().Add(ample), false, &s)
 	fmt.Printf("%s: %d %s", s.Class, s.Status, s.Reason)
 	return 0
 }

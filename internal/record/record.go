@@ -27,10 +27,17 @@ const (
 	Timeout   Class = "timeout"    // no complete answer by the deadline, counted from the intended time
 	Truncated Class = "truncated"  // the answer began and its body was cut short
 	WrongBody Class = "wrong_body" // a complete answer with another body than expected
-	EOF       Class = "eof"        // the connection was closed before an answer began
-	DNS       Class = "dns"        // the name did not resolve
-	Harness   Class = "harness"    // the harness's own trouble (out of descriptors or ports): the trial is invalid
-	Other     Class = "other"      // none of the above; the sample's Reason holds the error's text
+	// WrongHeader: a complete answer of the expected status without a header that it must have.
+	WrongHeader Class = "wrong_header"
+	// TLS: a certificate that is not to be trusted, or a handshake that one of the two refused.
+	TLS Class = "tls"
+	// RefusedRetryable: a server of HTTP/2 said that it did not process the request (GOAWAY
+	// with an earlier stream as its last, REFUSED_STREAM): a client that repeats loses nothing.
+	RefusedRetryable Class = "refused_retryable"
+	EOF              Class = "eof"     // the connection was closed before an answer began
+	DNS              Class = "dns"     // the name did not resolve
+	Harness          Class = "harness" // the harness's own trouble (out of descriptors or ports): the trial is invalid
+	Other            Class = "other"   // none of the above; the sample's Reason holds the error's text
 
 	// Unsent is the class of hits that the schedule had and that were never sent. No
 	// sample carries it, for there is none; counts of failures do.

@@ -2,6 +2,7 @@ package target
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"time"
 
@@ -86,10 +87,15 @@ func ownRequests(t *scenarios.Target) (all []load.Request, truth load.Request) {
 }
 
 func ownRequest(r *scenarios.Request) load.Request {
-	return load.Request{
-		Method: r.Method, Path: r.Path, Header: r.Header, Body: r.Sent,
-		Expect: record.Serve, Statuses: r.Expect.Status.Codes(), WantBody: r.Expect.Body, AnyBody: r.Expect.Body == "",
+	e := r.Expect
+	out := load.Request{
+		Method: r.Method, Path: r.Path, Header: r.Header, Body: r.Sent, Weight: r.Weight,
+		Expect: record.Serve, Statuses: e.Status.Codes(), WantHeader: e.Header, WantBody: e.Body, AnyBody: e.Body == "" && e.BodyMatches == "",
 	}
+	if e.BodyMatches != "" {
+		out.Match = regexp.MustCompile(e.BodyMatches) // the scenario's check has compiled it
+	}
+	return out
 }
 
 // ownStreams ask the same requests over and over, in the ways that differ in a rollout.
@@ -103,9 +109,14 @@ func ownStreams(l scenarios.Traffic, requests []load.Request) []load.Stream {
 
 // serves is the question to an instance whether it truly serves.
 func serves(truth load.Request, wire drivers.Wire) drivers.Probe {
-	return drivers.Probe{
+	p := drivers.Probe{
 		Kind: drivers.ProbeHTTP, Port: "data", Path: truth.Path, Header: truth.Header,
-		Status: truth.Statuses[0], Body: truth.WantBody, Wire: wire,
+		Method: truth.Method, Sent: truth.Body, Wire: wire,
+		Status: truth.Statuses[0], Statuses: truth.Statuses, Answer: truth.WantHeader, Body: truth.WantBody,
 		Interval: 50 * time.Millisecond, Timeout: time.Second,
 	}
+	if truth.Match != nil {
+		p.Matches = truth.Match.String()
+	}
+	return p
 }

@@ -64,8 +64,8 @@ func Standstill(d *record.TrialData, window Span) time.Duration {
 // answered reports whether a request of a class had a whole answer in time.
 func answered(c record.Class) bool {
 	switch c {
-	case record.Refused, record.Reset, record.Timeout, record.Truncated, record.EOF, record.DNS, record.Harness, record.Other, record.Unsent:
+	case record.Refused, record.Reset, record.Timeout, record.Truncated, record.EOF, record.DNS, record.TLS, record.Harness, record.Other, record.Unsent:
 		return false
 	}
-	return true // ok, another body, another status
+	return true // ok, another body or header, another status, or word that it was not processed
 }
