@@ -102,6 +102,7 @@ func newJUnit(run *judge.Run) *junitSuites {
 		}
 	}
 	doc.evidence(run)
+	doc.distinguish()
 	doc.lead(run)
 	doc.count()
 	return doc
@@ -153,8 +154,28 @@ func neverRun(run *judge.Run, g judge.GateResult) bool {
 	})
 }
 
-// skippedCases names the test cases that there would have been.
+// distinguish numbers the cases that would have the name of one before them: of two cases of
+// one name a CI shows one, and that may be the green one.
+func (doc *junitSuites) distinguish() {
+	seen := make(map[[2]string]bool)
+	for i := range doc.Suites {
+		for j := range doc.Suites[i].Cases {
+			c := &doc.Suites[i].Cases[j]
+			name := c.Name
+			for n := 2; seen[[2]string{c.Class, c.Name}]; n++ {
+				c.Name = fmt.Sprintf("%s (%d)", name, n)
+			}
+			seen[[2]string{c.Class, c.Name}] = true
+		}
+	}
+}
+
+// skippedCases names the test cases that there would have been; where there are some, because
+// only a later trial could not be run, it is one of its own.
 func skippedCases(run *judge.Run, sk record.Skipped) []string {
+	if cell := (judge.Cell{Scenario: sk.Scenario, Driver: sk.Driver, Design: sk.Design}); cellOf(run, cell.Key()) != nil {
+		return []string{format.Clean(sk.Design) + ": every trial is deployed"}
+	}
 	var names []string
 	for _, s := range run.Record.Scenarios {
 		for _, g := range s.Gates {

@@ -112,6 +112,42 @@ func TestJUnitOfACellThatWasNotRun(t *testing.T) {
 	}
 }
 
+// A cell of which only a later trial could not be run has the cases of its gates, and one that
+// is red for what came later: a failure where the target did not serve.
+func TestJUnitOfACellOfWhichATrialWasNotRun(t *testing.T) {
+	desc := record.Run{Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"svc"}, Gates: []record.Gate{{Design: "svc", Metric: "failed", Op: "<="}, {Design: "svc", Metric: "failed", Op: "<="}}}}}
+	for name, tc := range map[string]struct {
+		skipped record.Skipped
+		want    string
+	}{
+		"the target":  {record.Skipped{Why: "trial 2: it answers 404", ByTarget: true}, "svc: failed <= 0 green, svc: failed <= 0 (2) green, svc: every trial is deployed failure"},
+		"the runtime": {record.Skipped{Why: "trial 2: no space left"}, "svc: failed <= 0 green, svc: failed <= 0 (2) green, svc: every trial is deployed error"},
+		"the driver":  {record.Skipped{Why: "trial 2: no engine", Unavailable: true}, "svc: failed <= 0 green, svc: failed <= 0 (2) green, svc: every trial is deployed skipped"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.skipped.Scenario, tc.skipped.Driver, tc.skipped.Design = "rollout", "process", "svc"
+			run := judge.Judge(desc, &record.RunEnd{Skipped: []record.Skipped{tc.skipped}}, nil, []judge.Trial{counted("rollout", "process", "svc", 1, 0)})
+			doc := parseJUnit(t, junitText(t, &run))
+			var got []string
+			for _, c := range doc.Suites[0].Cases {
+				switch {
+				case c.Failure != nil:
+					got = append(got, c.Name+" failure")
+				case c.Error != nil:
+					got = append(got, c.Name+" error")
+				case c.Skipped != nil:
+					got = append(got, c.Name+" skipped")
+				default:
+					got = append(got, c.Name+" green")
+				}
+			}
+			if got := strings.Join(got, ", "); got != tc.want {
+				t.Errorf("\n got %s\nwant %s", got, tc.want)
+			}
+		})
+	}
+}
+
 // A design that a run had no time for was not left out by a flag.
 func TestJUnitOfARunThatWasCutShort(t *testing.T) {
 	desc := record.Run{Trials: []string{"trials/a-1"}, Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"svc"}, Gates: []record.Gate{{Design: "svc", Metric: "failed", Op: "<="}}}}}

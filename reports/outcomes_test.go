@@ -47,6 +47,9 @@ func TestEveryOutputAgrees(t *testing.T) {
 		{"failed by the target under a late load", ended, []judge.Trial{bad, invalid(stuck(trial("good", 1, 0)))}, judge.Fail, "0 of 3 instances of v2 are ready"},
 		{"failed by the target, then repeated", ended, []judge.Trial{bad, invalid(stuck(trial("good", 1, 0))), repeat(trial("good", 2, 0))}, judge.Fail, "0 of 3 instances of v2 are ready"},
 		{"answers wrongly at deploy", skipped("good", true), []judge.Trial{bad}, judge.Fail, "it answers 404"},
+		{"answers wrongly at a later deploy", skipped("good", true), []judge.Trial{bad, trial("good", 1, 0)}, judge.Fail, "it answers 404"},
+		{"answers wrongly at two later deploys", &record.RunEnd{Skipped: append(skipped("good", true).Skipped, skipped("good", true).Skipped...)}, []judge.Trial{bad, trial("good", 1, 6)}, judge.Fail, "it answers 404"},
+		{"the runtime is to blame later", skipped("good", false), []judge.Trial{bad, trial("good", 1, 0)}, judge.Inconclusive, ""},
 		{"the runtime is to blame", skipped("good", false), []judge.Trial{bad}, judge.Inconclusive, ""},
 		{"the control answers wrongly at deploy", skipped("bad", true), []judge.Trial{trial("good", 1, 0)}, judge.Inconclusive, ""},
 		{"invalid", ended, []judge.Trial{bad, invalid(trial("good", 1, 0))}, judge.Inconclusive, ""},
@@ -63,6 +66,7 @@ func TestEveryOutputAgrees(t *testing.T) {
 				t.Fatalf("verdict %s, want %s: %v", run.Verdict, tc.want, run.Reasons)
 			}
 			red := parseJUnit(t, junitText(t, &run))
+			checkNames(t, red)
 			if fail, unclear := red.Failures > 0, red.Failures == 0 && red.Errors > 0; fail != (tc.want == judge.Fail) || unclear != (tc.want == judge.Inconclusive) {
 				t.Errorf("junit.xml of a %s has %d failures and %d errors:\n%s", tc.want, red.Failures, red.Errors, junitText(t, &run))
 			}
@@ -99,6 +103,21 @@ func TestEveryOutputAgrees(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// checkNames holds that no two cases have one name, whatever suite they are in.
+func checkNames(t *testing.T, doc junitSuites) {
+	t.Helper()
+	seen := make(map[string]bool)
+	for _, s := range doc.Suites {
+		for _, c := range s.Cases {
+			if key := c.Class + " " + c.Name; seen[key] {
+				t.Errorf("two cases are named %q of %q", c.Name, c.Class)
+			} else {
+				seen[key] = true
+			}
+		}
 	}
 }
 
@@ -155,6 +174,7 @@ func TestJUnitSaysWhatTheRunSays(t *testing.T) {
 		}
 		run := judge.Judge(record.Run{Scenarios: []record.Scenario{s}}, end, missing, trials)
 		doc := newJUnit(&run)
+		checkNames(t, *doc)
 		seen[run.Verdict]++
 		right := doc.Failures == 0 && doc.Errors > 0
 		switch run.Verdict {
