@@ -113,6 +113,13 @@ func fixtureTimeline(naive bool, rate int, seed noise) (timeline.Timeline, judge
 			t.Failed += uint64(b.Failed)
 		}
 	}
+	for from := time.Duration(0); from < fixtureLen; from += binWidth {
+		p := timeline.Pressure{Span: timeline.Span{From: from, To: from + binWidth}, Share: 0.2 + 0.2*seed.next()}
+		if from >= 8*time.Second && from < 9*time.Second {
+			p.Share = 0.9
+		}
+		tl.Pressure = append(tl.Pressure, p)
+	}
 	for _, c := range cs {
 		tl.Lanes = append(tl.Lanes, c.lane())
 		for _, s := range tl.Lanes[len(tl.Lanes)-1].FalseReady {

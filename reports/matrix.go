@@ -193,27 +193,32 @@ func lateFailures(c *judge.Cell, p judge.Totals) entry {
 	return entry{Value: format.Count(uint64(n)), Bad: n > 0}
 }
 
-// leastWait is how long a wait is at least that a user notices.
-const leastWait = 100 * time.Millisecond
+// leastWait is how long a wait is at least that a user notices, and longWait one that looks
+// like a failure.
+const (
+	leastWait = 100 * time.Millisecond
+	longWait  = time.Second
+)
 
 // waits reports whether a wait is worth a row: one that a user notices in any valid trial,
 // and twice as long as the baseline phase's slowest, before anything was done.
 func waits(name string) func(g group) bool {
 	return func(g group) bool {
-		return g.gated(name) || g.any(func(t *judge.Trial) bool { return t.Valid && noticed(t, name) })
+		return g.gated(name) || g.any(func(t *judge.Trial) bool { return t.Valid && waited(t, name, leastWait) })
 	}
 }
 
-func noticed(t *judge.Trial, name string) bool {
+// waited reports whether users waited for so long, and longer than they do anyway.
+func waited(t *judge.Trial, name string, least time.Duration) bool {
 	ms, ok := t.Value(name)
-	return ok && ms >= format.InMillis(max(leastWait, 2*t.Baseline.P99))
+	return ok && ms >= format.InMillis(max(least, 2*t.Baseline.P99))
 }
 
 // wait prints a time for which users waited: nothing need have failed for it.
 func wait(name string) func(c *judge.Cell, p judge.Totals) entry {
 	return func(c *judge.Cell, p judge.Totals) entry {
 		e := times(c.Estimates[name], p, "none")
-		e.Bad = slices.ContainsFunc(c.Trials, func(t judge.Trial) bool { return t.Valid && noticed(&t, name) })
+		e.Bad = slices.ContainsFunc(c.Trials, func(t judge.Trial) bool { return t.Valid && waited(&t, name, longWait) })
 		return e
 	}
 }

@@ -277,6 +277,18 @@ func (t pictureTable) Denied() bool {
 // At is a time as an offset from the start of the action, in seconds.
 func (t pictureTable) At(d time.Duration) string { return format.Offset(d - t.zero()) }
 
+// Pressure says when the CPUs were under pressure, "" where that is not known.
+func (t pictureTable) Pressure() string {
+	all := t.Trial.Timeline.Pressure
+	if len(all) == 0 {
+		return ""
+	}
+	if over := picture.Pressed(all); len(over) > 0 {
+		return "above 80 % from " + stretches(over, t.zero())
+	}
+	return "never above 80 %"
+}
+
 // Course says through which states an instance went.
 func (t pictureTable) Course(spans []timeline.StateSpan) string { return course(spans, t.zero()) }
 

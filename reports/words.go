@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"slices"
@@ -18,17 +19,18 @@ import (
 // words are what the page's templates can say of judge's values.
 var words = template.FuncMap{
 	// Numbers.
-	"count": format.Count,
-	"int":   func(n int) string { return format.Count(uint64(max(n, 0))) },
-	"lost":  format.Lost,
-	"share": format.Share,
-	"rates": format.Rates,
-	"span":  format.Span,
-	"maybe": maybe,
-	"minus": func(all, part uint64) uint64 { return all - min(all, part) },
-	"part":  part,
-	"p":     probability,
-	"mib":   func(bytes int64) string { return format.Tenths(float64(bytes)/(1<<20)) + " MiB" },
+	"count":    format.Count,
+	"int":      func(n int) string { return format.Count(uint64(max(n, 0))) },
+	"lost":     format.Lost,
+	"share":    format.Share,
+	"rates":    format.Rates,
+	"span":     format.Span,
+	"maybe":    maybe,
+	"pressure": pressure,
+	"minus":    func(all, part uint64) uint64 { return all - min(all, part) },
+	"part":     part,
+	"p":        probability,
+	"mib":      func(bytes int64) string { return format.Tenths(float64(bytes)/(1<<20)) + " MiB" },
 
 	// Values in the unit of their metric.
 	"limit":         func(g record.Gate) string { return format.Unbroken(gateLimit(g)) },
@@ -84,6 +86,31 @@ func maybe(d *time.Duration) string {
 		return "–"
 	}
 	return format.Span(*d)
+}
+
+// stretches says from when to when, from zero on; the longest ones where there are many.
+func stretches(spans []timeline.Span, zero time.Duration) string {
+	const most = 12
+	shown := slices.Clone(spans)
+	slices.SortStableFunc(shown, func(a, b timeline.Span) int { return cmp.Compare(b.Len(), a.Len()) })
+	shown = shown[:min(len(shown), most)]
+	slices.SortFunc(shown, func(a, b timeline.Span) int { return cmp.Compare(a.From, b.From) })
+	var parts []string
+	for _, s := range shown {
+		parts = append(parts, format.Offset(s.From-zero)+" to "+format.Offset(s.To-zero)+" s")
+	}
+	if n := len(spans) - len(shown); n > 0 {
+		parts = append(parts, format.Plural(n, "shorter stretch", "shorter stretches"))
+	}
+	return enumerated(parts)
+}
+
+// pressure is the largest share of a second in which tasks waited for a CPU.
+func pressure(t *judge.Trial) string {
+	if t.Pressure == nil {
+		return "unknown"
+	}
+	return format.RateUp(*t.Pressure)
 }
 
 func actionName(a string) string {

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
 func TestWhatIsNotZeroNeverPrintsAsZero(t *testing.T) {
@@ -21,6 +24,20 @@ func TestWhatIsNotZeroNeverPrintsAsZero(t *testing.T) {
 		if tt.got != tt.want {
 			t.Errorf("got %s, want %s", tt.got, tt.want)
 		}
+	}
+}
+
+func TestStretches(t *testing.T) {
+	var spans []timeline.Span
+	for i := range 14 {
+		at := time.Duration(i) * time.Second
+		spans = append(spans, timeline.Span{From: at, To: at + time.Duration(i+1)*10*time.Millisecond})
+	}
+	if got, want := stretches(spans[:2], time.Second), "−1.000 to −0.990 s and 0.000 to 0.020 s"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := stretches(spans, 0); !strings.HasPrefix(got, "2.000 to 2.030 s, 3.000") || !strings.HasSuffix(got, "13.000 to 13.140 s and 2 shorter stretches") {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -14,9 +14,6 @@ const (
 	// saturatedAt the share of that time in which some task waits for one.
 	saturatedFor = time.Second
 	saturatedAt  = 0.80
-
-	// pressureGap is how far apart two readings may be for what lies between them to be known.
-	pressureGap = 2 * time.Second
 )
 
 // starving are the ways to lose a request that a wait for a CPU can explain: no complete
@@ -92,7 +89,7 @@ func shares(readings []record.Pressure, window timeline.Span) iter.Seq2[timeline
 			}
 			from := readings[first]
 			over := to.At - from.At
-			if over < saturatedFor || over > pressureGap || from.At < window.From || to.At > window.To {
+			if over < saturatedFor || over > timeline.PressureGap || from.At < window.From || to.At > window.To {
 				continue
 			}
 			share := float64(to.Waited-from.Waited) / float64(over)

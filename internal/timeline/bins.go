@@ -17,7 +17,7 @@ const BinWidth = 100 * time.Millisecond
 
 // Build makes the picture of a trial. The window is where the action is measured; an
 // instance that was started in it or later is one that the action started (unless the
-// trial's action is none). The bins and lanes cover the whole record, not the window.
+// trial's action is none). The bins, lanes and pressure cover the whole record, not the window.
 func Build(d *record.TrialData, window Span) Timeline {
 	load := Load(d)
 	action, ok := Action(d)
@@ -26,9 +26,10 @@ func Build(d *record.TrialData, window Span) Timeline {
 	}
 	return Timeline{
 		From: load.From, To: load.To, BinWidth: BinWidth,
-		Bins:   Bins(d, load, BinWidth),
-		Lanes:  Lanes(d, window),
-		Action: action,
+		Bins:     Bins(d, load, BinWidth),
+		Lanes:    Lanes(d, window),
+		Action:   action,
+		Pressure: Pressures(d.Pressure, load),
 	}
 }
 

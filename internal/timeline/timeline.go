@@ -9,9 +9,10 @@ import "time"
 type Timeline struct {
 	From, To time.Duration // of the load
 	BinWidth time.Duration
-	Bins     []Bin  // all bins from From to To, empty ones too
-	Lanes    []Lane // one per instance, by first appearance
-	Action   Span   // from the start of the action to its completion; Open when it never completed
+	Bins     []Bin      // all bins from From to To, empty ones too
+	Lanes    []Lane     // one per instance, by first appearance
+	Action   Span       // from the start of the action to its completion; Open when it never completed
+	Pressure []Pressure // of the machine's CPUs, in order; empty where the system does not tell
 }
 
 // Bin counts the requests whose intended time lies in [From, From+width).

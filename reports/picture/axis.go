@@ -59,15 +59,19 @@ var marks = []struct {
 	{"starting", "starting", 10}, {"ready", "ready", 10}, {"draining", "draining", 10}, {"unready", "unready", 10},
 	{"serving", "probe: serves", probeHeight}, {"not-serving", "probe: does not", probeHeight},
 	{"false-ready", "false ready: called ready, cannot serve", 10},
+	{"pressure", "CPU pressure: tasks wait for a CPU", 10}, {"pressure-high", "above 80 %", 10},
 }
 
+// onlyWhere are the marks that not every picture holds.
+var onlyWhere = map[string]func(Trial) bool{"denied": Trial.denied, "pressure": Trial.pressed, "pressure-high": Trial.pressed}
+
 // legend explains every mark from y down, and returns where it ends. Where nothing was
-// denied wrongly there is no word of that.
+// denied wrongly there is no word of that, nor of pressure that is not known.
 func (l Layout) legend(trials []Trial, y float64) (shapes []svg.Shape, end float64) {
 	x := l.indent
 	y += 14
 	for _, m := range marks {
-		if m.class == "denied" && !slices.ContainsFunc(trials, Trial.denied) {
+		if is := onlyWhere[m.class]; is != nil && !slices.ContainsFunc(trials, is) {
 			continue
 		}
 		width := 30 + float64(len(m.name))*6.4

@@ -172,7 +172,15 @@ func (l Layout) trial(t Trial, y float64, a axis, scale latencyScale, data bool)
 		latencyTop += 14
 	}
 	lanesTop := latencyTop + latencyHeight + 10
-	bottom := lanesTop + float64(len(shown))*l.pitch()
+	lanesEnd := lanesTop + float64(len(shown))*l.pitch()
+	more := len(t.Timeline.Lanes) - len(shown)
+	if more > 0 {
+		lanesEnd += 16
+	}
+	bottom := lanesEnd
+	if t.pressed() {
+		bottom += l.pitch()
+	}
 	own := a.at(t.Zero)
 
 	g := svg.Group{Class: "design", Shapes: caption}
@@ -183,13 +191,14 @@ func (l Layout) trial(t Trial, y float64, a axis, scale latencyScale, data bool)
 	g.Shapes = append(g.Shapes, label("t-scale", l.scaleX(), top+8, "100 %"), label("t-scale", l.scaleX(), top+bandHeight, "0 %"))
 	g.Shapes = append(g.Shapes, edges...)
 	g.Shapes = append(g.Shapes, l.latency(cols, own, scale, latencyTop)...)
-	end := bottom
-	if more := len(t.Timeline.Lanes) - len(shown); more > 0 {
-		g.Shapes = append(g.Shapes, label("t-note", l.indent, bottom+8, "and "+format.Plural(more, "more instance", "more instances")+", in the table"))
-		end += 16
-	}
 	for i, lane := range shown {
 		g.Shapes = append(g.Shapes, l.lane(lane, own, lanesTop+float64(i)*l.pitch(), i == 0))
+	}
+	if more > 0 {
+		g.Shapes = append(g.Shapes, label("t-note", l.indent, lanesEnd-8, "and "+format.Plural(more, "more instance", "more instances")+", in the table"))
+	}
+	if t.pressed() {
+		g.Shapes = append(g.Shapes, l.pressure(t, own, lanesEnd))
 	}
 	// Where the script writes what is under the pointer, and the data for it.
 	readout := svg.Text{Class: "t-readout", Anchor: "end", X: l.left + l.plotWidth(), Y: top - 5}
@@ -197,7 +206,7 @@ func (l Layout) trial(t Trial, y float64, a axis, scale latencyScale, data bool)
 		readout.Attrs = []svg.Attr{{Name: "data-columns", Value: columnData(cols, t.Zero)}}
 	}
 	g.Shapes = append(g.Shapes, readout)
-	return g, end
+	return g, bottom
 }
 
 // caption writes what a trial is: beside the plot, or above it from y down. It returns where

@@ -23,6 +23,9 @@ func drawn() []Trial {
 				Truth:      []timeline.StateSpan{{Span: timeline.Span{From: time.Second, To: length}, State: timeline.Serving}},
 				FalseReady: []timeline.Span{{From: 0, To: time.Second}}})
 		}
+		for at := time.Duration(0); at < length && i > 0; at += 100 * time.Millisecond {
+			tl.Pressure = append(tl.Pressure, timeline.Pressure{Span: timeline.Span{From: at, To: at + 100*time.Millisecond}, Share: float64(at) / float64(length)})
+		}
 		trials = append(trials, Trial{Name: fmt.Sprintf("design %d", i), Summary: []string{"invalid trial", "100 % ok", "0 of 1 lost", "outage none"}[:i+2],
 			Action: "rollout", Timeline: &tl, Zero: 5 * time.Second})
 	}
