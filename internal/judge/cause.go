@@ -41,17 +41,32 @@ type CauseCount struct {
 	Class     record.Class  // the most frequent one
 	Reason    string        // the one given most often with any class, "" when none was
 	Ended     string        // how the processes of all of these instances ended unasked, "" where they did not, or differ
+	// Requests are those that the new revision answers wrongly, of a cause NewRevision; none
+	// where the record does not name them.
+	Requests []RequestCount
 }
 
-// causes gives each lost request of the window to one cause, the most frequent first.
-func causes(d *record.TrialData, t *Trial) []CauseCount {
+// blame gives each lost request of the window to one cause, and each request to a revision,
+// as far as that is known.
+func blame(d *record.TrialData, t *Trial) {
 	f := newFinder(d, t)
 	tallies := make(map[Cause]*causeTally)
+	revisions, requests := newRevisionTally(f, t), newRequestTally(d.Trial.Streams)
 	for h := range timeline.Hits(d) {
-		if h.OK() || !t.counts(h) {
+		if !t.counts(h) {
 			continue
 		}
-		cause, instance := f.find(h.Sample)
+		var cause Cause
+		var instance string
+		if !h.OK() {
+			cause, instance = f.find(h.Sample)
+		}
+		if revision := revisions.add(h, cause, instance); revision == d.Trial.Revisions.After && h.Sample != nil {
+			requests.add(h.Sample, cause == NewRevision)
+		}
+		if h.OK() {
+			continue
+		}
 		of := tallies[cause]
 		if of == nil {
 			of = &causeTally{CauseCount: CauseCount{Cause: cause}, classes: make(failureTally)}
@@ -59,16 +74,26 @@ func causes(d *record.TrialData, t *Trial) []CauseCount {
 		}
 		of.add(h, h.Intended-t.Window.From, instance)
 	}
-	var all []CauseCount
+	t.Revisions, t.NewAnswers = revisions.list(), requests.list()
 	for _, of := range tallies {
-		all = append(all, of.sum(f))
+		t.Causes = append(t.Causes, of.sum(f))
 	}
-	sortCauses(all)
-	return all
+	answeredWrongly(t.Causes, t.NewAnswers)
+	sortCauses(t.Causes)
+}
+
+// answeredWrongly gives the cause of a new revision the requests that it answers wrongly.
+func answeredWrongly(causes []CauseCount, answers []RequestCount) {
+	for i := range causes {
+		if causes[i].Cause == NewRevision {
+			causes[i].Requests = slices.DeleteFunc(slices.Clone(answers), func(r RequestCount) bool { return r.Wrong == 0 })
+		}
+	}
 }
 
 // Causes adds up those of the valid trials, the most frequent first.
 func (c *Cell) Causes() (all []CauseCount) {
+	var answers []RequestCount
 	most := make(map[Cause]uint64) // that one trial lost
 	for _, t := range c.valid() {
 		for _, of := range t.Causes {
@@ -81,7 +106,9 @@ func (c *Cell) Causes() (all []CauseCount) {
 			}
 			most[of.Cause] = max(most[of.Cause], of.Count)
 		}
+		answers = joinRequests(answers, t.NewAnswers)
 	}
+	answeredWrongly(all, answers)
 	sortCauses(all)
 	return all
 }

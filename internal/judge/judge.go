@@ -115,6 +115,11 @@ type Trial struct {
 	Errors    []ErrorCount
 	Instances []InstanceCount
 	Causes    []CauseCount // of the failures, the most frequent first; they add up to all of them
+	// Revisions are how the requests fared by the revision that they were sent to, and by which
+	// revisions ran then; none of an action that leads to no other one. They add up to all.
+	Revisions []RevisionCount
+	// NewAnswers are how the new revision answered each request that the record names.
+	NewAnswers []RequestCount
 
 	Baseline  BaselinePhase
 	Reference Reference

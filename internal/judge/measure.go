@@ -46,7 +46,7 @@ func Measure(d *record.TrialData) Trial {
 	}
 	drift(&t)
 	t.Values = values(d, &t)
-	t.Causes = causes(d, &t)
+	blame(d, &t)
 	t.Reference = reference(d, &t)
 	t.Pressure = pressure(d.Pressure, t.Window)
 

@@ -16,6 +16,7 @@ func TestProperties(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 12))
 	for range 2 {
 		d := rollout()
+		d.Trial.Revisions = record.Revisions{Before: "v1", After: "v2"}
 		before := Measure(d)
 		for range 20 {
 			k := 4000 + rng.IntN(9000)
@@ -39,6 +40,13 @@ func TestProperties(t *testing.T) {
 			var causes uint64
 			for _, c := range got.Causes {
 				causes += c.Count
+			}
+			var ok, lost uint64
+			for _, c := range got.Revisions {
+				ok, lost = ok+c.OK, lost+c.Lost
+			}
+			if ok != got.OK || lost != got.Failed {
+				t.Errorf("%d ok and %d lost by revision, want %d and %d", ok, lost, got.OK, got.Failed)
 			}
 			if causes != got.Failed {
 				t.Errorf("%d causes of %d failures", causes, got.Failed)

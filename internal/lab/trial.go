@@ -115,7 +115,7 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	defer closeEnv() // for the ways out before the one below
 
 	meta := t.describe()
-	meta.Streams = target.RecordStreams(tgt.Streams)
+	meta.Streams = tgt.RecordStreams()
 	if p := tgt.Stack.Subject.Signal; p.Interval > 0 {
 		meta.Checks = record.Checks{Every: p.Interval, Rise: max(p.Rise, 1), Fall: max(p.Fall, 1)}
 	}

@@ -158,6 +158,7 @@ func (v *reference) send(k uint64, due time.Time) record.Sample {
 	s := record.Sample{
 		Seq:      k,
 		Stream:   stream.Name,
+		Request:  i,
 		Expect:   expect,
 		Intended: due.Sub(v.plan.Base),
 		Sent:     time.Since(v.plan.Base),

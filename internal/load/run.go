@@ -206,7 +206,7 @@ func (c *client) send(k uint64) {
 	due := c.origin.Add(c.schedule.due(k))
 	deadline := due.Add(c.timeout)
 	sent := time.Now()
-	s := record.Sample{Seq: k, Stream: stream.name, Expect: calls[i].expect, Intended: due.Sub(c.base), Sent: sent.Sub(c.base)}
+	s := record.Sample{Seq: k, Stream: stream.name, Request: i, Expect: calls[i].expect, Intended: due.Sub(c.base), Sent: sent.Sub(c.base)}
 	if sent.After(deadline) {
 		s.Class, s.Reason = classify(&outcome{overdue: true})
 	} else {

@@ -30,7 +30,7 @@ const (
 // The header lines say what the columns hold and double as the version of the layout:
 // a reader refuses a file with another one.
 const (
-	sampleHeader = "seq,stream,expect,intended_ns,sent_ns,done_ns,class,status,attempts,bytes,instance,revision,reason"
+	sampleHeader = "seq,stream,request,expect,intended_ns,sent_ns,done_ns,class,status,attempts,bytes,instance,revision,reason"
 	probeHeader  = "at_ns,took_ns,instance,revision,ok,class,reason"
 
 	pressureHeader = "at_ns,waited_ns"
@@ -132,6 +132,7 @@ func appendField(b []byte, s string) []byte {
 func appendSample(b []byte, s *Sample) []byte {
 	b = strconv.AppendUint(b, s.Seq, 10)
 	b = appendField(append(b, ','), s.Stream)
+	b = strconv.AppendInt(append(b, ','), int64(s.Request), 10)
 	b = appendField(append(b, ','), string(s.Expect))
 	b = strconv.AppendInt(append(b, ','), int64(s.Intended), 10)
 	b = strconv.AppendInt(append(b, ','), int64(s.Sent), 10)

@@ -13,7 +13,7 @@ import (
 )
 
 // minSampleLine is the length of the shortest line that parseSample takes.
-const minSampleLine = 22
+const minSampleLine = 24
 
 // lineReader reads lines of any length without copying the short ones.
 type lineReader struct {
@@ -198,9 +198,10 @@ func unescape(field []byte) ([]byte, error) {
 }
 
 func parseSample(line []byte, s *Sample, in intern) error {
-	c := columns{rest: line, left: 13, in: in}
+	c := columns{rest: line, left: 14, in: in}
 	s.Seq = uint64(c.uint("seq"))
 	s.Stream = c.text("stream")
+	s.Request = int(c.uint("request"))
 	s.Expect = Expectation(c.text("expect"))
 	if c.err == nil && s.Expect != Serve && s.Expect != Deny {
 		c.fail("expect", []byte(s.Expect), fmt.Errorf("neither %s nor %s", Serve, Deny))

@@ -105,16 +105,16 @@ func TestMalformedLinesAreErrorsWithTheirPlace(t *testing.T) {
 		change     func(string) string
 		want       string
 	}{
-		{"too few columns", "samples.csv", line3("1,get,serve,1,2,3,ok"), "samples.csv:3: the line ends in the column class"},
-		{"too many columns", "samples.csv", line3("1,get,serve,1,2,3,ok,200,1,0,a,v1,,"), "samples.csv:3: more columns"},
-		{"text for a number", "samples.csv", line3("1,get,serve,x,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: intended_ns"},
-		{"negative seq", "samples.csv", line3("-1,get,serve,1,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: seq"},
-		{"huge number", "samples.csv", line3("1,get,serve,9999999999999999999,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: intended_ns"},
-		{"far away", "samples.csv", line3("1,get,serve,172800000000001,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: intended_ns: more than 48h0m0s"},
+		{"too few columns", "samples.csv", line3("1,get,0,serve,1,2,3,ok"), "samples.csv:3: the line ends in the column class"},
+		{"too many columns", "samples.csv", line3("1,get,0,serve,1,2,3,ok,200,1,0,a,v1,,"), "samples.csv:3: more columns"},
+		{"text for a number", "samples.csv", line3("1,get,0,serve,x,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: intended_ns"},
+		{"negative seq", "samples.csv", line3("-1,get,0,serve,1,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: seq"},
+		{"huge number", "samples.csv", line3("1,get,0,serve,9999999999999999999,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: intended_ns"},
+		{"far away", "samples.csv", line3("1,get,0,serve,172800000000001,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: intended_ns: more than 48h0m0s"},
 		{"event far away", "events.ndjson", line3(`{"at_ns":-172800000000001,"kind":"ready"}`), "events.ndjson:3: at_ns: -172800000000001: more than 48h0m0s"},
-		{"unknown expectation", "samples.csv", line3("1,get,maybe,1,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: expect"},
-		{"no class", "samples.csv", line3("1,get,serve,1,2,3,,200,1,0,a,v1,"), "samples.csv:3: class is empty"},
-		{"bad escape", "samples.csv", line3(`1,get,serve,1,2,3,ok,200,1,0,a,v1,\q`), "samples.csv:3: reason"},
+		{"unknown expectation", "samples.csv", line3("1,get,0,maybe,1,2,3,ok,200,1,0,a,v1,"), "samples.csv:3: expect"},
+		{"no class", "samples.csv", line3("1,get,0,serve,1,2,3,,200,1,0,a,v1,"), "samples.csv:3: class is empty"},
+		{"bad escape", "samples.csv", line3(`1,get,0,serve,1,2,3,ok,200,1,0,a,v1,\q`), "samples.csv:3: reason"},
 		{"empty line", "reference.csv", line3(""), "reference.csv:3: the line ends in the column seq"},
 		{"other columns", "samples.csv", func(s string) string { return "x" + s }, "samples.csv:1: the columns are"},
 		{"probe without instance", "probes.csv", line3("1,2,,v1,true,ok,"), "probes.csv:3: instance is empty"},
@@ -363,7 +363,7 @@ func FuzzReadSamples(f *testing.F) {
 		good = appendSample(good, &s)
 	}
 	f.Add(append([]byte(sampleHeader+"\n"), good...))
-	f.Add([]byte(sampleHeader + "\n1,get,serve,1,2,3,ok,200,1,0,a,v1,\\x2c"))
+	f.Add([]byte(sampleHeader + "\n1,get,0,serve,1,2,3,ok,200,1,0,a,v1,\\x2c"))
 	f.Add([]byte(sampleHeader + "\n\n"))
 	f.Add([]byte(""))
 	f.Fuzz(func(t *testing.T, text []byte) {

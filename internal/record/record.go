@@ -60,6 +60,7 @@ const (
 type Sample struct {
 	Seq      uint64        // number of the hit in the schedule, from 0
 	Stream   string        // name of its stream
+	Request  int           // number among the stream's requests, or among those that must be denied, from 0
 	Expect   Expectation   // what it had to meet with
 	Intended time.Duration // when the schedule wanted it sent, from the trial's base
 	Sent     time.Duration // when it was handed to the transport
@@ -137,6 +138,9 @@ type Stream struct {
 	Reuse  bool    `json:"reuse"`  // keep-alive; false means a new connection for each request
 	// Connections are how many kept ones take turns; 0 means as few as there are requests in flight.
 	Connections int `json:"connections,omitempty"`
+	// Requests are what it asks, as people call them: GET /orders. Samples name them by their
+	// number. None are listed where the lab made them up.
+	Requests []string `json:"requests,omitempty"`
 }
 
 // NoAction is the action of a trial in which nothing is done.

@@ -44,6 +44,7 @@ func buildOwn(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 		}, Revisions: revisions(s, at)},
 		Streams: ownStreams(s.Load, requests),
 		Truth:   truth,
+		Asked:   true,
 	}, nil
 }
 
@@ -73,6 +74,7 @@ func buildDeployed(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 		},
 		Streams: ownStreams(s.Load, requests),
 		Truth:   truth,
+		Asked:   true,
 	}, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/load"
@@ -20,6 +21,8 @@ type Target struct {
 	Streams []load.Stream
 	// Truth is a request that an instance answers as expected only when it works.
 	Truth load.Request
+	// Asked: somebody has said what is asked, and knows the requests by their names.
+	Asked bool
 }
 
 // ErrNoTarget: the scenario names no target that this version knows.
@@ -70,15 +73,28 @@ func assemble(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	return t, nil
 }
 
-// RecordStreams describes streams for the record, with shares that add up to 1.
-func RecordStreams(streams []load.Stream) []record.Stream {
+// RecordStreams describes the streams for the record, with shares that add up to 1.
+func (t *Target) RecordStreams() []record.Stream {
 	total := 0
-	for _, s := range streams {
+	for _, s := range t.Streams {
 		total += s.Weight
 	}
-	out := make([]record.Stream, len(streams))
-	for i, s := range streams {
+	out := make([]record.Stream, len(t.Streams))
+	for i, s := range t.Streams {
 		out[i] = record.Stream{Name: s.Name, Share: float64(s.Weight) / float64(total), Method: s.Requests[0].Method, Reuse: s.Reuse, Connections: s.Connections}
+		if t.Asked {
+			out[i].Requests = names(s.Requests)
+		}
+	}
+	return out
+}
+
+// names are what people call requests: the method and the path, without its query.
+func names(requests []load.Request) []string {
+	out := make([]string, len(requests))
+	for i, r := range requests {
+		path, _, _ := strings.Cut(r.Path, "?")
+		out[i] = r.Method + " " + path
 	}
 	return out
 }

@@ -91,7 +91,7 @@ func TestStreamsKeepConnections(t *testing.T) {
 	if len(streams) != 3 {
 		t.Fatalf("%d streams, want 3", len(streams))
 	}
-	for i, r := range RecordStreams(streams) {
+	for i, r := range (&Target{Streams: streams}).RecordStreams() {
 		want := s.Connections(r.Name)
 		if r.Reuse != (want > 0) || r.Connections != want || streams[i].Connections != want {
 			t.Errorf("%s: %d connections, in the record %d, want %d", r.Name, streams[i].Connections, r.Connections, want)
@@ -200,7 +200,8 @@ func TestTheLoadUsesSessionsFromTheWholeRange(t *testing.T) {
 
 func TestSharesAddUpToOne(t *testing.T) {
 	sum := 0.0
-	for _, s := range RecordStreams(build(t, quickstart(t), "naive").Streams) {
+	made := build(t, quickstart(t), "naive")
+	for _, s := range made.RecordStreams() {
 		sum += s.Share
 	}
 	if sum < 0.999999 || sum > 1.000001 {

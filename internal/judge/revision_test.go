@@ -1,0 +1,116 @@
+package judge
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// TestRevisions: each request of the window is laid to the revision that it was sent to and to
+// the stretch in which it was sent, and they add up. In the rollout of these tests v1 runs
+// until 7 s, v2 from 4 s on, and is routed to from 6 s on.
+func TestRevisions(t *testing.T) {
+	unnamed := func(s *record.Sample) { s.Instance, s.Revision = "", "" }
+	for _, tt := range []struct {
+		name   string
+		at     time.Duration
+		change func(*record.Sample)
+		data   func(*record.TrialData)
+		want   RevisionCount // of the one that is lost
+	}{
+		{"an old one, while the new ones start", 5 * s, from("old-1", "v1", "http_500", 500), nil, RevisionCount{"v1", BothRan, 0, 1}},
+		{"a new one, while the old ones end", 6500 * ms, from("new-1", "v2", "http_500", 500), nil, RevisionCount{"v2", BothRan, 0, 1}},
+		{"a new one, alone", 9 * s, from("new-1", "v2", "http_500", 500), nil, RevisionCount{"v2", OnlyAfter, 0, 1}},
+		{"the balancer names an instance", 9 * s, from("new-1", "", record.Reset, 0), nil, RevisionCount{"v2", OnlyAfter, 0, 1}},
+		{"nobody named, and one revision is left", 9 * s, unnamed, nil, RevisionCount{"v2", OnlyAfter, 0, 1}},
+		{"nobody named, and one revision is routed to", 5 * s, unnamed, nil, RevisionCount{"v1", BothRan, 0, 1}},
+		{"nobody to send to", 9 * s, func(s *record.Sample) {
+			unnamed(s)
+			s.Class, s.Status, s.Reason = "http_503", 503, drivers.NoInstanceReason
+		}, nil, RevisionCount{"", OnlyAfter, 0, 1}},
+		{"the harness's own", 9 * s, from("", "", record.Harness, 0), nil, RevisionCount{"", OnlyAfter, 0, 1}},
+		{"none ran", 9 * s, unnamed, func(d *record.TrialData) {
+			for _, id := range []string{"new-0", "new-1", "new-2"} {
+				d.Events = append(d.Events, record.Event{At: 8 * s, Kind: record.Gone, Instance: id, Revision: "v2"})
+			}
+		}, RevisionCount{"", NoneRan, 0, 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := lost(tt.at, tt.change)
+			if tt.data != nil {
+				tt.data(d)
+			}
+			got := Measure(d)
+			var bad []RevisionCount
+			var ok uint64
+			for _, c := range got.Revisions {
+				if ok += c.OK; c.Lost > 0 {
+					c.OK = 0
+					bad = append(bad, c)
+				}
+			}
+			if diff := cmp.Diff([]RevisionCount{tt.want}, bad); diff != "" {
+				t.Errorf("lost (-want +got):\n%s", diff)
+			}
+			if ok != got.OK {
+				t.Errorf("%d ok by revision, want %d", ok, got.OK)
+			}
+		})
+	}
+	t.Run("no other revision", func(t *testing.T) {
+		d := lost(9*s, from("new-1", "v2", "http_500", 500))
+		d.Trial.Revisions.After = "v1"
+		if got := Measure(d).Revisions; got != nil {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// TestRequestsOfTheNewRevision: what the new revision answers wrongly is named with how often
+// it was asked for that, over all trials.
+func TestRequestsOfTheNewRevision(t *testing.T) {
+	measured := func(wrong int) Trial {
+		d := rollout()
+		d.Trial.Revisions = record.Revisions{Before: "v1", After: "v2", Differ: true}
+		for i := range d.Trial.Streams {
+			d.Trial.Streams[i].Requests = []string{"GET /orders", "GET /cart"}
+		}
+		n := 0
+		for i := range d.Samples {
+			smp := &d.Samples[i]
+			if smp.Request = i / 4 % 2; smp.Request == 0 && smp.Revision == "v2" && smp.Expect == record.Serve && n < wrong {
+				smp.Class, smp.Status = "http_500", 500
+				n++
+			}
+		}
+		return Measure(d)
+	}
+	some := measured(800)
+	cell := Cell{Trials: []Trial{some, measured(0)}}
+	for i := range cell.Trials {
+		cell.Trials[i].Valid = true
+	}
+	for what, tt := range map[string]struct {
+		causes  []CauseCount
+		answers uint64
+	}{"a trial": {some.Causes, 3920}, "a cell": {cell.Causes(), 2 * 3920}} {
+		if len(tt.causes) != 1 || tt.causes[0].Cause != NewRevision {
+			t.Fatalf("%s: causes %+v", what, tt.causes)
+		}
+		if diff := cmp.Diff([]RequestCount{{"GET /orders", 800, tt.answers}}, tt.causes[0].Requests); diff != "" {
+			t.Errorf("%s: requests (-want +got):\n%s", what, diff)
+		}
+	}
+	got := cell.Revisions()
+	var sum, lost uint64
+	for _, c := range got {
+		sum, lost = sum+c.OK+c.Lost, lost+c.Lost
+	}
+	if len(got) != 3 || got[0] != (RevisionCount{"v1", BothRan, 4000, 0}) || got[1].Stretch != BothRan || got[2].Stretch != OnlyAfter || sum != 20_000 || lost != 800 {
+		t.Errorf("%d requests and %d lost by revision: %+v", sum, lost, got)
+	}
+}
