@@ -26,6 +26,7 @@
 //
 //   - Describer, of a Driver: after Check, by rollout-lab doctor alone
 //   - Versioner, of a Driver: after Check, for the record
+//   - Supporter and Examiner, of a Driver: before anything is deployed, also where Check fails
 //   - Capable and ProbeIntervaler, of a Driver: before Deploy, for the record of each trial
 //   - Noter, of an Env: once, after Deploy
 //   - Tracer, of an Env: at any time until Close
@@ -207,8 +208,9 @@ type Service struct {
 	// until Startup succeeds nothing else is asked, and an instance that fails Liveness
 	// is started again. Kind none means that there is no such probe.
 	Startup, Liveness Probe
-	// PreStop is how long a runtime that knows such a hook waits, once an instance is to
-	// stop, before it asks it to. StopGrace begins after that.
+	// PreStop is how long it takes from the moment at which an instance is to stop, and is no
+	// longer routed to, until it is asked to: Kubernetes has a hook for that, and drivers/fleet
+	// waits in the place of runtimes that have none. StopGrace begins after it.
 	PreStop time.Duration
 	// Serves is a real request that an instance answers only if it truly serves. It is
 	// asked directly, past the balancer, and never decides about routing.

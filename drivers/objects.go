@@ -30,6 +30,14 @@ type Manifest struct {
 	Text string `yaml:"text,required" doc:"what is in it"`
 }
 
+// NoObjects is the answer to the features deployment and deployment=adopted of a driver whose
+// runtime has no such objects.
+var NoObjects = Answer{
+	How:  Refused,
+	Why:  "there are no Deployments and Services here",
+	Hint: "use --driver kind or --driver kubernetes",
+}
+
 // RefuseObjects is what a driver says to a stack with Objects when its runtime has none:
 // an error that wraps ErrUnsupported, or nil when the stack has none either.
 func (s Stack) RefuseObjects(driver string) error {

@@ -4,6 +4,7 @@
 package scenarios
 
 import (
+	"reflect"
 	"strings"
 	"time"
 
@@ -325,6 +326,9 @@ func (d Design) For(driver string) Design {
 	return d
 }
 
+// Equal says whether two designs ask for the same.
+func (d Design) Equal(o Design) bool { return reflect.DeepEqual(d, o) }
+
 // Settings are what a design decides.
 type Settings struct {
 	Health   string            `yaml:"health" words:"none naive pull stack-aware" doc:"how the reference proxy tells its readiness"`
@@ -341,7 +345,7 @@ type Settings struct {
 	Socket   bool          `yaml:"socket,omitempty" doc:"the runtime holds the listener and hands it over"`
 
 	DeregisterFirst bool          `yaml:"deregister_first" doc:"the balancer is told before the instance is stopped"`
-	PreStop         time.Duration `yaml:"pre_stop,omitempty" doc:"the runtime waits, before it asks the instance to stop, where it knows such a hook" deployed:"say it as lifecycle.preStop in the design's manifests"`
+	PreStop         time.Duration `yaml:"pre_stop,omitempty" doc:"a wait between the moment at which the instance leaves the balancer and the one at which it is asked to stop, as a preStop hook of Kubernetes makes one" deployed:"say it as lifecycle.preStop in the design's manifests"`
 	LameDuck        time.Duration `yaml:"lame_duck" doc:"unready but serving, after SIGTERM"`
 	CloseWait       time.Duration `yaml:"close_wait" doc:"then answering with Connection: close"`
 	StopGrace       time.Duration `yaml:"stop_grace" default:"5s" doc:"until SIGKILL" deployed:"say it as terminationGracePeriodSeconds in the design's manifests"`

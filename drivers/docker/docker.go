@@ -165,13 +165,8 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err := stack.Validate(); err != nil {
 		return nil, err
 	}
-	if err := stack.RefuseObjects(d.Name()); err != nil {
+	if err := d.Support().Refuse(d.Name(), stack); err != nil {
 		return nil, err
-	}
-	for _, service := range stack.Services() {
-		if err := supported(service); err != nil {
-			return nil, fmt.Errorf("service %s: %w", service.Name, err)
-		}
 	}
 	engine, err := d.connect(ctx)
 	if err != nil {
@@ -191,23 +186,6 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 		return nil, err
 	}
 	return e, nil
-}
-
-// supported reports what an engine cannot do for a service.
-func supported(s drivers.Service) error {
-	if s.Exec != "" {
-		return &drivers.HintError{
-			Err:  fmt.Errorf("%w: program %s on this machine, in a container", drivers.ErrUnsupported, s.Exec),
-			Hint: "give an image that holds the program",
-		}
-	}
-	if s.Signal.Kind != "" && s.Signal.Kind != drivers.ProbeNone && s.Signal.Rise > 1 {
-		return &drivers.HintError{
-			Err:  fmt.Errorf("%w: %d successes in a row before an instance is ready; the engine takes one", drivers.ErrUnsupported, s.Signal.Rise),
-			Hint: "set rise to 1",
-		}
-	}
-	return nil
 }
 
 func (d *Driver) forget(e *environment) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/rolling"
@@ -217,13 +218,39 @@ func (e *Environment) restartInPlace(ctx context.Context, r Restarter, to goal) 
 }
 
 func (e *Environment) restartOne(ctx context.Context, r Restarter, i *Instance) error {
-	if e.stack.Balancer.DeregisterFirst && !i.Service.Socket {
+	if e.deregisters(i) && !i.Service.Socket {
 		i.SetReady(false, "the balancer was told of the restart")
+	}
+	if err := e.preStop(ctx, i); err != nil {
+		return fmt.Errorf("instance %s: %w", i.ID, err)
 	}
 	if err := r.Restart(ctx, i); err != nil {
 		return fmt.Errorf("instance %s: %w", i.ID, err)
 	}
 	return e.awaitRouted(ctx, []*Instance{i})
+}
+
+// preStop waits before an instance is restarted in place, if its service asks for that.
+func (e *Environment) preStop(ctx context.Context, i *Instance) error {
+	if i.Service.PreStop == 0 {
+		return nil
+	}
+	hold := func(held bool) {
+		e.mu.Lock()
+		i.held = held
+		e.mu.Unlock()
+	}
+	hold(!i.Service.Socket) // no word of the runtime's brings it back meanwhile
+	defer hold(false)
+	timer := time.NewTimer(i.Service.PreStop)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-i.over:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // lastOutputs is what the instances wrote last that run and are not ready, for an error.

@@ -84,6 +84,9 @@ type Environment struct {
 	started   int         // instances of the subject so far
 	deps      []*Instance // in the order in which they were started
 	places    map[string]map[string]string
+	stopErrs  []error // of stops that were waited for
+
+	stops sync.WaitGroup // those that are waited for
 }
 
 // New validates the stack and starts its balancer. The caller must Close the environment.
@@ -355,6 +358,8 @@ func (e *Environment) shutdown(ctx context.Context) error {
 	}
 	close(over)
 	forcing.Wait()
+	e.stops.Wait()
+	errs = append(errs, e.stopErrs...)
 	ctx, cancel := context.WithTimeout(ctx, cleanGrace)
 	defer cancel()
 	errs = append(errs, e.clean(ctx), e.balancer.Close(ctx))

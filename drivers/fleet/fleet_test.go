@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -198,6 +199,105 @@ func TestARestartThatTheBalancerIsToldOf(t *testing.T) {
 	})
 	if err := e.Restart(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	want := []string{"started web-1", "ready web-1", "unready web-1", "started web-1", "ready web-1", "terminating web-1", "unready web-1", "gone web-1"}
+	if got := kinds(t, e); !slices.Equal(got, want) {
+		t.Errorf("events\n%v, want\n%v", got, want)
+	}
+}
+
+// A wait before the stop is one in which nothing is routed to the instance and it runs: that is
+// what a preStop hook of Kubernetes is good for.
+func TestTheLabWaitsBeforeAStop(t *testing.T) {
+	const wait = 300 * time.Millisecond
+	s := newServers()
+	asked := make(chan time.Time, 9)
+	s.onStop = func(i *Instance) bool {
+		if i.Subject {
+			asked <- time.Now()
+		}
+		return false
+	}
+	e := deploy(t, s, func(s *drivers.Stack) { s.Subject.PreStop = wait })
+	began := time.Now()
+	if err := e.Scale(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if took := (<-asked).Sub(began); took < wait {
+		t.Errorf("it was asked to stop after %v, want %v at least", took, wait)
+	}
+	began = time.Now()
+	got := kinds(t, e)
+	want := []string{"terminating", "unready", "gone"}
+	var last []string
+	stopped := ""
+	for _, event := range got {
+		kind, id, _ := strings.Cut(event, " ")
+		if kind == "terminating" && stopped == "" {
+			stopped = id
+		}
+		if id == stopped {
+			last = append(last, kind)
+		}
+	}
+	if !slices.Equal(last, want) {
+		t.Errorf("of the one that stopped %v, want %v: out of the balancer before it is asked", last, want)
+	}
+	if took := time.Since(began); took > wait {
+		t.Errorf("to close took %v: nobody gains by waiting then", took)
+	}
+}
+
+// An instance that ends while its stop is waited for is not waited for any longer, and one whose
+// environment is closed meanwhile neither.
+func TestAWaitBeforeAStopIsCutShort(t *testing.T) {
+	s := newServers()
+	e := deploy(t, s, func(s *drivers.Stack) { s.Subject.PreStop = time.Hour })
+	e.mu.Lock()
+	i := e.instances[1]
+	e.mu.Unlock()
+	scaled := make(chan error, 1)
+	go func() { scaled <- e.Scale(t.Context(), 1) }()
+	for !i.Stopping() {
+		runtime.Gosched()
+	}
+	select {
+	case <-i.StopAsked():
+		t.Error("it was asked to stop at once")
+	default:
+	}
+	i.Exited("status 1", "")
+	<-i.StopAsked()
+	if err := <-scaled; err != nil {
+		t.Error(err)
+	}
+	go func() { scaled <- e.Scale(t.Context(), 0) }()
+	e.mu.Lock()
+	i = e.instances[0]
+	e.mu.Unlock()
+	for !i.Stopping() {
+		runtime.Gosched()
+	}
+	if err := e.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	<-scaled
+	if n := s.left(); n != 0 {
+		t.Errorf("%d instances are left", n)
+	}
+}
+
+func TestARestartInPlaceWaitsAsWell(t *testing.T) {
+	const wait = 200 * time.Millisecond
+	e := deploy(t, restarting{newServers()}, func(s *drivers.Stack) {
+		s.Replicas, s.Subject.PreStop, s.Rolling = 1, wait, drivers.Rolling{MaxUnavailable: 1}
+	})
+	began := time.Now()
+	if err := e.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < wait {
+		t.Errorf("the restart took %v, want %v at least", took, wait)
 	}
 	want := []string{"started web-1", "ready web-1", "unready web-1", "started web-1", "ready web-1", "terminating web-1", "unready web-1", "gone web-1"}
 	if got := kinds(t, e); !slices.Equal(got, want) {

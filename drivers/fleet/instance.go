@@ -35,14 +35,16 @@ type Instance struct {
 	output       func() string
 	born         time.Time
 	running      bool
-	stopped      bool // stopC is closed
-	asked        bool // Runtime.Stop was called
-	isOver       bool // over is closed
-	isGone       bool // gone is closed
-	barred       bool // the balancer was told that it stops: it is not routed to again
-	ready        bool // routed to
-	everUp       bool // was ready once
-	crashes      int  // short lives in a row
+	stopped      bool          // stopC is closed
+	asked        bool          // Runtime.Stop was called
+	isOver       bool          // over is closed
+	isGone       bool          // gone is closed
+	barred       bool          // the balancer was told that it stops: it is not routed to again
+	held         bool          // the balancer was told of a restart that has not begun
+	cut          chan struct{} // closed when its process has ended while its stop is waited for; nil before
+	ready        bool          // routed to
+	everUp       bool          // was ready once
+	crashes      int           // short lives in a row
 	answer       string
 	exit         string // how its process ended last
 	lastOutput   string // what it wrote last before that
@@ -152,6 +154,10 @@ func (i *Instance) Exited(detail, output string) (crashes int) {
 	i.env.mu.Lock()
 	defer i.env.mu.Unlock()
 	i.running, i.exit, i.lastOutput = false, detail, output
+	if i.cut != nil {
+		close(i.cut)
+		i.cut = nil
+	}
 	if !i.stopped {
 		if time.Since(i.born) >= stableAfter {
 			i.crashes = 0
@@ -205,7 +211,7 @@ func (i *Instance) event(kind drivers.EventKind, detail string) drivers.Event {
 // route and unroute make the balancer follow what the runtime says and tell the watchers; the
 // caller holds env.mu.
 func (i *Instance) route(detail string) {
-	if !i.Subject || i.ready || i.barred || i.isOver {
+	if !i.Subject || i.ready || i.barred || i.held || i.isOver {
 		return
 	}
 	i.env.balancer.Route(edge.Endpoint{ID: i.ID, Revision: i.Revision, Addr: i.reach[i.Service.Ports[0]]})
@@ -238,14 +244,58 @@ func (e *Environment) stop(ctx context.Context, i *Instance) error {
 		case e.life.Err() != nil:
 			i.barred = true
 			i.unroute("the environment is closed")
-		case e.stack.Balancer.DeregisterFirst:
+		case e.deregisters(i):
 			i.barred = true
 			i.unroute("the balancer was told of the stop")
 		}
 	}
-	close(i.stopC)
 	e.changed.Send()
+	wait := i.Service.PreStop > 0 && i.running && !i.isGone && e.life.Err() == nil
+	if wait {
+		cut := make(chan struct{})
+		i.cut = cut
+		e.stops.Go(func() { e.stopLater(ctx, i, cut) })
+	}
+	e.mu.Unlock()
+	if wait {
+		return nil
+	}
+	return e.stopNow(ctx, i)
+}
+
+// deregisters says whether the balancer is told that an instance is about to stop. A wait before
+// the stop is for that: Kubernetes takes a pod out of its Service when its preStop hook begins.
+func (e *Environment) deregisters(i *Instance) bool {
+	return e.stack.Balancer.DeregisterFirst || i.Service.PreStop > 0
+}
+
+// stopLater stops an instance once its pre-stop wait is over, or nobody gains by it any more.
+func (e *Environment) stopLater(ctx context.Context, i *Instance, cut <-chan struct{}) {
+	timer := time.NewTimer(i.Service.PreStop)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-cut:
+	case <-i.gone:
+	case <-e.life.Closing():
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanGrace)
+	defer cancel()
+	if err := e.stopNow(ctx, i); err != nil {
+		e.mu.Lock()
+		e.stopErrs = append(e.stopErrs, err)
+		e.mu.Unlock()
+		e.Lost(err.Error()) // whoever waits for it to be gone waits in vain
+	}
+}
+
+// stopNow has the runtime stop an instance that was found to stop.
+func (e *Environment) stopNow(ctx context.Context, i *Instance) error {
+	e.mu.Lock()
+	i.cut = nil
+	close(i.stopC)
 	skip := i.isGone
+	e.changed.Send()
 	e.mu.Unlock()
 	if skip {
 		return nil

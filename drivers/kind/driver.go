@@ -129,11 +129,8 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 		return nil, err
 	}
 	// Said before a cluster is made for nothing.
-	if o := stack.Objects; o != nil && len(o.Manifests) == 0 {
-		return nil, &drivers.HintError{
-			Err:  fmt.Errorf("kind: deployment %s without manifests: %w", o.Deployment, drivers.ErrUnsupported),
-			Hint: "give the target its manifests, or use --driver kubernetes with the --kubernetes-namespace that it is in",
-		}
+	if err := d.Support().Refuse(d.Name(), stack); err != nil {
+		return nil, err
 	}
 	inner, err := d.ready(ctx)
 	if err != nil {
@@ -176,14 +173,20 @@ func (d *Driver) open(ctx context.Context) error {
 
 // driver is the driver of a cluster that exists.
 func (c *cluster) driver(config Config, image string) *kubernetes.Driver {
-	return kubernetes.New(kubernetes.Config{
-		Name: "kind", Kubeconfig: c.kubeconfig(), Image: image, Args: config.Args,
+	inner := c.config(config, image)
+	inner.Kubeconfig, inner.NodePorts, inner.Processes = c.kubeconfig(), c.ports, processes{c.engine}
+	return kubernetes.New(inner)
+}
+
+// config is what the driver of a cluster is told that does not depend on which cluster it is.
+func (c *cluster) config(config Config, image string) kubernetes.Config {
+	return kubernetes.Config{
+		Name: "kind", Image: image, Args: config.Args,
 		Provide: c.provide,
 		Pack: func(ctx context.Context, program string) (string, error) {
 			return c.pack(ctx, program, "")
 		},
-		NodePorts: c.ports, Processes: processes{c.engine},
-	})
+	}
 }
 
 // clusterName is the name of the cluster to use.

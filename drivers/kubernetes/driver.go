@@ -190,7 +190,7 @@ func runLabel(runID string) string {
 
 // Deploy implements drivers.Driver.
 func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
-	if err := errors.Join(stack.Validate(), stack.RefuseTermination(d.Name())); err != nil {
+	if err := errors.Join(stack.Validate(), d.Support().Refuse(d.Name(), stack)); err != nil {
 		return nil, err
 	}
 	c, err := d.connect()

@@ -59,15 +59,9 @@ func newGenerated(s *site) (*generated, error) {
 	return g, nil
 }
 
-// supports refuses a service that this driver cannot run.
+// supports refuses a service that this driver has nothing to run as.
 func (g *generated) supports(s drivers.Service) error {
-	config := g.driver.config
-	switch {
-	case s.Socket:
-		return fmt.Errorf("service %s: a listener that the runtime holds: %w", s.Name, drivers.ErrUnsupported)
-	case s.Exec != "" && config.Pack == nil:
-		return fmt.Errorf("service %s: program %s of this machine: %w", s.Name, s.Exec, drivers.ErrUnsupported)
-	case s.Exec == "" && s.Image == "" && config.Image == "":
+	if s.Exec == "" && s.Image == "" && g.driver.config.Image == "" {
 		return fmt.Errorf("service %s: %w: the driver was given no image of the lab's program", s.Name, drivers.ErrUnavailable)
 	}
 	return nil

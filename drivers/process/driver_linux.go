@@ -8,7 +8,6 @@ import (
 	"net"
 	"os/exec"
 	"slices"
-	"strings"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/fleet"
@@ -76,10 +75,7 @@ func (d *Driver) path() (string, error) {
 
 // Deploy implements drivers.Driver.
 func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
-	if err := stack.RefuseObjects(d.Name()); err != nil {
-		return nil, err
-	}
-	if err := supported(stack); err != nil {
+	if err := d.Support().Refuse(d.Name(), stack); err != nil {
 		return nil, err
 	}
 	path, err := d.path()
@@ -110,34 +106,9 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	return env, nil
 }
 
-// supported refuses what processes on one loopback address cannot be.
-func supported(stack drivers.Stack) error {
-	for _, s := range stack.Services() {
-		var what []string
-		if s.Image != "" {
-			what = append(what, "image "+s.Image)
-		}
-		if len(s.Fixed) > 0 {
-			what = append(what, "ports with fixed numbers")
-		}
-		if s.Socket {
-			what = append(what, "a socket that outlives the process")
-		}
-		if s.Limits != (drivers.Limits{}) {
-			what = append(what, "limits")
-		}
-		if kind := s.Signal.Kind; kind == drivers.ProbeCommand || kind == drivers.ProbeImage {
-			what = append(what, "a signal of kind "+string(kind))
-		}
-		if len(what) == 0 {
-			continue
-		}
-		return &drivers.HintError{
-			Err:  fmt.Errorf("process: service %s: %s: %w", s.Name, strings.Join(what, ", "), drivers.ErrUnsupported),
-			Hint: "use a driver that isolates instances, such as docker",
-		}
-	}
-	return nil
+// Examine implements drivers.Examiner.
+func (*Driver) Examine(_ context.Context, stack drivers.Stack) []drivers.Finding {
+	return drivers.ExamineExec(stack)
 }
 
 // Sweep implements drivers.Driver. Environments of the named run that this driver still

@@ -34,9 +34,34 @@
 // the process group and closed what it did not open itself, as some daemons do.
 package process
 
+import (
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/drivers/fleet"
+)
+
 // Config says how services are run.
 type Config struct {
 	// Program is the command that a Service's Args are appended to; its first element is
 	// looked up in PATH when it has no slash. It is required.
 	Program []string
+}
+
+// Support implements drivers.Supporter.
+func (*Driver) Support() drivers.Support {
+	const isolate = "use a driver that isolates instances, such as docker"
+	refused := func(why, hint string) drivers.Answer {
+		return drivers.Answer{How: drivers.Refused, Why: why, Hint: hint}
+	}
+	return drivers.Honours(fleet.Features...).
+		With(drivers.Answer{How: drivers.Honoured}, "exec", "args", "env", "signal.kind=none", "signal.kind=tcp", "signal.kind=http",
+			"signal.port", "signal.path", "signal.interval", "signal.timeout", "signal.rise", "signal.fall", "stop_grace").
+		With(fleet.PreStop, "pre_stop").
+		With(drivers.NoObjects, "deployment", "deployment=adopted").
+		With(refused("a program is run here, not an image", "give target.exec a program, under target.on for this driver alone"), "image").
+		With(refused("all instances share one address, so each must be told its own port", "leave target.ports out, and give the program $${listen.data} or $${port.data} in args or env"), "ports").
+		With(refused("nothing here limits a process", isolate), "limits.cpus", "limits.memory").
+		With(refused("nothing here holds a listener open for an instance", "use a driver that is a service manager, such as systemd"), "socket").
+		With(refused("only what can be asked over the network is asked of a process", "a signal of kind http or tcp"), "signal.kind=command", "signal.kind=image").
+		With(drivers.Answer{How: drivers.Noted, Why: "the signal alone is asked, and an instance that ends is started again"}, "startup", "liveness").
+		With(drivers.Answer{How: drivers.Noted, Why: "nothing listens to notifications: the signal alone decides"}, "notify", "watchdog")
 }

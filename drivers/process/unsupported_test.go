@@ -13,14 +13,14 @@ import (
 
 func TestWhatAProcessCannotBeIsRefused(t *testing.T) {
 	for what, mutate := range map[string]func(*drivers.Service){
-		"image i":       func(s *drivers.Service) { s.Image = "i" },
+		"an image":      func(s *drivers.Service) { s.Image = "i" },
 		"fixed numbers": func(s *drivers.Service) { s.Fixed = map[string]int{"data": 80} },
-		"outlives":      func(s *drivers.Service) { s.Socket = true },
-		"limits":        func(s *drivers.Service) { s.Limits.CPUs = 0.5 },
-		"signal of kind command": func(s *drivers.Service) {
+		"holds":         func(s *drivers.Service) { s.Socket = true },
+		"a limit":       func(s *drivers.Service) { s.Limits.CPUs = 0.5 },
+		"a signal by a command": func(s *drivers.Service) {
 			s.Signal = drivers.Probe{Kind: drivers.ProbeCommand, Command: []string{"true"}}
 		},
-		"image i, ports with fixed numbers, a socket that outlives the process, limits, a signal of kind image": func(s *drivers.Service) {
+		"a limit on memory": func(s *drivers.Service) { // and all others with it
 			s.Image, s.Fixed, s.Socket, s.Limits.Memory = "i", map[string]int{"data": 80}, true, 1<<20
 			s.Signal = drivers.Probe{Kind: drivers.ProbeImage}
 		},

@@ -77,10 +77,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err := stack.Validate(); err != nil {
 		return nil, err
 	}
-	if err := stack.RefuseObjects(d.Name()); err != nil {
-		return nil, err
-	}
-	if err := supported(stack); err != nil {
+	if err := d.Support().Refuse(d.Name(), stack); err != nil {
 		return nil, err
 	}
 	c, err := d.choose(ctx)
@@ -116,34 +113,6 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 		return nil, err
 	}
 	return env, nil
-}
-
-// supported refuses what units that share one address cannot be.
-func supported(stack drivers.Stack) error {
-	for _, s := range stack.Services() {
-		what := ""
-		switch kind := s.Signal.Kind; {
-		case s.Image != "":
-			what = "image " + s.Image
-		case len(s.Fixed) > 0 && s.Name == stack.Subject.Name:
-			what = "fixed port numbers, because its instances share one address"
-		case s.Exec != "" && !filepath.IsAbs(s.Exec):
-			what = "program " + s.Exec + " without its whole path"
-		case s.Socket && s.Fixed[s.Ports[0]] != 0:
-			what = "a socket with a fixed port number"
-		case !s.Notify && s.Watchdog > 0:
-			what = "a watchdog for a service that does not notify"
-		case kind == drivers.ProbeImage:
-			what = "a signal of kind " + string(kind)
-		default:
-			continue
-		}
-		return &drivers.HintError{
-			Err:  fmt.Errorf("systemd: service %s: %s: %w", s.Name, what, drivers.ErrUnsupported),
-			Hint: "docs/runtimes.md says what each driver can run",
-		}
-	}
-	return nil
 }
 
 // limits refuses what would be asked for and not enforced: in a container with control

@@ -231,19 +231,19 @@ func TestServiceProperties(t *testing.T) {
 
 func TestRefuses(t *testing.T) {
 	for what, change := range map[string]func(*drivers.Service){
-		"image":          func(s *drivers.Service) { s.Image = "x" },
-		"fixed port":     func(s *drivers.Service) { s.Fixed = map[string]int{"data": 80} },
-		"whole path":     func(s *drivers.Service) { s.Exec = "nginx" },
-		"watchdog":       func(s *drivers.Service) { s.Watchdog = 1 },
-		"signal of kind": func(s *drivers.Service) { s.Signal.Kind = drivers.ProbeImage },
+		"an image":            func(s *drivers.Service) { s.Image = "x" },
+		"fixed numbers":       func(s *drivers.Service) { s.Fixed = map[string]int{"data": 80} },
+		"whole path":          func(s *drivers.Service) { s.Exec = "nginx" },
+		"watchdog":            func(s *drivers.Service) { s.Watchdog = 1 },
+		"the image as signal": func(s *drivers.Service) { s.Signal.Kind = drivers.ProbeImage },
 	} {
 		s := drivers.Service{Name: "web", Ports: []string{"data"}}
 		change(&s)
-		if err := supported(drivers.Stack{Subject: s}); !errors.Is(err, drivers.ErrUnsupported) || !strings.Contains(err.Error(), what) {
+		if err := new(Driver).Support().Refuse("systemd", drivers.Stack{Subject: s}); !errors.Is(err, drivers.ErrUnsupported) || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: got %v, want ErrUnsupported that names it", what, err)
 		}
 	}
-	if err := supported(drivers.Stack{Subject: drivers.Service{Name: "web", Notify: true, Watchdog: 1, Socket: true, Ports: []string{"data"}}}); err != nil {
+	if err := new(Driver).Support().Refuse("systemd", drivers.Stack{Subject: drivers.Service{Name: "web", Notify: true, Watchdog: 1, Socket: true, Ports: []string{"data"}}}); err != nil {
 		t.Errorf("what systemd can do: %v", err)
 	}
 }

@@ -67,13 +67,8 @@ func (d *Driver) Check(context.Context) error {
 // Deploy implements drivers.Driver. The fleet does what all drivers do that have no
 // balancer of their own; it starts and stops instances through the runtime.
 func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
-	if err := stack.RefuseObjects(d.Name()); err != nil {
+	if err := d.Support().Refuse(d.Name(), stack); err != nil {
 		return nil, err
-	}
-	for _, s := range stack.Services() {
-		if err := supported(s); err != nil {
-			return nil, err
-		}
 	}
 	self, err := owner.Self()
 	if err != nil {
@@ -96,13 +91,17 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	return env, nil
 }
 
-// supported refuses what child processes on one loopback address cannot be.
-func supported(s drivers.Service) error {
-	if s.Image == "" && len(s.Fixed) == 0 && !s.Socket && s.Limits == (drivers.Limits{}) &&
-		s.Signal.Kind != drivers.ProbeCommand && s.Signal.Kind != drivers.ProbeImage {
-		return nil
-	}
-	return fmt.Errorf("plain: service %s wants an image, fixed ports, a socket, limits, or a check that is not asked over the network: %w", s.Name, drivers.ErrUnsupported)
+// Support implements drivers.Supporter: what child processes on one loopback address can be.
+func (*Driver) Support() drivers.Support {
+	refused := drivers.Answer{How: drivers.Refused, Why: "it is a child process on the loopback interface", Hint: "use a driver that isolates instances"}
+	ignored := drivers.Answer{How: drivers.Noted, Why: "the signal alone decides"}
+	return drivers.Honours(fleet.Features...).
+		With(drivers.Answer{How: drivers.Honoured}, "exec", "args", "env", "signal.kind=none", "signal.kind=tcp", "signal.kind=http",
+			"signal.port", "signal.path", "signal.interval", "signal.timeout", "signal.rise", "signal.fall", "stop_grace").
+		With(fleet.PreStop, "pre_stop").
+		With(drivers.NoObjects, "deployment", "deployment=adopted").
+		With(refused, "image", "ports", "limits.cpus", "limits.memory", "socket", "signal.kind=command", "signal.kind=image").
+		With(ignored, "startup", "liveness", "notify", "watchdog")
 }
 
 // Sweep implements drivers.Driver.
