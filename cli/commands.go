@@ -99,29 +99,53 @@ func writeJSON(out io.Writer, v any) error {
 }
 
 func validateCommand(a *app) *cobra.Command {
+	f := driverFlags{app: a}
 	var vars []string
 	cmd := &cobra.Command{
 		Use: "validate SCENARIO...", Short: "Check scenarios without running them",
-		Args: needArgs("a file or the name of a scenario", "rollout-lab list shows the catalogue"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		Long: `Checks scenarios without running them. With --driver it also asks those drivers, each by
+itself, whether they can honour what the scenarios say, and whether the programs and images
+are there; what a driver emulates or does not do is printed as a note. Nothing is started.`,
+		Example: "  rollout-lab validate mine.yaml\n  rollout-lab validate mine.yaml --driver process,docker",
+		Args:    needArgs("a file or the name of a scenario", "rollout-lab list shows the catalogue"),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			values, err := parseVars(vars)
 			if err != nil {
 				return err
 			}
+			var ds []drivers.Driver
+			if len(f.names) > 0 {
+				if ds, err = f.chosen(); err != nil {
+					return err
+				}
+			}
 			var errs error
 			for _, arg := range args {
-				s, err := scenarios.Load(arg, scenarios.Options{Vars: values, Drivers: a.driverNames()})
-				if err != nil {
-					errs = errors.Join(errs, err)
-					continue
-				}
-				fmt.Fprintf(a.Out, "%s: ok (action %s, designs: %d, trials of each: %d, requests of each: %d)\n", arg, s.ActionName(), len(s.Designs), s.Trials, s.Planned())
+				errs = errors.Join(errs, a.validate(cmd.Context(), arg, values, ds))
 			}
-			return errs
+			return errors.Join(errs, closeDrivers(cmd.Context(), ds))
 		},
 	}
+	f.register(cmd.Flags(), nil, "drivers to ask (default: none)")
 	cmd.Flags().StringArrayVar(&vars, "var", nil, "k=v, fills in ${k} of the scenario")
 	return cmd
+}
+
+// validate checks one scenario, and asks the drivers about it.
+func (a *app) validate(ctx context.Context, arg string, vars map[string]string, ds []drivers.Driver) error {
+	s, err := scenarios.Load(arg, scenarios.Options{Vars: vars, Drivers: a.driverNames()})
+	if err != nil {
+		return err
+	}
+	notes, err := lab.Review(ctx, []*scenarios.Scenario{s}, ds)
+	for _, n := range notes {
+		fmt.Fprintf(a.Err, "note: %v\n", n)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Out, "%s: ok (action %s, designs: %d, trials of each: %d, requests of each: %d)\n", arg, s.ActionName(), len(s.Designs), s.Trials, s.Planned())
+	return nil
 }
 
 func schemaCommand(a *app) *cobra.Command {

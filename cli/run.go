@@ -48,6 +48,9 @@ stderr is progress.`,
 			if err != nil {
 				return err
 			}
+			if _, err := lab.Review(cmd.Context(), ss, ds); err != nil {
+				return errors.Join(err, closeDrivers(cmd.Context(), ds))
+			}
 			runErr := f.execute(cmd.Context(), a, ss, ds)
 			closeErr := closeDrivers(cmd.Context(), ds)
 			if runErr != nil && closeErr != nil {

@@ -99,3 +99,30 @@ func (s *Scenario) Path(name string) string {
 	}
 	return path
 }
+
+// PathOf is where a scenario asks for a feature of a driver, which has the name of its key: in
+// one of its designs, by its index, or in its target, there under on for the driver or for all,
+// or beside them. Where it is said nowhere, it is the default of the place that is returned.
+func (s *Scenario) PathOf(design int, driver, key string) string {
+	d := fmt.Sprintf("designs[%d]", design)
+	top, _, _ := strings.Cut(key, ".")
+	var last string
+	for _, place := range []struct {
+		holds bool
+		path  string
+	}{
+		{hasField[Settings](top), join(join(d, "on"), driver)},
+		{hasField[Settings](top), d},
+		{hasField[Workload](top), join("target.on", driver)},
+		{hasField[Workload](top) || hasField[Target](top), "target"},
+		{hasField[Scenario](top), ""},
+	} {
+		if !place.holds {
+			continue
+		}
+		if last = join(place.path, key); s.Where.said(last) {
+			return last
+		}
+	}
+	return last
+}

@@ -91,8 +91,8 @@ func TestE2EKindManifestsThirdPartyServer(t *testing.T) {
 	t.Run("another runtime refuses it", func(t *testing.T) {
 		cmd := exec.Command(labBinary(t), "run", file, "--driver", "process", "--out", filepath.Join(t.TempDir(), "run"))
 		out, _ := cmd.CombinedOutput() // its exit code is what counts
-		if code := cmd.ProcessState.ExitCode(); code != cli.ExitEnvironment || !strings.Contains(string(out), "not supported by this driver") {
-			t.Errorf("exit code %d, want %d, and the reason:\n%s", code, cli.ExitEnvironment, out)
+		if code := cmd.ProcessState.ExitCode(); code != cli.ExitUsage || !strings.Contains(string(out), "refused on process") {
+			t.Errorf("exit code %d, want %d, and the reason:\n%s", code, cli.ExitUsage, out)
 		}
 	})
 	code, _, doc := runLabBinary(t, labBinary(t), append([]string{"run", file, "--driver", "kind"}, flags...)...)

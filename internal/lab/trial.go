@@ -120,8 +120,9 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 		meta.Checks = record.Checks{Every: p.Interval, Rise: max(p.Rise, 1), Fall: max(p.Fall, 1)}
 	}
 	base := time.Now().Add(lead)
+	meta.Notes = notesOf(t.driver, t.design, tgt.Stack)
 	if n, ok := env.(drivers.Noter); ok {
-		meta.Notes = n.Notes()
+		meta.Notes = append(meta.Notes, n.Notes()...)
 	}
 	meta.Began = base.UTC().Format(time.RFC3339Nano)
 	tw, err := w.Trial(meta)
