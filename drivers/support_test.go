@@ -130,6 +130,8 @@ func TestEveryFieldOfAStackBelongsToAFeature(t *testing.T) {
 		"Service.Serves": "asked by the lab itself", "Service.RestartOnExit": "the contract itself, no scenario says it",
 		"Service.Fixed": "ports",
 		"Probe.Header":  "no scenario says it", "Probe.Status": "no scenario says it", "Probe.Body": "no scenario says it", "Probe.Wire": "that of the port",
+		"Probe.Method": "asked by the lab itself", "Probe.Sent": "asked by the lab itself", "Probe.Statuses": "asked by the lab itself",
+		"Probe.Answer": "asked by the lab itself", "Probe.Matches": "asked by the lab itself",
 		"Probe.Command":      "signal.kind=command",
 		"Balancer.Terminate": "balancer.tls",
 	}

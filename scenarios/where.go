@@ -114,6 +114,8 @@ func (s *Scenario) PathOf(design int, driver, key string) string {
 		{hasField[Settings](top), join(join(d, "on"), driver)},
 		{hasField[Settings](top), d},
 		{hasField[Workload](top), join("target.on", driver)},
+		{hasField[Revision](top), "target.revisions.before"},
+		{hasField[Revision](top), "target.revisions.after"},
 		{hasField[Workload](top) || hasField[Target](top), "target"},
 		{hasField[Scenario](top), ""},
 	} {
