@@ -274,6 +274,10 @@ type Trial struct {
 	Cost Cost `json:"cost"`
 	// The largest share, 0..1, of a second of the window in which some task was ready to run and waited for a CPU. Null: the system does not tell.
 	CPUPressure *float64 `json:"cpu_pressure"`
+	// Where that is from, for people. Empty: the system does not tell.
+	CPUPressureSource string `json:"cpu_pressure_source"`
+	// The share, 0..1, of the machine's CPUs that the baseline phase left idle. Null: the system does not tell.
+	CPUIdle *float64 `json:"cpu_idle"`
 	// The folder of the trial's record, relative to the run's.
 	Files string `json:"files"`
 

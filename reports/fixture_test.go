@@ -183,7 +183,7 @@ func fixtureTrial(scenario, driver, action, design string, naive bool, n int) ju
 	}
 	t.Baseline = judge.BaselinePhase{Planned: 5000, Instances: 3, P99: ms(2.9)}
 	t.Reference = judge.Reference{Planned: 600, OK: 600 * t.OK / t.Planned, Lo: t.SuccessRate - 0.03, Hi: math.Min(1, t.SuccessRate+0.03), Agrees: true}
-	t.Pressure = new(0.37)
+	t.Pressure, t.Idle, t.Meta.Pressure.Waited = new(0.37), new(0.41), "/proc/pressure/cpu"
 	t.Cost = record.Cost{CPU: 7200 * time.Millisecond, Children: 21 * time.Second, MaxRSS: 61 << 20}
 	connections := map[string]int{"keepalive-get": 32, "keepalive-post": 32}
 	for i, s := range []string{"keepalive-get", "keepalive-post", "newconn-get"} {
@@ -334,6 +334,7 @@ func hostileRun() *judge.Run {
 			t.Folder = hostile
 			t.Meta.Design, t.Meta.Scenario, t.Meta.Driver, t.Meta.Action = c.Design, hostile, hostile, hostile
 			t.InvalidReasons = []judge.Reason{enemy}
+			t.Meta.Pressure.Waited = hostile
 			t.Meta.Notes, t.Meta.Routing = []string{hostile, hostile}, hostile
 			for k := range t.Streams {
 				t.Streams[k].Name = hostile

@@ -134,8 +134,8 @@ func newTrial(t *judge.Trial) Trial {
 		Causes: newCauses(t.Causes, &t.Meta), Bins: []BinTimes{}, Streams: []Stream{}, Errors: []Failure{}, Instances: []Instance{},
 		Baseline:    Baseline{Planned: t.Baseline.Planned, Failed: t.Baseline.Failed, Instances: t.Baseline.Instances, P99MS: Milliseconds(t.Baseline.P99)},
 		Cost:        Cost{CPUMS: Milliseconds(t.Cost.CPU), ChildrenMS: Milliseconds(t.Cost.Children), MaxRSSBytes: t.Cost.MaxRSS},
-		CPUPressure: t.Pressure,
-		Files:       t.Folder,
+		CPUPressure: t.Pressure, CPUPressureSource: t.Meta.Pressure.Waited, CPUIdle: t.Idle,
+		Files: t.Folder,
 	}
 	for _, m := range trialMetrics() {
 		if v, ok := t.Value(m.Name); ok && finite(v) != nil {

@@ -126,6 +126,13 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.WarmUpFailures: func(r judge.Reason) string {
 		return "requests that failed in the warm-up, which is no part of the trial's numbers: " + format.Count(r.N)
 	},
+	judge.SaturatedBesides: func(r judge.Reason) string {
+		return fmt.Sprintf("the machine had no CPU to spare for %s of the window, and %s lost requests may be lost by that; the others miss a gate by themselves", format.Span(r.Time), nOf(r))
+	},
+	judge.LittleIdle: func(r judge.Reason) string {
+		return fmt.Sprintf("the baseline phase left %s of the CPUs idle, less than %s: what the action takes comes on top of it. About %s requests a second would leave as much",
+			format.Rate(r.Lo), format.Rate(r.Hi), format.Count(uint64(r.Value)))
+	},
 	judge.ReferenceDiffers: func(r judge.Reason) string {
 		return "the reference client and the load differ in how much was lost, and each saw more than a gate allows" + differs(r)
 	},

@@ -103,6 +103,10 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.ReferenceSawMore, Tally: of(2, 200)}, "the load saw no failure, the reference client saw 2 in 200 requests"},
 
 		{judge.Reason{Kind: judge.WarmUpFailures, Tally: of(1234, 0)}, "requests that failed in the warm-up, which is no part of the trial's numbers: 1,234"},
+		{judge.Reason{Kind: judge.SaturatedBesides, Tally: of(361, 387), Time: 2200 * ms},
+			"the machine had no CPU to spare for 2.20 s of the window, and 361 of 387 lost requests may be lost by that; the others miss a gate by themselves"},
+		{judge.Reason{Kind: judge.LittleIdle, Lo: 0.1239, Hi: 0.30, Value: 799.6},
+			"the baseline phase left 12.39 % of the CPUs idle, less than 30.00 %: what the action takes comes on top of it. About 799 requests a second would leave as much"},
 		{judge.Reason{Kind: judge.ReferenceDiffers, Tally: of(180, 200), Lo: 0.8, Hi: 0.96, Load: of(2000, 10_000)},
 			"the reference client and the load differ in how much was lost, and each saw more than a gate allows: 180 of its 200 requests were ok (80.00 to 96.00 %), 2,000 of the load's 10,000"},
 

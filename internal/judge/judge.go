@@ -124,6 +124,7 @@ type Trial struct {
 	Baseline  BaselinePhase
 	Reference Reference
 	Cost      record.Cost
+	Idle      *float64 // the share of the CPUs that the baseline phase left idle; nil where unknown
 	Pressure  *float64 // the largest share of a second of the window in which tasks waited for a CPU; nil where unknown
 
 	Timeline timeline.Timeline

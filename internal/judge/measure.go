@@ -48,7 +48,7 @@ func Measure(d *record.TrialData) Trial {
 	t.Values = values(d, &t)
 	blame(d, &t)
 	t.Reference = reference(d, &t)
-	t.Pressure = pressure(d.Pressure, t.Window)
+	t.Pressure, t.Idle = pressure(d, t.Window), idle(d, baselineOf(&d.Trial, t.Window))
 
 	reasons, remarks := invalid(d, &t)
 	t.InvalidReasons, t.Failures = failures(reasons)

@@ -96,7 +96,7 @@ const (
 	RecordIncomplete   Kind = "record-incomplete"    // Tally: recorded of sent
 	LoadLate           Kind = "load-late"            // Time: p99 of the schedule's lag; Limit
 	HarnessFailed      Kind = "harness-failed"       // N: requests
-	MachineSaturated   Kind = "machine-saturated"    // Tally: lost by it of failed; Time: how long
+	MachineSaturated   Kind = "machine-saturated"    // Tally: lost by it of failed; Time: how long; Value: a rate that would do
 	NotMadeUp          Kind = "not-made-up"          // in Because of TrialInvalid. Tally: losses that are not the harness's, of all
 	PhaseEmpty         Kind = "phase-empty"          // Names: the phase
 	PhaseUncovered     Kind = "phase-uncovered"      // Names: the phase; Time: covered; Limit: its length
@@ -116,6 +116,8 @@ const (
 // What a reader of a valid trial's numbers must know.
 const (
 	WarmUpFailures   Kind = "warm-up-failures"  // N: requests
+	SaturatedBesides Kind = "saturated-besides" // as MachineSaturated, where the others miss a gate by themselves
+	LittleIdle       Kind = "little-idle"       // Lo: the share of the CPUs that was idle; Hi: what must be; Value: a rate that would do
 	ReferenceDiffers Kind = "reference-differs" // as ReferenceDisagrees, where both saw too many failures
 )
 

@@ -25,7 +25,7 @@ func unexcused(d *record.TrialData, t *Trial) Tally {
 	}
 	// Where all of them are the harness's own, that trouble has to be its own too: a machine
 	// without CPU to spare, or one that does not tell, may have it from the target.
-	if lost.unexcused == 0 && (t.Pressure == nil || len(saturated(d.Pressure, t.Window)) > 0) {
+	if lost.unexcused == 0 && (t.Pressure == nil || len(saturated(d, t.Window)) > 0) {
 		return Tally{lost.inWindow, lost.N}
 	}
 	return Tally{lost.unexcused, lost.N}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
@@ -14,6 +15,10 @@ const (
 	// saturatedAt the share of that time in which some task waits for one.
 	saturatedFor = time.Second
 	saturatedAt  = 0.80
+
+	// leastIdle is the share of the CPUs that the baseline phase, with everything deployed and
+	// nothing done to it, must leave idle: what the action takes comes on top of it.
+	leastIdle = 0.30
 )
 
 // starving are the ways to lose a request that a wait for a CPU can explain: no complete
@@ -21,38 +26,88 @@ const (
 // nobody takes are what they are on any machine.
 var starving = []record.Class{record.Timeout, record.EOF, record.Reset, record.Truncated}
 
+// lossMetrics are those that requests which were lost decide, and nothing else.
+var lossMetrics = []string{metric.SuccessRate, "failed", metric.Downtime, metric.LongestOutage, "bins_down", "bins_degraded", metric.Recovery}
+
 // saturationReasons asks whether the machine, and not the design, may have lost the requests: a
-// machine with no CPU to spare proves nothing about a design, for better or worse. It speaks
-// where most of what was lost fell into a saturated stretch of the window and can be
-// explained by it. A scenario may say that this is its very question, and where the system
-// does not tell how long tasks wait nothing is known.
-func saturationReasons(d *record.TrialData, t *Trial) []Reason {
+// machine with no CPU to spare proves nothing about a design, for better or worse. A trial in
+// which some of them may be lost by that is invalid, unless what is lost besides, elsewhere or
+// in other ways, misses a gate by itself: then it is a failure, and what the machine has
+// added to it is a remark. Where no gate limits what the design may lose, the larger part
+// decides. A scenario may say that this is its very question, and where the system does not
+// tell how long tasks wait nothing is known.
+func saturationReasons(d *record.TrialData, t *Trial) (invalid, remarks []Reason) {
 	if d.Trial.AllowSaturation || t.Failed == 0 {
-		return nil
+		return nil, nil
 	}
-	spans := saturated(d.Pressure, t.Window)
+	spans := saturated(d, t.Window)
+	starved := starvedIn(d, t, spans)
+	if len(starved) == 0 {
+		return nil, nil
+	}
+	why := Reason{Kind: MachineSaturated, Tally: Tally{uint64(len(starved)), t.Failed}, Time: timeline.Total(spans, t.Window), Value: t.rateToSpare()}
+	gates := slices.DeleteFunc(slices.Clone(d.Gates), func(g record.Gate) bool { return !limitsLosses(g) })
+	switch {
+	case len(gates) > 0 && missedWithout(d, starved, gates):
+		why.Kind = SaturatedBesides
+		return nil, []Reason{why}
+	case len(gates) == 0 && 2*uint64(len(starved)) < t.Failed:
+		return nil, nil
+	}
+	return []Reason{why}, nil
+}
+
+// starvedIn are the places in the samples of the requests that the trial lost while the machine
+// was saturated, in a way that this explains.
+func starvedIn(d *record.TrialData, t *Trial, spans []timeline.Span) (all []int) {
 	if len(spans) == 0 {
 		return nil
 	}
-	var starved uint64
 	for i := range d.Samples {
 		s := &d.Samples[i]
 		under := func(span timeline.Span) bool { return s.Intended < span.To && s.Done > span.From }
-		if t.Window.Holds(s.Intended) && slices.Contains(starving, s.Class) && slices.ContainsFunc(spans, under) {
-			starved++
+		if slices.Contains(starving, s.Class) && slices.ContainsFunc(spans, under) && t.counts(timeline.Hit{Intended: s.Intended, Sample: s}) {
+			all = append(all, i)
 		}
 	}
-	if 2*starved < t.Failed || starved == 0 {
-		return nil
+	return all
+}
+
+// limitsLosses reports whether a gate is missed when too much is lost.
+func limitsLosses(g record.Gate) bool {
+	m, _ := metric.ByName(g.Metric)
+	return slices.Contains(lossMetrics, g.Metric) && (g.Op == "<=") == (m.Better == metric.Lower)
+}
+
+// missedWithout reports whether one of the gates is missed by a trial of which some lost
+// requests had been served.
+func missedWithout(d *record.TrialData, served []int, gates []record.Gate) bool {
+	without := *d
+	without.Trial.AllowSaturation = true // or this would be asked again
+	without.Samples = slices.Clone(d.Samples)
+	for _, i := range served {
+		without.Samples[i].Class = record.OK
 	}
-	total := timeline.Total(spans, t.Window)
-	return []Reason{{Kind: MachineSaturated, Tally: Tally{starved, t.Failed}, Time: total}}
+	t := Measure(&without)
+	t.Valid = true
+	c := cells([]Trial{t})[0]
+	return slices.ContainsFunc(gates, func(g record.Gate) bool { return gate(g, &c).Verdict == Fail })
+}
+
+// rateToSpare is the rate at which the baseline phase would leave leastIdle of the CPUs idle, if
+// all that is done on the machine is done for the requests; half the rate where that is not
+// known, or is no less.
+func (t *Trial) rateToSpare() float64 {
+	if t.Idle != nil && *t.Idle < leastIdle {
+		return t.Meta.Rate * (1 - leastIdle) / (1 - *t.Idle)
+	}
+	return t.Meta.Rate / 2
 }
 
 // saturated are the stretches of a window in which tasks waited for a CPU during saturatedAt
 // of saturatedFor and more.
-func saturated(readings []record.Pressure, window timeline.Span) (spans []timeline.Span) {
-	for span, share := range shares(readings, window) {
+func saturated(d *record.TrialData, window timeline.Span) (spans []timeline.Span) {
+	for span, share := range shares(d, window) {
 		if share < saturatedAt {
 			continue
 		}
@@ -67,9 +122,9 @@ func saturated(readings []record.Pressure, window timeline.Span) (spans []timeli
 
 // pressure is the largest share of saturatedFor of a window in which tasks waited for a CPU,
 // nil where the system does not tell.
-func pressure(readings []record.Pressure, window timeline.Span) *float64 {
+func pressure(d *record.TrialData, window timeline.Span) *float64 {
 	var most *float64
-	for _, share := range shares(readings, window) {
+	for _, share := range shares(d, window) {
 		if most == nil || share > *most {
 			most = new(share)
 		}
@@ -79,8 +134,9 @@ func pressure(readings []record.Pressure, window timeline.Span) *float64 {
 
 // shares yields the stretches of saturatedFor within a window, one for each reading, and the
 // share of each in which tasks waited for a CPU.
-func shares(readings []record.Pressure, window timeline.Span) iter.Seq2[timeline.Span, float64] {
+func shares(d *record.TrialData, window timeline.Span) iter.Seq2[timeline.Span, float64] {
 	return func(yield func(timeline.Span, float64) bool) {
+		readings := d.Waits()
 		first := 0
 		for last, to := range readings {
 			// From the latest reading that is saturatedFor before this one.
@@ -98,4 +154,24 @@ func shares(readings []record.Pressure, window timeline.Span) iter.Seq2[timeline
 			}
 		}
 	}
+}
+
+// idle is the share of the CPUs that a phase left idle, nil where the system does not tell, or
+// not of most of the phase.
+func idle(d *record.TrialData, phase timeline.Span) *float64 {
+	var in []record.Pressure
+	for _, p := range d.Pressure {
+		if p.At >= phase.From && p.At <= phase.To {
+			in = append(in, p)
+		}
+	}
+	if d.Trial.Pressure.Idle == "" || len(in) < 2 {
+		return nil
+	}
+	first, last := in[0], in[len(in)-1]
+	over := last.At - first.At
+	if 2*over <= phase.Len() {
+		return nil
+	}
+	return new(min(max(float64(last.Idle-first.Idle)/float64(over), 0), 1))
 }

@@ -88,7 +88,11 @@ func invalid(d *record.TrialData, t *Trial) (why, remarks []Reason) {
 	}
 	why = append(why, instanceReasons(d, t)...)
 	why = append(why, probeReasons(d, t)...)
-	why = append(why, saturationReasons(d, t)...)
+	starved, besides := saturationReasons(d, t)
+	why, remarks = append(why, starved...), append(remarks, besides...)
+	if t.Idle != nil && *t.Idle < leastIdle && !d.Trial.AllowSaturation {
+		remarks = append(remarks, Reason{Kind: LittleIdle, Lo: *t.Idle, Hi: leastIdle, Value: t.rateToSpare()})
+	}
 	if t.WarmUp > 0 {
 		remarks = append(remarks, Reason{Kind: WarmUpFailures, Tally: Tally{N: t.WarmUp}})
 	}

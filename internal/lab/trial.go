@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +31,7 @@ const (
 	// little to be a load.
 	referenceRate = 25
 
-	// pressurePeriod is how often the machine is asked how long tasks wait for a CPU.
+	// pressurePeriod is how often the machine is asked how its CPUs fare.
 	pressurePeriod = 100 * time.Millisecond
 
 	progressPeriod = 250 * time.Millisecond
@@ -125,13 +126,15 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 		meta.Notes = append(meta.Notes, n.Notes()...)
 	}
 	meta.Began = base.UTC().Format(time.RFC3339Nano)
+	cpus := openCPUs(os.DirFS("/"))
+	meta.Pressure = cpus.sources
 	tw, err := w.Trial(meta)
 	if err != nil {
 		return "", &EnvironmentError{"write the record", errors.Join(errRecord, err)}
 	}
 	folder = record.Folder(meta)
 
-	obs := observation{trial: t, env: env, target: tgt, base: base, out: tw}
+	obs := observation{trial: t, env: env, target: tgt, base: base, out: tw, cpus: cpus}
 	end := obs.run(ctx)
 	t.observed = ctx.Err() == nil
 
@@ -169,6 +172,7 @@ type observation struct {
 	target target.Target
 	base   time.Time
 	out    *record.TrialWriter
+	cpus   *cpuReader
 
 	watching sync.WaitGroup
 	prober   *load.Prober
@@ -203,7 +207,7 @@ func (o *observation) run(ctx context.Context) record.End {
 	others.Go(func() { referenceErr = o.reference(loadCtx) })
 	others.Go(func() { o.act(ctx) })
 	stopProgress := o.progress(stopLoad)
-	stopPressure := o.pressure(readPressure)
+	stopPressure := o.pressure(o.cpus)
 
 	plan := load.Plan{
 		URL: o.env.URL(), Wire: o.target.Stack.Subject.Wire, Base: o.base, Rate: o.scenario.Load.Rate, Hits: o.scenario.Planned(),
@@ -393,20 +397,21 @@ func (o *observation) progress(stopLoad context.CancelCauseFunc) (stop func()) {
 	return func() { close(done); wg.Wait() }
 }
 
-// pressure records how long tasks wait for a CPU, until the returned function is called.
-// Where the system does not tell, nothing is recorded.
-func (o *observation) pressure(read func() (waited time.Duration, ok bool)) (stop func()) {
+// pressure records how the machine's CPUs fare, until the returned function is called. Where the
+// system does not tell, nothing is recorded.
+func (o *observation) pressure(cpus *cpuReader) (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		tick := time.NewTicker(pressurePeriod)
 		defer tick.Stop()
 		for {
-			waited, ok := read()
+			p, ok := cpus.read(time.Now())
 			if !ok {
 				return
 			}
-			o.out.Pressure(record.Pressure{At: o.now(), Waited: waited})
+			p.At = o.now()
+			o.out.Pressure(p)
 			select {
 			case <-done:
 				return

@@ -33,7 +33,7 @@ const (
 	sampleHeader = "seq,stream,request,expect,intended_ns,sent_ns,done_ns,class,status,attempts,bytes,instance,revision,reason"
 	probeHeader  = "at_ns,took_ns,instance,revision,ok,class,reason"
 
-	pressureHeader = "at_ns,waited_ns"
+	pressureHeader = "at_ns,waited_ns,idle_ns"
 )
 
 // Folder is where a trial's files lie, relative to the run's folder, with slashes:
@@ -161,5 +161,6 @@ func appendProbe(b []byte, p *ProbeResult) []byte {
 func appendPressure(b []byte, p *Pressure) []byte {
 	b = strconv.AppendInt(b, int64(p.At), 10)
 	b = strconv.AppendInt(append(b, ','), int64(p.Waited), 10)
+	b = strconv.AppendInt(append(b, ','), int64(p.Idle), 10)
 	return append(b, '\n')
 }

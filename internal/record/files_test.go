@@ -96,7 +96,7 @@ func TestRoundTrip(t *testing.T) {
 	for i := range events {
 		w.Event(events[len(events)-1-i])
 	}
-	pressure := []Pressure{{At: -7, Waited: 1 << 50}, {At: 100, Waited: 1<<50 + 9}}
+	pressure := []Pressure{{At: -7, Waited: 1 << 50, Idle: 1 << 51}, {At: 100, Waited: 1<<50 + 9, Idle: 1<<51 + 8}}
 	for i := range pressure {
 		w.Pressure(pressure[len(pressure)-1-i])
 	}

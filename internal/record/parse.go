@@ -232,9 +232,10 @@ func parseProbe(line []byte, p *ProbeResult, in intern) error {
 }
 
 func parsePressure(line []byte, p *Pressure, in intern) error {
-	c := columns{rest: line, left: 2, in: in}
+	c := columns{rest: line, left: 3, in: in}
 	p.At = c.duration("at_ns")
 	p.Waited = time.Duration(c.uint("waited_ns")) // since the machine's start: no offset
+	p.Idle = time.Duration(c.uint("idle_ns"))
 	return c.err
 }
 

@@ -276,7 +276,7 @@ func (d *TrialData) readPressure(dir fs.FS, lines uint64, in intern) error {
 		return nil
 	})
 	slices.SortFunc(d.Pressure, func(a, b Pressure) int {
-		return cmp.Or(compareDurations(a.At, b.At), compareDurations(a.Waited, b.Waited))
+		return cmp.Or(compareDurations(a.At, b.At), compareDurations(a.Waited, b.Waited), compareDurations(a.Idle, b.Idle))
 	})
 	return err
 }

@@ -248,11 +248,11 @@ func TestATrialThatWasNotPlannedIsDamaged(t *testing.T) {
 func TestOpenRunRefusesWhatItDoesNotKnow(t *testing.T) {
 	dir, trial := written(t, 1)
 	for name, change := range map[string][2]string{
-		"an older version":        {"run/v2", "run/v1"},
-		"a newer version":         {"run/v2", "run/v3"},
-		"no version":              {`"schema": "rollout-lab.run/v2"`, `"schema": ""`},
+		"an older version":        {"run/v3", "run/v2"},
+		"a newer version":         {"run/v3", "run/v4"},
+		"no version":              {`"schema": "rollout-lab.run/v3"`, `"schema": ""`},
 		"a key of older words":    {`"run_id"`, `"runid"`},
-		"an older version's type": {`"schema": "rollout-lab.run/v2",`, `"schema": "rollout-lab.run/v1", "tool": 3,`},
+		"an older version's type": {`"schema": "rollout-lab.run/v3",`, `"schema": "rollout-lab.run/v1", "tool": 3,`},
 	} {
 		edit(t, filepath.Join(dir, "run.json"), func(s string) string {
 			if !strings.Contains(s, change[0]) {

@@ -123,11 +123,20 @@ type ProbeResult struct {
 	Reason   string
 }
 
-// Pressure is how long, in all that went before, a task of this machine was ready to run and
-// waited for a CPU.
+// Pressure is a reading of the machine's CPUs. Waited is how long, in all that went before, a
+// task was ready to run and waited for one; Idle how long they had nothing to do, on average
+// over them. Where that is from is in PressureSources.
 type Pressure struct {
 	At     time.Duration
 	Waited time.Duration
+	Idle   time.Duration
+}
+
+// PressureSources name, for people, what of the system the readings were taken from; "" where
+// it does not tell.
+type PressureSources struct {
+	Waited string `json:"waited,omitempty"`
+	Idle   string `json:"idle,omitempty"`
 }
 
 // Stream is one of the request streams that share the schedule.
@@ -194,6 +203,9 @@ type Trial struct {
 	AllowSaturation bool `json:"allow_saturation,omitempty"`
 	// AllowUnfinished: the action need not be complete when the window ends.
 	AllowUnfinished bool `json:"allow_unfinished"`
+
+	// Pressure says where the readings of the machine's CPUs are from.
+	Pressure PressureSources `json:"pressure,omitzero"`
 
 	ProbeEvery time.Duration `json:"probe_every_ns"` // period of the direct probes of each instance
 	// LabBalancer: requests went through the lab's own balancer, not through the runtime's.

@@ -18,7 +18,7 @@ type Run struct {
 
 // RunSchema names the layout of a run's files and the words in them. Readers refuse any
 // other: the record is no interface.
-const RunSchema = "rollout-lab.run/v2"
+const RunSchema = "rollout-lab.run/v3"
 
 // FormatError says that a file of a record is not of the layout that this program reads.
 type FormatError struct {
@@ -116,4 +116,13 @@ type TrialData struct {
 	Pressure  []Pressure // by At; empty where the system does not tell
 	End       *End       // nil when the trial was cut short
 	Damage    []string   // what could not be read, for people: a torn last line, a Seq twice
+}
+
+// Waits are the readings of the CPUs where the system tells how long tasks wait for one, and none
+// where it does not.
+func (d *TrialData) Waits() []Pressure {
+	if d.Trial.Pressure.Waited == "" {
+		return nil
+	}
+	return d.Pressure
 }

@@ -29,7 +29,7 @@ func Build(d *record.TrialData, window Span) Timeline {
 		Bins:     Bins(d, load, BinWidth),
 		Lanes:    Lanes(d, window),
 		Action:   action,
-		Pressure: Pressures(d.Pressure, load),
+		Pressure: Pressures(d.Waits(), load),
 	}
 }
 
