@@ -6,7 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -161,5 +163,53 @@ func TestAnotherSignalSoonAfterIsTheSameWish(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestVars(t *testing.T) {
+	t.Setenv("MY_TOKEN", "from-env")
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	vars, secret, err := parseVars([]string{"a=1", "b=@" + file, "c=env:MY_TOKEN", "d=@@home", "e="})
+	want := map[string]string{"a": "1", "b": "from-file", "c": "from-env", "d": "@home", "e": ""}
+	if err != nil || !maps.Equal(vars, want) {
+		t.Errorf("got %v, %v, want %v", vars, err, want)
+	}
+	for name, is := range map[string]bool{"a": false, "b": true, "c": true, "d": false} {
+		if secret[name] != is {
+			t.Errorf("%s is a secret: %t, want %t", name, secret[name], is)
+		}
+	}
+	for _, bad := range [][]string{{"a"}, {"=1"}, {"a=1", "a=2"}, {"a=@" + file + ".not"}, {"a=env:MY_NOTHING"}} {
+		if _, _, err := parseVars(bad); err == nil {
+			t.Errorf("%q: no error", bad)
+		}
+	}
+}
+
+// A message that quotes a value quotes no secret.
+func TestMessagesHoldNoSecret(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("MY_TOKEN", "not-a-path")
+	scenario := filepath.Join(dir, "s.yaml")
+	text := "name: s\nvars: {p: /}\ntarget: {exec: ./x, request: {path: \"${p}\"}}\nreplicas: 1\nload: {rate: 1}\n" +
+		"phases: {baseline: {from: 0s, to: 1s}, window: {from: 1s, to: 2s}}\naction: {kind: none}\ndesigns: [{name: d, signal: {kind: none}}]\n"
+	if err := os.WriteFile(scenario, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	made := func(io.Writer) (drivers.Driver, error) { return nil, errors.New("is never made") }
+	for _, tt := range []struct{ command, value, want string }{
+		{"run", "not-a-path", `target.request.path must begin with / and hold no spaces: ***`},
+		{"validate", "not-a-path", `target.request.path must begin with / and hold no spaces: ***`},
+		{"run", "/ab", "the secret in variable p has 3 bytes"},
+	} {
+		t.Setenv("MY_TOKEN", tt.value)
+		var out strings.Builder
+		code := Main(t.Context(), []string{tt.command, scenario, "--var", "p=env:MY_TOKEN"}, Streams{Out: &out, Err: &out}, Driver{Name: "a", New: made})
+		if code != ExitUsage || !strings.Contains(out.String(), tt.want) || strings.Contains(out.String(), tt.value) {
+			t.Errorf("%s: exit code %d, %s, want %q", tt.command, code, out.String(), tt.want)
+		}
 	}
 }

@@ -109,7 +109,7 @@ are there; what a driver emulates or does not do is printed as a note. Nothing i
 		Example: "  rollout-lab validate mine.yaml\n  rollout-lab validate mine.yaml --driver process,docker",
 		Args:    needArgs("a file or the name of a scenario", "rollout-lab list shows the catalogue"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			values, err := parseVars(vars)
+			values, secret, err := parseVars(vars)
 			if err != nil {
 				return err
 			}
@@ -121,22 +121,23 @@ are there; what a driver emulates or does not do is printed as a note. Nothing i
 			}
 			var errs error
 			for _, arg := range args {
-				errs = errors.Join(errs, a.validate(cmd.Context(), arg, values, ds))
+				errs = errors.Join(errs, a.validate(cmd.Context(), arg, scenarios.Options{Vars: values, Secret: secret, Drivers: a.driverNames()}, ds))
 			}
 			return errors.Join(errs, closeDrivers(cmd.Context(), ds))
 		},
 	}
 	f.register(cmd.Flags(), nil, "drivers to ask (default: none)")
-	cmd.Flags().StringArrayVar(&vars, "var", nil, "k=v, fills in ${k} of the scenario")
+	cmd.Flags().StringArrayVar(&vars, "var", nil, varUsage)
 	return cmd
 }
 
 // validate checks one scenario, and asks the drivers about it.
-func (a *app) validate(ctx context.Context, arg string, vars map[string]string, ds []drivers.Driver) error {
-	s, err := scenarios.Load(arg, scenarios.Options{Vars: vars, Drivers: a.driverNames()})
+func (a *app) validate(ctx context.Context, arg string, o scenarios.Options, ds []drivers.Driver) error {
+	s, err := scenarios.Load(arg, o)
 	if err != nil {
 		return err
 	}
+	a.hide(s.Secrets)
 	notes, err := lab.Review(ctx, []*scenarios.Scenario{s}, ds)
 	for _, n := range notes {
 		fmt.Fprintf(a.Err, "note: %v\n", n)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/rollout-lab/rollout-lab/internal/lab"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
@@ -45,6 +46,13 @@ func (c *console) Write(p []byte) (int, error) {
 	defer c.mu.Unlock()
 	c.finishLine()
 	return c.out.Write(p)
+}
+
+// hide keeps what the mask hides out of what is written from here on.
+func (c *console) hide(mask *record.Mask) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out = mask.Writer(c.out)
 }
 
 // show writes the line of progress anew.

@@ -47,6 +47,10 @@ type app struct {
 	drivers []Driver
 }
 
+// hide keeps secrets out of the messages from here on. What is printed of a run comes from
+// its record, which holds none.
+func (a *app) hide(secrets []string) { a.console.hide(record.NewMask(secrets...)) }
+
 // errInterrupted is the cause of a context that Ctrl-C ended.
 var errInterrupted = errors.New("interrupted")
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -67,11 +68,13 @@ stderr is progress.`,
 	fl.IntVar(&f.trials, "trials", 0, "trials of each design (default: the scenario's)")
 	fl.DurationVar(&f.window, "window", 0, "measured time from the action's start (default: the scenario's)")
 	fl.StringVar(&f.out, "out", "", "folder to write (default: rollout-lab-runs/RUN-ID)")
-	fl.StringArrayVar(&f.vars, "var", nil, "k=v, fills in ${k} of the scenario")
+	fl.StringArrayVar(&f.vars, "var", nil, varUsage)
 	fl.BoolVar(&f.keep, "keep", false, "keep the last trial's environment until Ctrl-C")
 	fl.BoolVar(&f.json, "json", false, "print results.json instead of the matrix")
 	return cmd
 }
+
+const varUsage = "k=v, fills in ${k} of the scenario; k=@FILE or k=env:NAME takes a secret from there, which is written nowhere"
 
 // needArgs refuses a command without arguments.
 func needArgs(what, hint string) cobra.PositionalArgs {
@@ -83,25 +86,56 @@ func needArgs(what, hint string) cobra.PositionalArgs {
 	}
 }
 
-// parseVars turns k=v into a map.
-func parseVars(list []string) (map[string]string, error) {
-	vars := map[string]string{}
+// parseVars turns k=v into a map. What comes from a file (k=@FILE) or from the environment
+// (k=env:NAME) is a secret; k=@@v is the text @v.
+func parseVars(list []string) (vars map[string]string, secret map[string]bool, err error) {
+	vars, secret = map[string]string{}, map[string]bool{}
 	for _, kv := range list {
 		k, v, ok := strings.Cut(kv, "=")
 		if !ok || k == "" {
-			return nil, &usageError{fmt.Errorf("--var %q: want k=v", kv), ""}
+			return nil, nil, &usageError{fmt.Errorf("--var %q: want k=v", kv), ""}
 		}
 		if _, twice := vars[k]; twice {
-			return nil, &usageError{fmt.Errorf("--var %s is given twice", k), ""}
+			return nil, nil, &usageError{fmt.Errorf("--var %s is given twice", k), ""}
+		}
+		if v, secret[k], err = secretOf(v); err != nil {
+			return nil, nil, &usageError{fmt.Errorf("--var %s: %w", k, err), "k=@FILE and k=env:NAME take a secret from there; k=@@v is the text @v"}
 		}
 		vars[k] = v
 	}
-	return vars, nil
+	return vars, secret, nil
 }
+
+// secretOf is the value that a --var names, and whether it is a secret.
+func secretOf(v string) (value string, secret bool, err error) {
+	switch name, inEnv := strings.CutPrefix(v, "env:"); {
+	case strings.HasPrefix(v, "@@"):
+		return v[1:], false, nil
+	case strings.HasPrefix(v, "@"):
+		data, err := os.ReadFile(v[1:])
+		if err != nil {
+			return "", true, err
+		}
+		if len(data) > maxSecret {
+			return "", true, fmt.Errorf("%s has more than %d bytes", v[1:], maxSecret)
+		}
+		return strings.TrimRight(string(data), "\r\n"), true, nil
+	case inEnv:
+		value, known := os.LookupEnv(name)
+		if !known {
+			return "", true, fmt.Errorf("the environment has no %s", name)
+		}
+		return value, true, nil
+	}
+	return v, false, nil
+}
+
+// maxSecret bounds a file with a secret, in bytes.
+const maxSecret = 64 << 10
 
 // scenarios loads what the arguments name, with the flags' changes.
 func (f *runFlags) scenarios(cmd *cobra.Command, args []string) ([]*scenarios.Scenario, error) {
-	vars, err := parseVars(f.vars)
+	vars, secret, err := parseVars(f.vars)
 	if err != nil {
 		return nil, err
 	}
@@ -117,10 +151,11 @@ func (f *runFlags) scenarios(cmd *cobra.Command, args []string) ([]*scenarios.Sc
 	}
 	var out []*scenarios.Scenario
 	for _, arg := range args {
-		s, err := scenarios.Load(arg, scenarios.Options{Vars: vars, Drivers: f.drivers.app.driverNames()})
+		s, err := scenarios.Load(arg, scenarios.Options{Vars: vars, Secret: secret, Drivers: f.drivers.app.driverNames()})
 		if err != nil {
 			return nil, err
 		}
+		f.drivers.app.hide(s.Secrets)
 		if len(f.designs) > 0 {
 			if err := s.WithDesigns(f.designs); err != nil {
 				return nil, err

@@ -14,11 +14,16 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // Options are what a scenario is read with.
 type Options struct {
 	Vars map[string]string // instead of the defaults of the scenario's variables
+	// Secret are the names of those of Vars whose values are written nowhere: *** stands for
+	// them in Source, in Vars and in every message.
+	Secret map[string]bool
 	// Drivers are the names of the drivers that there are: a scenario that names another
 	// one is refused. nil means that nobody knows, and every name will do.
 	Drivers []string
@@ -33,7 +38,7 @@ func Load(nameOrPath string, o Options) (*Scenario, error) {
 		if err != nil {
 			return nil, err
 		}
-		return Parse(nameOrPath+".yaml", data, Options{Vars: o.Vars})
+		return Parse(nameOrPath+".yaml", data, Options{Vars: o.Vars, Secret: o.Secret})
 	}
 	data, err := readFile(nameOrPath)
 	if err != nil {
@@ -55,6 +60,44 @@ func readFile(path string) ([]byte, error) {
 // Parse reads a scenario from a text; file is its name for messages. It returns Errors,
 // every problem that it found, or a scenario in which every field is filled in and checked.
 func Parse(file string, data []byte, o Options) (*Scenario, error) {
+	s, err := parse(file, data, o)
+	var problems Errors
+	if secrets := o.secrets(); len(secrets) > 0 && errors.As(err, &problems) {
+		mask := record.NewMask(secrets...)
+		for _, p := range problems {
+			p.Message, p.Hint, p.Excerpt = mask.Text(p.Message), mask.Text(p.Hint), mask.Text(p.Excerpt)
+		}
+	}
+	return s, err
+}
+
+// secrets are the values that are written nowhere.
+func (o *Options) secrets() (all []string) {
+	for _, name := range slices.Sorted(maps.Keys(o.Secret)) {
+		if o.Secret[name] {
+			all = append(all, o.Vars[name])
+		}
+	}
+	return all
+}
+
+// checkSecrets reports secrets that could not be masked: too short ones, and those in names,
+// which folders are called by.
+func (d *decoder) checkSecrets(s *Scenario, o Options) {
+	for _, name := range slices.Sorted(maps.Keys(o.Secret)) {
+		secret := o.Vars[name]
+		if len(secret) < record.ShortestSecret {
+			d.problem(0, 0, fmt.Sprintf("the secret in variable %s has %d bytes; a shorter one than %d cannot be masked", name, len(secret), record.ShortestSecret), "give it as "+name+"=VALUE if it is none")
+			continue
+		}
+		names := append(namesOf(s.Designs), s.Name)
+		if slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, secret) }) {
+			d.problem(0, 0, "the secret in variable "+name+" is part of a name, and names are in every report", "use another variable for names")
+		}
+	}
+}
+
+func parse(file string, data []byte, o Options) (*Scenario, error) {
 	d := newDecoder(file, o, builtin)
 	root := d.tree(data)
 	if root == nil {
@@ -66,7 +109,11 @@ func Parse(file string, data []byte, o Options) (*Scenario, error) {
 		return nil, d.err()
 	}
 	s := d.scenario(root)
-	s.File, s.Vars, s.Where = file, vars, &Where{d.source, d.at}
+	s.File, s.Vars, s.Where, s.Secrets = file, vars, &Where{d.source, d.at}, o.secrets()
+	for name := range o.Secret {
+		s.Vars[name] = record.Masked
+	}
+	d.checkSecrets(s, o)
 	d.checkManifests(s)
 	trusted := d.trusted()
 	s.check(func(path, message, hint string) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/metric"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // render writes a scenario out in full, in one fixed way, field by field as declared. It is
@@ -16,7 +17,15 @@ import (
 func render(s *Scenario) string {
 	w := &writer{found: s.Target.found()}
 	w.fields(0, reflect.ValueOf(s).Elem(), reflect.Value{})
-	return w.String()
+	if len(s.Secrets) == 0 {
+		return w.String()
+	}
+	var written []string // as they are in it: within quotes, or as they are
+	for _, secret := range s.Secrets {
+		text := scalarText(secret)
+		written = append(written, text[1:len(text)-1], secret)
+	}
+	return record.NewMask(written...).Text(w.String())
 }
 
 type writer struct {

@@ -46,8 +46,11 @@ type Scenario struct {
 	// Source is the scenario written out: variables filled in, designs resolved, nothing
 	// left to a default. Parsing it gives the same scenario.
 	Source string `yaml:"-"`
-	File   string `yaml:"-"` // where it came from, for messages
-	Where  *Where `yaml:"-"` // where in it each part is said
+	// Secrets are what stands behind *** in Source and in Vars. No file of a run, and no
+	// message, may hold one.
+	Secrets []string `yaml:"-"`
+	File    string   `yaml:"-"` // where it came from, for messages
+	Where   *Where   `yaml:"-"` // where in it each part is said
 }
 
 // Target is the service under test: the reference proxy, or a custom target. Exactly one of

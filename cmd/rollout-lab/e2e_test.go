@@ -471,7 +471,7 @@ func writeLongRun(t *testing.T, dir string, hits uint64) {
 		Schema: record.RunSchema, ID: "long", Started: meta.Began, Command: "test", Trials: []string{record.Folder(meta)},
 		Scenarios: []record.Scenario{{Name: "long", Rate: rate, Window: length - meta.WindowFrom, Action: "rollout", Replicas: 3, Designs: []string{"naive"},
 			Gates: []record.Gate{{Design: "naive", Metric: "success_rate", Op: ">=", Limit: 0.9}}}},
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func writeMillion(b *testing.B) string {
 		LoadTo: n * time.Millisecond, BaselineFrom: s, BaselineTo: 50 * s, WindowFrom: 100 * s, WindowTo: 1000 * s,
 		ReplicasBefore: replicas, ReplicasAfter: replicas, ProbeEvery: 50 * ms,
 	}
-	w, err := record.CreateRun(dir, record.Run{Trials: []string{record.Folder(meta)}})
+	w, err := record.CreateRun(dir, record.Run{Trials: []string{record.Folder(meta)}}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -107,7 +107,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	trials := plan(cfg.Scenarios, usable)
 	run := describeRun(ctx, cfg, began, usable, trials)
-	w, err := record.CreateRun(cfg.Dir, run)
+	var mask *record.Mask
+	for _, s := range cfg.Scenarios {
+		mask = mask.With(s.Secrets...)
+	}
+	w, err := record.CreateRun(cfg.Dir, run, mask)
 	if err != nil {
 		return &EnvironmentError{"create the run's folder", err}
 	}

@@ -2,6 +2,7 @@ package load
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,12 @@ import (
 
 // role makes the test binary another program when it runs itself.
 const role = "ROLLOUT_LAB_LOAD_ROLE"
+
+// What the server shows, in PEM; without it it speaks no TLS.
+const (
+	serverCertificate = "ROLLOUT_LAB_LOAD_CERTIFICATE"
+	serverKey         = "ROLLOUT_LAB_LOAD_KEY"
+)
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(role) {
@@ -40,7 +47,21 @@ func serveUntilEOF() int {
 		return 1
 	}
 	fmt.Println(ln.Addr())
-	go http.Serve(ln, http.HandlerFunc(echo))
+	server := &http.Server{Handler: http.HandlerFunc(echo), Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	if certificate := os.Getenv(serverCertificate); certificate == "" {
+		go server.Serve(ln)
+	} else {
+		pair, err := tls.X509KeyPair([]byte(certificate), []byte(os.Getenv(serverKey)))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
+		go server.ServeTLS(ln, "", "")
+	}
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return 1
 	}
@@ -48,10 +69,10 @@ func serveUntilEOF() int {
 }
 
 // childServer starts the trivial server in a process of its own and returns its URL.
-func childServer(tb testing.TB) string {
+func childServer(tb testing.TB, env ...string) string {
 	tb.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), role+"=server")
+	cmd.Env = append(append(os.Environ(), role+"=server"), env...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -68,7 +68,7 @@ func plainName(name string) string {
 
 // writeJSON writes a whole file or none: a reader never sees a torn one, not even after
 // a crash.
-func writeJSON(path string, v any) (err error) {
+func writeJSON(path string, v any, mask *Mask) (err error) {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", filepath.Base(path), err)
@@ -83,7 +83,7 @@ func writeJSON(path string, v any) (err error) {
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	_, err = f.Write(append(text, '\n'))
+	_, err = f.Write(append(mask.document(text), '\n'))
 	if err == nil {
 		err = f.Chmod(0o644)
 	}

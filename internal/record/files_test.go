@@ -42,7 +42,7 @@ func begin(t *testing.T, trial Trial) (dir string, run *RunWriter, w *TrialWrite
 	run, err := CreateRun(dir, Run{ID: "r1", Trials: []string{Folder(trial)}, Scenarios: []Scenario{
 		{Name: "other", Gates: []Gate{{Design: "naive", Metric: "breaches", Op: "<="}}},
 		{Name: "rollout", Gates: []Gate{{Design: "aware", Metric: "breaches", Op: "<="}, naiveGate}},
-	}})
+	}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,11 +170,11 @@ func TestCreateRunRefusesAFilledFolder(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "precious"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := CreateRun(dir, Run{}); err == nil {
+	if _, err := CreateRun(dir, Run{}, nil); err == nil {
 		t.Error("a folder that is not empty was taken")
 	}
 	empty := t.TempDir()
-	if _, err := CreateRun(empty, Run{}); err != nil {
+	if _, err := CreateRun(empty, Run{}, nil); err != nil {
 		t.Errorf("an empty folder: %v", err)
 	}
 }
@@ -191,7 +191,7 @@ func TestWriterFlushesWithoutClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var disk fakeDisk
 		f := func(name string) *lineFile { return &lineFile{name: name, out: &fakeDisk{}} }
-		w := newTrialWriter(t.TempDir(), &lineFile{name: "samples.csv", out: &disk}, f("w"), f("p"), f("e"), f("c"))
+		w := newTrialWriter(t.TempDir(), nil, &lineFile{name: "samples.csv", out: &disk}, f("w"), f("p"), f("e"), f("c"))
 		w.Sample(sample(0))
 		synctest.Wait()
 		if got := disk.text(); got != "" {

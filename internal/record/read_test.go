@@ -180,7 +180,7 @@ func TestOpenRunListsTrials(t *testing.T) {
 		tr.N, tr.Repeats = n, repeats
 		return tr
 	}
-	run, err := CreateRun(dir, Run{Trials: []string{Folder(at(2, 0)), Folder(at(1, 0)), Folder(at(3, 0))}})
+	run, err := CreateRun(dir, Run{Trials: []string{Folder(at(2, 0)), Folder(at(1, 0)), Folder(at(3, 0))}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

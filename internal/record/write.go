@@ -21,11 +21,15 @@ const flushAt = 1 << 20
 var ErrNotEmpty = errors.New("the folder is not empty")
 
 // RunWriter writes a run's folder. Its methods may be called concurrently.
-type RunWriter struct{ dir string }
+type RunWriter struct {
+	dir  string
+	mask *Mask
+}
 
 // CreateRun makes the folder of a run, which must be absent or empty, and writes
-// run.json. run.Schema is set to RunSchema.
-func CreateRun(dir string, run Run) (*RunWriter, error) {
+// run.json. run.Schema is set to RunSchema. Of what the mask hides nothing is written, neither
+// here nor of the trials.
+func CreateRun(dir string, run Run, mask *Mask) (*RunWriter, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("create run: %w", err)
 	}
@@ -41,10 +45,10 @@ func CreateRun(dir string, run Run) (*RunWriter, error) {
 		return nil, fmt.Errorf("create run: %w", err)
 	}
 	run.Schema = RunSchema
-	if err := writeJSON(filepath.Join(dir, runFile), run); err != nil {
+	if err := writeJSON(filepath.Join(dir, runFile), run, mask); err != nil {
 		return nil, fmt.Errorf("create run: %w", err)
 	}
-	return &RunWriter{dir: dir}, nil
+	return &RunWriter{dir, mask}, nil
 }
 
 // Dir is the run's folder.
@@ -52,7 +56,7 @@ func (w *RunWriter) Dir() string { return w.dir }
 
 // End writes end.json, which closes the run.
 func (w *RunWriter) End(e RunEnd) error {
-	return writeJSON(filepath.Join(w.dir, endFile), e)
+	return writeJSON(filepath.Join(w.dir, endFile), e, w.mask)
 }
 
 // Trial makes the trial's folder (see Folder), which must not exist, and writes
@@ -62,7 +66,7 @@ func (w *RunWriter) Trial(t Trial) (*TrialWriter, error) {
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("create trial: %w", err)
 	}
-	if err := writeJSON(filepath.Join(folder, trialFile), t); err != nil {
+	if err := writeJSON(filepath.Join(folder, trialFile), t, w.mask); err != nil {
 		return nil, fmt.Errorf("create trial: %w", err)
 	}
 	var files []*lineFile
@@ -78,7 +82,7 @@ func (w *RunWriter) Trial(t Trial) (*TrialWriter, error) {
 		}
 		files = append(files, lf)
 	}
-	return newTrialWriter(folder, files[0], files[1], files[2], files[3], files[4]), nil
+	return newTrialWriter(folder, w.mask, files[0], files[1], files[2], files[3], files[4]), nil
 }
 
 // TrialWriter streams a trial to its folder. Its methods may be called concurrently.
@@ -91,6 +95,7 @@ func (w *RunWriter) Trial(t Trial) (*TrialWriter, error) {
 // one, Err and Close return it, and end.json tells of it.
 type TrialWriter struct {
 	folder                                        string
+	mask                                          *Mask
 	samples, reference, probes, eventsF, pressure *lineFile
 
 	kick chan struct{} // a buffer is large: do not wait for the tick
@@ -102,9 +107,9 @@ type TrialWriter struct {
 	closed bool
 }
 
-func newTrialWriter(folder string, samples, reference, probes, events, pressure *lineFile) *TrialWriter {
+func newTrialWriter(folder string, mask *Mask, samples, reference, probes, events, pressure *lineFile) *TrialWriter {
 	w := &TrialWriter{
-		folder: folder, samples: samples, reference: reference, probes: probes, eventsF: events, pressure: pressure,
+		folder: folder, mask: mask, samples: samples, reference: reference, probes: probes, eventsF: events, pressure: pressure,
 		kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	go w.flushLoop()
@@ -117,16 +122,24 @@ func (w *TrialWriter) files() []*lineFile {
 
 // Sample records what became of a request of the load.
 func (w *TrialWriter) Sample(s Sample) {
+	w.hide(&s)
 	w.put(w.samples, func(b []byte) []byte { return appendSample(b, &s) })
 }
 
 // Reference records what became of a request of the independent client.
 func (w *TrialWriter) Reference(s Sample) {
+	w.hide(&s)
 	w.put(w.reference, func(b []byte) []byte { return appendSample(b, &s) })
+}
+
+// hide takes out of a sample what the mask hides: a server may say it back.
+func (w *TrialWriter) hide(s *Sample) {
+	s.Instance, s.Revision, s.Reason = w.mask.Text(s.Instance), w.mask.Text(s.Revision), w.mask.Text(s.Reason)
 }
 
 // Probe records a direct probe.
 func (w *TrialWriter) Probe(p ProbeResult) {
+	p.Reason = w.mask.Text(p.Reason)
 	w.put(w.probes, func(b []byte) []byte { return appendProbe(b, &p) })
 }
 
@@ -142,6 +155,7 @@ func (w *TrialWriter) Event(e Event) {
 		w.fail(fmt.Errorf("encode event: %w", err))
 		return
 	}
+	text = w.mask.document(text)
 	w.put(w.eventsF, func(b []byte) []byte { return append(append(b, text...), '\n') })
 }
 
@@ -178,7 +192,7 @@ func (w *TrialWriter) Close(end End) error {
 		}
 		end.Error += "the record is incomplete: " + err.Error()
 	}
-	w.fail(writeJSON(filepath.Join(w.folder, endFile), end))
+	w.fail(writeJSON(filepath.Join(w.folder, endFile), end, w.mask))
 	return w.Err()
 }
 
