@@ -45,6 +45,10 @@ func (w Wire) Scheme() string {
 // Multiplexed says whether many requests share a connection.
 func (w Wire) Multiplexed() bool { return w.Protocol == H2 || w.Protocol == H2C }
 
+// Opaque says whether a balancer cannot read what goes over it, unless TLS ends there: it
+// passes connections on, not requests.
+func (w Wire) Opaque() bool { return w.TLS != nil || w.Multiplexed() }
+
 // Unverified is the same without any verification and without a certificate of the client's
 // own: what a kubelet does when it asks over TLS. Without TLS it is the same.
 func (w Wire) Unverified() Wire {

@@ -47,6 +47,7 @@ func (s *Scenario) check(report report) {
 		}
 	}
 	s.checkOwn(report)
+	s.checkBalancer(report)
 	s.checkNoCommand(report)
 	s.checkLoad(report, !wrong["load.rate"])
 	s.checkPhases(report, !wrong["load.rate"])
@@ -196,6 +197,14 @@ func (s *Scenario) checkProtocol(report report) {
 	}
 }
 
+// checkBalancer checks that the balancer can do with TLS what it is told.
+func (s *Scenario) checkBalancer(report report) {
+	w := s.Target.Wire()
+	if s.Balancer.TLS == Passthrough && w.TLS == nil && !w.Multiplexed() && s.Target.found() == "" {
+		report("balancer.tls", "balancer.tls: there is no TLS to pass through, the target speaks plain HTTP/1.1", "remove it, or give target a tls")
+	}
+}
+
 // checkPlaces reports placeholders in the arguments and the environment of a custom target
 // that nothing will be filled in for. path is where a key is said.
 func (w workload) checkPlaces(path func(key string) string, args []string, env map[string]string, report report) {
@@ -263,6 +272,11 @@ func (s *Scenario) checkTarget(design *Design, d *Settings, driver, path string,
 	}
 	if d.FailOpen {
 		c.tell("fail_open", join(path, "fail_open"), join(path, "fail_open")+" is refproxy's: a custom target decides in its own way", "describe a design with args or env that make it do so, or leave it out")
+	}
+	for _, g := range d.signals() {
+		if why, hint := s.Target.wrongScheme(g.Signal); why != "" {
+			c.tell("scheme", join(path, g.name+".scheme"), join(path, g.name+".scheme")+" "+why, hint)
+		}
 	}
 	for _, w := range s.workloads() {
 		_, own := s.Target.On[driver]

@@ -164,6 +164,8 @@ func TestBadRequests(t *testing.T) {
 		{"streams of refproxy", "load: {rate: 1, streams: {keepalive-post: 1}}\n", "load.streams.keepalive-post is a stream of refproxy's", "there are keepalive, newconn"},
 		{"h2 without TLS", "  protocol: h2\n", "target.protocol: h2 is chosen within TLS", "say h2c"},
 		{"h2c with TLS", "  protocol: h2c\n  tls: {}\n", "target.protocol: h2c is HTTP/2 without TLS", "say h2"},
+		{"nothing to pass through", "balancer: {tls: passthrough}\n", "mine.yaml:4:17: balancer.tls: there is no TLS to pass through", "give target a tls"},
+		{"another way with TLS", "balancer: {tls: offload}\n", "balancer.tls must be one of passthrough, terminate, not offload", ""},
 		{"another protocol", "  protocol: h3\n", "target.protocol must be one of h1, h2, h2c, not h3", "did you mean"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -181,6 +183,51 @@ func TestBadRequests(t *testing.T) {
 				t.Errorf("%d problems of one cause:\n%v", n, err)
 			}
 		})
+	}
+}
+
+// What a signal is asked over is what its port speaks, and nobody is verified for it.
+func TestSchemeOfASignal(t *testing.T) {
+	const plain, secure = "  ports: {health: 0}\n", "  ports: {health: 0}\n  tls: {server_name: shop.example}\n"
+	for _, tt := range []struct {
+		target, signal string
+		scheme, name   string // "" where it is refused
+		wrong          string
+	}{
+		{plain, "port: data", "http", "", ""},
+		{plain, "port: health", "http", "", ""},
+		{plain, "port: health, scheme: https", "https", "localhost", ""},
+		{plain, "port: data, scheme: https", "", "", "signal.scheme is https, and the target speaks no TLS"},
+		{secure, "port: data", "https", "shop.example", ""},
+		{secure, "port: health", "http", "", ""},
+		{secure, "port: health, scheme: https", "https", "shop.example", ""},
+		{secure, "port: data, scheme: https", "https", "shop.example", ""},
+		{secure, "port: data, scheme: http", "", "", "signal.scheme is http, and the target speaks TLS"},
+	} {
+		text := "name: mine\ntarget:\n  exec: ./mine\n" + tt.target + `replicas: 2
+load: {rate: 100}
+phases: {baseline: {from: 1s, to: 2s}, window: {from: 2s, to: 4s}}
+action: {kind: rollout}
+designs: [{name: mine, signal: {kind: http, ` + tt.signal + `}}]
+`
+		s, err := Parse("mine.yaml", []byte(text), offered)
+		if tt.wrong != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.wrong) || len(err.(Errors)) != 1 {
+				t.Errorf("%s: got %v, want %q alone", tt.signal, err, tt.wrong)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", tt.signal, err)
+			continue
+		}
+		w := s.Target.SignalWire(s.Designs[0].Signal)
+		if w.Scheme() != tt.scheme || w.TLS != nil && (!w.TLS.Insecure || w.TLS.ServerName != tt.name) {
+			t.Errorf("%s: got %+v, want %s", tt.signal, w, tt.scheme)
+		}
+		if again, err := Parse(s.File, []byte(s.Source), offered); err != nil || again.Source != s.Source {
+			t.Errorf("%s: its Source reads otherwise: %v", tt.signal, err)
+		}
 	}
 }
 

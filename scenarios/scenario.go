@@ -290,7 +290,14 @@ func (s *Scenario) ActionName() string {
 // Balancer is how requests reach the instances where the runtime brings no balancer.
 type Balancer struct {
 	Policy drivers.Policy `yaml:"policy" words:"round-robin least-connections" default:"round-robin" doc:"how it picks an instance"`
+	TLS    string         `yaml:"tls,omitempty" words:"passthrough terminate" doc:"passthrough: connections go unread to an instance each, as they do where nothing is said and the target speaks TLS or h2c; terminate: TLS ends at the balancer, with a certificate of the lab's, and each request goes to an instance"`
 }
+
+// The ways of a balancer with TLS.
+const (
+	Passthrough = "passthrough"
+	Terminate   = "terminate"
+)
 
 // Design is how the subject is configured and which signal the runtime is given. It is
 // data: nothing outside this package's catalogue may know a design's name.
@@ -359,6 +366,7 @@ type Settings struct {
 type Signal struct {
 	Kind     drivers.ProbeKind `yaml:"kind,inherited" words:"none tcp http command image" doc:"how an instance is asked"`
 	Port     string            `yaml:"port" kinds:"tcp http" words:"data health" default:"health" doc:"tcp and http: the port that is asked"`
+	Scheme   string            `yaml:"scheme,omitempty" kinds:"http" words:"http https" doc:"http: https is asked over TLS, and nobody's certificate is verified, as a kubelet does; without it what the target speaks at the port data, and http at the port health"`
 	Path     string            `yaml:"path" kinds:"http" form:"path" default:"/readyz" hint:"such as /readyz" doc:"http: from the root"`
 	Command  []string          `yaml:"command,inherited" kinds:"command" hint:"a program and its arguments, such as [/bin/check, --brief]" doc:"command: a program beside the instance, and its arguments; status 0 is a good answer"`
 	Interval time.Duration     `yaml:"interval" kinds:"tcp http command" min:"10ms" default:"200ms" doc:"from one question to the next"`

@@ -56,6 +56,37 @@ func (t *Target) Wire() drivers.Wire {
 	return w
 }
 
+// SignalWire is how an instance is asked for a signal: at the port data as it is spoken to, else
+// plain unless the signal says https. Nobody is verified and nothing is shown, as a kubelet
+// does.
+func (t *Target) SignalWire(g Signal) drivers.Wire {
+	switch {
+	case g.Kind != drivers.ProbeHTTP:
+		return drivers.Wire{}
+	case g.Port == "data":
+		return t.Wire().Unverified()
+	case g.Scheme == "https":
+		name := "localhost"
+		if t.TLS != nil {
+			name = t.TLS.ServerName
+		}
+		return drivers.Wire{TLS: &drivers.TLS{ServerName: name}}.Unverified()
+	}
+	return drivers.Wire{}
+}
+
+// wrongScheme says what is wrong with the scheme of a signal, "" when nothing is.
+func (t *Target) wrongScheme(g Signal) (why, hint string) {
+	speaks := t.Wire().Scheme()
+	if g.Kind != drivers.ProbeHTTP || g.Port != "data" || g.Scheme == "" || g.Scheme == speaks {
+		return "", ""
+	}
+	if speaks == "https" {
+		return "is http, and the target speaks TLS at its port data", "remove it, or ask another port"
+	}
+	return "is https, and the target speaks no TLS at its port data", "remove it, or give target a tls"
+}
+
 // tls reads how TLS is spoken, and the files that it names.
 func (d *decoder) tls(n *node, path string, to *TLS) {
 	d.fields(n, path, reflect.ValueOf(to).Elem())

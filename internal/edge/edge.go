@@ -98,7 +98,7 @@ func (c Config) withDefaults() Config {
 
 // passes says whether connections are passed on unread.
 func (c Config) passes() bool {
-	return c.Certificate == nil && (c.Wire.TLS != nil || c.Wire.Multiplexed())
+	return c.Certificate == nil && c.Wire.Opaque()
 }
 
 // scheme is that of the balancer's own URL.

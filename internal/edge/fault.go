@@ -26,7 +26,7 @@ const (
 	faultEOF            fault = "eof"
 	faultTimeout        fault = "timeout"
 	faultSecondConn     fault = "second connection"
-	faultUnprocessed    fault = "refused unprocessed" // HTTP/2: GOAWAY or REFUSED_STREAM, which would let a client send it again
+	faultUnprocessed    fault = drivers.UnprocessedReason
 	faultUntrusted      fault = "certificate not trusted"
 	faultMalformed      fault = "malformed answer"
 	faultOther          fault = "failed"

@@ -19,6 +19,9 @@ import (
 type Target struct {
 	Stack   drivers.Stack
 	Streams []load.Stream
+	// Front is how the requests are to be sent: as the subject is spoken to, or as a balancer
+	// that TLS ends at.
+	Front drivers.Wire
 	// Truth is a request that an instance answers as expected only when it works.
 	Truth load.Request
 	// Asked: somebody has said what is asked, and knows the requests by their names.
@@ -41,6 +44,13 @@ func Build(s *scenarios.Scenario, d scenarios.Design, driver string) (Target, er
 			stream.Connections = s.Connections(stream.Name)
 		}
 	}
+	if err != nil {
+		return t, err
+	}
+	t.Front = t.Stack.Subject.Wire
+	if s.Balancer.TLS == scenarios.Terminate {
+		t.Stack.Balancer.Terminate, t.Front, err = terminate(t.Front.Protocol)
+	}
 	return t, err
 }
 
@@ -61,7 +71,13 @@ func assemble(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 		return Target{}, err
 	}
 	subject := &t.Stack.Subject
-	subject.Signal, subject.Startup, subject.Liveness = d.Signal.Probe(), d.Startup.Probe(), d.Liveness.Probe()
+	for _, p := range []struct {
+		probe *drivers.Probe
+		of    scenarios.Signal
+	}{{&subject.Signal, d.Signal}, {&subject.Startup, d.Startup}, {&subject.Liveness, d.Liveness}} {
+		*p.probe = p.of.Probe()
+		p.probe.Wire = s.Target.SignalWire(p.of)
+	}
 	subject.Notify, subject.Watchdog, subject.Socket = d.Notify, d.Watchdog, d.Socket
 	subject.PreStop, subject.StopGrace, subject.RestartOnExit = d.PreStop, d.StopGrace, true
 	subject.Limits = s.Limits.Driver()
