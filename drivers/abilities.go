@@ -36,6 +36,9 @@ type Capabilities struct {
 	// Routing says in one sentence, for people, how the balancer learns that an instance is
 	// ready and that it stops.
 	Routing string
+	// Existing: it deploys nothing and changes nothing. It takes what answers at Stack.Address
+	// as it is, and no other stack; the other drivers take none that has an address.
+	Existing bool
 }
 
 // CapabilitiesOf are a driver's, or none where it says nothing.
@@ -51,6 +54,24 @@ func CapabilitiesOf(d Driver) Capabilities {
 type ProbeIntervaler interface {
 	// ProbeInterval is the time from one question to an instance to the next.
 	ProbeInterval() time.Duration
+}
+
+// Observer is an optional ability of a Driver: it says what its runtime says of instances that
+// are there already, whoever deployed them.
+type Observer interface {
+	// Observe begins to watch what is called so in the words of the runtime. It changes
+	// nothing, and returns once the instances that exist now are known. The error wraps
+	// ErrUnavailable where the runtime cannot be asked; what is not there is an error, too.
+	Observe(ctx context.Context, what string) (Observation, error)
+}
+
+// Observation is what is being watched.
+type Observation interface {
+	// Watch and Close are as those of an Env, but that closing ends the watch alone. The
+	// instances that exist at the start come first: Started, and Ready where they are. Addr
+	// of an event is empty where the instance cannot be asked directly from here.
+	Watch() <-chan Event
+	Close(ctx context.Context) error
 }
 
 // Closer is an optional ability of a Driver: it has something of its own, beside what it

@@ -30,6 +30,7 @@
 //   - Capable and ProbeIntervaler, of a Driver: before Deploy, for the record of each trial
 //   - Noter, of an Env: once, after Deploy
 //   - Tracer, of an Env: at any time until Close
+//   - Observer, of a Driver: before the first trial, where the user wants to see what it says
 //   - Killer, Pauser and Logger, of an Env: at any time until Close
 //   - Closer, of a Driver: once, after the last environment was closed
 package drivers
@@ -152,6 +153,11 @@ type Stack struct {
 	// is the same program, which is told of its name by ${revision}. Drivers ask At and
 	// Services, not this.
 	Revisions map[string]Variation
+
+	// Address, unless it is "", is where the subject answers already, as scheme and host. Such a
+	// stack deploys nothing, see Capabilities.Existing; of its Subject a name, one port and
+	// what it Serves are known.
+	Address string
 
 	// Objects, unless it is nil, is what the subject is instead. A driver whose runtime
 	// has no such objects refuses the stack, see RefuseObjects.

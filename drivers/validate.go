@@ -25,6 +25,9 @@ func (s Stack) Validate() error {
 			return fmt.Errorf("balancer: its certificate and key: %w", err)
 		}
 	}
+	if s.Address != "" {
+		return s.validateAddress()
+	}
 	limits := s.Rolling.Validate
 	if s.Objects != nil {
 		limits = func() error { return s.eachRevision(Stack.validateObjects) }
@@ -79,6 +82,17 @@ func (s Stack) RefuseTermination(driver string) error {
 		Err:  fmt.Errorf("%s: a balancer of the lab's that TLS ends at, where the runtime has its own: %w", driver, ErrUnsupported),
 		Hint: "take balancer.tls: terminate away, or run on a driver that has no balancer of its own",
 	}
+}
+
+// validateAddress reports what of a stack goes together with no Address.
+func (s Stack) validateAddress() error {
+	if len(s.Dependencies) > 0 || s.Objects != nil || s.Replicas != 0 || s.Rolling != (Rolling{}) {
+		return fmt.Errorf("address %s: dependencies, objects, replicas and rolling are for what is deployed", s.Address)
+	}
+	if p := s.Subject; p.Image != "" || p.Exec != "" || len(p.Args)+len(p.Env)+len(p.Fixed) > 0 {
+		return fmt.Errorf("address %s: what is run there is not known", s.Address)
+	}
+	return nil
 }
 
 // ErrNoProgress: the bounds of a change forbid every step.

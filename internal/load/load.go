@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -62,6 +63,7 @@ type Plan struct {
 
 	Rate    float64       // hits a second
 	Hits    uint64        // how many
+	End     *End          // ends it before that, at a moment that is chosen while it runs; nil means that nothing does
 	Timeout time.Duration // of a request, from its intended time to the last byte of the answer
 	Deny    float64       // share of the hits that must be denied, spread over all streams, 0..1
 
@@ -73,6 +75,23 @@ type Plan struct {
 	InstanceHeaders []string // the first that an answer has names its instance; empty means the defaults
 	RevisionHeader  string
 	ReasonHeader    string
+}
+
+// End ends a load at a moment that is not known before it runs. Its methods may be called
+// concurrently.
+type End struct{ at atomic.Int64 }
+
+// At ends the load at an offset from the trial's base: a hit that is due then or later is not
+// fired. It must be a moment to come, or hits that are due later may have been fired already.
+func (e *End) At(at time.Duration) { e.at.Store(int64(at)) }
+
+// before reports whether the load ends before something that is due at an offset from the base.
+func (e *End) before(due time.Duration) bool {
+	if e == nil {
+		return false
+	}
+	at := time.Duration(e.at.Load())
+	return at > 0 && due >= at
 }
 
 func (p *Plan) demand() Demand {

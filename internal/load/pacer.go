@@ -23,10 +23,13 @@ type pacer struct {
 	schedule *schedule
 	origin   time.Time // start of the schedule
 	hits     uint64
+	end      *End
+	start    time.Duration // of the schedule, from the trial's base
 	precise  bool
 	sleep    func(time.Duration)
 
 	released uint64 // hits that were let go; read it after the attack has ended
+	ended    bool   // end has ended it
 }
 
 // Pace implements vegeta.Pacer. vegeta calls it from one goroutine.
@@ -35,7 +38,11 @@ func (p *pacer) Pace(_ time.Duration, hits uint64) (time.Duration, bool) {
 	if hits >= p.hits || p.ctx.Err() != nil {
 		return 0, true
 	}
-	due := p.origin.Add(p.schedule.due(hits))
+	after := p.schedule.due(hits)
+	if p.over(after) {
+		return 0, true
+	}
+	due := p.origin.Add(after)
 	wait := time.Until(due)
 	if wait > coarse {
 		timer := time.NewTimer(wait - coarse)
@@ -48,12 +55,18 @@ func (p *pacer) Pace(_ time.Duration, hits uint64) (time.Duration, bool) {
 		wait = time.Until(due)
 	}
 	if !p.precise {
-		return max(wait, 0), false
+		return max(wait, 0), p.over(after)
 	}
 	if wait > 0 {
 		p.sleep(wait)
 	}
-	return 0, p.ctx.Err() != nil
+	return 0, p.ctx.Err() != nil || p.over(after)
+}
+
+// over reports whether the load has ended before a hit that is due so long after its start.
+func (p *pacer) over(after time.Duration) bool {
+	p.ended = p.end.before(p.start + after)
+	return p.ended
 }
 
 // Rate implements vegeta.Pacer.

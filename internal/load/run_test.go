@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -463,5 +464,34 @@ func TestAudit(t *testing.T) {
 				t.Errorf("got error %v, want ok %v", err, tt.ok)
 			}
 		})
+	}
+}
+
+// A load that is ended at a moment to come has fired every hit that was due before it, and none
+// that was not.
+func TestALoadEndsWhereItIsToldTo(t *testing.T) {
+	for _, rate := range []float64{1, 200, 2 * precisePacing} {
+		server := httpServer(t, echo)
+		end := &End{}
+		plan := Plan{URL: server.URL, Base: time.Now(), Rate: rate, Hits: 1_000_000, Timeout: time.Second, Streams: threeStreams(), End: end}
+		at := time.Since(plan.Base) + 300*time.Millisecond
+		if rate == 1 {
+			at = 1500 * time.Millisecond
+		}
+		end.At(at)
+		var samples []record.Sample
+		summary, err := Run(t.Context(), plan, func(s record.Sample) { samples = append(samples, s) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := uint64(math.Ceil(at.Seconds()*rate) - 1)
+		if summary.Fired != want || uint64(len(samples)) != want {
+			t.Errorf("%v a second until %v: fired %d, %d samples; want %d", rate, at, summary.Fired, len(samples), want)
+		}
+		for _, s := range samples {
+			if s.Intended >= at {
+				t.Errorf("a hit was due at %v, behind the end at %v", s.Intended, at)
+			}
+		}
 	}
 }
