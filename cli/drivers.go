@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/lab"
+	"github.com/rollout-lab/rollout-lab/scenarios"
 )
 
 // Driver is a driver that the command line offers.
@@ -23,6 +25,9 @@ type Driver struct {
 	// It is called once for every command that takes drivers, so the variables that the
 	// flags set must be the same ones each time. nil means that there are none.
 	Flags func(*flag.FlagSet)
+	// Watch, when it is not "", is a flag that names instances to be watched by the driver,
+	// which must be a drivers.Observer, and WatchUsage says in which words.
+	Watch, WatchUsage string
 	// New makes the driver once the flags are read. What takes long is told to progress,
 	// a line at a time.
 	New func(progress io.Writer) (drivers.Driver, error)
@@ -37,6 +42,11 @@ type driverFlags struct {
 // register adds the flags to a command. what says what is done with the drivers.
 func (f *driverFlags) register(fl *pflag.FlagSet, chosen []string, what string) {
 	fl.StringSliceVar(&f.names, "driver", chosen, what)
+	f.registerOwn(fl)
+}
+
+// registerOwn adds those that the drivers need.
+func (f *driverFlags) registerOwn(fl *pflag.FlagSet) {
 	for _, d := range f.app.drivers {
 		if d.Flags == nil {
 			continue
@@ -62,13 +72,96 @@ func (f *driverFlags) chosen() ([]drivers.Driver, error) {
 	}
 	var out []drivers.Driver
 	for _, d := range offered {
-		made, err := d.New(f.app.Err)
+		made, err := d.make(f.app)
 		if err != nil {
-			return nil, &environmentError{fmt.Errorf("driver %s: %w", d.Name, err), ""}
+			return nil, err
 		}
 		out = append(out, made)
 	}
 	return out, nil
+}
+
+func (d Driver) make(a *app) (drivers.Driver, error) {
+	made, err := d.New(a.Err)
+	if err != nil {
+		return nil, &environmentError{fmt.Errorf("driver %s: %w", d.Name, err), ""}
+	}
+	return made, nil
+}
+
+// chosenFor are the drivers for scenarios: those that were named, and for what answers at an
+// address already the one that deploys nothing, whether or not it was. asked says that they
+// were named by the user.
+func (f *driverFlags) chosenFor(ss []*scenarios.Scenario, asked bool) ([]drivers.Driver, error) {
+	deployed := slices.ContainsFunc(ss, func(s *scenarios.Scenario) bool { return !s.Target.Address() })
+	found := slices.ContainsFunc(ss, func(s *scenarios.Scenario) bool { return s.Target.Address() })
+	var out []drivers.Driver
+	if deployed || asked {
+		named, err := f.chosen()
+		if err != nil {
+			return nil, err
+		}
+		out = named
+	}
+	existing := func(d drivers.Driver) bool { return drivers.CapabilitiesOf(d).Existing }
+	for _, d := range out {
+		if existing(d) && !found {
+			return nil, &usageError{fmt.Errorf("driver %s deploys nothing", d.Name()), "it is for scenarios with target: {url: ...}"}
+		}
+		if !existing(d) && !deployed {
+			return nil, &usageError{fmt.Errorf("driver %s deploys what it measures, and the target is an address", d.Name()), "leave out --driver"}
+		}
+	}
+	if !found || slices.ContainsFunc(out, existing) {
+		return out, nil
+	}
+	for _, d := range f.app.drivers {
+		made, err := d.make(f.app)
+		if err != nil {
+			return nil, err
+		}
+		if existing(made) {
+			return append(out, made), nil
+		}
+	}
+	return nil, errors.New("this program has no driver for a target that is an address")
+}
+
+// watchFlags say what else is watched during trials.
+type watchFlags struct {
+	app   *app
+	names map[string]*[]string // by driver
+}
+
+// register adds a flag for each driver that can watch.
+func (f *watchFlags) register(fl *pflag.FlagSet) {
+	f.names = map[string]*[]string{}
+	for _, d := range f.app.drivers {
+		if d.Watch != "" {
+			f.names[d.Name] = fl.StringArray(d.Watch, nil, d.WatchUsage)
+		}
+	}
+}
+
+// made is what is watched, by drivers that are made for that.
+func (f *watchFlags) made(a *app) (all []lab.Watch, err error) {
+	for _, d := range a.drivers {
+		if d.Watch == "" || len(*f.names[d.Name]) == 0 {
+			continue
+		}
+		made, err := d.make(a)
+		if err != nil {
+			return nil, err
+		}
+		observer, ok := made.(drivers.Observer)
+		if !ok {
+			return nil, fmt.Errorf("driver %s cannot watch what it has not deployed", d.Name)
+		}
+		for _, what := range *f.names[d.Name] {
+			all = append(all, lab.Watch{Driver: observer, What: what})
+		}
+	}
+	return all, nil
 }
 
 // driverNames are the drivers' names, the default one first.

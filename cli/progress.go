@@ -124,7 +124,7 @@ func parts(u lab.Update) []string {
 	}
 	out := []string{
 		head,
-		fmt.Sprintf("%.1f/%.0f s", max(0, u.Elapsed).Seconds(), u.Length.Seconds()),
+		elapsed(u),
 		fmt.Sprintf("%d failed", u.Failed),
 	}
 	if u.RecentSuccess >= 0 {
@@ -132,6 +132,14 @@ func parts(u lab.Update) []string {
 		out = append(out, fmt.Sprintf("now %.1f %%", float64(int(u.RecentSuccess*1000))/10))
 	}
 	return append(out, fmt.Sprintf("%d ok", u.OK), fmt.Sprintf("%.0f/s", u.Rate))
+}
+
+// elapsed is how far the load has come, and where it ends if that is known.
+func elapsed(u lab.Update) string {
+	if u.Length == 0 {
+		return fmt.Sprintf("%.1f s", max(0, u.Elapsed).Seconds())
+	}
+	return fmt.Sprintf("%.1f/%.0f s", max(0, u.Elapsed).Seconds(), u.Length.Seconds())
 }
 
 // folded breaks what is longer than a line at its words.

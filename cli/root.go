@@ -259,7 +259,7 @@ Exit codes: 0 pass, 1 a gate or the target failed, 2 inconclusive or invalid evi
 		return &usageError{err, hint}
 	})
 	root.AddCommand(
-		runCommand(a), listCommand(a), validateCommand(a), schemaCommand(a),
+		runCommand(a), measureCommand(a), listCommand(a), validateCommand(a), schemaCommand(a),
 		doctorCommand(a), cleanCommand(a), reportCommand(a), versionCommand(a),
 		lintCommand(a),
 	)

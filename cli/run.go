@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
@@ -21,6 +22,7 @@ import (
 // runFlags are the flags of `run`.
 type runFlags struct {
 	drivers    driverFlags
+	watch      watchFlags
 	designs    []string
 	rate       float64
 	trials     int
@@ -31,7 +33,7 @@ type runFlags struct {
 }
 
 func runCommand(a *app) *cobra.Command {
-	f := runFlags{drivers: driverFlags{app: a}}
+	f := runFlags{drivers: driverFlags{app: a}, watch: watchFlags{app: a}}
 	cmd := &cobra.Command{
 		Use:   "run SCENARIO...",
 		Short: "Run scenarios and say what they cost",
@@ -45,20 +47,7 @@ stderr is progress.`,
 			if err != nil {
 				return err
 			}
-			ds, err := f.drivers.chosen()
-			if err != nil {
-				return err
-			}
-			if _, err := lab.Review(cmd.Context(), ss, ds); err != nil {
-				return errors.Join(err, closeDrivers(cmd.Context(), ds))
-			}
-			runErr := f.execute(cmd.Context(), a, ss, ds)
-			closeErr := closeDrivers(cmd.Context(), ds)
-			if runErr != nil && closeErr != nil {
-				// What is returned is the verdict, or that it was interrupted.
-				fmt.Fprintln(a.Err, "rollout-lab: "+closeErr.Error())
-			}
-			return errors.Join(runErr, closeErr)
+			return f.start(cmd, a, ss)
 		},
 	}
 	fl := cmd.Flags()
@@ -67,14 +56,42 @@ stderr is progress.`,
 	fl.Float64Var(&f.rate, "rate", 0, "requests a second (default: the scenario's)")
 	fl.IntVar(&f.trials, "trials", 0, "trials of each design (default: the scenario's)")
 	fl.DurationVar(&f.window, "window", 0, "measured time from the action's start (default: the scenario's)")
-	fl.StringVar(&f.out, "out", "", "folder to write (default: rollout-lab-runs/RUN-ID)")
 	fl.StringArrayVar(&f.vars, "var", nil, varUsage)
 	fl.BoolVar(&f.keep, "keep", false, "keep the last trial's environment until Ctrl-C")
-	fl.BoolVar(&f.json, "json", false, "print results.json instead of the matrix")
+	f.registerShared(fl)
 	return cmd
 }
 
 const varUsage = "k=v, fills in ${k} of the scenario; k=@FILE or k=env:NAME takes a secret from there, which is written nowhere"
+
+// registerShared adds the flags that whatever runs trials has.
+func (f *runFlags) registerShared(fl *pflag.FlagSet) {
+	fl.StringVar(&f.out, "out", "", "folder to write (default: rollout-lab-runs/RUN-ID)")
+	fl.BoolVar(&f.json, "json", false, "print results.json instead of the matrix")
+	f.watch.register(fl)
+}
+
+// start runs scenarios on the drivers that were chosen for them.
+func (f *runFlags) start(cmd *cobra.Command, a *app, ss []*scenarios.Scenario) error {
+	ds, err := f.drivers.chosenFor(ss, cmd.Flags().Changed("driver"))
+	if err != nil {
+		return err
+	}
+	if _, err := lab.Review(cmd.Context(), ss, ds); err != nil {
+		return errors.Join(err, closeDrivers(cmd.Context(), ds))
+	}
+	watch, err := f.watch.made(a)
+	if err != nil {
+		return errors.Join(err, closeDrivers(cmd.Context(), ds))
+	}
+	runErr := f.execute(cmd.Context(), a, ss, ds, watch)
+	closeErr := closeDrivers(cmd.Context(), ds)
+	if runErr != nil && closeErr != nil {
+		// What is returned is the verdict, or that it was interrupted.
+		fmt.Fprintln(a.Err, "rollout-lab: "+closeErr.Error())
+	}
+	return errors.Join(runErr, closeErr)
+}
 
 // needArgs refuses a command without arguments.
 func needArgs(what, hint string) cobra.PositionalArgs {
@@ -172,7 +189,7 @@ func (f *runFlags) scenarios(cmd *cobra.Command, args []string) ([]*scenarios.Sc
 	return out, nil
 }
 
-func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario, ds []drivers.Driver) error {
+func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario, ds []drivers.Driver, watch []lab.Watch) error {
 	id := lab.NewRunID(time.Now())
 	dir := f.out
 	if dir == "" {
@@ -181,7 +198,7 @@ func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario
 	view := newProgress(a.console)
 	cfg := lab.Config{
 		RunID: id, Dir: dir, Scenarios: ss, Drivers: ds, Tool: tool(),
-		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update,
+		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update, Watch: watch,
 	}
 	if f.keep {
 		cfg.Hold = hold(a)

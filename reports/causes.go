@@ -15,6 +15,8 @@ import (
 var causeLabels = map[judge.Cause]string{
 	judge.BeforeReady: "sent too early", judge.AfterStop: "after SIGTERM", judge.ConnectionClosed: "connection closed",
 	judge.NoInstance: "no instance", judge.BrokenWhileReady: "broke while ready", judge.TooSlow: "too slow",
+	judge.Refused: "nobody listened", judge.KeptBroken: "kept one broken", judge.ConnectionLost: "new one broken",
+	judge.WrongAnswer: "wrong answer", judge.Unanswered: "no answer",
 	judge.NewRevision: "wrong answer", judge.OfHarness: "harness", judge.Unknown: "unknown",
 	judge.NotProcessed: "refused unprocessed", judge.Distrust: "TLS",
 }
@@ -108,6 +110,35 @@ func adviseOn(c judge.CauseCount, lost uint64, m *record.Trial) advice {
 		return advice{
 			fmt.Sprintf("%s failed in TLS, %s: %s.", of, when, seen),
 			"See what certificate is served at that moment, for which names and until when, and whether target.tls trusts its authority.",
+		}
+	case judge.Refused:
+		return advice{
+			fmt.Sprintf("%s %s refused at the address, %s: nobody listened there.", of, among(c, "was", "were"), when),
+			"Let the new one listen before the old one stops listening, or put something before them that does.",
+		}
+	case judge.KeptBroken:
+		return advice{
+			fmt.Sprintf("%s had %s kept connection broken under %s, %s: %s.", of, among(c, "its", "their"), among(c, "it", "them"), when, seen),
+			"Announce it before closing: answer with Connection: close while draining, and close a kept connection only after such an answer.",
+		}
+	case judge.ConnectionLost:
+		return advice{
+			fmt.Sprintf("%s had %s new connection taken and then broken, %s: %s.", of, among(c, "its", "their"), when, seen),
+			"Answer what has been accepted before exiting, and stop accepting first.",
+		}
+	case judge.WrongAnswer:
+		return advice{
+			fmt.Sprintf("%s %s not answered as expected, %s: mostly %s.", of, among(c, "was", "were"), when, seen),
+			"Whoever answers so says in its log why: the service, or what stands before it.",
+		}
+	case judge.Unanswered:
+		within := ""
+		if m.Timeout > 0 {
+			within = " within " + format.Span(m.Timeout)
+		}
+		return advice{
+			fmt.Sprintf("%s %s not answered%s, %s.", of, among(c, "was", "were"), within, when),
+			"Either nobody was there who answers, or it waits for something: --watch shows what the runtime says meanwhile.",
 		}
 	case judge.OfHarness:
 		return advice{

@@ -15,6 +15,7 @@ func TestCauseTexts(t *testing.T) {
 	kind := rollout
 	kind.LabBalancer = false
 	scaling := record.Trial{Action: "scale-in", Revisions: record.Revisions{Before: "v1", After: "v1"}, LabBalancer: true}
+	command := record.Trial{Action: "command", Address: "http://host"}
 	cause := func(of judge.Cause, n uint64, class record.Class, reason, revision string, instances ...string) judge.CauseCount {
 		return judge.CauseCount{Cause: of, Count: n, From: 1204 * time.Millisecond, To: 3 * time.Second, Class: class, Reason: reason, Revision: revision, Instances: instances}
 	}
@@ -46,6 +47,16 @@ func TestCauseTexts(t *testing.T) {
 			"27 of 28 lost requests were not answered within 2.00 s by an instance, 1.204 to 3.000 s into the rollout. It is overloaded or waits for something: give it more capacity, or find out what it waits for."},
 		{"the release", cause(judge.NewRevision, 27, "http_500", "no such table", "v2", "b"), 28, rollout,
 			"27 of 28 lost requests were answered wrongly by new instance b (v2) and by no old one, 1.204 to 3.000 s into the rollout: answered 500 (no such table). The release itself is broken, not the rollout: ask one new instance by itself."},
+		{"nobody listens", cause(judge.Refused, 27, record.Refused, "", ""), 28, command,
+			"27 of 28 lost requests were refused at the address, 1.204 to 3.000 s into the command: nobody listened there. Let the new one listen before the old one stops listening, or put something before them that does."},
+		{"a kept connection broken", cause(judge.KeptBroken, 1, record.EOF, "", ""), 28, command,
+			"1 of 28 lost requests had its kept connection broken under it, 1.204 to 3.000 s into the command: connection closed without an answer. Announce it before closing: answer with Connection: close while draining, and close a kept connection only after such an answer."},
+		{"a new connection broken", cause(judge.ConnectionLost, 27, record.Reset, "", ""), 28, command,
+			"27 of 28 lost requests had their new connection taken and then broken, 1.204 to 3.000 s into the command: connection reset. Answer what has been accepted before exiting, and stop accepting first."},
+		{"a wrong answer of somebody", cause(judge.WrongAnswer, 27, "http_503", "", ""), 28, command,
+			"27 of 28 lost requests were not answered as expected, 1.204 to 3.000 s into the command: mostly answered 503. Whoever answers so says in its log why: the service, or what stands before it."},
+		{"no answer of anybody", cause(judge.Unanswered, 27, record.Timeout, "", ""), 28, command,
+			"27 of 28 lost requests were not answered, 1.204 to 3.000 s into the command. Either nobody was there who answers, or it waits for something: --watch shows what the runtime says meanwhile."},
 		{"harness", cause(judge.OfHarness, 1, record.Unsent, "", ""), 1, rollout,
 			"the one lost request was never sent, or failed by trouble of the load generator, 1.204 to 3.000 s into the rollout. That says nothing about the target: run it again with a lower --rate, or on a quieter machine."},
 		{"unknown", cause(judge.Unknown, 27, "http_502", "", ""), 28, record.Trial{},

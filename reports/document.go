@@ -131,7 +131,7 @@ type Scenario struct {
 	WindowMS Milliseconds `json:"window_ms"`
 	// The action: none, rollout, rollout-rollback, restart, scale-out, scale-in or command.
 	Action string `json:"action"`
-	// The number of instances before the action.
+	// The number of instances before the action; 0 where it is not known.
 	Replicas int `json:"replicas"`
 	// What the scenario is about, in its author's words.
 	About string `json:"about"`
@@ -351,7 +351,7 @@ type Failure struct {
 
 // Cause is why requests were lost. Each lost request has one.
 type Cause struct {
-	// before_ready: sent to an instance that could not serve yet. after_stop: sent to an instance that had been told to stop. connection_closed: its connection was closed under it by such an instance. no_instance: nobody was routed to. broken_while_ready: sent to an instance that had served and no longer could, unasked. too_slow: not answered by its deadline, by an instance that serves. new_revision: the new revision alone gives that wrong answer. refused_retryable: a server of HTTP/2 refused it and said that it did nothing with it. tls: the two sides of TLS did not come to trust each other. harness: never sent, or failed by trouble of the harness. unknown: none of these can be shown. More may come.
+	// before_ready: sent to an instance that could not serve yet. after_stop: sent to an instance that had been told to stop. connection_closed: its connection was closed under it by such an instance. no_instance: nobody was routed to. broken_while_ready: sent to an instance that had served and no longer could, unasked. too_slow: not answered by its deadline, by an instance that serves. new_revision: the new revision alone gives that wrong answer. refused_retryable: a server of HTTP/2 refused it and said that it did nothing with it. tls: the two sides of TLS did not come to trust each other. Of a service at an address, where the instance is not known: refused: nobody listened. kept_connection_broken: the connection, which had been kept, ended under it. connection_broken: the same of a new one. wrong_answer: not answered as it has to be. unanswered: not answered by its deadline. harness: never sent, or failed by trouble of the harness. unknown: none of these can be shown. More may come.
 	Cause judge.Cause `json:"cause"`
 	// Requests that were lost for it.
 	Count uint64 `json:"count"`

@@ -65,9 +65,18 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.EventsLost: func(r judge.Reason) string {
 		return fmt.Sprintf("the runtime's events were lost after %s: %s", format.Span(r.Time), r.Text)
 	},
-	judge.ActionError:        func(r judge.Reason) string { return "the runtime did not do the action: " + r.Text },
-	judge.ActionFailed:       func(r judge.Reason) string { return "the action failed: " + r.Text },
-	judge.ActionNotStarted:   fixed("the action never started"),
+	judge.ActionError:      func(r judge.Reason) string { return "the runtime did not do the action: " + r.Text },
+	judge.ActionFailed:     func(r judge.Reason) string { return "the action failed: " + r.Text },
+	judge.ActionNotStarted: fixed("the action never started"),
+	judge.ActionWithheld: func(r judge.Reason) string {
+		return fmt.Sprintf("the service was failing before: %s requests failed in the baseline phase, so the command was not run", nOf(r))
+	},
+	judge.NeverCalm: func(r judge.Reason) string {
+		return fmt.Sprintf("requests still failed %s after the command had ended, when the load had to end", format.Span(r.Time))
+	},
+	judge.NeverQuiet: func(r judge.Reason) string {
+		return fmt.Sprintf("the runtime was still changing something %s after the command had ended, when the load had to end, so what that cost is not all in the numbers", format.Span(r.Time))
+	},
 	judge.ActionNotCompleted: fixed("the action never completed"),
 	judge.ActionOutlasted: func(r judge.Reason) string {
 		return fmt.Sprintf("the action completed %s after the window had ended, so what it cost is not all in the numbers", format.Span(r.Time))

@@ -197,6 +197,13 @@ func adviseOnFailure(run *judge.Run, why judge.Reason) advice {
 			}
 		}
 	}
+	if c != nil && metaOf(c).Address != "" {
+		a.Do = "What the command said is in command.log of the trial's folder."
+		if len(why.Because) > 0 && why.Because[0].Kind == judge.NeverCalm {
+			a.Do = "Take the change back, and see in the service's log why it still fails."
+		}
+		return a
+	}
 	a.Do = fmt.Sprintf("Start %s by itself and %s. The %s did well not to go on.", revision, lookInto(Sentence(why)), action)
 	return a
 }
@@ -409,6 +416,10 @@ func adviseOnTrials(kind judge.Kind, same []judge.Reason, m *record.Trial) advic
 		return advice{fmt.Sprintf("the action completed %s after the window had ended", by), "Try --window " + longerWindow(m, highest) + "."}
 	case judge.ActionNotCompleted:
 		return advice{why, "Try --window " + longerWindow(m, m.WindowTo-m.WindowFrom) + "."}
+	case judge.ActionWithheld:
+		return advice{why, "Mend first what fails without any action: ask it in a loop, and look into its log."}
+	case judge.NeverQuiet:
+		return advice{why, "Give it more time with --max (action.max)."}
 	case judge.BaselineFailures, judge.EarlyFailures:
 		return advice{why, "It fails without any action: mend that first, or let the baseline phase begin later."}
 	case judge.BaselineServers, judge.BaselineUnnamed:

@@ -15,6 +15,10 @@ const (
 
 	// maxCommand bounds how long a command and what follows it may take together.
 	maxCommand = 12 * time.Hour
+
+	// commandSlack is how much later than planned a command may begin, and end once its time
+	// is over.
+	commandSlack = 10 * time.Second
 )
 
 // openWindow gives a scenario whose target is an address its window: from the start of the
@@ -22,7 +26,7 @@ const (
 func (s *Scenario) openWindow() {
 	if s.Target.Address() {
 		from := s.Phases.Baseline.To
-		s.Phases.Window = Phase{From: from, To: from + s.Action.Timeout + s.Action.Max}
+		s.Phases.Window = Phase{From: from, To: from + s.Action.Timeout + s.Action.Max + commandSlack}
 	}
 }
 

@@ -13,7 +13,7 @@ const addressScenario = `name: shop
 about: Two ways to restart what answers at an address.
 target:
   url: http://127.0.0.1:8080
-  request: {path: /cart, header: {Host: shop.example}}
+  request: {path: /cart, header: {Host: shop.example}, expect: {status: 2xx}}
 load: {rate: 100}
 phases: {baseline: {from: 1s, to: 11s}}
 action:
@@ -35,7 +35,7 @@ func TestATargetAtAnAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := s.Phases.Window, (Phase{From: 11 * time.Second, To: 221 * time.Second}); got != want {
+	if got, want := s.Phases.Window, (Phase{From: 11 * time.Second, To: 231 * time.Second}); got != want {
 		t.Errorf("window %v, want %v: from the command to the latest end of the load", got, want)
 	}
 	if s.Action.Settle != 30*time.Second || s.Replicas != 0 || s.Load.Deny != 0 {

@@ -9,9 +9,13 @@ import (
 
 // The scenarios of the manual are scenarios. Those with manifests need files beside them.
 func TestTheScenariosOfTheManual(t *testing.T) {
-	text, err := os.ReadFile("../docs/runtimes.md")
-	if err != nil {
-		t.Fatal(err)
+	var text []byte
+	for _, name := range []string{"../docs/runtimes.md", "../docs/measure.md"} {
+		page, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, page...)
 	}
 	n := 0
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(name: .*?)```").FindAllStringSubmatch(string(text), -1) {

@@ -231,6 +231,9 @@ func (s *Scenario) Length() time.Duration { return s.Phases.Window.To + Tail }
 // k from 1, lies before the end of the load.
 func (s *Scenario) Planned() uint64 { return hits(s.Load.Rate, s.Length()) }
 
+// PlannedUntil is the same of a load that ends at an offset from its start.
+func (s *Scenario) PlannedUntil(end time.Duration) uint64 { return hits(s.Load.Rate, end) }
+
 // hits is the number of k >= 1 whose intended time k/rate, rounded to a nanosecond, lies
 // before length.
 func hits(rate float64, length time.Duration) uint64 {

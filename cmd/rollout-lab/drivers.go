@@ -9,6 +9,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/cli"
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/docker"
+	"github.com/rollout-lab/rollout-lab/drivers/external"
 	"github.com/rollout-lab/rollout-lab/drivers/kind"
 	"github.com/rollout-lab/rollout-lab/drivers/kubernetes"
 	"github.com/rollout-lab/rollout-lab/drivers/process"
@@ -59,6 +60,7 @@ func builtin() []cli.Driver {
 		{Name: "kubernetes", Flags: kubernetesConfig.Flags, New: func(io.Writer) (drivers.Driver, error) {
 			return kubernetes.New(kubernetesConfig), nil
 		}},
+		{Name: external.Name, New: func(io.Writer) (drivers.Driver, error) { return external.New(), nil }},
 	}
 }
 

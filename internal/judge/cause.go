@@ -26,8 +26,15 @@ const (
 	NewRevision      Cause = "new_revision"       // the new revision alone gives that wrong answer
 	NotProcessed     Cause = "refused_retryable"  // a server of HTTP/2 refused it and said that it did nothing with it
 	Distrust         Cause = "tls"                // the two sides of TLS did not come to trust each other
-	OfHarness        Cause = "harness"            // it was never sent, or failed by trouble of the harness
-	Unknown          Cause = "unknown"            // none of these can be shown
+	// Where nobody knows the instances, how it was lost is all that can be said.
+	Refused        Cause = "refused"                // nobody listened at the address
+	KeptBroken     Cause = "kept_connection_broken" // the connection, which had been kept, ended under it
+	ConnectionLost Cause = "connection_broken"      // the same of a new one
+	WrongAnswer    Cause = "wrong_answer"           // it was answered, and not as it has to be
+	Unanswered     Cause = "unanswered"             // it was not answered by its deadline
+
+	OfHarness Cause = "harness" // it was never sent, or failed by trouble of the harness
+	Unknown   Cause = "unknown" // none of these can be shown
 )
 
 // CauseCount is how many of a trial's lost requests have a cause, and what they have in
@@ -329,6 +336,33 @@ func (f *finder) find(s *record.Sample) (Cause, string) {
 	case record.TLS:
 		return Distrust, s.Instance
 	}
+	cause, instance := f.blame(s)
+	if (cause == Unknown || cause == TooSlow) && f.d.Trial.Address != "" {
+		cause = f.manner(s)
+	}
+	return cause, instance
+}
+
+// manner is how a request was lost, where it is not known on which instance.
+func (f *finder) manner(s *record.Sample) Cause {
+	switch {
+	case s.Class == record.Refused:
+		return Refused
+	case s.Class == record.Timeout:
+		return Unanswered
+	case s.Class == record.Reset, s.Class == record.EOF, s.Class == record.Truncated:
+		if f.kept(s) {
+			return KeptBroken
+		}
+		return ConnectionLost
+	case s.Status != 0:
+		return WrongAnswer
+	}
+	return Unknown
+}
+
+// blame is the cause of a request that was sent, from what is known of the instances.
+func (f *finder) blame(s *record.Sample) (Cause, string) {
 	if in := f.instances[s.Instance]; in != nil {
 		return f.of(in, s), s.Instance
 	}

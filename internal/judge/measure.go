@@ -10,7 +10,7 @@ import (
 
 // Measure computes every metric of a trial over its window, which begins at the moment that
 // the action really started (at the planned one for the action none, or when it never did)
-// and is as long as planned, and decides whether the trial is valid. Requests that the
+// and is as long as planned or as the load went on, and decides whether the trial is valid. Requests that the
 // action cut under way are counted with the window's. The samples must be sorted by Seq,
 // events and probes by At, as record's reader returns them.
 func Measure(d *record.TrialData) Trial {
@@ -60,10 +60,15 @@ func Measure(d *record.TrialData) Trial {
 }
 
 // window is the stretch of intended times that is judged: from the action on, as long as
-// planned.
+// planned, or to the end of a load that went on until all was calm.
 func window(d *record.TrialData) timeline.Span {
 	w := timeline.Span{From: d.Trial.WindowFrom, To: d.Trial.WindowTo}
-	if action, ok := timeline.Action(d); ok && d.Trial.Action != record.NoAction {
+	action, ok := timeline.Action(d)
+	switch {
+	case !ok || d.Trial.Action == record.NoAction:
+	case d.Trial.UntilCalm != record.UntilCalm{}:
+		w.From = min(action.From, w.To)
+	default:
 		w = timeline.Span{From: action.From, To: action.From + w.Len()}
 	}
 	return w

@@ -88,6 +88,9 @@ const (
 	ActionFailed       Kind = "action-failed"        // Text; the target's failure, and no reason but where the lab did not see all of it
 	ActionError        Kind = "action-error"         // Text
 	ActionNotStarted   Kind = "action-not-started"   //
+	ActionWithheld     Kind = "action-withheld"      // Tally: failed of planned in the baseline phase
+	NeverCalm          Kind = "never-calm"           // Time: from the end of the action to that of the load; the target's failure
+	NeverQuiet         Kind = "never-quiet"          // the same where nothing failed, and the runtime was still changing something
 	ActionNotCompleted Kind = "action-not-completed" //
 	ActionOutlasted    Kind = "action-outlasted"     // Time: behind the window
 	NoLoadPlanned      Kind = "no-load-planned"      //

@@ -83,6 +83,9 @@ func clustered(m *record.Trial, stream string) bool {
 // was lost is not sure, and that it was too much is. What the harness lost shows nothing of that.
 func referenceReasons(d *record.TrialData, t *Trial) (invalid, remarks []Reason) {
 	w := &t.Reference
+	if withheld(d) { // then there is no window
+		return nil, nil
+	}
 	if w.Planned == 0 {
 		return []Reason{{Kind: ReferenceSilent}}, nil
 	}

@@ -37,6 +37,7 @@ var sides = map[Kind]side{
 	NoLoadPlanned: harness, NoRequests: harness, LoadIncomplete: harness, RecordIncomplete: harness,
 	LoadLate: harness, HarnessFailed: harness, PhaseEmpty: harness, PhaseUncovered: harness,
 
+	ActionWithheld: target, NeverCalm: target, NeverQuiet: target,
 	ActionFailed: target, ActionError: target, ActionNotCompleted: target, ActionOutlasted: target,
 	FinalServers: target, FinalUnnamed: target,
 }
@@ -53,7 +54,7 @@ func failures(reasons []Reason) (invalid, failed []Reason) {
 		return reasons, nil
 	}
 	for _, r := range reasons {
-		if r.Kind == ActionFailed {
+		if r.Kind == ActionFailed || r.Kind == NeverCalm {
 			failed = append(failed, r)
 		} else {
 			invalid = append(invalid, r)
@@ -83,7 +84,7 @@ func invalid(d *record.TrialData, t *Trial) (why, remarks []Reason) {
 	if t.Early > 0 {
 		why = append(why, Reason{Kind: EarlyFailures, Tally: Tally{N: t.Early}})
 	}
-	if t.Baseline.Failed > 0 {
+	if t.Baseline.Failed > 0 && !withheld(d) {
 		why = append(why, Reason{Kind: BaselineFailures, Tally: Tally{t.Baseline.Failed, t.Baseline.Planned}})
 	}
 	why = append(why, instanceReasons(d, t)...)
@@ -101,16 +102,19 @@ func invalid(d *record.TrialData, t *Trial) (why, remarks []Reason) {
 }
 
 func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {
+	if withheld(d) {
+		return []Reason{{Kind: ActionWithheld, Tally: Tally{t.Baseline.Failed, t.Baseline.Planned}}}
+	}
 	var started bool
-	missing := d.Trial.Steps()
+	missing, over := d.Trial.Steps(), t.Window.From
 	for _, e := range d.Events {
 		switch e.Kind {
 		case record.ActionStarted:
 			started = true
 		case record.ActionDone:
-			missing--
+			missing, over = missing-1, e.At
 		case record.ActionFailed:
-			missing--
+			missing, over = missing-1, e.At
 			why = append(why, Reason{Kind: ActionFailed, Text: e.Detail})
 		case record.ActionError:
 			missing = 0 // nothing is tried behind it
@@ -124,6 +128,13 @@ func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	if d.Trial.Action == record.NoAction {
 		return why
 	}
+	if d.End != nil && d.End.Load != nil && !d.End.Load.Calm {
+		r := Reason{Kind: NeverQuiet, Time: d.End.Load.At - over}
+		if d.End.Load.Failing {
+			r.Kind = NeverCalm
+		}
+		why = append(why, r)
+	}
 	switch action, _ := timeline.Action(d); {
 	case !started:
 		why = append(why, Reason{Kind: ActionNotStarted})
@@ -133,6 +144,11 @@ func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {
 		why = append(why, Reason{Kind: ActionOutlasted, Time: action.To - t.Window.To})
 	}
 	return why
+}
+
+// withheld reports whether the action was not begun because requests failed before it.
+func withheld(d *record.TrialData) bool {
+	return slices.ContainsFunc(d.Events, func(e record.Event) bool { return e.Kind == record.ActionWithheld })
 }
 
 // loadReasons holds the load against its plan.
@@ -166,6 +182,7 @@ func loadReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	}{{"baseline phase", baselineOf(m, t.Window), t.Baseline.Planned}, {"window", t.Window, t.Planned}} {
 		want := m.Rate*(phase.span.Len()-lagLimit).Seconds() - 1
 		switch {
+		case phase.name == "window" && withheld(d):
 		case phase.planned == 0:
 			why = append(why, Reason{Kind: PhaseEmpty, Names: []string{phase.name}})
 		case float64(phase.planned) < want:

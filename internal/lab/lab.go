@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"time"
@@ -33,9 +34,12 @@ type Config struct {
 	Tool      record.Tool
 	Command   string // as typed, for the report
 	Progress  Progress
+	Watch     []Watch // what else is watched during each trial
 	// Hold, when not nil, is called with the environment of the last trial before it is
 	// closed, and keeps it until it returns.
 	Hold func(ctx context.Context, env drivers.Env)
+
+	calm time.Duration // instead of scenarios.Calm
 }
 
 // NewRunID makes a run's ID: it sorts by time and is unique without coordination.
@@ -73,7 +77,7 @@ func (p plannedTrial) String() string {
 func plan(ss []*scenarios.Scenario, ds []drivers.Driver) []plannedTrial {
 	var out []plannedTrial
 	for _, s := range ss {
-		for _, d := range ds {
+		for _, d := range driversOf(s, ds) {
 			for n := 1; n <= s.Trials; n++ {
 				for i := range s.Designs {
 					if n%2 == 0 {
@@ -82,6 +86,16 @@ func plan(ss []*scenarios.Scenario, ds []drivers.Driver) []plannedTrial {
 					out = append(out, plannedTrial{scenario: s, driver: d, design: s.Designs[i], n: n})
 				}
 			}
+		}
+	}
+	return out
+}
+
+// driversOf are those that can run a scenario: what exists already is deployed by none.
+func driversOf(s *scenarios.Scenario, ds []drivers.Driver) (out []drivers.Driver) {
+	for _, d := range ds {
+		if drivers.CapabilitiesOf(d).Existing == s.Target.Address() {
+			out = append(out, d)
 		}
 	}
 	return out
@@ -102,7 +116,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if len(usable) == 0 {
 		return checkErr
 	}
-	if err := prepare(cfg.Scenarios, usable); err != nil {
+	if err := errors.Join(findCommands(cfg.Scenarios), prepare(cfg.Scenarios, usable)); err != nil {
 		return err
 	}
 	trials := plan(cfg.Scenarios, usable)
@@ -135,6 +149,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			tr.hold = cfg.Hold
 		}
 		folder, err := tr.run(ctx, w)
+		last := !slices.ContainsFunc(trials[i+1:], func(next plannedTrial) bool { return next.scenario == t.scenario })
 		if ctx.Err() != nil && (i < len(trials)-1 || !tr.observed) {
 			interrupted = true
 			return errors.Join(context.Cause(ctx), ignoreCancel(err))
@@ -161,7 +176,13 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			return &EnvironmentError{"read back " + folder, err}
 		}
 		cfg.Progress(tr.done(measured))
-		if !measured.Valid && !measured.Stands {
+		if !last {
+			if err := tr.reset(ctx, filepath.Join(cfg.Dir, filepath.FromSlash(folder))); err != nil {
+				return errors.Join(checkErr, failed, err)
+			}
+		}
+		// A command of the user's is run as often as was asked for, and not once more.
+		if !measured.Valid && !measured.Stands && !t.scenario.Target.Address() {
 			if again, ok := repeats.again(t); ok {
 				trials = append(trials, again)
 			}
@@ -206,7 +227,7 @@ func (r *repeater) again(t plannedTrial) (plannedTrial, bool) {
 // be measured to its end, nothing is deployed.
 func prepare(ss []*scenarios.Scenario, ds []drivers.Driver) error {
 	for _, s := range ss {
-		for _, d := range ds {
+		for _, d := range driversOf(s, ds) {
 			demand := load.Demand{
 				Rate: s.Load.Rate, Hits: s.Planned(), Timeout: s.Load.Timeout,
 				LabBalancer: drivers.CapabilitiesOf(d).LabBalancer, Reference: referenceRate,
@@ -233,6 +254,9 @@ func checkDrivers(ctx context.Context, cfg Config) (skipped []record.Skipped, us
 		}
 		err = errors.Join(err, &EnvironmentError{"driver " + d.Name(), checkErr})
 		for _, s := range cfg.Scenarios {
+			if len(driversOf(s, []drivers.Driver{d})) == 0 {
+				continue
+			}
 			for _, design := range s.Designs {
 				skipped = append(skipped, notRun(cell{s.Name, d.Name(), design.Name}, checkErr))
 			}

@@ -23,7 +23,7 @@ func Review(ctx context.Context, ss []*scenarios.Scenario, ds []drivers.Driver) 
 		if s.Target.Address() {
 			continue // nothing is deployed, by whatever driver
 		}
-		for _, d := range ds {
+		for _, d := range driversOf(s, ds) {
 			r := review{ctx: ctx, scenario: s, driver: d, seen: map[string]*said{}}
 			if err := r.run(); err != nil {
 				return nil, err

@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +48,7 @@ type trial struct {
 	cfg       Config
 	index, of int
 	hold      func(ctx context.Context, env drivers.Env)
+	acted     bool // the action was begun
 	observed  bool // the load and the action had their time; an interrupt after this costs nothing
 }
 
@@ -66,6 +69,10 @@ func (p plannedTrial) describe() record.Trial {
 	target := p.target()
 	before, after := target.RevisionNames()
 	meta.Revisions = record.Revisions{Before: before, After: before}
+	if s.Target.Address() {
+		meta.Address, meta.Revisions = s.Target.URL, record.Revisions{}
+		meta.UntilCalm = record.UntilCalm{Settle: s.Action.Settle, Max: s.Action.Max}
+	}
 	switch s.Action.Kind {
 	case scenarios.Scale:
 		meta.ReplicasAfter = s.Action.To
@@ -95,7 +102,7 @@ func (p plannedTrial) folder() string { return record.Folder(p.describe()) }
 // error is an *EnvironmentError or ctx's; the folder holds what was recorded, "" when
 // the deployment failed.
 func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, err error) {
-	t.cfg.Progress(t.update(PhaseDeploy, ""))
+	t.cfg.Progress(t.update(t.firstPhase(), ""))
 	tgt, err := target.Build(t.scenario, t.design, t.driver.Name())
 	if err != nil {
 		return "", &EnvironmentError{"prepare the target", err}
@@ -104,9 +111,9 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	tgt.Stack.Name = fmt.Sprintf("%s-%s-%d", t.scenario.Name, t.design.Name, t.n)
 
 	childrenBefore := childrenCPU()
-	env, err := t.deploy(ctx, tgt.Stack)
+	env, err := t.deploy(ctx, tgt)
 	if err != nil {
-		return "", &EnvironmentError{"deploy", err}
+		return "", &EnvironmentError{string(t.firstPhase()), err}
 	}
 	closeEnv := sync.OnceValue(func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
@@ -115,7 +122,16 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	})
 	defer closeEnv() // for the ways out before the one below
 
+	watched, err := t.observe(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer watched.close(ctx)
+
 	meta := t.describe()
+	if t.scenario.Target.Address() {
+		meta.UntilCalm.For = cmp.Or(t.cfg.calm, scenarios.Calm)
+	}
 	meta.Streams = tgt.RecordStreams()
 	if p := tgt.Stack.Subject.Signal; p.Interval > 0 {
 		meta.Checks = record.Checks{Every: p.Interval, Rise: max(p.Rise, 1), Fall: max(p.Fall, 1)}
@@ -134,15 +150,19 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	}
 	folder = record.Folder(meta)
 
-	obs := observation{trial: t, env: env, target: tgt, base: base, out: tw, cpus: cpus}
-	end := obs.run(ctx)
+	obs := observation{trial: t, env: env, target: tgt, base: base, out: tw, cpus: cpus, watched: watched}
+	if t.scenario.Target.Address() {
+		obs.calm = newCalm(t.scenario, meta.UntilCalm.For)
+	}
+	end := obs.run(ctx, filepath.Join(w.Dir(), filepath.FromSlash(folder)))
+	t.acted = obs.acted
 	t.observed = ctx.Err() == nil
 
 	if t.hold != nil && t.observed {
 		t.hold(ctx, env)
 	}
 	t.cfg.Progress(t.update(PhaseCleanup, ""))
-	closeErr := closeEnv()
+	closeErr := errors.Join(closeEnv(), watched.close(ctx))
 	obs.watching.Wait() // the watch ends when the environment is closed
 	end.Cost.Children = childrenCPU() - childrenBefore
 	if writeErr := tw.Close(end); writeErr != nil {
@@ -154,14 +174,21 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	return folder, nil
 }
 
-func (t *trial) deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
+func (t *trial) deploy(ctx context.Context, tgt target.Target) (drivers.Env, error) {
 	timeout := deployTimeout
 	if p := t.scenario.Target.Refproxy; p != nil {
 		timeout += p.SyncTime()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no complete deployment within %v", timeout))
 	defer cancel()
-	return t.driver.Deploy(ctx, stack)
+	env, err := t.driver.Deploy(ctx, tgt.Stack)
+	if err != nil || tgt.Stack.Address == "" {
+		return env, err
+	}
+	if err := t.ask(ctx, env.URL(), tgt); err != nil {
+		return nil, errors.Join(err, env.Close(ctx))
+	}
+	return env, nil
 }
 
 // observation is everything that goes on between deployment and clean-up: the load, the
@@ -173,6 +200,11 @@ type observation struct {
 	base   time.Time
 	out    *record.TrialWriter
 	cpus   *cpuReader
+	calm   *calm // nil where the load ends when it was planned to
+
+	watched observations
+	acted   bool // the action was begun
+	loadEnd *record.LoadEnd
 
 	watching sync.WaitGroup
 	prober   *load.Prober
@@ -189,7 +221,8 @@ func (o *observation) event(kind record.EventKind, detail string) {
 
 // run observes one trial to the end of its load, or to the end of its action if that is
 // later, and says how it ended.
-func (o *observation) run(ctx context.Context) record.End {
+// What a command says goes into a file in the folder.
+func (o *observation) run(ctx context.Context, folder string) record.End {
 	prober, err := load.NewProber(load.ProbePlan{
 		Base: o.base, Period: probeEvery(o.driver), Wire: o.target.Stack.Subject.Wire, Timeout: probeTimeout, Request: o.target.Truth,
 	}, o.out.Probe)
@@ -204,37 +237,51 @@ func (o *observation) run(ctx context.Context) record.End {
 	defer stopLoad(nil)
 	var others sync.WaitGroup
 	var referenceErr error
-	others.Go(func() { referenceErr = o.reference(loadCtx) })
-	others.Go(func() { o.act(ctx) })
+	referenceCtx, stopReference := context.WithCancel(loadCtx)
+	defer stopReference()
+	others.Go(func() { referenceErr = o.reference(referenceCtx) })
+	loaded := make(chan struct{}) // closed when the load has ended
+	end := &load.End{}
+	others.Go(func() {
+		if o.calm != nil {
+			o.measureCommand(ctx, loaded, end, folder)
+			return
+		}
+		o.act(ctx)
+	})
 	stopProgress := o.progress(stopLoad)
 	stopPressure := o.pressure(o.cpus)
 
 	plan := load.Plan{
 		URL: o.env.URL(), Wire: o.target.Stack.Subject.Wire, Base: o.base, Rate: o.scenario.Load.Rate, Hits: o.scenario.Planned(),
 		Timeout: o.scenario.Load.Timeout, Deny: o.scenario.Load.Deny, Streams: o.target.Streams,
-		LabBalancer: drivers.CapabilitiesOf(o.driver).LabBalancer,
+		LabBalancer: drivers.CapabilitiesOf(o.driver).LabBalancer, End: end,
 	}
 	o.event(record.LoadStarted, "")
 	sum, loadErr := load.Run(loadCtx, plan, o.sample)
 	o.event(record.LoadEnded, "")
+	close(loaded)
+	if o.calm != nil {
+		stopReference()
+	}
 
 	others.Wait()
 	o.prober.Close()
 	stopProgress()
 	stopPressure()
 
-	end := record.End{At: o.now(), Sent: sum.Fired, Cost: sum.Cost}
+	ended := record.End{At: o.now(), Sent: sum.Fired, Cost: sum.Cost, Load: o.loadEnd}
 	if ctx.Err() != nil {
 		o.event(record.TrialInterrupt, context.Cause(ctx).Error())
-		end.Error = "interrupted"
-		return end
+		ended.Error = "interrupted"
+		return ended
 	}
 	// These mean that the observation itself has a hole; the action's own error is an
 	// event and is judged as such.
 	if err := errors.Join(prefix("load", loadErr), prefix("reference", referenceErr)); err != nil {
-		end.Error = err.Error()
+		ended.Error = err.Error()
 	}
-	return end
+	return ended
 }
 
 func prefix(what string, err error) error {
@@ -250,24 +297,44 @@ func (o *observation) sample(s record.Sample) {
 	} else {
 		o.failed.Add(1)
 	}
+	if o.calm != nil {
+		o.calm.sample(s)
+	}
 	o.out.Sample(s)
 }
 
 // watch records what the runtime says until the environment is closed, and keeps the
 // direct probes aimed at the instances that exist.
 func (o *observation) watch(ctx context.Context) {
-	events := o.env.Watch()
+	o.follow(ctx, o.env.Watch(), o.aim)
+	for _, w := range o.watched {
+		o.follow(ctx, w.Watch(), o.aimAt)
+	}
+}
+
+// follow records events until there are no more, and has direct probes aimed at what starts.
+func (o *observation) follow(ctx context.Context, events <-chan drivers.Event, aim func(context.Context, drivers.Event)) {
 	o.watching.Go(func() {
 		for e := range events {
+			if o.calm != nil {
+				o.calm.hear(e, e.At.Sub(o.base))
+			}
 			o.out.Event(record.Event{At: e.At.Sub(o.base), Kind: e.Kind, Instance: e.Instance, Revision: e.Revision, Detail: e.Detail})
 			switch e.Kind {
 			case drivers.Started:
-				o.aim(ctx, e)
+				aim(ctx, e)
 			case drivers.Gone:
 				o.prober.Remove(e.Instance)
 			}
 		}
 	})
+}
+
+// aimAt points one at an instance that can be asked from here.
+func (o *observation) aimAt(_ context.Context, e drivers.Event) {
+	if e.Addr != "" {
+		o.prober.Add(e.Instance, e.Revision, e.Addr)
+	}
 }
 
 // aim points a direct probe at an instance that has just started.

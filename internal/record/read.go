@@ -140,10 +140,16 @@ func (d *TrialData) read(dir fs.FS) error {
 		d.damage("%v", err)
 	}
 
+	if d.Trial.UntilCalm != (UntilCalm{}) {
+		d.endLoad()
+	}
 	in := make(intern)
 	var err error
 	if d.Samples, err = readSamples(d, dir, sampleFile, d.Trial.Planned, end.Lines.Samples, in); err != nil {
 		return err
+	}
+	if d.Trial.UntilCalm != (UntilCalm{}) && (d.End == nil || d.End.Load == nil) {
+		d.cutLoad()
 	}
 	if n := d.misplaced(); n > 0 {
 		d.damage("%s: %d samples were due at another time than the plan has for them", sampleFile, n)
@@ -162,6 +168,31 @@ func (d *TrialData) read(dir fs.FS) error {
 
 func (d *TrialData) damage(format string, args ...any) {
 	d.Damage = append(d.Damage, fmt.Sprintf(format, args...))
+}
+
+// endLoad makes the plan of a load that went on until nothing failed what it became.
+func (d *TrialData) endLoad() {
+	t := &d.Trial
+	if d.End == nil || d.End.Load == nil {
+		return
+	}
+	end := d.End.Load
+	if end.At < t.WindowFrom || end.At > t.LoadTo || end.Planned > t.Planned {
+		d.damage("%s: the load ended after %v with %d requests, and its plan is from %v to %v with %d", endFile, end.At, end.Planned, t.WindowFrom, t.LoadTo, t.Planned)
+		return
+	}
+	t.Planned, t.LoadTo, t.WindowTo = end.Planned, end.At, end.At
+}
+
+// cutLoad does the same where nobody has written down how far it went: as far as its samples.
+func (d *TrialData) cutLoad() {
+	t := &d.Trial
+	t.Planned, t.LoadTo, t.WindowTo = 0, t.WindowFrom, t.WindowFrom
+	if n := len(d.Samples); n > 0 {
+		t.Planned = d.Samples[n-1].Seq + 1
+		t.LoadTo = max(d.Samples[n-1].Intended+1, t.WindowFrom)
+		t.WindowTo = t.LoadTo
+	}
 }
 
 // misplaced is how many samples have another intended time than the schedule has for their

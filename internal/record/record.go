@@ -96,10 +96,11 @@ const (
 	LoadStarted    EventKind = "load_started"
 	LoadEnded      EventKind = "load_ended"
 	ActionStarted  EventKind = "action_started"
-	ActionDone     EventKind = "action_done"   // the runtime itself says that the action is complete
-	ActionFailed   EventKind = "action_failed" // the target did not get there, or not in time; Detail holds the error
-	ActionError    EventKind = "action_error"  // the runtime did not do it; Detail holds the error
-	TrialInterrupt EventKind = "interrupted"   // the trial was cut short (signal)
+	ActionDone     EventKind = "action_done"     // the runtime itself says that the action is complete
+	ActionFailed   EventKind = "action_failed"   // the target did not get there, or not in time; Detail holds the error
+	ActionError    EventKind = "action_error"    // the runtime did not do it; Detail holds the error
+	ActionWithheld EventKind = "action_withheld" // requests failed before it, so it was not begun
+	TrialInterrupt EventKind = "interrupted"     // the trial was cut short (signal)
 )
 
 // Event is something that happened at an instant: said by the runtime, or done by the lab.
@@ -195,6 +196,13 @@ type Trial struct {
 	WindowFrom   time.Duration `json:"window_from_ns"` // planned start of the action
 	WindowTo     time.Duration `json:"window_to_ns"`
 
+	// Address is where a service that the lab has not deployed answers, "" of any other. How
+	// many instances there are is not known then, and their numbers below are 0.
+	Address string `json:"address,omitempty"`
+	// UntilCalm says when the load ends that goes on until nothing fails. Planned, LoadTo and
+	// WindowTo are then the latest that they may become, and End says what they became.
+	UntilCalm UntilCalm `json:"until_calm,omitzero"`
+
 	ReplicasBefore int       `json:"replicas_before"`
 	ReplicasAfter  int       `json:"replicas_after"`
 	Revisions      Revisions `json:"revisions"`
@@ -230,6 +238,15 @@ func (t *Trial) Steps() int {
 	return 1
 }
 
+// UntilCalm is when a load ends: when nothing has failed for so long and the runtime, where it
+// is watched, has been quiet as long; but not before the action has been over for Settle, and at
+// the latest when it has been over for Max. All zero where it ends at a time of its plan.
+type UntilCalm struct {
+	For    time.Duration `json:"for_ns"`
+	Settle time.Duration `json:"settle_ns"`
+	Max    time.Duration `json:"max_ns"`
+}
+
 // Checks are the questions of a runtime to each of its instances.
 type Checks struct {
 	Every time.Duration `json:"every_ns"`
@@ -250,7 +267,17 @@ type End struct {
 	Sent  uint64        `json:"sent"` // hits that the load generator says it has fired
 	Error string        `json:"error,omitempty"`
 	Cost  Cost          `json:"cost"`
-	Lines Lines         `json:"lines"` // filled in by TrialWriter.Close
+	// Load is where a load ended that went on until nothing failed.
+	Load  *LoadEnd `json:"load,omitempty"`
+	Lines Lines    `json:"lines"` // filled in by TrialWriter.Close
+}
+
+// LoadEnd is where a load ended whose end was not planned.
+type LoadEnd struct {
+	At      time.Duration `json:"at_ns"`   // hits that were due before this, and no others, were to be fired
+	Planned uint64        `json:"planned"` // how many those are
+	Calm    bool          `json:"calm"`    // it ended because nothing failed any more
+	Failing bool          `json:"failing"` // requests still failed when it had to end
 }
 
 // Lines is how many lines each file of a trial must hold, headers not counted: a file

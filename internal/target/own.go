@@ -78,6 +78,19 @@ func buildDeployed(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	}, nil
 }
 
+// buildAddress is what answers at an address: of how it is run nothing is known.
+func buildAddress(s *scenarios.Scenario) (Target, error) {
+	requests, truth := ownRequests(&s.Target)
+	return Target{
+		Stack: drivers.Stack{
+			Subject: drivers.Service{Name: ownName, Ports: []string{"data"}, Serves: serves(truth, s.Target.Wire()), Wire: s.Target.Wire()},
+			Address: s.Target.URL,
+		},
+		Streams: ownStreams(s.Load, requests),
+		Truth:   truth,
+	}, nil
+}
+
 // ownRequests are what is asked of a service of the user's own, and the one of them that
 // tells whether an instance works.
 func ownRequests(t *scenarios.Target) (all []load.Request, truth load.Request) {

@@ -62,6 +62,8 @@ func assemble(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 		t, err = buildRefproxy(s, d)
 	case s.Target.Deployed():
 		return buildDeployed(s, d)
+	case s.Target.Address():
+		return buildAddress(s)
 	case s.Target.Image != "", s.Target.Exec != "", s.Target.Revisions != nil:
 		t, err = buildOwn(s, d)
 	default:

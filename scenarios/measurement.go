@@ -1,0 +1,98 @@
+package scenarios
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Measurement is one command, measured at one address: what a command line says without a
+// scenario.
+type Measurement struct {
+	URL    string            // scheme and host
+	Path   string            // from the root, with its query
+	Header map[string]string // sent with the request
+	Status string            // of a successful answer: 200, or 2xx
+
+	Protocol string // "" leaves it to the scenario's default
+	CA       string // a PEM file; "" means the system's authorities
+	Insecure bool
+
+	Rate     float64 // requests a second
+	Trials   int
+	Baseline time.Duration // how long nothing may fail before the command
+
+	Run, Reset           []string
+	Timeout, Settle, Max time.Duration
+	Limits               []MeasurementLimit
+}
+
+// MeasurementLimit is a gate, its limit as it is written in a scenario: 0, 99.9%, 250ms.
+type MeasurementLimit struct{ Metric, Op, Limit string }
+
+// measuredDesign is what a measurement's scenario calls its one way to do it.
+const measuredDesign = "command"
+
+// measurementWarmUp is how long the load goes on before the baseline phase.
+const measurementWarmUp = time.Second
+
+// Scenario is the scenario of the measurement. It is written out and read like any other, so
+// that it is checked as such and that its record says what would repeat it. The error is
+// Errors, without places in a text that nobody has written.
+func (m Measurement) Scenario(o Options) (*Scenario, error) {
+	text, err := json.Marshal(m.fields()) // which is YAML
+	if err != nil {
+		return nil, fmt.Errorf("measurement: %w", err) // a rate that is no number
+	}
+	// There are no variables in it.
+	s, err := Parse("measure", bytes.ReplaceAll(text, []byte("${"), []byte("$${")), o)
+	if problems, ok := errors.AsType[Errors](err); ok {
+		for _, p := range problems {
+			p.File, p.Line, p.Column, p.Excerpt = "", 0, 0, ""
+		}
+	}
+	return s, err
+}
+
+type mapped = map[string]any
+
+func (m Measurement) fields() mapped {
+	request := mapped{"path": m.Path, "expect": mapped{"status": m.Status}}
+	if len(m.Header) > 0 {
+		request["header"] = m.Header
+	}
+	target := mapped{"url": m.URL, "request": request}
+	if m.Protocol != "" {
+		target["protocol"] = m.Protocol
+	}
+	tls := mapped{}
+	if m.CA != "" {
+		tls["ca"] = m.CA
+	}
+	if m.Insecure {
+		tls["insecure"] = true
+	}
+	if len(tls) > 0 {
+		target["tls"] = tls
+	}
+	action := mapped{"kind": Command, "run": m.Run, "timeout": m.Timeout.String(), "settle": m.Settle.String(), "max": m.Max.String()}
+	if len(m.Reset) > 0 {
+		action["reset"] = m.Reset
+	}
+	gates := []mapped{}
+	for _, l := range m.Limits {
+		var limit any = l.Limit
+		if decimal.MatchString(l.Limit) {
+			limit = json.Number(l.Limit)
+		}
+		gates = append(gates, mapped{"design": measuredDesign, "metric": l.Metric, "op": l.Op, "limit": limit})
+	}
+	return mapped{
+		"name": "measure", "target": target, "action": action, "trials": m.Trials, "gates": gates,
+		"load":    mapped{"rate": m.Rate},
+		"phases":  mapped{"baseline": mapped{"from": measurementWarmUp.String(), "to": (measurementWarmUp + m.Baseline).String()}},
+		"designs": []mapped{{"name": measuredDesign}},
+	}
+}
