@@ -221,8 +221,8 @@ func TestE2EDockerImageThatNeverGetsHealthy(t *testing.T) {
 	if !strings.Contains(string(out), "503") {
 		t.Errorf("the error does not name the last health output:\n%s", out)
 	}
-	if doc := readResults(t, dir); doc.Verdict != judge.Inconclusive {
-		t.Errorf("verdict %s without a trial", doc.Verdict)
+	if doc := readResults(t, dir); doc.Verdict != judge.Fail {
+		t.Errorf("verdict %s for a service that never says that it is ready", doc.Verdict)
 	}
 	nothingNewInEngine(t, append(before, leftImages(t, image)...))
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // testDeployFails: instances that end at once fail the deployment with their last words,
-// and a dependency does so too.
+// and a dependency does so too. Those that serve and never say so fail it as well.
 func testDeployFails(t testing.TB, h Harness) {
 	for what, mutate := range map[string]func(*drivers.Stack){
 		"subject": bad(badExits, ""),
@@ -25,6 +25,7 @@ func testDeployFails(t testing.TB, h Harness) {
 			t.Errorf("%s that ends at once: the error %q lacks its last words", what, err)
 		}
 	}
+	deployFails(t, h, bad(badUnready, ""))
 }
 
 // testDeployRefuses: stacks that make no sense are refused before anything is created.

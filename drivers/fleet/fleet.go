@@ -239,13 +239,15 @@ func (e *Environment) awaitRouted(ctx context.Context, instances []*Instance) er
 		}
 		return missing == nil || missing.isOver
 	})
-	if err == nil && missing != nil {
+	switch {
+	case err == nil && missing == nil:
+		return nil
+	case err == nil:
 		err = fmt.Errorf("%w: it ended", drivers.ErrNotServing)
+	case missing.saidNo():
+		err = fmt.Errorf("%w: %w", drivers.ErrNotServing, err)
 	}
-	if err != nil {
-		return fmt.Errorf("instance %s is not ready by its signal: %w; %s", missing.ID, err, missing.story())
-	}
-	return nil
+	return fmt.Errorf("instance %s is not ready by its signal: %w; %s", missing.ID, err, missing.story())
 }
 
 // drop forgets an instance of the subject; the caller holds e.mu.

@@ -360,6 +360,15 @@ func (i *Instance) why() string {
 	return strings.Join(parts, ", ")
 }
 
+// saidNo reports whether the instance itself is why it is not routed to: it was asked and
+// said no, or it had to say yes unasked. Otherwise nobody has asked, which is the runtime's
+// part.
+func (i *Instance) saidNo() bool {
+	i.env.mu.Lock()
+	defer i.env.mu.Unlock()
+	return i.answer != "" || i.Service.Notify
+}
+
 // story is what is known about an instance that is in trouble.
 func (i *Instance) story() string {
 	i.env.mu.Lock()

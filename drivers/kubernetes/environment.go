@@ -49,6 +49,9 @@ func (e *environment) deploy(ctx context.Context) error {
 		return err
 	}
 	if err := e.await(ctx, generation); err != nil {
+		if !errors.Is(err, drivers.ErrClosed) {
+			err = fmt.Errorf("%w: %w", drivers.ErrNotServing, err)
+		}
 		return fmt.Errorf("deployment %s serves, but its readiness signal does not say so: %w; %s", e.deploymentName(), err, e.explain.subject(ctx))
 	}
 	return e.awaitEntry(ctx)
