@@ -313,9 +313,10 @@ func (f *finder) answeredWrongly(s *record.Sample) string {
 func connectionClass(s *record.Sample) record.Class {
 	class := s.Class
 	if class == record.HTTPStatus(http.StatusBadGateway) && s.Revision == "" {
-		if class = record.Class(s.Reason); s.Reason == drivers.RefusedReason {
-			class = record.Refused
-		}
+		class = record.Class(s.Reason)
+	}
+	if s.Reason == drivers.RefusedReason && s.Revision == "" {
+		class = record.Refused // the client of one that passes connections on saw a reset
 	}
 	switch class {
 	case record.Refused, record.Reset, record.EOF, record.Truncated:
@@ -335,6 +336,9 @@ func (f *finder) find(s *record.Sample) (Cause, string) {
 		return NotProcessed, s.Instance
 	case record.TLS:
 		return Distrust, s.Instance
+	}
+	if s.Reason == drivers.UnprocessedReason && f.d.Trial.LabBalancer {
+		return NotProcessed, s.Instance
 	}
 	cause, instance := f.blame(s)
 	if (cause == Unknown || cause == TooSlow) && f.d.Trial.Address != "" {
@@ -425,7 +429,7 @@ func (f *finder) onlyNew(class record.Class) bool {
 // kept reports whether the request went over a connection that had served others: its own,
 // or one of the lab's balancer, which keeps its connections whatever the load does.
 func (f *finder) kept(s *record.Sample) bool {
-	return f.d.Trial.LabBalancer || slices.ContainsFunc(f.d.Trial.Streams, func(st record.Stream) bool { return st.Name == s.Stream && st.Reuse })
+	return f.d.Trial.SharesRequests() || slices.ContainsFunc(f.d.Trial.Streams, func(st record.Stream) bool { return st.Name == s.Stream && st.Reuse })
 }
 
 // told is when the instance was told to stop, if that was before the request had ended and

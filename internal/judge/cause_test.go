@@ -75,6 +75,7 @@ func TestCauses(t *testing.T) {
 	}
 	nothing := func(*record.TrialData) {}
 	balanced := func(d *record.TrialData) { d.Trial.LabBalancer = true }
+	passedOn := func(d *record.TrialData) { d.Trial.LabBalancer, d.Trial.Passthrough = true, true }
 	event := func(at time.Duration, kind record.EventKind, id string) func(*record.TrialData) {
 		return func(d *record.TrialData) {
 			d.Events = append(d.Events, record.Event{At: at, Kind: kind, Instance: id})
@@ -122,6 +123,12 @@ func TestCauses(t *testing.T) {
 			d.Events = slices.DeleteFunc(d.Events, func(e record.Event) bool { return e.Kind == record.Ready })
 		}, NoInstance, ""},
 		{"the balancer says so", 5 * s, reason(drivers.NoInstanceReason, from("", "", "http_503", 503)), balanced, NoInstance, ""},
+
+		{"the balancer of connections has nobody", 5 * s, reason(drivers.NoInstanceReason, from("", "", record.Reset, 0)), passedOn, NoInstance, ""},
+		{"the balancer of connections is refused", 6201 * ms, reason(drivers.RefusedReason, from("old-1", "", record.Reset, 0)), passedOn, AfterStop, "old-1"},
+		{"a connection that was passed on, and no kept one", 6200 * ms, from("old-1", "", record.EOF, 0), passedOn, AfterStop, "old-1"},
+		{"a kept connection that was passed on", 6201 * ms, from("old-1", "", record.EOF, 0), passedOn, ConnectionClosed, "old-1"},
+		{"the balancer is told that it was not processed", 6200 * ms, reason(drivers.UnprocessedReason, from("old-1", "", "http_502", 502)), balanced, NotProcessed, "old-1"},
 
 		{"served, then broke", 9 * s, from("new-1", "v2", "http_500", 500), func(d *record.TrialData) {
 			probes("new-1", func(at time.Duration) bool { return at >= 5900*ms && at < 8900*ms })(d)

@@ -75,7 +75,7 @@ func agree(of, load Tally, alpha float64) (lo, hi float64, ok bool) {
 // through a balancer that gives each connection, and not each request, to an instance. Some 8
 // connections are then not enough to say what the share of one instance's requests is.
 func clustered(m *record.Trial, stream string) bool {
-	return !m.LabBalancer && slices.ContainsFunc(m.Streams, func(s record.Stream) bool { return s.Name == stream && s.Reuse })
+	return !m.SharesRequests() && slices.ContainsFunc(m.Streams, func(s record.Stream) bool { return s.Name == stream && s.Reuse })
 }
 
 // referenceReasons say where the reference client does not confirm the load. A disagreement in

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,6 +134,9 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 		meta.UntilCalm.For = cmp.Or(t.cfg.calm, scenarios.Calm)
 	}
 	meta.Streams = tgt.RecordStreams()
+	if meta.Passthrough = meta.LabBalancer && tgt.PassesThrough(); meta.Passthrough {
+		meta.Routing = strings.TrimSpace(meta.Routing + " " + passesOn)
+	}
 	if p := tgt.Stack.Subject.Signal; p.Interval > 0 {
 		meta.Checks = record.Checks{Every: p.Interval, Rise: max(p.Rise, 1), Fall: max(p.Fall, 1)}
 	}
@@ -150,7 +154,7 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	}
 	folder = record.Folder(meta)
 
-	obs := observation{trial: t, env: env, target: tgt, base: base, out: tw, cpus: cpus, watched: watched}
+	obs := observation{trial: t, env: env, target: tgt, base: base, out: tw, cpus: cpus, watched: watched, passthrough: meta.Passthrough}
 	if t.scenario.Target.Address() {
 		obs.calm = newCalm(t.scenario, meta.UntilCalm.For)
 	}
@@ -191,6 +195,9 @@ func (t *trial) deploy(ctx context.Context, tgt target.Target) (drivers.Env, err
 	return env, nil
 }
 
+// passesOn is what is to be known of a balancer that does not read what it balances.
+const passesOn = "It passes connections on unread: each one stays with its instance until either side closes it, also when that is taken out."
+
 // observation is everything that goes on between deployment and clean-up: the load, the
 // action, and those who watch.
 type observation struct {
@@ -205,6 +212,8 @@ type observation struct {
 	watched observations
 	acted   bool // the action was begun
 	loadEnd *record.LoadEnd
+
+	passthrough bool // the lab's balancer passes connections on unread
 
 	watching sync.WaitGroup
 	prober   *load.Prober
@@ -253,9 +262,12 @@ func (o *observation) run(ctx context.Context, folder string) record.End {
 	stopPressure := o.pressure(o.cpus)
 
 	plan := load.Plan{
-		URL: o.env.URL(), Wire: o.target.Stack.Subject.Wire, Base: o.base, Rate: o.scenario.Load.Rate, Hits: o.scenario.Planned(),
+		URL: o.env.URL(), Wire: o.target.Front, Base: o.base, Rate: o.scenario.Load.Rate, Hits: o.scenario.Planned(),
 		Timeout: o.scenario.Load.Timeout, Deny: o.scenario.Load.Deny, Streams: o.target.Streams,
 		LabBalancer: drivers.CapabilitiesOf(o.driver).LabBalancer, End: end,
+	}
+	if tracer, ok := o.env.(drivers.Tracer); ok && o.passthrough {
+		plan.Trace = tracer.Trace
 	}
 	o.event(record.LoadStarted, "")
 	sum, loadErr := load.Run(loadCtx, plan, o.sample)
@@ -425,7 +437,7 @@ func (o *observation) wait(ctx context.Context, offset time.Duration) bool {
 // reference sends a few requests with the independent client, through the whole load.
 func (o *observation) reference(ctx context.Context) error {
 	err := load.RunReference(ctx, load.ReferencePlan{
-		URL: o.env.URL(), Wire: o.target.Stack.Subject.Wire, Base: o.base, Rate: referenceRate,
+		URL: o.env.URL(), Wire: o.target.Front, Base: o.base, Rate: referenceRate,
 		Length: o.scenario.Length(), Timeout: o.scenario.Load.Timeout,
 		Deny: o.scenario.Load.Deny, Streams: o.target.Streams,
 		LabBalancer: drivers.CapabilitiesOf(o.driver).LabBalancer,

@@ -27,6 +27,7 @@ type outcome struct {
 	began   bool  // a byte of the answer came
 
 	unprocessed bool   // the server has said that it did not process the request: HTTP/2's GOAWAY
+	nowhere     string // why a balancer passed its connection on to nobody, "" when it did
 	leave       string // that the server took its leave of the connection, and why; "" when it did not
 
 	status    int // of the answer, 0 when there was none
@@ -77,6 +78,9 @@ func judged(o *outcome) (record.Class, string) {
 		}
 	}
 
+	if strings.HasPrefix(o.nowhere, drivers.HarnessReason) {
+		return record.Harness, o.nowhere
+	}
 	class := classOf(o.err)
 	if class == record.RefusedRetryable && o.began {
 		class = record.Reset // it was processed, whatever the server calls it
@@ -118,6 +122,8 @@ func failureText(class record.Class, o *outcome) string {
 	var stream http2.StreamError
 	var secured *handshakeError
 	switch {
+	case o.nowhere != "":
+		return o.nowhere
 	case class == record.TLS && classOf(o.err) != class:
 		return errorText(o.connErr)
 	case class == record.Other, class == record.TLS:

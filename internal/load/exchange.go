@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -183,6 +184,10 @@ func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerN
 	if err != nil || o.retried {
 		taken.evidence(&o)
 	}
+	way := taken.way(err)
+	if o.nowhere = way.Reason; s.Instance == "" {
+		s.Instance = way.Instance
+	}
 	s.Class, s.Reason = classify(&o)
 }
 
@@ -281,4 +286,21 @@ func (t *takenConns) evidence(o *outcome) {
 		received, o.connErr = t.first.seen()
 		o.began = received > t.had
 	}
+}
+
+// way is where a balancer that passes connections on has sent the request's, as far as that is
+// known; err is what sending it failed with.
+func (t *takenConns) way(err error) drivers.Way {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var failed *handshakeError
+	switch {
+	case t.stream != nil:
+		return t.stream.watch.way()
+	case t.first != nil:
+		return t.first.way()
+	case errors.As(err, &failed):
+		return failed.way
+	}
+	return drivers.Way{}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -71,7 +72,10 @@ type Plan struct {
 
 	// LabBalancer: requests go through the lab's own balancer. Only its word on the harness's
 	// trouble counts (see drivers.HarnessReason); from anybody else it is one more reason.
-	LabBalancer     bool
+	LabBalancer bool
+	// Trace tells where the balancer has sent a connection, where it passes them on unread and
+	// no answer can name its instance (see drivers.Tracer); nil elsewhere.
+	Trace           func(client netip.AddrPort) (drivers.Way, bool)
 	InstanceHeaders []string // the first that an answer has names its instance; empty means the defaults
 	RevisionHeader  string
 	ReasonHeader    string

@@ -237,7 +237,13 @@ func TestEndsOfStreams(t *testing.T) {
 // newExchanger returns what sends requests to addr as the load does.
 func newExchanger(t *testing.T, addr string, wire drivers.Wire, reuse bool) func(r Request, timeout time.Duration) record.Sample {
 	t.Helper()
-	transport, err := transportFor(wire, reuse, 1, ample)
+	return newTracedExchanger(t, addr, wire, nil, reuse)
+}
+
+// newTracedExchanger is told where connections went.
+func newTracedExchanger(t *testing.T, addr string, wire drivers.Wire, trace tracing, reuse bool) func(r Request, timeout time.Duration) record.Sample {
+	t.Helper()
+	transport, err := transportFor(wire, trace, reuse, 1, ample)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +339,7 @@ func TestLeaveBetweenRequests(t *testing.T) {
 		return true // it stays open: only the leave says that it is over
 	})
 	wire := drivers.Wire{Protocol: drivers.H2C}
-	transport, err := transportFor(wire, true, 1, ample)
+	transport, err := transportFor(wire, nil, true, 1, ample)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func ProbeOnce(ctx context.Context, addr string, wire drivers.Wire, r Request, t
 	if err != nil {
 		return record.Other, 0, errorText(err)
 	}
-	once, err := transportFor(wire, false, 1, timeout)
+	once, err := transportFor(wire, nil, false, 1, timeout)
 	if err != nil {
 		return record.Other, 0, errorText(err)
 	}
@@ -77,7 +77,7 @@ func NewProber(p ProbePlan, sink func(record.ProbeResult)) (*Prober, error) {
 	if _, err := newDirectCall("host", p.Wire, &p.Request); err != nil {
 		return nil, fmt.Errorf("prober: %w", err)
 	}
-	once, err := transportFor(p.Wire, false, 1, p.Timeout)
+	once, err := transportFor(p.Wire, nil, false, 1, p.Timeout)
 	if err != nil {
 		return nil, fmt.Errorf("prober: %w", err)
 	}

@@ -153,7 +153,7 @@ func newClient(ctx context.Context, p *Plan, idle int) (*client, error) {
 		s := &p.Streams[i]
 		sc := streamClient{name: s.Name}
 		for range max(s.Connections, 1) {
-			t, err := transportFor(p.Wire, s.Reuse, idle, p.Timeout)
+			t, err := transportFor(p.Wire, p.Trace, s.Reuse, idle, p.Timeout)
 			if err != nil {
 				return nil, fmt.Errorf("stream %s: %w", s.Name, err)
 			}

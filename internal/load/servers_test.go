@@ -131,7 +131,7 @@ const (
 
 // plain is the transport of HTTP/1.1 without TLS.
 func plain(reuse bool, idle int, timeout time.Duration) *http.Transport {
-	dial, err := newDialing(drivers.Wire{}, timeout)
+	dial, err := newDialing(drivers.Wire{}, nil, timeout)
 	if err != nil {
 		panic(err) // there is nothing in it to be wrong
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -16,32 +17,48 @@ import (
 // dialing opens a connection to an address, and speaks TLS on it where that is spoken.
 type dialing func(ctx context.Context, network, addr string) (*watchedConn, error)
 
-// handshakeError says that it was the handshake of TLS that failed.
-type handshakeError struct{ error }
+// handshakeError says that it was the handshake of TLS that failed, and where the connection
+// had gone.
+type handshakeError struct {
+	error
+	way drivers.Way
+}
 
 func (e *handshakeError) Unwrap() error { return e.error }
 
+// tracing says where a balancer that passes connections on has sent one, see drivers.Tracer. It
+// is nil where answers tell by themselves.
+type tracing func(client netip.AddrPort) (drivers.Way, bool)
+
 // newDialing returns how connections are opened for a wire. Every one has a full handshake:
 // no session is resumed. One that takes longer than the timeout is given up.
-func newDialing(wire drivers.Wire, timeout time.Duration) (dialing, error) {
+func newDialing(wire drivers.Wire, trace tracing, timeout time.Duration) (dialing, error) {
 	config, err := wire.ClientConfig()
 	if err != nil {
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: timeout}
 	return func(ctx context.Context, network, addr string) (*watchedConn, error) {
+		watched := &watchedConn{trace: trace, dialled: time.Now()}
 		conn, err := dialer.DialContext(ctx, network, addr)
+		watched.Conn = conn
 		if err != nil || config == nil {
-			return &watchedConn{Conn: conn}, err
+			return watched, err
 		}
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		secured, err := handshake(ctx, conn, config, addr)
-		return &watchedConn{Conn: secured}, err
+		if err != nil {
+			err = &handshakeError{err, watched.way()}
+			_ = conn.Close() // why it failed says more
+			return nil, err
+		}
+		watched.Conn = secured
+		return watched, nil
 	}, nil
 }
 
-// handshake speaks TLS on a connection, which it closes when that fails.
+// handshake speaks TLS on a connection, which the caller closes when that fails.
 func handshake(ctx context.Context, conn net.Conn, config *tls.Config, addr string) (*tls.Conn, error) {
 	if config.ServerName == "" {
 		host, _, err := net.SplitHostPort(addr)
@@ -53,8 +70,7 @@ func handshake(ctx context.Context, conn net.Conn, config *tls.Config, addr stri
 	}
 	secured := tls.Client(conn, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
-		_ = conn.Close() // why it failed says more
-		return nil, &handshakeError{err}
+		return nil, err
 	}
 	return secured, nil
 }
@@ -63,10 +79,41 @@ func handshake(ctx context.Context, conn net.Conn, config *tls.Config, addr stri
 // transport turns that into errors of its own that cannot be told apart.
 type watchedConn struct {
 	net.Conn
+	trace   tracing
+	dialled time.Time // when that began
 
 	mu       sync.Mutex
 	received int64
 	err      error // the first one
+	went     drivers.Way
+	settled  bool // nothing more will be known of went
+}
+
+// way is where a balancer has sent the connection, as far as that is known.
+func (c *watchedConn) way() drivers.Way {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trace == nil || c.settled {
+		return c.went
+	}
+	addr, ok := c.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return c.went
+	}
+	// One that was taken before this was dialled is another one, from the same address.
+	if way, ok := c.trace(addr.AddrPort()); ok && !way.At.Before(c.dialled) {
+		c.went, c.settled = way, c.received > 0 || c.err != nil
+	}
+	return c.went
+}
+
+// Close asks once more where the connection went: its address may be another one's soon.
+func (c *watchedConn) Close() error {
+	c.way()
+	c.mu.Lock()
+	c.settled = true
+	c.mu.Unlock()
+	return c.Conn.Close()
 }
 
 func (c *watchedConn) Read(p []byte) (int, error) {
@@ -108,8 +155,8 @@ type transport interface {
 // transportFor returns a transport for one stream, or for one turn of it. It keeps as many
 // idle connections as there can be requests in flight, for as long as it lives: one that
 // dropped some would measure its own dialling.
-func transportFor(wire drivers.Wire, reuse bool, idle int, timeout time.Duration) (transport, error) {
-	dial, err := newDialing(wire, timeout)
+func transportFor(wire drivers.Wire, trace tracing, reuse bool, idle int, timeout time.Duration) (transport, error) {
+	dial, err := newDialing(wire, trace, timeout)
 	if err != nil {
 		return nil, err
 	}

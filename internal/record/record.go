@@ -218,6 +218,8 @@ type Trial struct {
 	ProbeEvery time.Duration `json:"probe_every_ns"` // period of the direct probes of each instance
 	// LabBalancer: requests went through the lab's own balancer, not through the runtime's.
 	LabBalancer bool `json:"lab_balancer"`
+	// Passthrough: the lab's own balancer passed connections on unread, each to one instance.
+	Passthrough bool `json:"passthrough,omitempty"`
 	// Routing says how the balancer learned of ready and stopping instances, for people.
 	Routing string `json:"routing,omitempty"`
 	// Checks say how often the runtime asks an instance whether it is ready; they are zero
@@ -246,6 +248,10 @@ type UntilCalm struct {
 	Settle time.Duration `json:"settle_ns"`
 	Max    time.Duration `json:"max_ns"`
 }
+
+// SharesRequests says whether each request may go to another instance, whatever connection it
+// comes on: through the lab's balancer, where that reads them.
+func (t *Trial) SharesRequests() bool { return t.LabBalancer && !t.Passthrough }
 
 // Checks are the questions of a runtime to each of its instances.
 type Checks struct {

@@ -82,3 +82,9 @@ func sign(template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certi
 	cert, err := x509.ParseCertificate(der)
 	return cert, key, err
 }
+
+// PassesThrough says whether a balancer of the lab's passes the connections to the target on
+// unread.
+func (t *Target) PassesThrough() bool {
+	return t.Stack.Balancer.Terminate == nil && t.Stack.Subject.Wire.Opaque()
+}
