@@ -70,6 +70,16 @@ func (c *console) finish() {
 	c.finishLine()
 }
 
+// end ends the progress of a run: what comes next stands apart from it.
+func (c *console) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finishLine()
+	if c.tty {
+		fmt.Fprintln(c.out)
+	}
+}
+
 func (c *console) finishLine() {
 	if c.open {
 		fmt.Fprintln(c.out)
@@ -108,7 +118,7 @@ func (p *progress) update(u lab.Update) {
 		p.console.finish()
 		return
 	}
-	p.console.show(fit(parts(u), p.console.width-1))
+	p.console.show(live(u, p.console.width-1))
 }
 
 // parts are what there is to say of a trial, the most important first.
@@ -119,14 +129,16 @@ func parts(u lab.Update) []string {
 		return []string{head + ": " + u.Text}
 	case u.Measured != nil:
 		return []string{head + ": " + reports.Outcome(u.Measured)}
-	case u.OK+u.Failed == 0:
-		return []string{head}
 	}
-	out := []string{
-		head,
-		elapsed(u),
-		fmt.Sprintf("%d failed", u.Failed),
+	return append([]string{head}, counts(u)...)
+}
+
+// counts are how far a trial is and how its requests fare, none before there is one.
+func counts(u lab.Update) []string {
+	if u.OK+u.Failed == 0 {
+		return nil
 	}
+	out := []string{elapsed(u), fmt.Sprintf("%d failed", u.Failed)}
 	if u.RecentSuccess >= 0 {
 		// Rounded down: what is shown as 100 % is 100 %.
 		out = append(out, fmt.Sprintf("now %.1f %%", float64(int(u.RecentSuccess*1000))/10))
@@ -139,7 +151,24 @@ func elapsed(u lab.Update) string {
 	if u.Length == 0 {
 		return fmt.Sprintf("%.1f s", max(0, u.Elapsed).Seconds())
 	}
+	if more := u.Elapsed - u.Length; more >= time.Second { // the last answers have come by then
+		return fmt.Sprintf("load over, waiting for %.0f s", more.Seconds())
+	}
 	return fmt.Sprintf("%.1f/%.0f s", max(0, u.Elapsed).Seconds(), u.Length.Seconds())
+}
+
+// live is the line of progress of a trial that goes on. A name that leaves no room for how far
+// the trial is and what has failed is cut at its front: designs and numbers stand at the end.
+func live(u lab.Update, width int) string {
+	const least = 12 // of a name
+	if n := counts(u); len(n) > 0 {
+		rest := fmt.Sprintf("%d/%d   %s  %s  %s", u.Index, u.Of, u.Phase, n[0], n[1])
+		name, room := []rune(u.Trial), max(width-utf8.RuneCountInString(rest), least)
+		if len(name) > room {
+			u.Trial = "…" + string(name[len(name)-room+1:])
+		}
+	}
+	return fit(parts(u), width)
 }
 
 // folded breaks what is longer than a line at its words.

@@ -22,11 +22,28 @@ func TestProgressFitsTheLine(t *testing.T) {
 		{120, "1/6 quickstart process stack-aware #1  window  12.3/25 s  13 failed  now 99.9 %  9987 ok  1000/s"},
 		{79, "1/6 quickstart process stack-aware #1  window  12.3/25 s  13 failed  now 99.9 %"},
 		{78, "1/6 quickstart process stack-aware #1  window  12.3/25 s  13 failed"},
-		{50, "1/6 quickstart process stack-aware #1  window"},
-		{20, "1/6 quickstart proc…"},
+		{67, "1/6 quickstart process stack-aware #1  window  12.3/25 s  13 failed"},
+		{66, "1/6 …ickstart process stack-aware #1  window  12.3/25 s  13 failed"},
+		{50, "1/6 … stack-aware #1  window  12.3/25 s  13 failed"},
+		{40, "1/6 …ck-aware #1  window  12.3/25 s"},
+		{20, "1/6 …ck-aware #1  w…"},
 	} {
-		if got := fit(parts(u), tc.width); got != tc.want {
+		if got := live(u, tc.width); got != tc.want {
 			t.Errorf("width %d: got %q, want %q", tc.width, got, tc.want)
+		}
+	}
+}
+
+// Behind the end of the load there is no more of it: what goes on is a wait.
+func TestProgressBehindTheLoad(t *testing.T) {
+	for elapsed, want := range map[time.Duration]string{
+		12 * time.Second:         "1/1 a #1  action  12.0/12 s  0 failed  1199 ok  100/s",
+		12999 * time.Millisecond: "1/1 a #1  action  13.0/12 s  0 failed  1199 ok  100/s",
+		48300 * time.Millisecond: "1/1 a #1  action  load over, waiting for 36 s  0 failed  1199 ok  100/s",
+	} {
+		u := lab.Update{Trial: "a #1", Index: 1, Of: 1, Phase: lab.PhaseAction, Elapsed: elapsed, Length: 12 * time.Second, Rate: 100, OK: 1199, RecentSuccess: -1}
+		if got := fit(parts(u), 79); got != want {
+			t.Errorf("%v: got %q, want %q", elapsed, got, want)
 		}
 	}
 }

@@ -204,7 +204,7 @@ func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario
 		cfg.Hold = hold(a)
 	}
 	runErr := lab.Run(ctx, cfg)
-	a.console.finish()
+	a.console.end()
 	judged, err := lab.Judge(dir)
 	if err := ownRecord(id, judged, err, runErr); err != nil {
 		return err
