@@ -274,7 +274,7 @@ func (doc *junitSuites) evidence(run *judge.Run) {
 				Failure: &junitOutcome{Message: format.Clean(gist + ". " + adviseOnFailure(run, r).text()), Type: "target-failed"}})
 		}
 	}
-	if run.Partial {
+	if incomplete(run) {
 		add("the run is complete", &junitOutcome{Message: "the run was cut short, or a planned trial is missing or damaged", Type: "partial"})
 	}
 	doc.count()

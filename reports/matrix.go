@@ -108,6 +108,7 @@ var matrix = []matrixRow{
 	{def: "trials", of: func(_ *judge.Cell, p judge.Totals) entry {
 		return entry{Value: format.Plural(p.Valid, "trial", "trials")}
 	}},
+	{def: "trials", label: "  failed", of: failedTrials, when: group.targetFails},
 	{def: "trials", label: "  discarded", of: discarded},
 }
 
@@ -239,6 +240,25 @@ func budgetEntry(_ *judge.Cell, p judge.Totals) entry {
 		return entry{Value: "nothing spent"}
 	}
 	return entry{Value: format.Tenths(math.Ceil(b.Share*1000)/10) + " %", Note: "affords " + format.Count(*b.Affords) + " in 30 days"}
+}
+
+// targetFails reports whether the target failed in a trial, whatever the numbers say.
+func (g group) targetFails() bool {
+	return g.any(func(t *judge.Trial) bool { return len(t.Failures) > 0 })
+}
+
+// failedTrials is in how many trials the target failed.
+func failedTrials(c *judge.Cell, _ judge.Totals) entry {
+	n := 0
+	for i := range c.Trials {
+		if len(c.Trials[i].Failures) > 0 {
+			n++
+		}
+	}
+	if n == 0 {
+		return entry{Value: "none"}
+	}
+	return entry{Value: format.Plural(n, "trial", "trials"), Bad: true}
 }
 
 // discarded says what the invalid trials lost: to discard a trial must not hide it. What an

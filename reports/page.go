@@ -41,10 +41,13 @@ func newPage(run *judge.Run, d detail) *page {
 // was lost where the headline does not say it, Because the other reasons one by one.
 func (p *page) Headline() string { return headline(p.Run) }
 func (p *page) Because() []string {
-	return Sentences(slices.DeleteFunc(slices.Clone(p.Reasons), func(r judge.Reason) bool { return inHeadline(p.Run, r) }))
+	return Sentences(slices.DeleteFunc(slices.Clone(p.Reasons), func(r judge.Reason) bool { return inHeadline(p.Run, r) || follows(p.Run, r) }))
 }
 func (p *page) Advice() advice   { return adviseOnRun(p.Run) }
 func (p *page) Beside() []string { return lossesBeside(p.Run) }
+
+// Incomplete reports whether there is less of the run than was planned.
+func (p *page) Incomplete() bool { return incomplete(p.Run) }
 
 // Skipped are the cells that could not be run.
 func (p *page) Skipped() []record.Skipped { return skipped(p.Run) }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
@@ -18,6 +19,7 @@ func adviseOnPass(run *judge.Run) advice {
 	if control := controlHeld(run); control != "" {
 		why = append(why, control)
 	}
+	why = append(why, unlimited(run)...)
 	a := advice{Do: adviseOnChance(run)}
 	if worst := mostLost(run); worst != nil {
 		if of, ok := adviseOnCell(worst); ok {
@@ -80,6 +82,45 @@ func controlHeld(run *judge.Run) string {
 		did = "lost " + format.Count(sum.Lost()) + " of " + format.Count(sum.Planned)
 	}
 	return fmt.Sprintf("%s, which must fail here, %s: this experiment can tell.", c.Design, did)
+}
+
+// unlimited says what users of a design that a gate is set on had to bear although every gate
+// was met: what lost no request, or none in the window, and no gate limits.
+func unlimited(run *judge.Run) (all []string) {
+	for _, g := range groups(run) {
+		for _, c := range g.Cells {
+			if !c.Decides {
+				continue
+			}
+			if text := longestWait(g, c); text != "" {
+				all = append(all, text)
+			}
+			if n := c.Sum(metric.LateFailures); n > 0 && !g.gated(metric.LateFailures) {
+				all = append(all, fmt.Sprintf("But %s more requests of %s failed behind the window, and no gate limits that.", format.Count(uint64(n)), c.Design))
+			}
+		}
+	}
+	return all
+}
+
+// longestWait speaks of the longest of the cell's waits that looks like a failure.
+func longestWait(g group, c *judge.Cell) string {
+	for _, of := range []struct{ name, says string }{
+		{metric.Standstill, "But for %s nothing was answered by %s, and no gate limits that."},
+		{metric.SlowestRequest, "But a request took %s with %s, and no gate limits that."},
+	} {
+		var longest float64
+		for i := range c.Trials {
+			if t := &c.Trials[i]; t.Valid && waited(t, of.name, longWait) {
+				v, _ := t.Value(of.name)
+				longest = max(longest, v)
+			}
+		}
+		if longest > 0 && !g.gated(of.name) {
+			return fmt.Sprintf(of.says, format.Millis(longest), c.Design)
+		}
+	}
+	return ""
 }
 
 // mostLost is the cell that lost the most: of those that a gate is set on, else of all.

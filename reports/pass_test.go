@@ -26,6 +26,12 @@ func TestAdviceOnAPass(t *testing.T) {
 	for n := range 10 {
 		ten = append(ten, trial("good", n+1, 0))
 	}
+	slow := trial("good", 1, 0)
+	slow.Values = map[string]float64{"standstill": 40, "slowest_request": 1480}
+	dead := trial("good", 1, 0)
+	dead.Values = map[string]float64{"standstill": 1400, "slowest_request": 1480, "late_failures": 7}
+	wait := record.Gate{Design: "good", Metric: "slowest_request", Op: "<=", Limit: 2000}
+	const held = "failed <= 5 was met. bad, which must fail here, lost 3,000 of 20,000: this experiment can tell. "
 	for _, tc := range []struct {
 		name     string
 		gates    []record.Gate
@@ -43,6 +49,12 @@ func TestAdviceOnAPass(t *testing.T) {
 		{"losses within the limit", []record.Gate{failed}, []string{"bad"}, []judge.Trial{trial("bad", 1, 3000), trial("good", 1, 1)},
 			advice{"failed <= 5 was met. bad, which must fail here, lost 3,000 of 20,000: this experiment can tell. good: the one lost request found nobody to go to, 0.000 s into the rollout: no instance was called ready.",
 				"Take old instances away only when new ones are ready: max_unavailable 0, and surge instead."}},
+		{"a wait that no gate limits", []record.Gate{failed}, []string{"bad"}, []judge.Trial{trial("bad", 1, 3000), slow},
+			advice{held + "But a request took 1.48 s with good, and no gate limits that. A" + cause, few}},
+		{"a wait that a gate limits", []record.Gate{failed, wait}, []string{"bad"}, []judge.Trial{trial("bad", 1, 3000), slow},
+			advice{"both gates were met: failed <= 5 and slowest_request <= 2.00 s. bad, which must fail here, lost 3,000 of 20,000: this experiment can tell. A" + cause, few}},
+		{"a standstill, and failures behind the window", []record.Gate{failed}, []string{"bad"}, []judge.Trial{trial("bad", 1, 3000), dead},
+			advice{held + "But for 1.40 s nothing was answered by good, and no gate limits that. But 7 more requests of good failed behind the window, and no gate limits that. A" + cause, few}},
 		{"enough trials", []record.Gate{failed}, []string{"bad"}, append([]judge.Trial{trial("bad", 1, 3000)}, ten...),
 			advice{"failed <= 5 was met. bad, which must fail here, lost 3,000 of 20,000: this experiment can tell. A" + cause, ""}},
 	} {

@@ -331,7 +331,7 @@ func (t *terminal) evidence(run *judge.Run) {
 		}
 		lines = append(lines, [2]string{word, format.Clean(fmt.Sprintf("%s/%s/%s: %s", s.Scenario, s.Driver, s.Design, s.Why))})
 	}
-	if run.Partial {
+	if incomplete(run) {
 		lines = append(lines, [2]string{"partial", "the run is not complete; what is shown rests on the trials that there are"})
 	}
 	if len(lines) == 0 {
@@ -387,7 +387,7 @@ func (t *terminal) verdict(run *judge.Run) {
 		t.wrapped("  - ", "    ", format.Clean(lost))
 	}
 	for _, r := range run.Reasons {
-		if text := Sentence(r); !shownAbove[r.Kind] && !inHeadline(run, r) {
+		if text := Sentence(r); !shownAbove[r.Kind] && !inHeadline(run, r) && !follows(run, r) {
 			t.wrapped("  - ", "    ", format.Clean(text))
 		}
 	}

@@ -161,12 +161,13 @@ func (e *Environment) stopByID(ctx context.Context, id string) error {
 	return e.stop(ctx, i)
 }
 
-// missing says how far a change has come and what it waits for.
+// missing says how far a change has come and what it waits for: first for what is not ready, and
+// why, which the rest waits for.
 func (e *Environment) missing(to goal) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	ready := 0
-	var missing []string
+	var unready, missing []string
 	for _, i := range e.instances {
 		switch {
 		case i.failed():
@@ -177,9 +178,10 @@ func (e *Environment) missing(to goal) string {
 		case i.ready:
 			ready++
 		default:
-			missing = append(missing, fmt.Sprintf("%s to be ready (%s)", i.ID, i.why()))
+			unready = append(unready, fmt.Sprintf("%s to be ready (%s)", i.ID, i.why()))
 		}
 	}
+	missing = append(unready, missing...)
 	what := fmt.Sprintf("%d of %d instances of revision %s are ready", ready, to.replicas, to.revision)
 	if len(missing) > 0 {
 		what += "; waiting for " + strings.Join(missing, ", ")

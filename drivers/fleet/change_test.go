@@ -109,6 +109,9 @@ func TestAChangeSaysWhatItWaitedFor(t *testing.T) {
 			t.Errorf("error %q does not say %q", err, want)
 		}
 	}
+	if text := fmt.Sprint(err); strings.Index(text, "web-3 to be ready") > strings.Index(text, "web-1 of") {
+		t.Errorf("what the others wait for is not said first: %s", text)
+	}
 	list, err := e.Instances(t.Context())
 	if err != nil || len(list) != 3 {
 		t.Errorf("%d instances (%v), want the 2 old ones and 1 new one", len(list), err)
