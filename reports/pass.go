@@ -81,7 +81,7 @@ func controlHeld(run *judge.Run) string {
 	if sum := c.Totals(); sum.Lost() > 0 {
 		did = "lost " + format.Count(sum.Lost()) + " of " + format.Count(sum.Planned)
 	}
-	return fmt.Sprintf("%s, which must fail here, %s: this experiment can tell.", c.Design, did)
+	return fmt.Sprintf("%s, which must fail here, %s: this experiment can tell good from bad.", c.Design, did)
 }
 
 // unlimited says what users of a design that a gate is set on had to bear although every gate

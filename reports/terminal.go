@@ -84,6 +84,7 @@ func WriteTerminal(w io.Writer, run *judge.Run, o TerminalOptions) error {
 	var b strings.Builder
 	verdict := &terminal{w: &b, color: t.color, width: t.width}
 	verdict.verdict(run)
+	verdict.besides(run)
 	verdict.line("")
 	verdict.body(run, o)
 	t.text(b.String())
@@ -372,8 +373,7 @@ func trialName(c *judge.Cell, t *judge.Trial) string {
 	return format.Clean(fmt.Sprintf("%s trial %d", c.Key(), t.Meta.N))
 }
 
-// verdict writes the verdict, why it came out so, what to do, and what else there is to
-// say.
+// verdict writes the verdict, why it came out so and what to do.
 func (t *terminal) verdict(run *judge.Run) {
 	word := verdictWord(run.Verdict)
 	t.wrapped(t.paint(verdictStyle(run.Verdict), word)+"  ", strings.Repeat(" ", len(word)+2), format.Clean(headline(run)))
@@ -383,6 +383,10 @@ func (t *terminal) verdict(run *judge.Run) {
 			t.wrapped(t.paint(bold, part.label)+strings.Repeat(" ", 9-len(part.label)), strings.Repeat(" ", 9), format.Clean(part.text))
 		}
 	}
+}
+
+// besides writes what else there is to say of the verdict.
+func (t *terminal) besides(run *judge.Run) {
 	for _, lost := range lossesBeside(run) {
 		t.wrapped("  - ", "    ", format.Clean(lost))
 	}

@@ -161,13 +161,27 @@ func failureGist(why judge.Reason) (gist, rest string) {
 	return gist, rest
 }
 
-// inHeadline reports whether the headline, with why it is so, says a reason in full.
+// inHeadline reports whether the headline, with why it is so, says a reason in full; of trials
+// in which the target failed alike it names the first and counts the others.
 func inHeadline(run *judge.Run, r judge.Reason) bool {
 	text := Sentence(r)
-	if failed := run.Headline().Failed; len(failed) > 0 && text == Sentence(failed[0]) {
+	if failed := run.Headline().Failed; len(failed) > 0 && r.Kind == failed[0].Kind && alike(r, failed[0]) {
 		return true
 	}
 	return strings.HasPrefix(headline(run), text)
+}
+
+// alike reports whether the target failed in the same way: what follows, such as the time of the
+// last check, may differ from trial to trial.
+func alike(a, b judge.Reason) bool {
+	gist := func(r judge.Reason) string {
+		if len(r.Because) == 0 {
+			return Sentence(r)
+		}
+		gist, _, _ := strings.Cut(because(r), "; ")
+		return gist
+	}
+	return a.Cell == b.Cell && gist(a) == gist(b)
 }
 
 // adviseOnFailure is what to do where the target failed, and why it lost requests, if it

@@ -352,6 +352,23 @@ func TestALongFailureIsToldOnce(t *testing.T) {
 	}
 }
 
+// Trials that fail alike are counted, and those that fail otherwise are said.
+func TestTrialsThatFailAlikeAreCounted(t *testing.T) {
+	fails := func(n int, text string) judge.Trial {
+		trial := counted("rollout", "process", "svc", n, 0)
+		trial.Failures = []judge.Reason{{Kind: judge.ActionFailed, Text: text}}
+		return trial
+	}
+	run := judge.Judge(record.Run{Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"svc"}, Gates: []record.Gate{{Design: "svc", Metric: "failed", Op: "<="}}}}}, &record.RunEnd{}, nil,
+		[]judge.Trial{fails(1, "0 of 2 are ready; ended 17 times"), fails(2, "0 of 2 are ready; ended 18 times"), fails(3, "1 of 2 is ready; ended 3 times")})
+	text := terminalText(t, &run, TerminalOptions{Width: 1000})
+	for says, want := range map[string]int{"and so did 2 more trials": 1, "0 of 2 are ready": 1, "ended 18 times": 0, "failed in trial 3: the action failed: 1 of 2 is ready": 1} {
+		if got := strings.Count(text, says); got != want {
+			t.Errorf("%q is said %d times, want %d:\n%s", says, got, want, text)
+		}
+	}
+}
+
 // A gate on breaches that is missed for those of an invalid trial speaks of them.
 func TestBreachesOfAnInvalidTrialAreSaid(t *testing.T) {
 	breached, repeat := counted("rollout", "process", "good", 1, 0), counted("rollout", "process", "good", 2, 0)
