@@ -3,6 +3,7 @@ package scenarios
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -288,5 +289,32 @@ func TestTLS(t *testing.T) {
 				t.Errorf("%d problems of one cause:\n%v", n, err)
 			}
 		})
+	}
+}
+
+// The scenarios of the manual's page on requests are scenarios, with the files beside them.
+func TestTheManualOfRequests(t *testing.T) {
+	page, err := os.ReadFile("../docs/requests.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	authority := certtest.New(t)
+	client := authority.Issue(certtest.Options{})
+	certtest.Write(t, dir, map[string][]byte{
+		"ca.pem": authority.PEM, "client.pem": client.PEM, "client-key.pem": client.Key, "order.json": []byte("{}"),
+	})
+	blocks := regexp.MustCompile("(?s)```yaml\n(name: .*?)```").FindAllStringSubmatch(string(page), -1)
+	for _, block := range blocks {
+		s, err := Parse(filepath.Join(dir, "manual.yaml"), []byte(block[1]), offered)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all, probe := s.Target.Asked(); len(all) != 3 || probe != 0 || s.Target.Wire().TLS.ServerName != "orders.example" {
+			t.Errorf("it asks %d requests, probe %d", len(all), probe)
+		}
+	}
+	if len(blocks) == 0 {
+		t.Error("no scenario in it")
 	}
 }
