@@ -44,6 +44,7 @@ var features = []feature{
 	{"signal.kind=image", "the health check of the image as signal", signal(ProbeImage)},
 	{"signal.port", "the port of the signal", func(_ Stack, s Service) bool { return s.Signal.Port != "" }},
 	{"signal.path", "the path of the signal", func(_ Stack, s Service) bool { return s.Signal.Path != "" }},
+	{"signal.scheme", "a signal over TLS", func(_ Stack, s Service) bool { return s.Signal.asked() && s.Signal.Wire.TLS != nil }},
 	{"signal.interval", "how often it is asked", func(_ Stack, s Service) bool { return s.Signal.asked() && s.Signal.Interval > 0 }},
 	{"signal.timeout", "how long an answer may take", func(_ Stack, s Service) bool { return s.Signal.asked() && s.Signal.Timeout > 0 }},
 	{"signal.rise", "several good answers in a row", func(_ Stack, s Service) bool { return s.Signal.asked() && s.Signal.Rise > 1 }},

@@ -57,6 +57,8 @@ func asking(t *testing.T, f Feature) Stack {
 		p.Signal.Port = "data"
 	case "signal.path":
 		p.Signal.Path = "/"
+	case "signal.scheme":
+		p.Signal.Wire.TLS = &TLS{}
 	case "signal.interval":
 		p.Signal.Interval = 1
 	case "signal.timeout":
@@ -125,7 +127,7 @@ func TestEveryFieldOfAStackBelongsToAFeature(t *testing.T) {
 	none := map[string]string{
 		"RunID": "a name", "Name": "a name", "Revision": "a name", "Subject": "its fields are", "Dependencies": "the lab's own services",
 		"Replicas": "the contract itself", "Revisions": "the contract itself: the subject at each is a service like any other",
-		"Objects": "deployment", "Rolling": "its fields are", "Balancer": "its fields are",
+		"Objects": "deployment", "Address": "no driver deploys it", "Rolling": "its fields are", "Balancer": "its fields are",
 		"Service.Name": "a name", "Service.Ports": "names", "Service.Signal": "its fields are", "Service.Limits": "its fields are", "Service.Wire": "protocol and tls",
 		"Service.Serves": "asked by the lab itself", "Service.RestartOnExit": "the contract itself, no scenario says it",
 		"Service.Fixed": "ports",

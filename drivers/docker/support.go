@@ -15,7 +15,7 @@ func (*Driver) Support() drivers.Support {
 	return drivers.Honours(fleet.Features...).
 		With(drivers.Answer{How: drivers.Honoured}, "image", "args", "env", "ports", "limits.cpus", "limits.memory",
 			"signal.kind=none", "signal.kind=tcp", "signal.kind=http", "signal.kind=command", "signal.kind=image",
-			"signal.port", "signal.path", "signal.interval", "signal.timeout", "signal.fall", "stop_grace").
+			"signal.port", "signal.path", "signal.scheme", "signal.interval", "signal.timeout", "signal.fall", "stop_grace").
 		With(fleet.PreStop, "pre_stop").
 		With(drivers.NoObjects, "deployment", "deployment=adopted").
 		With(drivers.Answer{How: drivers.Refused, Why: "a program of this machine is not in the container", Hint: "give an image that holds the program, under target.on for this driver alone"}, "exec").

@@ -39,6 +39,11 @@ func (driver) Describe(context.Context) []string {
 
 func (driver) Capabilities() drivers.Capabilities { return drivers.Capabilities{Existing: true} }
 
+// Support refuses whatever has to be deployed for.
+func (driver) Support() drivers.Support {
+	return drivers.Support{}.With(drivers.Answer{How: drivers.Refused, Why: "it deploys nothing", Hint: "say target: {url: ...}, or name another driver"}, drivers.Features()...)
+}
+
 // Deploy deploys nothing: the stack must have an address.
 func (d driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
 	if err := context.Cause(ctx); err != nil {

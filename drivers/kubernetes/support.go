@@ -39,7 +39,7 @@ func SupportOf(c Config) drivers.Support {
 	}
 	const itself = "Kubernetes decides that itself"
 	return drivers.Honours("image", "args", "env", "ports", "deployment", "protocol", "tls", "limits.cpus", "limits.memory", "rolling.max_surge", "rolling.max_unavailable",
-		"signal.kind=none", "signal.kind=tcp", "signal.port", "signal.path", "signal.rise", "signal.fall").
+		"signal.kind=none", "signal.kind=tcp", "signal.port", "signal.path", "signal.scheme", "signal.rise", "signal.fall").
 		With(program, "exec").
 		With(adopted, "deployment=adopted").
 		With(named, "signal.kind=command").

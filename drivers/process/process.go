@@ -54,7 +54,7 @@ func (*Driver) Support() drivers.Support {
 	}
 	return drivers.Honours(fleet.Features...).
 		With(drivers.Answer{How: drivers.Honoured}, "exec", "args", "env", "signal.kind=none", "signal.kind=tcp", "signal.kind=http",
-			"signal.port", "signal.path", "signal.interval", "signal.timeout", "signal.rise", "signal.fall", "stop_grace").
+			"signal.port", "signal.path", "signal.scheme", "signal.interval", "signal.timeout", "signal.rise", "signal.fall", "stop_grace").
 		With(fleet.PreStop, "pre_stop").
 		With(drivers.NoObjects, "deployment", "deployment=adopted").
 		With(refused("a program is run here, not an image", "give target.exec a program, under target.on for this driver alone"), "image").

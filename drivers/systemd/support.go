@@ -27,7 +27,7 @@ func (*Driver) Support() drivers.Support {
 		With(refused("all instances share one address, so each must be told its own port", "leave target.ports out, and give the program $${listen.data} or $${port.data} in args or env"), "ports").
 		With(refused("there is no image whose health check could be asked", "a signal of another kind"), "signal.kind=image").
 		With(drivers.Answer{How: drivers.Noted, Why: "systemd asks nobody: a unit is ready once it runs, or once it says so where it notifies"},
-			"signal.kind=tcp", "signal.kind=http", "signal.kind=command", "signal.port", "signal.path", "signal.interval", "signal.timeout", "signal.rise", "signal.fall", "startup", "liveness")
+			"signal.kind=tcp", "signal.kind=http", "signal.kind=command", "signal.port", "signal.path", "signal.scheme", "signal.interval", "signal.timeout", "signal.rise", "signal.fall", "startup", "liveness")
 }
 
 // Examine implements drivers.Examiner. Programs in a container are on its file system, which is

@@ -97,7 +97,7 @@ func (*Driver) Support() drivers.Support {
 	ignored := drivers.Answer{How: drivers.Noted, Why: "the signal alone decides"}
 	return drivers.Honours(fleet.Features...).
 		With(drivers.Answer{How: drivers.Honoured}, "exec", "args", "env", "signal.kind=none", "signal.kind=tcp", "signal.kind=http",
-			"signal.port", "signal.path", "signal.interval", "signal.timeout", "signal.rise", "signal.fall", "stop_grace").
+			"signal.port", "signal.path", "signal.scheme", "signal.interval", "signal.timeout", "signal.rise", "signal.fall", "stop_grace").
 		With(fleet.PreStop, "pre_stop").
 		With(drivers.NoObjects, "deployment", "deployment=adopted").
 		With(refused, "image", "ports", "limits.cpus", "limits.memory", "socket", "signal.kind=command", "signal.kind=image").
