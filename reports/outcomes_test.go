@@ -82,6 +82,9 @@ func TestEveryOutputAgrees(t *testing.T) {
 			if !strings.HasPrefix(text, line+"\n") {
 				t.Errorf("the terminal does not begin with %q:\n%s", line, text)
 			}
+			if deployed := strings.Contains(doc.Headline, "bad lost"); deployed && strings.HasPrefix(tc.name, "failed by the target") && !strings.Contains(tc.name, "missed") {
+				t.Errorf("the headline tells of what must fail: %q", doc.Headline)
+			}
 			if doc.Do == "" || doc.Why == "" && (tc.want == judge.Pass || tc.name == "gate missed") {
 				t.Errorf("nothing is said of why, or of what to do: %q, %q", doc.Why, doc.Do)
 			}

@@ -3,10 +3,12 @@ package reports
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/metric"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
@@ -290,9 +292,9 @@ func headline(run *judge.Run) string {
 	h := run.Headline()
 	text := ""
 	if len(h.Failed) > 0 {
-		text, _ = failureGist(h.Failed[0])
-		if n := len(h.Failed) - 1; n > 0 {
-			text += ", and so did " + format.Plural(n, "more trial", "more trials")
+		text = whoFailed(h.Failed)
+		if len(h.Missed) == 0 { // what is known to fail is no news beside that
+			h.Losses = slices.DeleteFunc(h.Losses, func(l judge.Loss) bool { return mustFail(run, l.Design) })
 		}
 		if len(h.Losses) == 0 && len(h.Missed) == 0 {
 			return text
@@ -307,6 +309,31 @@ func headline(run *judge.Run) string {
 		text += ": "
 	}
 	return text + losses(h)
+}
+
+// whoFailed says what the target did first, and how often it did so, or otherwise failed.
+func whoFailed(failed []judge.Reason) string {
+	text, _ := failureGist(failed[0])
+	same, others := 0, 0
+	for _, r := range failed[1:] {
+		if alike(r, failed[0]) {
+			same++
+		} else {
+			others++
+		}
+	}
+	if same > 0 {
+		text += ", as in " + format.Plural(same, "more trial", "more trials")
+	}
+	if others > 0 {
+		text += ", and the target failed in " + format.Plural(others, "other way", "other ways")
+	}
+	return text
+}
+
+// mustFail reports whether a design is known to fail in any scenario.
+func mustFail(run *judge.Run, design string) bool {
+	return slices.ContainsFunc(run.Record.Scenarios, func(s record.Scenario) bool { return slices.Contains(s.Positive, design) })
 }
 
 // losses says what each design lost, the least first. Over several scenarios or drivers

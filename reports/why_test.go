@@ -362,7 +362,7 @@ func TestTrialsThatFailAlikeAreCounted(t *testing.T) {
 	run := judge.Judge(record.Run{Scenarios: []record.Scenario{{Name: "rollout", Designs: []string{"svc"}, Gates: []record.Gate{{Design: "svc", Metric: "failed", Op: "<="}}}}}, &record.RunEnd{}, nil,
 		[]judge.Trial{fails(1, "0 of 2 are ready; ended 17 times"), fails(2, "0 of 2 are ready; ended 18 times"), fails(3, "1 of 2 is ready; ended 3 times")})
 	text := terminalText(t, &run, TerminalOptions{Width: 1000})
-	for says, want := range map[string]int{"and so did 2 more trials": 1, "0 of 2 are ready": 1, "ended 18 times": 0, "failed in trial 3: the action failed: 1 of 2 is ready": 1} {
+	for says, want := range map[string]int{"ended 17 times, as in 1 more trial, and the target failed in 1 other way; svc lost": 1, "0 of 2 are ready": 1, "ended 18 times": 0, "failed in trial 3: the action failed: 1 of 2 is ready": 1} {
 		if got := strings.Count(text, says); got != want {
 			t.Errorf("%q is said %d times, want %d:\n%s", says, got, want, text)
 		}
