@@ -6,7 +6,7 @@ ADAPTERS    = grpc promhealth sdnotify
 PACKAGES    = work
 PLATFORMS   = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: build test lint vuln tidy tidy-check oldest cross cross-quick demo conformance e2e e2e-full kindnode
+.PHONY: build test lint vuln tidy tidy-check oldest cross cross-quick demo conformance e2e e2e-outage e2e-full kindnode
 
 build: ## the program, in ./rollout-lab
 	CGO_ENABLED=0 go build -trimpath -o rollout-lab ./cmd/rollout-lab
@@ -65,7 +65,13 @@ conformance: ## what takes docker, systemd and kind, as far as they are there
 e2e: ## one scenario on each driver, as the gate runs it
 	go test -tags e2e -count=1 -timeout 30m -run E2ERollout -v ./cmd/rollout-lab
 
-e2e-full: ## every promise on every driver, the long ones too: about an hour and a half
+# The load and its server share this machine: they come first on it, where that is allowed.
+FIRST = $(shell chrt -f 10 true 2>/dev/null && echo chrt -f 10)
+
+e2e-outage: ## an outage of a known length is measured as that, within two requests
+	go test -tags e2e -count=1 -timeout 10m -run ExactOutages -exec "$(FIRST)" -v ./internal/load
+
+e2e-full: e2e-outage ## every promise on every driver, the long ones too: about an hour and a half
 	go test -p 1 -tags e2e -count=1 -timeout 180m -v ./drivers/... ./images/... ./cmd/...
 
 kindnode: ## an image for kind's nodes, with no container registry; minutes at first, then seconds

@@ -93,16 +93,18 @@ func (s *interruptible) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // TestExactOutages: what is lost to an outage of a known length is that length, within two
-// requests, and nothing else is lost. An outage at whose ends the machine was slow (a request
-// sent late, or one that took long and was not meant to) is left out for that alone, whatever
-// was lost in it. On a busy machine nearly all are: give the test the CPU (chrt -f 10).
+// requests, and nothing else is lost. An outage is left out where the machine was slow with a
+// request that was under way at one of its ends (sent late, or long on its way and not meant to
+// be), for that alone and whatever was lost in it. On a busy machine many are, of those that
+// refuse the most: what takes a connection there waits for the kernel's own threads, which the
+// priority that make e2e-outage gives to the test does not reach.
 func TestExactOutages(t *testing.T) {
 	const (
 		rate  = 1000
 		times = 20
 		lead  = time.Second
 		gap   = 250 * time.Millisecond
-		edges = 10 * time.Millisecond // around the ends of an outage the generator must be punctual
+		edges = 10 * time.Millisecond // so far beyond the ends of an outage a request may be lost to it
 	)
 	lengths := []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
 	for _, kind := range []struct {
@@ -191,7 +193,7 @@ func beyond(off, doubt float64) int {
 func reportOutages(t *testing.T, plan []interruption, samples []record.Sample, base time.Time, lengths []time.Duration, rate float64, edges, timeout time.Duration, hangs bool) {
 	t.Helper()
 	off := make(map[time.Duration][]int) // by length: what was lost beyond what must be
-	late := 0
+	leftOut := make(map[string]int)      // by what was slow first
 	inside := make([]bool, len(samples))
 	for n, i := range plan {
 		from, to := i.from.Sub(base), i.to.Sub(base)
@@ -201,7 +203,10 @@ func reportOutages(t *testing.T, plan []interruption, samples []record.Sample, b
 		}
 		want := last - from
 		period := time.Duration(float64(time.Second) / rate)
-		lost, punctual := 0, i.doubt < 3*period
+		lost, slow := 0, ""
+		if i.doubt >= 3*period {
+			slow = "the server's end or start"
+		}
 		for k := range samples {
 			s := &samples[k]
 			if s.Done < from-edges || s.Intended > to+edges {
@@ -211,14 +216,18 @@ func reportOutages(t *testing.T, plan []interruption, samples []record.Sample, b
 			if s.Class != record.OK {
 				lost++
 			}
-			near := func(at time.Duration) bool { return s.Intended > at-edges && s.Intended < at+edges }
-			atEdge := near(from) || near(last)
-			if atEdge && (s.Sent-s.Intended > 2*period || !hangs && s.Done-s.Sent > 3*period) {
-				punctual = false
+			// What goes on at an end has no certain fate. Of what takes long elsewhere it is certain.
+			across := func(at time.Duration) bool { return s.Intended <= at && s.Done >= at }
+			switch atEnd := across(from) || across(last); {
+			case slow != "" || !atEnd:
+			case s.Sent-s.Intended > 2*period:
+				slow = "the load"
+			case !hangs && s.Done-s.Sent > 3*period:
+				slow = "an answer"
 			}
 		}
-		if !punctual {
-			late++
+		if slow != "" {
+			leftOut[slow]++
 			continue
 		}
 		length := lengths[n%len(lengths)]
@@ -248,7 +257,7 @@ func reportOutages(t *testing.T, plan []interruption, samples []record.Sample, b
 			t.Errorf("%v: off by %s requests, want 2 at most", length, fmt.Sprint(d))
 		}
 	}
-	t.Logf("%d of %d left out, because the machine was slow at their ends", late, len(plan))
+	t.Logf("left out of %d, by what was slow at their ends: %v", len(plan), leftOut)
 	delete(elsewhere, record.Harness)
 	if len(elsewhere) > 0 {
 		t.Errorf("lost outside of every outage: %v", elsewhere)
