@@ -97,6 +97,9 @@ func adviseOn(c judge.CauseCount, lost uint64, m *record.Trial) advice {
 			"It is overloaded or waits for something: give it more capacity, or find out what it waits for.",
 		}
 	case judge.NewRevision:
+		if wrong := wrongAnswers(c, m); wrong != "" {
+			return advice{fmt.Sprintf("%s: %s, %s.", wrong, of, when), aboutRelease(c, m)}
+		}
 		return advice{
 			fmt.Sprintf("%s %s answered wrongly by %s and by no old one, %s: %s.", of, among(c, "was", "were"), who, when, seen),
 			"The release itself is broken, not the rollout: ask one new instance by itself.",
@@ -226,6 +229,8 @@ func causeMoment(c judge.CauseCount, m *record.Trial) string {
 		return at + " into the window"
 	case "scale-out", "scale-in":
 		return at + " into the scaling"
+	case record.RolloutRollback:
+		return at + " into the rollout and its rollback"
 	}
 	return at + " into the " + m.Action
 }
@@ -303,6 +308,9 @@ func adviseOnCell(c *judge.Cell) (a advice, ok bool) {
 	a = adviseOn(all[0], lost, metaOf(c))
 	if all[0].Cause != judge.Unknown && float64(unknown) > unknownLimit*float64(lost) {
 		a.Why += fmt.Sprintf(" Why %s more were lost (%s) the record does not show.", format.Count(unknown), part(unknown, lost))
+	}
+	if said := revisionLosses(c.Revisions(), metaOf(c).Revisions); said != "" {
+		a.Why += " Of the lost: " + said + "."
 	}
 	return a, true
 }

@@ -168,6 +168,8 @@ type Summary struct {
 	InvalidTrials int `json:"invalid_trials"`
 	// Why the requests of failed were lost, in the valid trials together, the most frequent cause first. The counts add up to failed.
 	Causes []Cause `json:"causes"`
+	// How the requests of the valid trials fared by revision, as in trials. The lost ones add up to failed. Empty: the action leads to no other revision.
+	Revisions []RevisionLosses `json:"revisions"`
 	// The mean downtime held against what 99.9 % over 30 days allow, which is 43.2 minutes. Null: no valid trial.
 	ErrorBudget *ErrorBudget `json:"error_budget"`
 
@@ -266,6 +268,14 @@ type Trial struct {
 	Instances []Instance `json:"instances"`
 	// Why the requests of failed were lost, the most frequent cause first. The counts add up to failed.
 	Causes []Cause `json:"causes"`
+	// What the revision before the action is called.
+	Before string `json:"revision_before"`
+	// What the revision after the action is called; of one that is taken back, in between. The same: the action leads to no other one.
+	After string `json:"revision_after"`
+	// Whether the scenario says that they are not the same program.
+	Differ bool `json:"revisions_differ"`
+	// How the requests fared by the revision that they were sent to and the stretch in which they were sent. The lost ones add up to failed. Empty: the action leads to no other revision.
+	Revisions []RevisionLosses `json:"revisions"`
 	// The stretch before the action, in which nothing happens and nothing may fail.
 	Baseline Baseline `json:"baseline"`
 	// An independent client's view of the window. Null: it sent nothing.
@@ -349,6 +359,28 @@ type Failure struct {
 	Reason string `json:"reason"`
 }
 
+// RevisionLosses is how requests fared that were sent to one revision in one stretch.
+type RevisionLosses struct {
+	// The revision that they were sent to. Empty: it is not known, or they were sent to nobody.
+	Revision string `json:"revision"`
+	// Which revisions had an instance when they were sent, routed to or not: only_before, both, only_after, or none that the runtime told of.
+	Stretch judge.Stretch `json:"stretch"`
+	// Those that were ok.
+	OK uint64 `json:"ok"`
+	// Those that were lost.
+	Lost uint64 `json:"lost"`
+}
+
+// RequestAnswers is how the new revision answered one request in the window.
+type RequestAnswers struct {
+	// The method and the path.
+	Request string `json:"request"`
+	// Answers that were wrong, and that it alone gives.
+	Wrong uint64 `json:"wrong"`
+	// All of its answers to it.
+	Answers uint64 `json:"answers"`
+}
+
 // Cause is why requests were lost. Each lost request has one.
 type Cause struct {
 	// before_ready: sent to an instance that could not serve yet. after_stop: sent to an instance that had been told to stop. connection_closed: its connection was closed under it by such an instance. no_instance: nobody was routed to. broken_while_ready: sent to an instance that had served and no longer could, unasked. too_slow: not answered by its deadline, by an instance that serves. new_revision: the new revision alone gives that wrong answer. refused_retryable: a server of HTTP/2 refused it and said that it did nothing with it. tls: the two sides of TLS did not come to trust each other. Of a service at an address, where the instance is not known: refused: nobody listened. kept_connection_broken: the connection, which had been kept, ended under it. connection_broken: the same of a new one. wrong_answer: not answered as it has to be. unanswered: not answered by its deadline. harness: never sent, or failed by trouble of the harness. unknown: none of these can be shown. More may come.
@@ -363,6 +395,8 @@ type Cause struct {
 	Instances []string `json:"instances"`
 	// The revision of all of these instances. Empty: they differ, or it is not known.
 	Revision string `json:"revision"`
+	// Of new_revision: the requests that the new revision answers wrongly, the most frequent first. Empty: another cause, or the record does not name the requests.
+	Requests []RequestAnswers `json:"requests"`
 	// The most frequent class of failure among them, as in errors.
 	Class record.Class `json:"class"`
 	// The reason most often given with them. Empty: none was.

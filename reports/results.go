@@ -101,7 +101,7 @@ func newCell(c *judge.Cell) Cell {
 func newSummary(c *judge.Cell) Summary {
 	sum := c.Totals()
 	out := Summary{Pooled: Pooled{OK: sum.OK, Planned: sum.Planned}, Planned: sum.Planned, ValidTrials: sum.Valid, InvalidTrials: sum.Invalid,
-		Causes: newCauses(c.Causes(), metaOf(c)), Estimates: make(map[string]Estimate), Sums: make(map[string]uint64)}
+		Causes: newCauses(c.Causes(), metaOf(c)), Revisions: newRevisionCounts(c.Revisions()), Estimates: make(map[string]Estimate), Sums: make(map[string]uint64)}
 	if sum.Planned > 0 {
 		out.Pooled.Rate = finite(float64(sum.OK) / float64(sum.Planned))
 		out.Pooled.Lo, out.Pooled.Hi = finite(c.Bounds.Lo), finite(c.Bounds.Hi)
@@ -131,6 +131,7 @@ func newTrial(t *judge.Trial) Trial {
 		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Outages: t.Outages, SyncMS: optional(t.Sync),
 		Denials: t.Denials, SentToUnready: t.SentToUnready, Metrics: make(map[string]float64),
 		ScheduleLagMS: newPercentiles(t.ScheduleLag), LatencyMS: newPercentiles(t.Latency), LatencyUncorrectedMS: newPercentiles(t.LatencyUncorrected),
+		Before: t.Meta.Revisions.Before, After: t.Meta.Revisions.After, Differ: t.Meta.Revisions.Differ, Revisions: newRevisionCounts(t.Revisions),
 		Causes: newCauses(t.Causes, &t.Meta), Bins: []BinTimes{}, Streams: []Stream{}, Errors: []Failure{}, Instances: []Instance{},
 		Baseline:    Baseline{Planned: t.Baseline.Planned, Failed: t.Baseline.Failed, Instances: t.Baseline.Instances, P99MS: Milliseconds(t.Baseline.P99)},
 		Cost:        Cost{CPUMS: Milliseconds(t.Cost.CPU), ChildrenMS: Milliseconds(t.Cost.Children), MaxRSSBytes: t.Cost.MaxRSS},
@@ -183,7 +184,7 @@ func newCauses(causes []judge.CauseCount, m *record.Trial) []Cause {
 	}
 	for _, c := range causes {
 		out = append(out, Cause{Cause: c.Cause, Count: c.Count, FromMS: Milliseconds(c.From), ToMS: Milliseconds(c.To),
-			Instances: present(c.Instances), Revision: c.Revision, Class: c.Class, Reason: c.Reason, Text: causeText(c, lost, m)})
+			Instances: present(c.Instances), Revision: c.Revision, Requests: newRequestCounts(c.Requests), Class: c.Class, Reason: c.Reason, Text: causeText(c, lost, m)})
 	}
 	return out
 }

@@ -48,6 +48,8 @@ type CauseCount struct {
 	Class     record.Class  // the most frequent one
 	Reason    string        // the one given most often with any class, "" when none was
 	Ended     string        // how the processes of all of these instances ended unasked, "" where they did not, or differ
+	// Both are those of them that were sent while both revisions ran, see Stretch.
+	Both uint64
 	// Requests are those that the new revision answers wrongly, of a cause NewRevision; none
 	// where the record does not name them.
 	Requests []RequestCount
@@ -68,7 +70,8 @@ func blame(d *record.TrialData, t *Trial) {
 		if !h.OK() {
 			cause, instance = f.find(h.Sample)
 		}
-		if revision := revisions.add(h, cause, instance); revision == d.Trial.Revisions.After && h.Sample != nil {
+		sent := revisions.add(h, cause, instance)
+		if sent.Revision == d.Trial.Revisions.After && h.Sample != nil {
 			requests.add(h.Sample, cause == NewRevision)
 		}
 		if h.OK() {
@@ -80,6 +83,9 @@ func blame(d *record.TrialData, t *Trial) {
 			tallies[cause] = of
 		}
 		of.add(h, h.Intended-t.Window.From, instance)
+		if sent.Stretch == BothRan {
+			of.Both++
+		}
 	}
 	t.Revisions, t.NewAnswers = revisions.list(), requests.list()
 	for _, of := range tallies {
@@ -127,6 +133,7 @@ func (c *CauseCount) join(o CauseCount, most bool) {
 		c.Class, c.Reason = o.Class, o.Reason
 	}
 	c.Count += o.Count
+	c.Both += o.Both
 	c.From, c.To = min(c.From, o.From), max(c.To, o.To)
 	for _, id := range o.Instances {
 		if !slices.Contains(c.Instances, id) {
@@ -198,6 +205,9 @@ type finder struct {
 	slack     time.Duration // a change of the truth is seen so much later
 	// wrong has the revisions that gave each wrong answer.
 	wrong map[record.Class]map[string]bool
+	// answers are how often instances of the new revision gave each wrong answer, and how often
+	// of that after they had first served.
+	answers map[record.Class]*Tally
 }
 
 // instance is what is known of one.
@@ -214,7 +224,7 @@ type instance struct {
 const never = time.Duration(1<<63 - 1)
 
 func newFinder(d *record.TrialData, t *Trial) *finder {
-	f := &finder{d: d, instances: make(map[string]*instance), slack: d.Trial.ProbeEvery, wrong: make(map[record.Class]map[string]bool)}
+	f := &finder{d: d, instances: make(map[string]*instance), slack: d.Trial.ProbeEvery, wrong: make(map[record.Class]map[string]bool), answers: make(map[record.Class]*Tally)}
 	for i := range t.Timeline.Lanes {
 		l := &t.Timeline.Lanes[i]
 		in := &instance{lane: l, gone: never, serves: never, wrong: make(map[record.Class][]time.Duration)}
@@ -246,8 +256,34 @@ func newFinder(d *record.TrialData, t *Trial) *finder {
 			revision = common(f.candidates(s), func(in *instance) string { return in.lane.Revision })
 		}
 		f.gaveWrong(s.Class, revision)
+		if in := f.instances[s.Instance]; in != nil && revision != "" && revision == d.Trial.Revisions.After {
+			f.answers[s.Class] = in.answered(s, f.answers[s.Class])
+		}
 	}
 	return f
+}
+
+// answered counts a wrong answer of the instance.
+func (in *instance) answered(s *record.Sample, so *Tally) *Tally {
+	if so == nil {
+		so = new(Tally)
+	}
+	if so.Of++; in.serves <= s.Sent {
+		so.N++
+	}
+	return so
+}
+
+// lasting is the share of a revision's wrong answers from which on those that it gave after it
+// had served say that it gives them whether or not it is ready. The last of an instance that was
+// not may come a moment behind its first good one.
+const lasting = 0.1
+
+// lasts reports whether another program than the one before goes on to give a wrong answer once
+// it has served: then it was no answer of one that could not serve yet.
+func (f *finder) lasts(class record.Class) bool {
+	so := f.answers[class]
+	return f.d.Trial.Revisions.Differ && so != nil && float64(so.N) >= lasting*float64(so.Of)
 }
 
 // gaveWrong takes in that a revision, "" when it is not known, gave a wrong answer.
@@ -406,7 +442,7 @@ func (f *finder) of(in *instance, s *record.Sample) Cause {
 	}
 	onlyNew := revision == f.d.Trial.Revisions.After && f.onlyNew(s.Class)
 	switch {
-	case unable && !served && in.serves < never:
+	case unable && !served && in.serves < never && !(onlyNew && f.lasts(s.Class)):
 		return BeforeReady
 	case onlyNew:
 		return NewRevision

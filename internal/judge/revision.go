@@ -44,9 +44,9 @@ func newRevisionTally(f *finder, t *Trial) *revisionTally {
 	return &revisionTally{f, newRevisionSpans(&f.d.Trial, t.Timeline.Lanes), make(map[RevisionCount]*RevisionCount)}
 }
 
-// add counts a request, and returns the revision that it was sent to. A lost one has a cause,
-// and the instance that it was sent to, as far as that is known.
-func (r *revisionTally) add(h timeline.Hit, cause Cause, instance string) (revision string) {
+// add counts a request, and returns under what. A lost one has a cause, and the instance that
+// it was sent to, as far as that is known.
+func (r *revisionTally) add(h timeline.Hit, cause Cause, instance string) (sent RevisionCount) {
 	at := h.Intended
 	if h.Sample != nil {
 		at = h.Sample.Sent
@@ -63,7 +63,7 @@ func (r *revisionTally) add(h timeline.Hit, cause Cause, instance string) (revis
 	} else {
 		of.Lost++
 	}
-	return key.Revision
+	return key
 }
 
 // sentTo is the revision that a request was sent to, as far as that is known: as its answer

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -112,5 +113,49 @@ func TestRequestsOfTheNewRevision(t *testing.T) {
 	}
 	if len(got) != 3 || got[0] != (RevisionCount{"v1", BothRan, 4000, 0}) || got[1].Stretch != BothRan || got[2].Stretch != OnlyAfter || sum != 20_000 || lost != 800 {
 		t.Errorf("%d requests and %d lost by revision: %+v", sum, lost, got)
+	}
+}
+
+// TestARevisionThatIsWrongBeforeAndAfterItServed: the direct probes are given the same wrong
+// answer now and then, so for a while none has found the new instances serving. What another
+// program goes on to answer is its own doing, and what it stops to answer is not.
+func TestARevisionThatIsWrongBeforeAndAfterItServed(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		differ, after bool
+		want          Cause
+	}{
+		{"another program, on and on", true, true, NewRevision},
+		{"another program, at first", true, false, BeforeReady},
+		{"the same program", false, true, BeforeReady},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := rollout()
+			d.Trial.Revisions = record.Revisions{Before: "v1", After: "v2", Differ: tt.differ}
+			for i := range d.Probes {
+				if p := &d.Probes[i]; strings.HasPrefix(p.Instance, "new") {
+					p.OK, p.Class = p.At >= 7*s, "http_500"
+				}
+			}
+			for i := range d.Samples {
+				smp := &d.Samples[i]
+				if early := smp.Intended < 6900*ms; smp.Revision == "v2" && smp.Expect == record.Serve && i%5 == 0 && (early || tt.after) {
+					smp.Class, smp.Status = "http_500", 500
+				}
+			}
+			got := Measure(d)
+			if len(got.Causes) == 0 || got.Causes[len(got.Causes)-1].From > 2100*ms {
+				t.Fatalf("causes %+v", got.Causes)
+			}
+			first := got.Causes[0]
+			for _, c := range got.Causes {
+				if c.From < first.From {
+					first = c
+				}
+			}
+			if first.Cause != tt.want || tt.want == NewRevision && len(got.Causes) != 1 {
+				t.Errorf("causes %+v, want the first of them %s", got.Causes, tt.want)
+			}
+		})
 	}
 }

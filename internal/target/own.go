@@ -1,11 +1,9 @@
 package target
 
 import (
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -64,7 +62,11 @@ func revisions(s *scenarios.Scenario, at func(scenarios.Revision) drivers.Variat
 // business, what is asked of it is.
 func buildDeployed(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	requests, truth := ownRequests(&s.Target)
-	objects := &drivers.Objects{Manifests: s.ManifestsOf(d), Deployment: s.Target.Deployment, Service: s.Target.Service, Port: s.Target.Port}
+	manifests := s.ManifestsOf(d)
+	if r := s.Target.Revisions; r != nil {
+		manifests = s.ManifestsAt(d, r.Before)
+	}
+	objects := &drivers.Objects{Manifests: manifests, Deployment: s.Target.Deployment, Service: s.Target.Service, Port: s.Target.Port}
 	before, _ := s.Target.RevisionNames()
 	return Target{
 		Stack: drivers.Stack{
@@ -136,15 +138,4 @@ func serves(truth load.Request, wire drivers.Wire) drivers.Probe {
 		p.Matches = truth.Match.String()
 	}
 	return p
-}
-
-// requestNotes say of the requests what a report must not leave to a reader to find.
-func requestNotes(t *scenarios.Target) (notes []string) {
-	if t.TLS != nil && t.TLS.Insecure {
-		notes = append(notes, "no certificate is verified (target.tls.insecure): whoever answers is taken for the target")
-	}
-	if r := t.Requests; r != nil && len(r.Hosts) > 0 && !t.Address() {
-		notes = append(notes, fmt.Sprintf("of the targets in %s only the paths count: requests for %s go to the target", r.File, strings.Join(r.Hosts, ", ")))
-	}
-	return notes
 }
