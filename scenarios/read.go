@@ -142,36 +142,7 @@ func (d *decoder) unknownKeys(n *node, path string, names []string) (meant map[s
 
 // value reads a value. in is the struct that has the field, unless it is the zero Value.
 func (d *decoder) value(n *node, path string, f *field, to, in reflect.Value) {
-	switch to := to.Addr().Interface().(type) {
-	case *time.Duration:
-		d.duration(n, path, to)
-		return
-	case *Limit:
-		d.limit(n, path, in.Interface().(Gate).Metric, to)
-		return
-	case *Target:
-		d.target(n, path, to)
-		return
-	case *Design:
-		d.design(n, path, to)
-		return
-	case *Control:
-		d.control(n, path, to)
-		return
-	case *[]drivers.Manifest:
-		d.manifests(n, path, to)
-		return
-	case *TLS:
-		d.tls(n, path, to)
-		return
-	case *Request:
-		d.request(n, path, to)
-		return
-	case *Requests:
-		d.requests(n, path, to)
-		return
-	case *Statuses:
-		d.statuses(n, path, to)
+	if d.special(n, path, to, in) {
 		return
 	}
 	switch to.Kind() {
@@ -202,6 +173,36 @@ func (d *decoder) value(n *node, path string, f *field, to, in reflect.Value) {
 	default:
 		panic("scenarios: nothing reads a " + to.Type().String()) // a declaration is wrong
 	}
+}
+
+// special reads a value of a type that is written in ways of its own, or that has more to it
+// than its fields; false where the type is none of these.
+func (d *decoder) special(n *node, path string, to, in reflect.Value) bool {
+	switch to := to.Addr().Interface().(type) {
+	case *time.Duration:
+		d.duration(n, path, to)
+	case *Limit:
+		d.limit(n, path, in.Interface().(Gate).Metric, to)
+	case *Target:
+		d.target(n, path, to)
+	case *Design:
+		d.design(n, path, to)
+	case *Control:
+		d.control(n, path, to)
+	case *[]drivers.Manifest:
+		d.manifests(n, path, to)
+	case *TLS:
+		d.tls(n, path, to)
+	case *Request:
+		d.request(n, path, to)
+	case *Requests:
+		d.requests(n, path, to)
+	case *Statuses:
+		d.statuses(n, path, to)
+	default:
+		return false
+	}
+	return true
 }
 
 // list reads a list, item by item.

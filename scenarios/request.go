@@ -75,7 +75,7 @@ type Requests struct {
 }
 
 // Asked are the requests of a custom target, and the index of the one that instances are
-// asked directly. There is at least one.
+// asked directly: -1 where there is none, at an address.
 func (t *Target) Asked() (all []Request, probe int) {
 	switch {
 	case t.Requests != nil:
@@ -281,14 +281,7 @@ func (s *Scenario) checkRequests(report report) {
 		report("target.requests", "target has both request and requests", "put the one among the others")
 		return
 	}
-	if t.Address() && t.Requests != nil {
-		for _, host := range t.Requests.Hosts {
-			if host != strings.TrimSuffix(t.URL, "/") {
-				report("target.requests.file", fmt.Sprintf("targets in %s go to %s, and target.url is %s", quote(t.Requests.File), quote(host), quote(t.URL)), "make them the same")
-				return
-			}
-		}
-	}
+	t.checkHosts(report)
 	all, probe := t.Asked()
 	at := func(i int) string {
 		switch {
@@ -320,10 +313,15 @@ func (s *Scenario) checkRequests(report report) {
 	switch {
 	case several >= 0:
 		report(join(at(several), "probe"), "two requests say probe: true", "instances are asked one request directly: the one that tells most")
-	case probe < 0 && fine && len(all) > 0:
+	case probe < 0 && fine && len(all) > 0 && !t.Address(): // there nobody is asked directly
 		report(at(0), "no request is a GET or a HEAD, and instances must be asked one directly, 20 times a second",
 			"add a GET, or say probe: true of one that may be sent that often")
 	}
+	checkWeights(all, report)
+}
+
+// checkWeights checks that the weights of requests are met soon enough.
+func checkWeights(all []Request, report report) {
 	sum, common := 0, 0
 	for _, r := range all {
 		sum += r.Weight
@@ -336,6 +334,19 @@ func (s *Scenario) checkRequests(report report) {
 	}
 	if common > 0 && sum/common > maxRequests {
 		report("target.requests", fmt.Sprintf("the weights of the requests are met after %d of them only, and at most %d may be", sum/common, maxRequests), "use smaller ones")
+	}
+}
+
+// checkHosts checks that the targets of a targets file are those of the address.
+func (t *Target) checkHosts(report report) {
+	if !t.Address() || t.Requests == nil {
+		return
+	}
+	for _, host := range t.Requests.Hosts {
+		if host != strings.TrimSuffix(t.URL, "/") {
+			report("target.requests.file", fmt.Sprintf("targets in %s go to %s, and target.url is %s", quote(t.Requests.File), quote(host), quote(t.URL)), "make them the same")
+			return
+		}
 	}
 }
 

@@ -119,7 +119,7 @@ DELETE http://other/orders/1
 	}
 	s.Target.Exec, s.Target.URL = "", "http://localhost:8080"
 	var wrong []string
-	s.checkRequests(func(_, message, _ string) { wrong = append(wrong, message) })
+	s.Target.checkHosts(func(_, message, _ string) { wrong = append(wrong, message) })
 	if len(wrong) != 1 || wrong[0] != `targets in load/targets.txt go to "http://other", and target.url is "http://localhost:8080"` {
 		t.Errorf("targets of another host: %q", wrong)
 	}
@@ -316,5 +316,29 @@ func TestTheManualOfRequests(t *testing.T) {
 	}
 	if len(blocks) == 0 {
 		t.Error("no scenario in it")
+	}
+}
+
+// At an address nobody is asked directly: a load may change things alone.
+func TestRequestsOfAnAddress(t *testing.T) {
+	text := `name: here
+target: {url: "https://shop.example", requests: [{method: POST, path: /orders, body: "1"}]}
+load: {rate: 10}
+phases: {baseline: {from: 1s, to: 2s}}
+action: {kind: command, run: ["true"]}
+designs: [{name: d}]
+`
+	s, err := Parse("here.yaml", []byte(text), offered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, probe := s.Target.Asked(); len(all) != 1 || probe != -1 || s.Target.Wire().TLS == nil || s.Target.Wire().TLS.ServerName != "shop.example" {
+		t.Errorf("%d requests, probe %d, %+v", len(all), probe, s.Target.Wire())
+	}
+	if _, err := Parse("here.yaml", []byte(strings.Replace(text, "https:", "http:", 1)), offered); err != nil {
+		t.Error(err)
+	}
+	if _, err := Parse("here.yaml", []byte(strings.Replace(text, `https://shop.example", `, `http://shop.example", tls: {insecure: true}, `, 1)), offered); err == nil || !strings.Contains(err.Error(), "target.url begins with http://") {
+		t.Errorf("TLS at an address without it: %v", err)
 	}
 }

@@ -153,6 +153,12 @@ func (p *Plan) Validate() error {
 	if len(p.Streams) == 0 {
 		bad("there is no stream")
 	}
+	p.validateStreams(bad)
+	return errors.Join(errs...)
+}
+
+// validateStreams reports what is wrong with the plan's streams.
+func (p *Plan) validateStreams(bad func(format string, args ...any)) {
 	names := make(map[string]bool)
 	weights := make([]int, 0, len(p.Streams))
 	for _, s := range p.Streams {
@@ -190,7 +196,6 @@ func (p *Plan) Validate() error {
 	if n := cycleLength(weights); n > maxCycle {
 		bad("weights of the streams repeat after %d hits only, want at most %d", n, maxCycle)
 	}
-	return errors.Join(errs...)
 }
 
 // validate checks a request that has to have the given expectation.

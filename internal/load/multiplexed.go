@@ -136,7 +136,7 @@ func (m *multiplexed) take(ctx context.Context, u *url.URL) (conn *muxConn, fres
 	}
 	for {
 		m.mu.Lock()
-		m.conns = slices.DeleteFunc(m.conns, (*muxConn).ends)
+		m.conns = slices.DeleteFunc(m.conns, (*muxConn).over)
 		for _, c := range m.conns {
 			if c.Reserve() == nil {
 				m.mu.Unlock()
@@ -205,6 +205,16 @@ func (c *muxConn) settle(ctx context.Context) error {
 		_ = c.Close() // nothing is on it
 		return ctx.Err()
 	}
+}
+
+// over says whether the connection takes no more requests, and closes it where none is under
+// way: else net/http does behind the last one.
+func (c *muxConn) over() bool {
+	over := c.ends()
+	if over && c.InFlight() == 0 {
+		_ = c.Close() // nothing is lost with it
+	}
+	return over
 }
 
 // drop forgets a connection, which closes when what is under way on it has ended.

@@ -604,3 +604,34 @@ func TestHandshakes(t *testing.T) {
 		})
 	}
 }
+
+// A request that an abrupt end of its connection or stream cost is not sent again, in any
+// protocol, with a body or without one.
+func TestNothingIsSentTwice(t *testing.T) {
+	for name, tt := range wires(t) {
+		for _, r := range []Request{{Path: "/", AnyBody: true}, {Method: "POST", Path: "/", AnyBody: true}, {Method: "PUT", Path: "/", Body: []byte("x"), AnyBody: true}} {
+			t.Run(name+" "+r.Method, func(t *testing.T) {
+				protocol := tt.wire.Protocol
+				if protocol == "" {
+					protocol = drivers.H1
+				}
+				var requests atomic.Int32
+				addr, _ := secureServer(t, tt.server, protocol, func(http.ResponseWriter, *http.Request) {
+					if requests.Add(1) == 2 {
+						panic(http.ErrAbortHandler)
+					}
+				})
+				load := newExchanger(t, addr, tt.wire, true)
+				for i := range int32(3) {
+					s := load(r, ample)
+					if failed := s.Class != record.OK; failed != (i == 1) || s.Attempts != 1 {
+						t.Errorf("request %d: %s (%s) in %d attempts", i, s.Class, s.Reason, s.Attempts)
+					}
+					if n := requests.Load(); n != i+1 {
+						t.Errorf("the server got %d requests, want %d", n, i+1)
+					}
+				}
+			})
+		}
+	}
+}

@@ -102,7 +102,7 @@ func ownRequests(t *scenarios.Target) (all []load.Request, truth load.Request) {
 	for i := range asked {
 		all = append(all, ownRequest(&asked[i]))
 	}
-	return all, all[probe]
+	return all, all[max(probe, 0)]
 }
 
 func ownRequest(r *scenarios.Request) load.Request {
