@@ -195,10 +195,13 @@ func causeInstances(c judge.CauseCount, m *record.Trial) string {
 	}
 	switch names := c.Instances; len(names) {
 	case 0:
-		if age == "" {
+		switch {
+		case age == "":
 			return "an instance"
+		case c.Count == 1:
+			return article(age) + age + "instance" + revision
 		}
-		return "an " + age + "instance" + revision
+		return age + "instances" + revision
 	case 1:
 		return age + "instance " + format.Shorten(names[0], 40) + revision
 	case 2, 3:
@@ -206,6 +209,14 @@ func causeInstances(c judge.CauseCount, m *record.Trial) string {
 	default:
 		return fmt.Sprintf("%d %sinstances%s", len(names), age, revision)
 	}
+}
+
+// article stands before a word.
+func article(word string) string {
+	if strings.ContainsAny(word[:1], "aeiou") {
+		return "an "
+	}
+	return "a "
 }
 
 // enumerated is a, b and c.

@@ -183,6 +183,9 @@ func (c *causeTally) sum(f *finder) CauseCount {
 		of = append(of, f.instances[id])
 	}
 	c.Revision = common(of, func(in *instance) string { return in.lane.Revision })
+	if len(of) == 0 && c.Cause == NewRevision {
+		c.Revision = f.d.Trial.Revisions.After
+	}
 	c.Ended = common(of, func(in *instance) string { return in.ended })
 	return c.CauseCount
 }

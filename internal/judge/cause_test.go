@@ -188,6 +188,9 @@ func TestCauses(t *testing.T) {
 			if i < 0 {
 				t.Fatalf("causes %v, want %s", all, tc.want)
 			}
+			if got[i].Cause == NewRevision && got[i].Revision != "v2" {
+				t.Errorf("revision %q, want that of the cause", got[i].Revision)
+			}
 			if instances := got[i].Instances; tc.instance != "" && !slices.Contains(instances, tc.instance) || tc.instance == "" && len(instances) > 0 {
 				t.Errorf("instances %v, want %q", instances, tc.instance)
 			}
