@@ -2,6 +2,8 @@ package reports
 
 import (
 	"fmt"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -252,7 +254,11 @@ func causeAnswer(c judge.CauseCount) string {
 	if c.Reason != "" && c.Reason != drivers.RefusedReason {
 		said = " (" + format.Shorten(c.Reason, 100) + ")"
 	}
-	switch c.Class {
+	class := c.Class
+	if broke := record.Class(c.Reason); class == record.HTTPStatus(http.StatusBadGateway) && slices.Contains([]record.Class{record.Reset, record.EOF, record.Truncated}, broke) {
+		class, said = broke, "" // a balancer's word for what it met with
+	}
+	switch class {
 	case record.Refused:
 		return "connection refused" + said
 	case record.Reset:

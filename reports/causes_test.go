@@ -33,6 +33,8 @@ func TestCauseTexts(t *testing.T) {
 			"27 of 28 lost requests went to old instances a and b (v1) after SIGTERM, 1.204 to 3.000 s into the rollout: their ports were closed before the balancer had taken them out (2 checks x 200 ms). On SIGTERM fail the readiness check at once, and serve on for longer than 2 checks x 200 ms before closing (by itself, or by a pre_stop that waits)."},
 		{"after SIGTERM, with a balancer of the runtime's", cause(judge.AfterStop, 27, record.Refused, "", "v1", "a"), 27, kind,
 			"all 27 lost requests went to old instance a (v1) after SIGTERM, 1.204 to 3.000 s into the rollout: its port was closed before the balancer had taken it out. Serve on after SIGTERM until nothing is routed there any more: a lame duck, or a pre_stop that waits."},
+		{"after SIGTERM, and a proxy listens on", cause(judge.AfterStop, 16, "http_502", "reset", "v1", "a"), 28, rollout,
+			"16 of 28 lost requests went to old instance a (v1) after SIGTERM, 1.204 to 3.000 s into the rollout: connection reset before the balancer had taken it out (2 checks x 200 ms). On SIGTERM fail the readiness check at once, and serve on for longer than 2 checks x 200 ms before closing (by itself, or by a pre_stop that waits)."},
 		{"after SIGTERM, an answer", cause(judge.AfterStop, 2, "http_503", "going away", "v1", "a", "b", "c", "d"), 4, scaling,
 			"2 of 4 lost requests went to 4 instances after SIGTERM, 1.204 to 3.000 s into the scaling: answered 503 (going away) before the balancer had taken them out. Serve on after SIGTERM until nothing is routed there any more: a lame duck, or a pre_stop that waits."},
 		{"connection closed", cause(judge.ConnectionClosed, 1, record.EOF, "", "v1", "a"), 28, rollout,
