@@ -47,7 +47,10 @@ func sections(t *testing.T, page []byte, ids ...string) string {
 		}
 		for d := range n.Descendants() {
 			if d.Type == html.TextNode && !strings.HasPrefix(attrOf(d.Parent, "class"), "t-") { // names of an axis are no values
-				b.WriteString(strings.ReplaceAll(d.Data, "\u00a0", " ") + " ")
+				b.WriteString(strings.ReplaceAll(d.Data, "\u00a0", " "))
+				if next := d.NextSibling; d.Parent.Data != "code" && (next == nil || next.Data != "code") { // that is within a line
+					b.WriteString(" ")
+				}
 			}
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"html/template"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,6 +44,7 @@ var words = template.FuncMap{
 	"shorten":  func(n int, s string) string { return format.Shorten(format.Clean(s), n) },
 	"action":   actionName,
 	"unbroken": format.Unbroken,
+	"prose":    prose,
 	"sentence": func(r judge.Reason) string { return format.Unbroken(Sentence(r)) },
 
 	// What became of a trial or a cell.
@@ -62,6 +64,15 @@ var words = template.FuncMap{
 	"definition":   definitionOf,
 	"def":          func(id string) string { return "#def-" + id },
 	"patterns":     func() template.HTML { return template.HTML(picture.Patterns) },
+}
+
+// flagWords is one of the command line's with its value: broken behind a dash it is none.
+var flagWords = regexp.MustCompile(`--[a-z]+(-[a-z]+)*( [0-9]+[a-z]*)?`)
+
+// prose is a text with its numbers and flags in one piece.
+func prose(s string) template.HTML {
+	escaped := template.HTMLEscapeString(format.Unbroken(s))
+	return template.HTML(flagWords.ReplaceAllString(escaped, "<code>$0</code>"))
 }
 
 // part is the share of a whole that is no success: it is not 0 % unless it is nothing.

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"bytes"
+	"html/template"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,18 @@ func TestWhatIsNotZeroNeverPrintsAsZero(t *testing.T) {
 	} {
 		if tt.got != tt.want {
 			t.Errorf("got %s, want %s", tt.got, tt.want)
+		}
+	}
+}
+
+func TestProse(t *testing.T) {
+	for in, want := range map[string]template.HTML{
+		"Try --rate 500, or --window 26s: <b>":   "Try <code>--rate 500</code>, or <code>--window 26s</code>: &lt;b&gt;",
+		"--design leaves 5 s of --x-y-z- \"--\"": "<code>--design</code> leaves 5\u00a0s of <code>--x-y-z</code>- &#34;--&#34;",
+		"</code><script>--a 1</script>":          "&lt;/code&gt;&lt;script&gt;<code>--a 1</code>&lt;/script&gt;",
+	} {
+		if got := prose(in); got != want {
+			t.Errorf("prose(%q)\n got %s\nwant %s", in, got, want)
 		}
 	}
 }
