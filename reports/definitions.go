@@ -62,12 +62,12 @@ func define(metrics []metric.Metric) []definition {
 	return append(defs, others...)
 }
 
-// sentence gives a text a capital and a full stop.
+// sentence gives a text a capital and, where nothing ends it yet, a full stop.
 func sentence(s string) string {
-	if s == "" {
-		return ""
+	if s == "" || strings.ContainsAny(s[len(s)-1:], ".?!") {
+		return capital(s)
 	}
-	return strings.ToUpper(s[:1]) + s[1:] + "."
+	return capital(s) + "."
 }
 
 // unitOf is the unit of what a definition is of; what is unknown is a plain number.

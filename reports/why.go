@@ -289,7 +289,7 @@ func adviseOnNotRun(run *judge.Run, r judge.Reason) advice {
 			continue
 		}
 		if s.Hint != "" {
-			do = append(do, capital(s.Hint)+".")
+			do = append(do, sentence(s.Hint))
 		}
 		if s.Unavailable {
 			do = append(do, "rollout-lab doctor says what is missing.")

@@ -75,3 +75,18 @@ func TestBreachesAreShownWhereSomethingMustBeDenied(t *testing.T) {
 		t.Errorf("a breach is hidden:\n%s", text)
 	}
 }
+
+// TestAHintThatAsksIsNoStatement: a hint is a clause that somebody else wrote, and a few ask.
+func TestAHintThatAsksIsNoStatement(t *testing.T) {
+	for said, want := range map[string]string{
+		"":              "",
+		"start it":      "Start it.",
+		"is it up?":     "Is it up?",
+		"it ends here.": "It ends here.",
+		"stop":          "Stop.",
+	} {
+		if got := sentence(said); got != want {
+			t.Errorf("sentence(%q) = %q, want %q", said, got, want)
+		}
+	}
+}
