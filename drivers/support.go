@@ -257,3 +257,10 @@ type Examiner interface {
 	// the runtime is not there, it does not report.
 	Examine(ctx context.Context, stack Stack) []Finding
 }
+
+// Exposer is an optional ability of a Driver that runs images: it knows which ports one names.
+type Exposer interface {
+	// Exposes are the numbers of the TCP ports that an image says it listens on, the lowest
+	// first. The runtime may have to pull the image.
+	Exposes(ctx context.Context, image string) ([]int, error)
+}

@@ -3,6 +3,8 @@ package docker
 import (
 	"context"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/fleet"
@@ -45,4 +47,24 @@ func (d *Driver) Examine(ctx context.Context, stack drivers.Stack) []drivers.Fin
 		}
 	}
 	return out
+}
+
+// Exposes implements drivers.Exposer.
+func (d *Driver) Exposes(ctx context.Context, image string) ([]int, error) {
+	engine, err := d.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := fetchImage(ctx, engine, image)
+	if err != nil || found.Config == nil {
+		return nil, err
+	}
+	var out []int
+	for port := range found.Config.ExposedPorts {
+		if n, err := strconv.Atoi(strings.TrimSuffix(port, "/tcp")); err == nil { // else it is UDP
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
 }

@@ -3,10 +3,12 @@ package lab
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -61,6 +63,7 @@ type memoryDriver struct {
 	// failAfterAction makes this many of the first requests after a rollout fail.
 	failAfterAction int64
 	notes           []string
+	tls             *tls.Config // nil means none
 	// handle answers instead of the reference target, once the answer names who gives it.
 	handle func(w http.ResponseWriter, r *http.Request, revision string)
 
@@ -77,7 +80,13 @@ func (d *memoryDriver) Deploy(_ context.Context, stack drivers.Stack) (drivers.E
 		return nil, d.deployErr
 	}
 	e := &memoryEnv{driver: d, stack: stack, revision: stack.Revision, changed: make(chan struct{})}
-	e.server = httptest.NewServer(http.HandlerFunc(e.serve))
+	e.server = httptest.NewUnstartedServer(http.HandlerFunc(e.serve))
+	e.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if e.server.TLS, e.server.EnableHTTP2 = d.tls, stack.Subject.Wire.Multiplexed(); d.tls != nil {
+		e.server.StartTLS()
+	} else {
+		e.server.Start()
+	}
 	for i := range stack.Replicas {
 		e.say(drivers.Started, i)
 		e.say(drivers.Ready, i)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +31,7 @@ const (
 
 	probePeriod  = 50 * time.Millisecond // 20 Hz
 	probeTimeout = time.Second
+	greetTimeout = 5 * time.Second
 
 	// referenceRate is the independent client's: enough to tell an outage from none, too
 	// little to be a load.
@@ -123,6 +126,9 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	})
 	defer closeEnv() // for the ways out before the one below
 
+	if err := t.greet(ctx, env, tgt); err != nil {
+		return "", &EnvironmentError{"ask the target before the load", err}
+	}
 	watched, err := t.observe(ctx)
 	if err != nil {
 		return "", err
@@ -141,7 +147,7 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 		meta.Checks = record.Checks{Every: p.Interval, Rise: max(p.Rise, 1), Fall: max(p.Fall, 1)}
 	}
 	base := time.Now().Add(lead)
-	meta.Notes = notesOf(t.driver, t.design, tgt.Stack)
+	meta.Notes = append(tgt.Notes, notesOf(t.driver, t.design, tgt.Stack)...)
 	if n, ok := env.(drivers.Noter); ok {
 		meta.Notes = append(meta.Notes, n.Notes()...)
 	}
@@ -197,6 +203,30 @@ func (t *trial) deploy(ctx context.Context, tgt target.Target) (drivers.Env, err
 
 // passesOn is what is to be known of a balancer that does not read what it balances.
 const passesOn = "It passes connections on unread: each one stays with its instance until either side closes it, also when that is taken out."
+
+// greet asks the target one question where it will be asked so many, for what no load shows as
+// well: that the lab and the target do not come to trust each other.
+func (t *trial) greet(ctx context.Context, env drivers.Env, tgt target.Target) error {
+	wire := tgt.Front
+	if wire.TLS == nil || tgt.Stack.Address != "" {
+		return nil // of what is at an address more was asked
+	}
+	u, err := url.Parse(env.URL())
+	if err != nil {
+		return err
+	}
+	addr := u.Host
+	if u.Port() == "" {
+		addr = net.JoinHostPort(u.Hostname(), "443")
+	}
+	if class, _, reason := load.ProbeOnce(ctx, addr, wire, tgt.Truth, greetTimeout); class == record.TLS {
+		return &drivers.HintError{
+			Err:  fmt.Errorf("%s: no trust in TLS: %s", env.URL(), reason),
+			Hint: "target.tls says whom to trust (ca), under which name (server_name), what to show (certificate, key), or that nobody is verified (insecure)",
+		}
+	}
+	return nil
+}
 
 // observation is everything that goes on between deployment and clean-up: the load, the
 // action, and those who watch.

@@ -1,9 +1,11 @@
 package target
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -138,4 +140,15 @@ func serves(truth load.Request, wire drivers.Wire) drivers.Probe {
 		p.Matches = truth.Match.String()
 	}
 	return p
+}
+
+// requestNotes say of the requests what a report must not leave to a reader to find.
+func requestNotes(t *scenarios.Target) (notes []string) {
+	if t.TLS != nil && t.TLS.Insecure {
+		notes = append(notes, "no certificate is verified (target.tls.insecure): whoever answers is taken for the target")
+	}
+	if r := t.Requests; r != nil && len(r.Hosts) > 0 && !t.Address() {
+		notes = append(notes, fmt.Sprintf("of the targets in %s only the paths count: requests for %s go to the target", r.File, strings.Join(r.Hosts, ", ")))
+	}
+	return notes
 }

@@ -26,6 +26,8 @@ type Target struct {
 	Truth load.Request
 	// Asked: somebody has said what is asked, and knows the requests by their names.
 	Asked bool
+	// Notes say how the requests differ from what a reader would take them for.
+	Notes []string
 }
 
 // ErrNoTarget: the scenario names no target that this version knows.
@@ -47,7 +49,7 @@ func Build(s *scenarios.Scenario, d scenarios.Design, driver string) (Target, er
 	if err != nil {
 		return t, err
 	}
-	t.Front = t.Stack.Subject.Wire
+	t.Front, t.Notes = t.Stack.Subject.Wire, requestNotes(&s.Target)
 	if s.Balancer.TLS == scenarios.Terminate {
 		t.Stack.Balancer.Terminate, t.Front, err = terminate(t.Front.Protocol)
 	}
