@@ -18,16 +18,22 @@ import (
 // in the driver's own tests, ROLLOUT_LAB_KIND_CLUSTER names another one.
 var kindCluster = cmp.Or(os.Getenv("ROLLOUT_LAB_KIND_CLUSTER"), "rollout-lab-e2e")
 
+// usedKind: a test of this process has asked for kind.
+var usedKind bool
+
 // A cluster of the tests' own does not outlive them: it would take its share of the machine
-// from whatever is measured next.
+// from whatever is measured next. Where none of them used it, it is another process's.
 func init() {
 	if os.Getenv("ROLLOUT_LAB_KIND_CLUSTER") != "" {
 		return
 	}
 	atEnd = append(atEnd, func() {
+		if !usedKind {
+			return
+		}
 		nodes, err := exec.Command("docker", "ps", "--all", "--quiet", "--filter", "label=io.x-k8s.kind.cluster="+kindCluster).Output()
 		if err != nil || len(nodes) == 0 {
-			return // no engine, or no test that used it
+			return // no engine, or no cluster was made
 		}
 		if out, err := exec.Command("docker", append([]string{"rm", "--force", "--volumes"}, strings.Fields(string(nodes))...)...).CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "remove cluster %s: %v: %s", kindCluster, err, out)

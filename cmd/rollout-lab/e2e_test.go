@@ -49,6 +49,7 @@ func needDriver(t *testing.T, name string) {
 	}
 	err = d.Check(t.Context())
 	if err == nil {
+		usedKind = usedKind || name == "kind"
 		return
 	}
 	if slices.Contains(strings.Split(os.Getenv("ROLLOUT_LAB_REQUIRE"), ","), name) {
