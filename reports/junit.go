@@ -108,20 +108,22 @@ func newJUnit(run *judge.Run) *junitSuites {
 	return doc
 }
 
-// lead has the first case that is not green say why the run came out as it did, and what to
-// do, where that case alone does not.
+// lead has the first case that is red for what the run is red for say why it came out so, and
+// what to do, where that case alone does not.
 func (doc *junitSuites) lead(run *judge.Run) {
 	for i := range doc.Suites {
 		for _, c := range doc.Suites[i].Cases {
-			for _, red := range []*junitOutcome{c.Failure, c.Error} {
-				if red == nil {
-					continue
-				}
-				if text := format.Clean(messageOf(run)); !strings.Contains(red.Message, text) {
-					red.Text = strings.TrimSpace(text + "\n" + red.Text)
-				}
-				return
+			red := c.Error
+			if verdictClass(run.Verdict) == judge.Fail {
+				red = c.Failure
 			}
+			if red == nil {
+				continue
+			}
+			if text := format.Clean(messageOf(run)); !strings.Contains(red.Message, text) {
+				red.Text = strings.TrimSpace(text + "\n" + red.Text)
+			}
+			return
 		}
 	}
 }

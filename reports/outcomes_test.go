@@ -67,6 +67,13 @@ func TestEveryOutputAgrees(t *testing.T) {
 			}
 			red := parseJUnit(t, junitText(t, &run))
 			checkNames(t, red)
+			for _, s := range red.Suites {
+				for _, c := range s.Cases {
+					if c.Error != nil && tc.want == judge.Fail && strings.Contains(c.Error.Text, headline(&run)) {
+						t.Errorf("an error tells of the fail: %q", c.Error.Text)
+					}
+				}
+			}
 			if fail, unclear := red.Failures > 0, red.Failures == 0 && red.Errors > 0; fail != (tc.want == judge.Fail) || unclear != (tc.want == judge.Inconclusive) {
 				t.Errorf("junit.xml of a %s has %d failures and %d errors:\n%s", tc.want, red.Failures, red.Errors, junitText(t, &run))
 			}
