@@ -41,7 +41,7 @@ func builtin() []cli.Driver {
 			}
 			return process.New(process.Config{Program: []string{self, targetCommand}}), nil
 		}},
-		{Name: "docker", New: func(io.Writer) (drivers.Driver, error) {
+		{Name: "docker", Watch: "watch-docker", WatchUsage: "watch containers `NAME` meanwhile: by name, its beginning, or compose service; read only", New: func(io.Writer) (drivers.Driver, error) {
 			return docker.New(docker.Config{Args: []string{targetCommand}, Probe: []string{probeCommand}, Source: mainPackage}), nil
 		}},
 		{Name: "systemd", Flags: systemdConfig.Flags, New: func(io.Writer) (drivers.Driver, error) {
@@ -57,7 +57,7 @@ func builtin() []cli.Driver {
 			kindConfig.BuildImage = func(ctx context.Context) (string, error) { return buildNodeImage(ctx, progress) }
 			return kind.New(kindConfig), nil
 		}},
-		{Name: "kubernetes", Flags: kubernetesConfig.Flags, New: func(io.Writer) (drivers.Driver, error) {
+		{Name: "kubernetes", Flags: kubernetesConfig.Flags, Watch: "watch", WatchUsage: "watch `deployment/NAME` meanwhile, by the --kubernetes- flags; read only", New: func(io.Writer) (drivers.Driver, error) {
 			return kubernetes.New(kubernetesConfig), nil
 		}},
 		{Name: external.Name, New: func(io.Writer) (drivers.Driver, error) { return external.New(), nil }},

@@ -24,6 +24,7 @@ type tracker struct {
 	// container is the name of the one that is the instance, in pods that have several;
 	// initial is the revision of pods that bear no mark of one.
 	container, initial string
+	revisionOf         func(*corev1.Pod) string // unless it is nil, says it instead of initial
 
 	pods     []*podRecord
 	slices   map[string]*discoveryv1.EndpointSlice
@@ -103,6 +104,9 @@ func (t *tracker) podSeen(at time.Time, pod *corev1.Pod) {
 	r := t.find(pod.UID)
 	if r == nil {
 		r = &podRecord{ports: t.open(pod), initial: t.initial}
+		if t.revisionOf != nil {
+			r.initial = t.revisionOf(pod)
+		}
 		t.pods = append(t.pods, r)
 	}
 	r.pod = pod

@@ -109,3 +109,22 @@ func TestCausesWhereNoInstanceIsKnown(t *testing.T) {
 		}
 	}
 }
+
+// What a runtime says of instances that nobody can ask is taken for what it is: it makes no
+// trial invalid, and finds the cause of what was lost on one that was told to stop.
+func TestInstancesThatAreOnlyWatched(t *testing.T) {
+	d := command()
+	d.Events = rollout().Events[:len(rollout().Events)-1]
+	for i := range d.Samples {
+		if smp := &d.Samples[i]; smp.Intended >= 6100*ms && smp.Intended < 6110*ms {
+			smp.Class, smp.Status = record.Refused, 0
+		}
+	}
+	got := Measure(d)
+	if !got.Valid || len(got.Timeline.Lanes) != 6 {
+		t.Errorf("valid %v with %d lanes: %v", got.Valid, len(got.Timeline.Lanes), got.InvalidReasons)
+	}
+	if len(got.Causes) != 1 || got.Causes[0].Cause != AfterStop {
+		t.Errorf("causes %+v, want that they were told to stop", got.Causes)
+	}
+}

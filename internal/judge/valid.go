@@ -275,6 +275,11 @@ func serving(t *Trial, span timeline.Span) (n int) {
 	return n
 }
 
+// probed reports whether an instance was ever asked directly.
+func probed(d *record.TrialData, instance string) bool {
+	return slices.ContainsFunc(d.Probes, func(p record.ProbeResult) bool { return p.Instance == instance })
+}
+
 // probeReasons asks whether verdict and truth are known well enough to be held against
 // each other.
 func probeReasons(d *record.TrialData, t *Trial) (why []Reason) {
@@ -283,6 +288,9 @@ func probeReasons(d *record.TrialData, t *Trial) (why []Reason) {
 		l := &t.Timeline.Lanes[i]
 		ready, unknown := l.InState(timeline.Ready, t.Window)
 		judged = judged || ready > 0
+		if d.Trial.Address != "" && !probed(d, l.Instance) {
+			continue // whoever watches it cannot ask it
+		}
 		if ready >= judgedFrom && float64(unknown) > unknownLimit*float64(ready) {
 			why = append(why, Reason{Kind: ProbesSparse, Names: []string{l.Instance}, Time: unknown, Limit: ready})
 		}
