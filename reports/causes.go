@@ -95,7 +95,7 @@ func adviseOn(c judge.CauseCount, lost uint64, m *record.Trial) advice {
 			within = " within " + format.Span(m.Timeout)
 		}
 		return advice{
-			fmt.Sprintf("%s %s not answered%s by %s, %s.", of, among(c, "was", "were"), within, who, when),
+			fmt.Sprintf("%s %s not answered%s by %s, %s%s.", of, among(c, "was", "were"), within, who, when, queueing(c)),
 			"It is overloaded or waits for something: give it more capacity, or find out what it waits for.",
 		}
 	case judge.NewRevision:
@@ -155,6 +155,20 @@ func adviseOn(c judge.CauseCount, lost uint64, m *record.Trial) advice {
 		fmt.Sprintf("%s failed and the record does not show why, %s: mostly %s.", of, when, seen),
 		"The timeline shows what went on at that moment.",
 	}
+}
+
+// queueing says where requests that hit their deadline spent the time until then, "" where that
+// is not known.
+func queueing(c judge.CauseCount) string {
+	late, ok := c.Queued.LateShare()
+	if !ok {
+		return ""
+	}
+	text := fmt.Sprintf(": %s of that time passed before %s sent, and in the rest %s for the target", format.RateUp(late), among(c, "it was", "they were"), among(c, "it waited", "they waited"))
+	if c.Queued.Usual > 0 {
+		text += ", which had answered 99 of 100 within " + format.Span(c.Queued.Usual) + " before the action"
+	}
+	return text
 }
 
 func causeTally(n, lost uint64) string {

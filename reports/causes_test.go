@@ -51,6 +51,10 @@ func TestCauseTexts(t *testing.T) {
 			"all 27 lost requests were answered wrongly by new instances (v2) and by no old one, 1.204 to 3.000 s into the rollout: answered 404. The release itself is broken, not the rollout: ask one new instance by itself."},
 		{"the release, once", cause(judge.NewRevision, 1, "http_404", "", "v2"), 27, rollout,
 			"1 of 27 lost requests was answered wrongly by a new instance (v2) and by no old one, 1.204 to 3.000 s into the rollout: answered 404. The release itself is broken, not the rollout: ask one new instance by itself."},
+		{"too slow, with where the time went", queued(cause(judge.TooSlow, 27, record.Timeout, "", "v2", "a"), judge.Queueing{Unsent: 27 * 3 * time.Millisecond, Sent: 27 * 1997 * time.Millisecond, Usual: 4 * time.Millisecond}), 28, rollout,
+			"27 of 28 lost requests were not answered within 2.00 s by new instance a (v2), 1.204 to 3.000 s into the rollout: 0.15 % of that time passed before they were sent, and in the rest they waited for the target, which had answered 99 of 100 within 4 ms before the action. It is overloaded or waits for something: give it more capacity, or find out what it waits for."},
+		{"one too slow, and nobody knows what is usual", queued(cause(judge.TooSlow, 1, record.Timeout, "", "v2", "a"), judge.Queueing{Sent: 2 * time.Second}), 28, rollout,
+			"1 of 28 lost requests was not answered within 2.00 s by new instance a (v2), 1.204 to 3.000 s into the rollout: 0 % of that time passed before it was sent, and in the rest it waited for the target. It is overloaded or waits for something: give it more capacity, or find out what it waits for."},
 		{"the release", cause(judge.NewRevision, 27, "http_500", "no such table", "v2", "b"), 28, rollout,
 			"27 of 28 lost requests were answered wrongly by new instance b (v2) and by no old one, 1.204 to 3.000 s into the rollout: answered 500 (no such table). The release itself is broken, not the rollout: ask one new instance by itself."},
 		{"nobody listens", cause(judge.Refused, 27, record.Refused, "", ""), 28, command,
@@ -103,4 +107,9 @@ func TestCausesAddUpInResults(t *testing.T) {
 			t.Errorf("%s: %d causes of %d failures", c.Design, sum, c.Summary.Sums["failed"])
 		}
 	}
+}
+
+func queued(c judge.CauseCount, q judge.Queueing) judge.CauseCount {
+	c.Queued = q
+	return c
 }

@@ -401,6 +401,8 @@ type Cause struct {
 	Class record.Class `json:"class"`
 	// The reason most often given with them. Empty: none was.
 	Reason string `json:"reason"`
+	// Of those that hit their deadline, the share, 0..1, of the time until then that passed before the lab had sent them; the rest they waited for the target. Null: none did.
+	LateShare *float64 `json:"late_share"`
 	// The cause and what to do about it, in sentences.
 	Text string `json:"text"`
 }

@@ -183,7 +183,11 @@ func newCauses(causes []judge.CauseCount, m *record.Trial) []Cause {
 		lost += c.Count
 	}
 	for _, c := range causes {
-		out = append(out, Cause{Cause: c.Cause, Count: c.Count, FromMS: Milliseconds(c.From), ToMS: Milliseconds(c.To),
+		var late *float64
+		if share, ok := c.Queued.LateShare(); ok {
+			late = &share
+		}
+		out = append(out, Cause{LateShare: late, Cause: c.Cause, Count: c.Count, FromMS: Milliseconds(c.From), ToMS: Milliseconds(c.To),
 			Instances: present(c.Instances), Revision: c.Revision, Requests: newRequestCounts(c.Requests), Class: c.Class, Reason: c.Reason, Text: causeText(c, lost, m)})
 	}
 	return out

@@ -50,9 +50,27 @@ type CauseCount struct {
 	Ended     string        // how the processes of all of these instances ended unasked, "" where they did not, or differ
 	// Both are those of them that were sent while both revisions ran, see Stretch.
 	Both uint64
+	// Queued is where those of them that hit their deadline spent the time until then.
+	Queued Queueing
 	// Requests are those that the new revision answers wrongly, of a cause NewRevision; none
 	// where the record does not name them.
 	Requests []RequestCount
+}
+
+// Queueing is where requests spent the time that they had, added up, and what is usual.
+type Queueing struct {
+	Unsent time.Duration // before the lab had sent them
+	Sent   time.Duration // from then on, on the way and with the target
+	Usual  time.Duration // what 99 of 100 requests took in the baseline phase, 0 where that is not known
+}
+
+// LateShare is the share of the time that passed in the lab, 0..1; ok is false where no request
+// hit its deadline.
+func (q Queueing) LateShare() (share float64, ok bool) {
+	if q.Unsent+q.Sent <= 0 {
+		return 0, false
+	}
+	return float64(q.Unsent) / float64(q.Unsent+q.Sent), true
 }
 
 // blame gives each lost request of the window to one cause, and each request to a revision,
@@ -89,6 +107,9 @@ func blame(d *record.TrialData, t *Trial) {
 	}
 	t.Revisions, t.NewAnswers = revisions.list(), requests.list()
 	for _, of := range tallies {
+		if of.Queued != (Queueing{}) {
+			of.Queued.Usual = t.Baseline.P99
+		}
 		t.Causes = append(t.Causes, of.sum(f))
 	}
 	answeredWrongly(t.Causes, t.NewAnswers)
@@ -132,6 +153,7 @@ func (c *CauseCount) join(o CauseCount, most bool) {
 	if most {
 		c.Class, c.Reason = o.Class, o.Reason
 	}
+	c.Queued = Queueing{c.Queued.Unsent + o.Queued.Unsent, c.Queued.Sent + o.Queued.Sent, max(c.Queued.Usual, o.Queued.Usual)}
 	c.Count += o.Count
 	c.Both += o.Both
 	c.From, c.To = min(c.From, o.From), max(c.To, o.To)
@@ -165,6 +187,10 @@ func (c *causeTally) add(h timeline.Hit, at time.Duration, instance string) {
 	}
 	c.From, c.To = min(c.From, at), max(c.To, at)
 	c.classes.add(h.Sample)
+	if s := h.Sample; s != nil && s.Class == record.Timeout {
+		unsent := max(s.Sent-s.Intended, 0)
+		c.Queued.Unsent, c.Queued.Sent = c.Queued.Unsent+unsent, c.Queued.Sent+max(s.Latency()-unsent, 0)
+	}
 	if instance != "" && !slices.Contains(c.Instances, instance) {
 		c.Instances = append(c.Instances, instance)
 	}

@@ -252,3 +252,43 @@ func TestCausesOfACell(t *testing.T) {
 		t.Errorf("adding up changed a trial: %+v", one.Causes)
 	}
 }
+
+// Of requests that hit their deadline it is known how long the lab had kept them, and how long
+// the target: from the record, and only of those.
+func TestCausesSayWhereTheTimeWent(t *testing.T) {
+	slow := func(lag time.Duration) *record.TrialData {
+		d := rollout()
+		for i := range d.Samples {
+			switch x := &d.Samples[i]; {
+			case x.Intended > 9*s && x.Intended <= 9*s+4*ms:
+				x.Class, x.Status, x.Sent, x.Done = record.Timeout, 0, x.Intended+lag, x.Intended+2*s
+			case x.Intended == 9500*ms: // one that failed at once says nothing of queues
+				x.Class, x.Status, x.Instance, x.Revision = record.Reset, 0, "", ""
+			}
+		}
+		return d
+	}
+	one, two := Measure(slow(20*ms)), Measure(slow(30*ms))
+	if !one.Valid || !two.Valid {
+		t.Fatalf("invalid: %v, %v", one.InvalidReasons, two.InvalidReasons)
+	}
+	for _, of := range []struct {
+		name   string
+		causes []CauseCount
+		want   Queueing
+	}{
+		{"a trial", one.Causes, Queueing{Unsent: 80 * ms, Sent: 7920 * ms, Usual: 2 * ms}},
+		{"a cell", (&Cell{Trials: []Trial{one, two}}).Causes(), Queueing{Unsent: 200 * ms, Sent: 15_800 * ms, Usual: 2 * ms}},
+	} {
+		if len(of.causes) != 2 || of.causes[0].Cause != TooSlow {
+			t.Fatalf("%s: causes %+v, want too slow and another one", of.name, of.causes)
+		}
+		share, ok := of.causes[0].Queued.LateShare()
+		if want := float64(of.want.Unsent) / float64(of.want.Unsent+of.want.Sent); of.causes[0].Queued != of.want || !ok || share != want {
+			t.Errorf("%s: %+v, a share of %v, want %+v, %v", of.name, of.causes[0].Queued, share, of.want, want)
+		}
+		if _, ok := of.causes[1].Queued.LateShare(); ok {
+			t.Errorf("%s: %s has %+v", of.name, of.causes[1].Cause, of.causes[1].Queued)
+		}
+	}
+}
