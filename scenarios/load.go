@@ -85,6 +85,9 @@ func (o *Options) secrets() (all []string) {
 // which folders are called by.
 func (d *decoder) checkSecrets(s *Scenario, o Options) {
 	for _, name := range slices.Sorted(maps.Keys(o.Secret)) {
+		if !o.Secret[name] {
+			continue
+		}
 		secret := o.Vars[name]
 		if len(secret) < record.ShortestSecret {
 			d.problem(0, 0, fmt.Sprintf("the secret in variable %s has %d bytes; a shorter one than %d cannot be masked", name, len(secret), record.ShortestSecret), "give it as "+name+"=VALUE if it is none")

@@ -726,3 +726,14 @@ func TestSourceIsStable(t *testing.T) {
 		t.Error("another rate is the same experiment")
 	}
 }
+
+// Only what is a secret has to be long enough to be masked.
+func TestAVariableThatIsNoSecretMayBeShort(t *testing.T) {
+	text := strings.Replace(own, "name: ", "vars: {rate: 100}\nname: ", 1)
+	for secret, wrong := range map[bool]bool{false: false, true: true} {
+		_, err := Parse("mine.yaml", []byte(text), Options{Vars: map[string]string{"rate": "7"}, Secret: map[string]bool{"rate": secret}, Drivers: offered.Drivers})
+		if (err != nil && strings.Contains(err.Error(), "cannot be masked")) != wrong {
+			t.Errorf("secret %t: got %v", secret, err)
+		}
+	}
+}
