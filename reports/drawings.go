@@ -92,7 +92,10 @@ func (c chosen) summary() []string {
 	if t.Planned > 0 {
 		lines = []string{format.Share(t.OK, t.Planned) + " ok", format.Lost(t.Failed, t.Planned)}
 	}
-	if !t.Valid {
+	switch {
+	case len(t.Failures) > 0:
+		lines[0] = "target failed, " + lines[0]
+	case !t.Valid:
 		lines[0] = "invalid, " + lines[0]
 	}
 	if t.Failed > 0 {
@@ -108,6 +111,9 @@ func (c chosen) summary() []string {
 func (c chosen) about() string {
 	t := c.Trial
 	s := fmt.Sprintf("%s, trial %d: %s", format.Clean(c.Cell.Design), t.Meta.N, format.Lost(t.Failed, t.Planned))
+	if len(t.Failures) > 0 {
+		s += ", the target failed"
+	}
 	if t.LongestOutage.Failures > 0 {
 		s += ", longest outage " + outageText(t)
 	}

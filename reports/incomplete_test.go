@@ -48,3 +48,25 @@ func TestWhatWasNeverBegunIsNotMissing(t *testing.T) {
 		})
 	}
 }
+
+// Whoever sees only the picture of a trial sees that the target failed in it.
+func TestThePictureSaysThatTheTargetFailed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		valid    bool
+		failures []judge.Reason
+		want     string
+	}{
+		"valid": {true, nil, "100 % ok"}, "invalid": {false, nil, "invalid, 100 % ok"},
+		"failed": {true, []judge.Reason{{Kind: judge.ActionFailed}}, "target failed, 100 % ok"}, "failed and invalid": {false, []judge.Reason{{Kind: judge.ActionFailed}}, "target failed, 100 % ok"},
+	} {
+		trial := counted("s", "process", "svc", 1, 0)
+		trial.Valid, trial.Failures = tc.valid, tc.failures
+		c := chosen{&judge.Cell{Design: "svc"}, &trial}
+		if got := c.summary()[0]; got != tc.want {
+			t.Errorf("%s: got %q, want %q", name, got, tc.want)
+		}
+		if got := strings.Contains(c.about(), "the target failed"); got != (tc.failures != nil) {
+			t.Errorf("%s: the words for the picture are %q", name, c.about())
+		}
+	}
+}
