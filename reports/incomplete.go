@@ -45,6 +45,10 @@ func follows(run *judge.Run, r judge.Reason) bool {
 		return neverBegun(run, r)
 	case judge.NoTrials:
 		return len(skipped(run)) > 0
+	case judge.GateUnclear:
+		return slices.ContainsFunc(run.Gates, func(g judge.GateResult) bool {
+			return g.Cell == r.Cell && r.Gate != nil && g.Gate == *r.Gate && neverRun(run, g)
+		})
 	}
 	return false
 }

@@ -42,6 +42,11 @@ func TestWhatWasNeverBegunIsNotMissing(t *testing.T) {
 					t.Errorf("%s calls it incomplete: %v, want %v", where, got, tc.want)
 				}
 			}
+			if !tc.want && len(tc.trials) == 0 {
+				if strings.Contains(page, "What stands in the way of a pass") || strings.Contains(page, "#timeline") || strings.Contains(page, `id="timeline"`) {
+					t.Error("the page has more to say of what was never begun than that it was not")
+				}
+			}
 			if strings.Contains(text, "planned trials missing") && !tc.want {
 				t.Errorf("trials are called missing that were never begun:\n%s", text)
 			}
