@@ -7,8 +7,9 @@
 // what page.go works out beside it, put into words by the functions of words.go, matrix.go
 // and trials.go where the templates in page/ ask for them. What judge found becomes a
 // sentence in sentences.go; why requests were lost, and what to do about it, in causes.go;
-// which of that a reader is told right after the verdict, in why.go. Every number is written by package format, every picture is
-// drawn by package picture and written by package svg.
+// which of that a reader is told right after the verdict, in why.go, of a target that
+// failed in target.go and of a pass in pass.go. Every number is written by package format,
+// every picture is drawn by package picture and written by package svg.
 package reports
 
 import (

@@ -8,7 +8,6 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/metric"
-	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
@@ -309,31 +308,6 @@ func headline(run *judge.Run) string {
 		text += ": "
 	}
 	return text + losses(h)
-}
-
-// whoFailed says what the target did first, and how often it did so, or otherwise failed.
-func whoFailed(failed []judge.Reason) string {
-	text, _ := failureGist(failed[0])
-	same, others := 0, 0
-	for _, r := range failed[1:] {
-		if alike(r, failed[0]) {
-			same++
-		} else {
-			others++
-		}
-	}
-	if same > 0 {
-		text += ", as in " + format.Plural(same, "more trial", "more trials")
-	}
-	if others > 0 {
-		text += ", and the target failed in " + format.Plural(others, "other way", "other ways")
-	}
-	return text
-}
-
-// mustFail reports whether a design is known to fail in any scenario.
-func mustFail(run *judge.Run, design string) bool {
-	return slices.ContainsFunc(run.Record.Scenarios, func(s record.Scenario) bool { return slices.Contains(s.Positive, design) })
 }
 
 // losses says what each design lost, the least first. Over several scenarios or drivers

@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/metric"
@@ -146,98 +144,6 @@ func adviseOnGate(run *judge.Run, g judge.GateResult) (a advice, causes bool) {
 		gateText(g) + ".",
 		"The timeline in report.html shows what went on when, and its table of trials what each of them came to.",
 	}, false
-}
-
-// gistLength is how long a headline may say what the target did.
-const gistLength = 160
-
-// failureGist is what the target did, and the rest of it where that is long.
-func failureGist(why judge.Reason) (gist, rest string) {
-	text := Sentence(why)
-	if utf8.RuneCountInString(text) <= gistLength {
-		return text, ""
-	}
-	gist, rest, _ = strings.Cut(text, "; ")
-	return gist, rest
-}
-
-// inHeadline reports whether the headline, with why it is so, says a reason in full; of trials
-// in which the target failed alike it names the first and counts the others.
-func inHeadline(run *judge.Run, r judge.Reason) bool {
-	text := Sentence(r)
-	if failed := run.Headline().Failed; len(failed) > 0 && r.Kind == failed[0].Kind && alike(r, failed[0]) {
-		return true
-	}
-	return strings.HasPrefix(headline(run), text)
-}
-
-// alike reports whether the target failed in the same way: what follows, such as the time of the
-// last check, may differ from trial to trial.
-func alike(a, b judge.Reason) bool {
-	gist := func(r judge.Reason) string {
-		if len(r.Because) == 0 {
-			return Sentence(r)
-		}
-		gist, _, _ := strings.Cut(because(r), "; ")
-		return gist
-	}
-	return a.Cell == b.Cell && gist(a) == gist(b)
-}
-
-// adviseOnFailure is what to do where the target failed, and why it lost requests, if it
-// did; what it did is in the headline, and here what that has no room for.
-func adviseOnFailure(run *judge.Run, why judge.Reason) advice {
-	var a advice
-	if _, rest := failureGist(why); rest != "" {
-		a.Why = rest + "."
-	}
-	if why.Kind == judge.DeployFailed {
-		a.Do = "Start one instance by itself and send it the request of the scenario: its path, its status, the port that it listens on."
-		return a
-	}
-	revision, action := "the new revision", "action"
-	c := cellOf(run, why.Cell)
-	if c != nil {
-		if r := metaOf(c).Revisions; r.After != r.Before {
-			revision, action = r.After, "rollout"
-		}
-		for i := range c.Trials {
-			if t := &c.Trials[i]; t.Meta.N == why.Trial && len(t.Causes) > 0 {
-				lost := adviseOn(t.Causes[0], t.Failed, &t.Meta).Why
-				if a.Why != "" {
-					lost = a.Why + " " + capital(lost)
-				}
-				a.Why = lost
-			}
-		}
-	}
-	if c != nil && metaOf(c).Address != "" {
-		a.Do = "What the command said is in command.log of the trial's folder."
-		if len(why.Because) > 0 && why.Because[0].Kind == judge.NeverCalm {
-			a.Do = "Take the change back, and see in the service's log why it still fails."
-		}
-		return a
-	}
-	a.Do = fmt.Sprintf("Start %s by itself and %s. The %s did well not to go on.", revision, lookInto(Sentence(why)), action)
-	return a
-}
-
-var lastCheck = regexp.MustCompile(`last check: *([^,;)]*)`)
-
-// lookInto says where to look, by what is known of an instance that is not ready.
-func lookInto(failure string) string {
-	if strings.Contains(failure, "last output") {
-		return "mend what it last said, above"
-	}
-	answer := lastCheck.FindStringSubmatch(failure)
-	if answer == nil {
-		return "see in its log why it is not ready"
-	}
-	said := strings.TrimSpace(answer[1])
-	if said != "" && said[0] >= '1' && said[0] <= '9' {
-		return "ask it for its signal: it answers " + said
-	}
-	return "ask it for its signal, which nobody answers"
 }
 
 // adviseOnUnclear says why a run is inconclusive, as a clause, and the way out of it.
