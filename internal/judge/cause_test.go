@@ -64,6 +64,15 @@ func TestCauses(t *testing.T) {
 			}
 		}
 	}
+	saysLate := func(id string, from time.Duration, class record.Class) func(*record.TrialData) {
+		return func(d *record.TrialData) {
+			for i := range d.Probes {
+				if p := &d.Probes[i]; p.Instance == id && p.At >= from {
+					p.OK, p.Class = false, class
+				}
+			}
+		}
+	}
 	sample := func(at time.Duration, change func(*record.Sample)) func(*record.TrialData) {
 		return func(d *record.TrialData) {
 			for i := range d.Samples {
@@ -161,6 +170,15 @@ func TestCauses(t *testing.T) {
 		{"refused unprocessed by nobody knows whom", 6200 * ms, from("", "", record.RefusedRetryable, 0), nothing, NotProcessed, ""},
 		{"not trusted", 9 * s, from("", "", record.TLS, 0), nothing, Distrust, ""},
 
+		{"nobody named, and the old one said so only once it was told to stop", 9 * s, from("", "", "http_503", 503), func(d *record.TrialData) {
+			answers("new-1", "http_503")(d)
+			saysLate("old-1", 6500*ms, "http_503")(d)
+		}, NewRevision, "new-1"},
+		{"nobody named, and the old one said so a little later", 6200 * ms, from("", "", "http_503", 503), func(d *record.TrialData) {
+			sample(9*s, from("", "", "http_503", 503))(d)
+			saysLate("old-1", 6500*ms, "http_503")(d)
+		}, Unknown, ""},
+
 		{"the harness's own", 9 * s, from("new-1", "", record.Harness, 0), nothing, OfHarness, ""},
 		{"never sent", 9 * s, func(*record.Sample) {}, func(d *record.TrialData) {
 			d.Samples = slices.DeleteFunc(d.Samples, func(s record.Sample) bool { return s.Class != record.OK })
@@ -188,8 +206,8 @@ func TestCauses(t *testing.T) {
 			if i < 0 {
 				t.Fatalf("causes %v, want %s", all, tc.want)
 			}
-			if got[i].Cause == NewRevision && got[i].Revision != "v2" {
-				t.Errorf("revision %q, want that of the cause", got[i].Revision)
+			if tc.want == NewRevision && (len(got) > 1 || got[i].Revision != "v2") {
+				t.Errorf("causes %v and revision %q, want nothing but %s of v2", all, got[i].Revision, tc.want)
 			}
 			if instances := got[i].Instances; tc.instance != "" && !slices.Contains(instances, tc.instance) || tc.instance == "" && len(instances) > 0 {
 				t.Errorf("instances %v, want %q", instances, tc.instance)
