@@ -161,12 +161,13 @@ func elapsed(u lab.Update) string {
 // the trial is and what has failed is cut at its front: designs and numbers stand at the end.
 func live(u lab.Update, width int) string {
 	const least = 12 // of a name
-	if n := counts(u); len(n) > 0 {
-		rest := fmt.Sprintf("%d/%d   %s  %s  %s", u.Index, u.Of, u.Phase, n[0], n[1])
-		name, room := []rune(u.Trial), max(width-utf8.RuneCountInString(rest), least)
-		if len(name) > room {
-			u.Trial = "…" + string(name[len(name)-room+1:])
-		}
+	rest := fmt.Sprintf("%d/%d   %s", u.Index, u.Of, u.Phase)
+	if n := counts(u); len(n) > 1 {
+		rest += "  " + n[0] + "  " + n[1]
+	}
+	name, room := []rune(u.Trial), max(width-utf8.RuneCountInString(rest), least)
+	if len(name) > room {
+		u.Trial = "…" + string(name[len(name)-room+1:])
 	}
 	return fit(parts(u), width)
 }

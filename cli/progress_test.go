@@ -34,6 +34,14 @@ func TestProgressFitsTheLine(t *testing.T) {
 	}
 }
 
+// Also while nothing has been counted yet, the phase is there.
+func TestProgressOfALongName(t *testing.T) {
+	u := lab.Update{Trial: strings.Repeat("scenario-", 9) + " process design #1", Index: 1, Of: 2, Phase: lab.PhaseDeploy}
+	if got, want := live(u, 40), "1/2 …scenario- process design #1  deploy"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // Behind the end of the load there is no more of it: what goes on is a wait.
 func TestProgressBehindTheLoad(t *testing.T) {
 	for elapsed, want := range map[time.Duration]string{
