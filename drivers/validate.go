@@ -72,18 +72,6 @@ func (s Stack) eachRevision(do func(at Stack) error) error {
 	return nil
 }
 
-// RefuseTermination is what a driver says to a stack with Balancer.Terminate when its runtime
-// balances by itself: nil when there is none to refuse.
-func (s Stack) RefuseTermination(driver string) error {
-	if s.Balancer.Terminate == nil {
-		return nil
-	}
-	return &HintError{
-		Err:  fmt.Errorf("%s: a balancer of the lab's that TLS ends at, where the runtime has its own: %w", driver, ErrUnsupported),
-		Hint: "take balancer.tls: terminate away, or run on a driver that has no balancer of its own",
-	}
-}
-
 // validateAddress reports what of a stack goes together with no Address.
 func (s Stack) validateAddress() error {
 	if len(s.Dependencies) > 0 || s.Objects != nil || s.Replicas != 0 || s.Rolling != (Rolling{}) {

@@ -106,18 +106,12 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-func TestRefuseTermination(t *testing.T) {
+func TestValidateIdentity(t *testing.T) {
 	s := validStack()
-	if err := s.RefuseTermination("kind"); err != nil {
-		t.Errorf("a stack without it is refused: %v", err)
-	}
 	_, _, cert, key := certificate(t, "a", time.Now().Add(time.Hour))
 	s.Balancer.Terminate = &Identity{Certificate: cert, Key: key}
 	if err := s.Validate(); err != nil {
 		t.Error(err)
-	}
-	if err := s.RefuseTermination("kind"); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "kind") {
-		t.Errorf("got %v, want ErrUnsupported", err)
 	}
 	s.Balancer.Terminate.Key = cert
 	if err := s.Validate(); err == nil || !strings.Contains(err.Error(), "certificate and key") {

@@ -13,7 +13,7 @@ var (
 	lanesOfAnyCluster = [][]string{{
 		"Deploy", "Scale", "Restart", "Rollout", "Watch", "NeverReady", "StopFirst", "EndsAtOnce", "Cancel", "Busy",
 		"SignalDecides", "SignalLies", "NoSignal", "DeployFails", "DeployCancelled", "Drain", "StopGrace",
-		"DeregisterFirst", "Close", "CloseWithoutGrace", "CloseFails", "Sweep", "KilledLab", "Apart",
+		"DeregisterFirst", "TLS", "HTTP2", "H2C", "SignalOverTLS", "Terminate", "Close", "CloseWithoutGrace", "CloseFails", "Sweep", "KilledLab", "Apart",
 		"NothingGoesOn", "Kill", "KillForGood", "Pause", "Logs", "Notes", "Describes",
 	}}
 )

@@ -19,8 +19,8 @@ var (
 		{"Close", "CloseWithoutGrace", "Sweep", "KilledLab", "Apart"},
 	}
 	lanesOfAnyCluster = [][]string{
-		{"Deploy", "Scale", "Restart", "Watch", "NeverReady", "StopFirst", "EndsAtOnce", "Cancel", "Busy", "Logs"},
-		{"SignalDecides", "SignalLies", "NoSignal", "Drain", "StopGrace", "DeregisterFirst", "Close", "Sweep", "DeployFails", "Notes"},
+		{"Deploy", "Scale", "Restart", "Watch", "NeverReady", "StopFirst", "EndsAtOnce", "Cancel", "Busy", "Logs", "HTTP2", "Terminate"},
+		{"SignalDecides", "SignalLies", "NoSignal", "Drain", "StopGrace", "DeregisterFirst", "Close", "Sweep", "DeployFails", "Notes", "H2C", "SignalOverTLS"},
 	}
 )
 
