@@ -282,6 +282,34 @@ func TestLimitsThatCannotBeDecided(t *testing.T) {
 		{"2", "bins_degraded", "<=", "200ms", "bins_degraded of 200ms cannot be told at 2 requests a second: one lost request is a bin of 500ms", "load.rate: 5 or more, or a limit of 500ms or more"},
 		{"5", "bins_degraded", "<=", "200ms", "", ""},
 		{"2", "bins_degraded", "<=", "500ms", "", ""},
+
+		// 20 s of a window, a timeout of 1 s and a load of 25 s; one trial.
+		{"150", "success_rate", ">=", "99.9%", "", ""},
+		{"149", "success_rate", ">=", "99.9%", "success_rate >= 99.9% cannot be met: 2980 requests that are all ok are 95 % sure of no more than 99.8995%", "2995 requests would do: trials: 2, a longer window, or a higher load.rate; or a lower limit"},
+		{"1000", "success_rate", ">=", "100%", "success_rate >= 100% cannot be met: 20000 requests that are all ok are 95 % sure of no more than 99.985%", "a lower limit, or metric: failed, op: <=, limit: 0"},
+		{"1000", "success_rate", ">=", "0%", "success_rate >= 0% cannot be missed, not by 20000 requests of which none is ok", "a higher limit"},
+		{"1000", "success_rate", ">=", "0.02%", "", ""},
+		{"1000", "success_rate", "<=", "0%", "success_rate <= 0% cannot be met: 20000 requests of which none is ok are 95 % sure of no less than 0.015%", "a higher limit"},
+		{"1000", "success_rate", "<=", "10%", "", ""},
+		{"1000", "success_rate", "<=", "100%", "success_rate <= 100% cannot be missed, not by 20000 requests that are all ok", "a lower limit, or op: >="},
+		{"100", "failed", "<=", "2099", "", ""},
+		{"100", "failed", "<=", "2100", "failed <= 2100 cannot be missed: it is never more than 2100", "a lower limit"},
+		{"100", "failed", ">=", "2100", "", ""},
+		{"100", "failed", ">=", "2101", "failed >= 2101 cannot be met: it is never more than 2100", "a lower limit"},
+		{"100", "failed", ">=", "0", "failed >= 0 cannot be missed: it is never less", "a higher limit, or op: <="},
+		{"100", "failed", ">=", "1", "", ""},
+		{"1000", "downtime", "<=", "20999ms", "", ""},
+		{"1000", "downtime", "<=", "21s", "downtime <= 21s cannot be missed: it is never more than 21s", "a lower limit"},
+		{"1000", "downtime", ">=", "22s", "downtime >= 22s cannot be met: it is never more than 21s", "a lower limit"},
+		{"1000", "longest_outage", "<=", "21999ms", "", ""},
+		{"1000", "longest_outage", "<=", "22s", "longest_outage <= 22s cannot be missed: it is never more than 22s", "a lower limit"},
+		{"1000", "bins_down", "<=", "20s", "bins_down <= 20s cannot be missed: it is never more than 20s", "a lower limit"},
+		{"1000", "intermittent", ">=", "20001ms", "intermittent >= 20.001s cannot be met: it is never more than 20s", "a lower limit"},
+		{"1000", "intermittent_share", "<=", "100%", "intermittent_share <= 100% cannot be missed: it is never more than 100%", "a lower limit"},
+		{"1000", "warm_up_failures", "<=", "998", "", ""},
+		{"1000", "warm_up_failures", "<=", "999", "warm_up_failures <= 999 cannot be missed: it is never more than 999", "a lower limit"},
+		{"1000", "convergence", "<=", "90s", "", ""}, // it may never be seen
+		{"1000", "breaches", "<=", "0", "", ""},
 	} {
 		text := strings.Replace(good, "  rate: 1000\n", "  rate: "+tt.rate+"\n", 1)
 		text = strings.Replace(text, "metric: success_rate\n    op: \">=\"\n    limit: 99.9%", "metric: "+tt.metric+"\n    op: \""+tt.op+"\"\n    limit: "+tt.limit, 1)
@@ -293,6 +321,28 @@ func TestLimitsThatCannotBeDecided(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		case tt.message != "" && (len(problems) != 1 || !strings.Contains(problems[0].Message, tt.message) || problems[0].Hint != tt.hint || problems[0].Line == 0):
 			t.Errorf("%s: %v, want %q and %q", name, err, tt.message, tt.hint)
+		}
+	}
+}
+
+// What never happens in a scenario decides nothing.
+func TestLimitsOnWhatCannotHappen(t *testing.T) {
+	gate := "metric: success_rate\n    op: \">=\"\n    limit: 99.9%"
+	for _, tt := range []struct{ metric, old, new, message, hint string }{
+		{"breaches", "  deny: 2%\n", "  deny: 0%\n", "nothing can be breached: no request has to be denied", "load.deny: 2%, or remove the gate"},
+		{"convergence", "action:\n  kind: rollout\n  timeout: 60s\n", "action: {kind: none}\n", "with kind: none there is nothing to complete", "name an action, or remove the gate"},
+	} {
+		limit := map[string]string{"breaches": "0", "convergence": "9s"}[tt.metric]
+		text := strings.Replace(good, gate, "metric: "+tt.metric+"\n    op: \"<=\"\n    limit: "+limit, 1)
+		text = strings.Replace(text, "positive_controls: [naive]\n", "", 1)
+		if _, err := Parse("good.yaml", []byte(text), offered); err != nil {
+			t.Errorf("%s: %v", tt.metric, err)
+		}
+		text = strings.Replace(text, tt.old, tt.new, 1)
+		_, err := Parse("bad.yaml", []byte(text), offered)
+		var problems Errors
+		if !errors.As(err, &problems) || !strings.Contains(problems[0].Message, tt.message) || problems[0].Hint != tt.hint || problems[0].Line == 0 {
+			t.Errorf("%s: %v, want %q and %q", tt.metric, err, tt.message, tt.hint)
 		}
 	}
 }

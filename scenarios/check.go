@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/metric"
 )
 
 // Bounds on what a scenario may ask for that are not those of one field. They keep slips of
@@ -504,35 +503,6 @@ func (s *Scenario) checkGates(report report) {
 		same := func(o Gate) bool { return o.Design == g.Design && o.Metric == g.Metric && o.Op == g.Op }
 		if slices.ContainsFunc(s.Gates[:i], same) {
 			report(path, fmt.Sprintf("a second limit on %s %s of design %s", g.Metric, g.Op, quote(g.Design)), "remove one of them")
-		}
-	}
-}
-
-// checkDecidable refuses limits that the window or the rate cannot decide: a gate that is
-// missed whatever the design does says nothing about it.
-func (s *Scenario) checkDecidable(report report) {
-	window := s.Phases.Window.To - s.Phases.Window.From
-	for i, g := range s.Gates {
-		m, known := metric.ByName(g.Metric)
-		if !known || g.Op != "<=" {
-			continue
-		}
-		path := fmt.Sprintf("gates[%d]", i)
-		limit := time.Duration(float64(g.Limit) * float64(time.Millisecond))
-		period := time.Duration(float64(time.Second) / s.Load.Rate)
-		switch {
-		case s.Load.Rate < m.Rate:
-			report(join(path, "metric"), fmt.Sprintf("%s cannot be seen at %v requests a second: every second must have %v", m.Name, s.Load.Rate, m.Rate),
-				fmt.Sprintf("load.rate: %v or more", m.Rate))
-		case m.Behind > 0 && window < limit+m.Behind:
-			hint := fmt.Sprintf("phases.window.to: %v or later", s.Phases.Window.From+limit+m.Behind)
-			if window > m.Behind {
-				hint += fmt.Sprintf(", or a limit of %v or less", window-m.Behind)
-			}
-			report(join(path, "limit"), fmt.Sprintf("%s of %v cannot be seen in a window of %v: it must hold for %v behind that", m.Name, limit, window, m.Behind), hint)
-		case m.Bin > 0 && period > m.Bin && limit > 0 && limit < period:
-			report(join(path, "limit"), fmt.Sprintf("%s of %v cannot be told at %v requests a second: one lost request is a bin of %v", m.Name, limit, s.Load.Rate, period.Round(time.Millisecond)),
-				fmt.Sprintf("load.rate: %.4g or more, or a limit of %v or more", math.Ceil(1/max(limit, m.Bin).Seconds()), (period+time.Millisecond-1).Truncate(time.Millisecond)))
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // alpha is one minus the confidence of every interval that is shown: one-sided for
 // rates, two-sided for shifts.
-const alpha = 0.05
+const alpha = metric.Alpha
 
 // Judge judges a run from its description, its end (nil when it was cut short), the
 // folders of planned trials that are missing, and the measured trials in their order.

@@ -40,6 +40,9 @@ const (
 	Rate   Pooling = "rate"   // the counts behind it are added up, with exact bounds
 )
 
+// Alpha is one minus the confidence of the bounds of a Rate, each for itself.
+const Alpha = 0.05
+
 // The names of metrics that code must name; every other one is in the table alone.
 const (
 	SuccessRate   = "success_rate"
