@@ -144,7 +144,7 @@ func (f *initFlags) write(cmd *cobra.Command, a *app) (err error) {
 		}
 	}
 	f.ask.File, f.ask.Command = f.out, "rollout-lab "+shellJoin(a.args)
-	text, err := starter.Write(cmd.Context(), f.ask, offers, scenarios.Options{Drivers: a.driverNames()})
+	text, driver, err := starter.Write(cmd.Context(), f.ask, offers, scenarios.Options{Drivers: a.driverNames()})
 	if err != nil {
 		return err
 	}
@@ -155,6 +155,10 @@ func (f *initFlags) write(cmd *cobra.Command, a *app) (err error) {
 	if err := writeFile(f.out, func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
 		return &environmentError{fmt.Errorf("write %s: %w", f.out, err), ""}
 	}
-	_, err = fmt.Fprintf(a.Out, "wrote %s\nnext: rollout-lab run %s\n", f.out, shellJoin([]string{f.out}))
+	next := []string{"rollout-lab", "run", f.out}
+	if driver != "" {
+		next = append(next, "--driver", driver)
+	}
+	_, err = fmt.Fprintf(a.Out, "wrote %s\nnext: %s\n", f.out, shellJoin(next))
 	return err
 }

@@ -4,27 +4,23 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"time"
 )
 
-// address is the scenario of what answers at an address, which a command changes.
-func address(ask Ask) (string, error) {
+// address writes the scenario of what answers at an address, which a command changes.
+func (p *page) address(ctx context.Context, ask Ask) error {
 	if len(ask.Args) == 0 {
-		return "", hint(errors.New("a service at an address is changed by your own command, and there is none"), "rollout-lab init --url "+ask.URL+" -- kubectl rollout restart deploy/web")
+		return hint(errors.New("a service at an address is changed by your own command, and there is none"), "rollout-lab init --url "+ask.URL+" -- kubectl rollout restart deploy/web")
 	}
 	u, err := url.Parse(ask.URL)
 	if err != nil || u.Host == "" {
-		return "", hint(errors.New("--url "+ask.URL+" is no address"), "such as http://127.0.0.1:8080")
+		return hint(errors.New("--url "+ask.URL+" is no address"), "such as http://127.0.0.1:8080")
 	}
 	base := u.Scheme + "://" + u.Host
 	path := ask.Path
 	if path == "" {
 		path = u.RequestURI()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
 	status, err := get(ctx, base+path)
-	p := &page{}
 	p.head(ask, nameOf(u.Hostname()), "Changes what answers at "+u.Host+" by a command, under load.", "")
 	p.line("target:")
 	p.line("  url: %s", quoted(base))
@@ -52,5 +48,5 @@ func address(ask Ask) (string, error) {
 	p.line("# What must hold for the run to pass, and for exit code 0.")
 	p.line("gates:")
 	p.line("  - {design: as-it-is, metric: failed, op: <=, limit: 0}")
-	return p.String(), nil
+	return nil
 }

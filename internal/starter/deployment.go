@@ -171,8 +171,8 @@ func selects(service, deployment yaml.MapSlice) bool {
 	return len(selector) > 0
 }
 
-// deployment is the scenario of a Deployment.
-func deployment(ask Ask) (string, error) {
+// deployment writes the scenario of a Deployment.
+func (p *page) deployment(ask Ask, offers []Offer) (driver string, err error) {
 	files, err := readFiles(ask.Manifests)
 	if err != nil {
 		return "", err
@@ -194,8 +194,8 @@ func deployment(ask Ask) (string, error) {
 		return "", err
 	}
 	name := text(s.deployment, "metadata", "name")
-	p := &page{}
-	p.head(ask, nameOf(name), "Rolls Deployment "+name+" out again under load: as it is, and with a wait before each stop.", " --driver kind")
+	driver = able(offers, "deployment")
+	p.head(ask, nameOf(name), "Rolls Deployment "+name+" out again under load: as it is, and with a wait before each stop.", driver)
 	p.line("target:")
 	p.line("  deployment: %s", quoted(name))
 	p.line("  service: %s # in front of it", quoted(text(s.service, "metadata", "name")))
@@ -241,7 +241,7 @@ func deployment(ask Ask) (string, error) {
 		}
 	}
 	p.gate()
-	return p.String(), nil
+	return driver, nil
 }
 
 // deploymentRequest writes what the load asks: nobody can ask the pods before they run.

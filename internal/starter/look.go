@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -29,7 +30,7 @@ const (
 // lookOn starts the service on a driver, told in one way after the other, until it listens where
 // it was told, and asks it.
 func lookOn(ctx context.Context, d Offer, ask Ask) (found, error) {
-	f := found{driver: d.Name()}
+	var f found
 	sure := len(ask.Args)+len(ask.Env) > 0 || ask.Port > 0
 	var last error
 	for way, err := range waysToTell(ctx, d, ask) {
@@ -164,7 +165,7 @@ func try(ctx context.Context, d drivers.Driver, ask Ask, way told, limit time.Du
 	defer cancel()
 	service := drivers.Service{Name: "service", Image: ask.Image, Exec: ask.Exec, Ports: []string{"data"}, Args: way.args, Env: map[string]string{}, StopGrace: time.Second}
 	if service.Exec != "" && strings.ContainsRune(service.Exec, '/') {
-		if service.Exec, err = absolute(service.Exec); err != nil {
+		if service.Exec, err = filepath.Abs(service.Exec); err != nil {
 			return nil, err
 		}
 	}

@@ -15,7 +15,7 @@ import (
 
 // found is what was found out about a program or an image.
 type found struct {
-	driver string // that looked, "" where none could
+	driver string // to run it on, "" where it is the first one that is offered
 	told   told
 	tries  []string // ways of telling it that did not work, before told
 
@@ -32,8 +32,8 @@ type told struct {
 	what string   // for people
 }
 
-// program is the scenario of a program or an image.
-func program(ctx context.Context, ask Ask, offers []Offer) (string, error) {
+// program writes the scenario of a program or an image.
+func (p *page) program(ctx context.Context, ask Ask, offers []Offer) (driver string, err error) {
 	f, err := look(ctx, ask, offers)
 	if err != nil {
 		return "", err
@@ -47,12 +47,7 @@ func program(ctx context.Context, ask Ask, offers []Offer) (string, error) {
 	} else if name, _, tagged := strings.Cut(path.Base(service), ":"); tagged {
 		service = name
 	}
-	p := &page{}
-	how := ""
-	if f.driver != "" && f.driver != offers[0].Name() {
-		how = " --driver " + f.driver
-	}
-	p.head(ask, nameOf(service), "Replaces every instance of "+service+" under load: as it is, and with a wait before each stop.", how)
+	p.head(ask, nameOf(service), "Replaces every instance of "+service+" under load: as it is, and with a wait before each stop.", f.driver)
 	p.line("target:")
 	if ask.Exec != "" {
 		p.line("  exec: %s # from the folder of this file; a name without a slash is looked up in PATH", quoted(what))
@@ -74,7 +69,7 @@ func program(ctx context.Context, ask Ask, offers []Offer) (string, error) {
 	p.line("")
 	p.line("trials: 1 # 3 and more tell luck from a difference")
 	p.designs(f)
-	return p.String(), nil
+	return f.driver, nil
 }
 
 // told writes how the program is told where to listen.
@@ -173,12 +168,16 @@ func look(ctx context.Context, ask Ask, offers []Offer) (found, error) {
 			why = errors.Join(why, err)
 			continue
 		}
-		return lookOn(ctx, d, ask)
+		f, err := lookOn(ctx, d, ask)
+		if d != offers[0] {
+			f.driver = d.Name()
+		}
+		return f, err
 	}
 	if ask.Port == 0 && len(ask.Args)+len(ask.Env) == 0 {
 		return found{}, hint(fmt.Errorf("no driver that runs %s is available, so nobody can find out where it listens: %w", what, why), "say it yourself: --port N, or what it is told, such as -- --addr '${listen.data}'")
 	}
-	f := found{told: told{args: ask.Args, env: ask.Env, port: ask.Port}, request: ask.Path}
+	f := found{driver: able(offers, feature), told: told{args: ask.Args, env: ask.Env, port: ask.Port}, request: ask.Path}
 	if f.request == "" {
 		f.request = "/"
 	}

@@ -42,26 +42,41 @@ type Offer interface {
 }
 
 // Write looks at the service and returns the scenario, which has been read and found right for
-// Options. Errors have a hint.
-func Write(ctx context.Context, ask Ask, offers []Offer, o scenarios.Options) (text []byte, err error) {
-	var out string
+// Options, and the driver to run it on, the first one that is offered where it is "". Errors
+// have a hint.
+func Write(ctx context.Context, ask Ask, offers []Offer, o scenarios.Options) (text []byte, driver string, err error) {
+	p := &page{}
 	switch {
 	case ask.Exec != "" || ask.Image != "":
-		out, err = program(ctx, ask, offers)
+		driver, err = p.program(ctx, ask, offers)
 	case ask.Manifests != "":
-		out, err = deployment(ask)
+		driver, err = p.deployment(ask, offers)
 	case ask.URL != "":
-		out, err = address(ask)
+		err = p.address(ctx, ask)
 	default:
 		err = hint(errors.New("nothing to start from"), "one of --exec ./svc, --image NAME, --manifests DIR and --url URL")
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if _, err := scenarios.Parse(ask.file(), []byte(out), o); err != nil {
-		return nil, err
+	if _, err := scenarios.Parse(ask.file(), []byte(p.String()), o); err != nil {
+		return nil, "", err
 	}
-	return []byte(out), nil
+	return []byte(p.String()), driver, nil
+}
+
+// able is the first driver that can run what has a feature, "" where it is the first one that is
+// offered, or where there is none.
+func able(offers []Offer, feature drivers.Feature) string {
+	for i, d := range offers {
+		if answer := d.Support()[feature]; answer.How != drivers.Refused || answer.When != nil {
+			if i == 0 {
+				return ""
+			}
+			return d.Name()
+		}
+	}
+	return ""
 }
 
 func hint(err error, text string) error { return &drivers.HintError{Err: err, Hint: text} }
@@ -138,8 +153,11 @@ func (p *page) line(format string, args ...any) {
 }
 
 // head is what comes before the target.
-func (p *page) head(ask Ask, name, about, how string) {
-	file := filepath.Base(ask.file())
+func (p *page) head(ask Ask, name, about, driver string) {
+	file, how := filepath.Base(ask.file()), ""
+	if driver != "" {
+		how = " --driver " + driver
+	}
 	p.line("# Written by `%s`.", ask.Command)
 	p.line("#")
 	p.line("#   rollout-lab validate %s%s", file, how)
@@ -162,5 +180,3 @@ func (p *page) tail(replicas int, note string) {
 	p.line("# From the start of the load. In the baseline nothing happens and nothing may fail; the window")
 	p.line("# begins with the action and has to be long enough for all of it.")
 }
-
-func absolute(path string) (string, error) { return filepath.Abs(path) }
