@@ -255,3 +255,27 @@ func TestPlainText(t *testing.T) {
 		}
 	}
 }
+
+// What follows a document that holds comments alone, as tools write for templates that came out
+// empty, is a part of the manifest.
+func TestDocumentsBehindAnEmptyOne(t *testing.T) {
+	for old, new := range map[string]string{
+		"---\napiVersion: apps/v1":                 "---\n# Source: empty.yaml\n---\n\n--- # and one more\n---\napiVersion: apps/v1",
+		"# A comment before anything else.\n---\n": "---\n# nothing\n---\n",
+	} {
+		if _, err := Load(writeDeployed(t, "web.yaml", old, new), offered); err != nil {
+			t.Error(err)
+		}
+	}
+	for in, want := range map[string]string{
+		"a: b\n---\nc: d\n":         "a: b\n---\nc: d\n",
+		"---\na: |\n  #\n---\nb: c": "---\na: |\n  #\n---\nb: c",
+		"---\n#\n---\na: b":         "---\n#\n\na: b",
+		"--- a\n---\nb":             "--- a\n---\nb",
+		"---- a\n---\nb":            "---- a\n---\nb",
+	} {
+		if got := WithoutEmptyDocuments(in); got != want {
+			t.Errorf("%q gives %q, want %q", in, got, want)
+		}
+	}
+}

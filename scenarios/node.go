@@ -221,7 +221,7 @@ func (s *source) documents(data []byte) (docs []*ast.DocumentNode, ok bool) {
 			docs, ok = nil, false
 		}
 	}()
-	tokens := lexer.Tokenize(content)
+	tokens := lexer.Tokenize(WithoutEmptyDocuments(content))
 	if !s.shallow(tokens) {
 		return nil, false
 	}
@@ -245,6 +245,31 @@ func (s *source) documents(data []byte) (docs []*ast.DocumentNode, ok bool) {
 		}
 	}
 	return docs, true
+}
+
+// WithoutEmptyDocuments is a text of YAML documents without the marks behind those that hold
+// nothing, or comments alone: the parser takes what follows such a mark for a part of it and
+// drops it. Every line stays where it is.
+func WithoutEmptyDocuments(text string) string {
+	lines := strings.Split(text, "\n")
+	empty := false // the document so far, which has begun with a mark
+	for i, line := range lines {
+		rest, mark := strings.CutPrefix(line, "---")
+		content := strings.TrimSpace(line)
+		if mark = mark && (rest == "" || rest[0] == ' ' || rest[0] == '\t'); mark {
+			content = strings.TrimSpace(rest)
+		}
+		comment := content == "" || content[0] == '#'
+		switch {
+		case mark && empty && comment:
+			lines[i] = ""
+		case mark:
+			empty = comment
+		default:
+			empty = empty && comment
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // syntaxHint guesses at the usual causes of a syntax error.
