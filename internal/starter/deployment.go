@@ -1,16 +1,17 @@
 package starter
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/rollout-lab/rollout-lab/scenarios"
 )
 
 // file is a file with Kubernetes objects.
@@ -45,16 +46,8 @@ func readFiles(name string) ([]file, error) {
 			return nil, err
 		}
 		f := file{path: name}
-		for d := yaml.NewDecoder(bytes.NewReader(data), yaml.UseOrderedMap()); ; {
-			var object yaml.MapSlice
-			if err := d.Decode(&object); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				return nil, hint(fmt.Errorf("%s: %w", name, err), "it has to hold Kubernetes objects")
-			}
-			if len(object) > 0 {
-				f.objects = append(f.objects, object)
-			}
+		if f.objects, err = objectsIn(data); err != nil {
+			return nil, hint(fmt.Errorf("%s: %w", name, err), "it has to hold Kubernetes objects")
 		}
 		if len(f.objects) > 0 {
 			out = append(out, f)
@@ -64,6 +57,27 @@ func readFiles(name string) ([]file, error) {
 		return nil, hint(fmt.Errorf("%s holds no Kubernetes objects", name), "the folder with the YAML of the Deployment and its Service")
 	}
 	return out, nil
+}
+
+// objectsIn are the documents of a text, but for those that hold nothing.
+func objectsIn(data []byte) (objects []yaml.MapSlice, err error) {
+	parsed, err := parser.ParseBytes([]byte(scenarios.WithoutEmptyDocuments(string(data))), 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, doc := range parsed.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		var object yaml.MapSlice
+		if err := yaml.NodeToValue(doc.Body, &object, yaml.UseOrderedMap()); err != nil {
+			return nil, err
+		}
+		if len(object) > 0 {
+			objects = append(objects, object)
+		}
+	}
+	return objects, nil
 }
 
 // at is what is below a path of keys, nil where there is nothing.
