@@ -80,8 +80,8 @@ func manual(t *testing.T) string {
 	return dir
 }
 
-// lab runs the program in this process.
-func lab(t *testing.T, args ...string) (code int, out string) {
+// inThisProcess runs the program in this process.
+func inThisProcess(t *testing.T, args ...string) (code int, out string) {
 	t.Helper()
 	var b bytes.Buffer
 	code = cli.Main(context.WithoutCancel(t.Context()), args, cli.Streams{In: strings.NewReader(""), Out: &b, Err: &b}, builtin()...)
@@ -112,7 +112,7 @@ func TestTheScenariosOfTheManual(t *testing.T) {
 		n++
 		text := e.text
 		for _, r := range rest {
-			if !strings.HasPrefix(e.text, "name:") && !regexp.MustCompile(`(?m)^` + r.key + `:`).MatchString(text) {
+			if !strings.HasPrefix(e.text, "name:") && !regexp.MustCompile(`(?m)^`+r.key+`:`).MatchString(text) {
 				text += r.text
 			}
 		}
@@ -124,7 +124,7 @@ func TestTheScenariosOfTheManual(t *testing.T) {
 		if on := driversFor(t, file); on != "" {
 			args = append(args, "--driver", on)
 		}
-		if code, out := lab(t, args...); code != cli.ExitPass {
+		if code, out := inThisProcess(t, args...); code != cli.ExitPass {
 			t.Errorf("%v: %s: exit code %d\n%s\n%s", e, strings.Join(args, " "), code, out, text)
 		}
 	}
@@ -233,7 +233,7 @@ func TestTheCommandsOfTheManual(t *testing.T) {
 func checkCommand(t *testing.T, e example, args []string) {
 	t.Helper()
 	if slices.Contains(really, args[0]) {
-		if code, out := lab(t, args...); code != cli.ExitPass && args[0] != "lint" {
+		if code, out := inThisProcess(t, args...); code != cli.ExitPass && args[0] != "lint" {
 			t.Errorf("%v: rollout-lab %s: exit code %d\n%s", e, strings.Join(args, " "), code, out)
 		}
 		return
@@ -242,7 +242,7 @@ func checkCommand(t *testing.T, e example, args []string) {
 	if i := slices.Index(args, "--"); i >= 0 {
 		flags = args[:i]
 	}
-	if code, out := lab(t, append(slices.Clone(flags), "--help")...); code != cli.ExitPass || !strings.Contains(out, "Usage:") {
+	if code, out := inThisProcess(t, append(slices.Clone(flags), "--help")...); code != cli.ExitPass || !strings.Contains(out, "Usage:") {
 		t.Errorf("%v: rollout-lab %s: exit code %d\n%s", e, strings.Join(args, " "), code, out)
 	}
 	if args[0] != "run" {
@@ -261,7 +261,7 @@ func checkCommand(t *testing.T, e example, args []string) {
 			check = append(check, a)
 		}
 	}
-	if code, out := lab(t, check...); code != cli.ExitPass {
+	if code, out := inThisProcess(t, check...); code != cli.ExitPass {
 		t.Errorf("%v: rollout-lab %s: exit code %d\n%s", e, strings.Join(check, " "), code, out)
 	}
 }
