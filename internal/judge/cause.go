@@ -248,6 +248,8 @@ type instance struct {
 	serves  time.Duration   // when a direct probe first found it serving; never when none did
 	// wrong has, for each wrong answer, when direct probes that were given it were sent.
 	wrong map[record.Class][]time.Duration
+	// silent has when those were sent that were given no answer at all.
+	silent []time.Duration
 }
 
 const never = time.Duration(1<<63 - 1)
@@ -271,7 +273,12 @@ func newFinder(d *record.TrialData, t *Trial) *finder {
 	}
 	for i := range d.Probes {
 		p := &d.Probes[i]
-		if in := f.instances[p.Instance]; in != nil && isAnswer(p.Class) {
+		in := f.instances[p.Instance]
+		switch {
+		case in == nil || p.OK:
+		case !isAnswer(p.Class):
+			in.silent = append(in.silent, p.At)
+		default:
 			in.wrong[p.Class] = append(in.wrong[p.Class], p.At)
 			if !in.toldBy(p.At) {
 				f.gaveWrong(p.Class, in.lane.Revision)
@@ -519,6 +526,11 @@ func (in *instance) gave(s *record.Sample, slack time.Duration) bool {
 	return slices.ContainsFunc(in.wrong[s.Class], func(at time.Duration) bool { return s.Sent-slack <= at && at <= s.Done+slack })
 }
 
+// mute reports whether a direct probe was given no answer around an instant.
+func (in *instance) mute(at, slack time.Duration) bool {
+	return slices.ContainsFunc(in.silent, func(sent time.Duration) bool { return at-slack <= sent && sent <= at+slack })
+}
+
 // unable reports whether a direct probe found the instance not serving while the request
 // was under way; where that is not known, whether none had found it serving before.
 func (in *instance) unable(s *record.Sample, slack time.Duration) bool {
@@ -561,16 +573,21 @@ func (f *finder) candidates(s *record.Sample) (all []*instance) {
 	return all
 }
 
-// suspects are those of the candidates that may have answered so: those that a direct probe
-// was given the same answer by at that time; else, where only the new revision is known to
-// answer so, those of that.
+// suspects are those of the candidates that may have done so: that gave a direct probe no
+// answer either when the request was sent, or that gave one the same wrong answer at that time; else,
+// where only the new revision is known to answer so, those of that.
 func (f *finder) suspects(s *record.Sample) []*instance {
 	all := f.candidates(s)
-	if !f.unnamed(s) {
-		return all
-	}
 	only := func(is func(*instance) bool) []*instance {
 		return slices.DeleteFunc(slices.Clone(all), func(in *instance) bool { return !is(in) })
+	}
+	if s.Class == record.Timeout {
+		if mute := only(func(in *instance) bool { return in.mute(s.Sent, f.slack) }); len(mute) > 0 {
+			return mute
+		}
+	}
+	if !f.unnamed(s) {
+		return all
 	}
 	if same := only(func(in *instance) bool { return in.gave(s, f.slack) }); len(same) > 0 {
 		return same

@@ -73,6 +73,15 @@ func TestCauses(t *testing.T) {
 			}
 		}
 	}
+	saysUntil := func(id string, to time.Duration, class record.Class) func(*record.TrialData) {
+		return func(d *record.TrialData) {
+			for i := range d.Probes {
+				if p := &d.Probes[i]; p.Instance == id && p.At < to {
+					p.OK, p.Class = false, class
+				}
+			}
+		}
+	}
 	sample := func(at time.Duration, change func(*record.Sample)) func(*record.TrialData) {
 		return func(d *record.TrialData) {
 			for i := range d.Samples {
@@ -178,6 +187,11 @@ func TestCauses(t *testing.T) {
 			sample(9*s, from("", "", "http_503", 503))(d)
 			saysLate("old-1", 6500*ms, "http_503")(d)
 		}, Unknown, ""},
+
+		{"nobody named and no answer, from the one that gives none", 6200 * ms, slow(from("", "", "", 0)), func(d *record.TrialData) {
+			saysLate("old-1", 6100*ms, record.Reset)(d)
+			saysUntil("new-1", 7*s, "http_503")(d)
+		}, AfterStop, "old-1"},
 
 		{"the harness's own", 9 * s, from("new-1", "", record.Harness, 0), nothing, OfHarness, ""},
 		{"never sent", 9 * s, func(*record.Sample) {}, func(d *record.TrialData) {
