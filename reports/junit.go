@@ -89,7 +89,7 @@ func newJUnit(run *judge.Run) *junitSuites {
 			c := junitCase{Name: name, Class: format.Clean(sk.Scenario + "." + sk.Driver)}
 			switch outcome := (&junitOutcome{Message: format.Clean(sk.Why)}); {
 			case judgedFailed(run, sk):
-				outcome.Message = format.Clean(sk.Why + ". " + adviseOnFailure(run, judge.Reason{Kind: judge.DeployFailed}).text())
+				outcome.Message = format.Clean(sk.Why + ". " + doAtDeploy(sk))
 				outcome.Type, c.Failure = "target-failed", outcome
 			case sk.Unavailable:
 				c.Skipped = outcome

@@ -48,6 +48,15 @@ func alike(a, b judge.Reason) bool {
 	return a.Cell == b.Cell && gist(a) == gist(b)
 }
 
+// doAtDeploy is what to do about a target that did not serve when it was deployed: what the error
+// says itself, if it does.
+func doAtDeploy(s record.Skipped) string {
+	if s.Hint != "" {
+		return sentence(s.Hint)
+	}
+	return "Start one instance by itself and send it the request of the scenario: its path, its status, the port that it listens on."
+}
+
 // adviseOnFailure is what to do where the target failed, and why it lost requests, if it
 // did; what it did is in the headline, and here what that has no room for.
 func adviseOnFailure(run *judge.Run, why judge.Reason) advice {
@@ -56,7 +65,8 @@ func adviseOnFailure(run *judge.Run, why judge.Reason) advice {
 		a.Why = rest + "."
 	}
 	if why.Kind == judge.DeployFailed {
-		a.Do = "Start one instance by itself and send it the request of the scenario: its path, its status, the port that it listens on."
+		of, _ := notRun(run, why)
+		a.Do = doAtDeploy(of)
 		return a
 	}
 	revision, action := "the new revision", "action"

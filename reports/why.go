@@ -190,22 +190,28 @@ var unclear = []struct {
 // knows only whether a driver can run here.
 func adviseOnNotRun(run *judge.Run, r judge.Reason) advice {
 	var do []string
-	for _, s := range skipped(run) {
-		if s.Scenario+"/"+s.Driver+"/"+s.Design != r.Cell || s.Why != r.Text {
-			continue
-		}
+	if s, ok := notRun(run, r); ok {
 		if s.Hint != "" {
 			do = append(do, sentence(s.Hint))
 		}
 		if s.Unavailable {
 			do = append(do, "rollout-lab doctor says what is missing.")
 		}
-		break
 	}
 	if len(do) == 0 {
 		do = []string{"Mend that, and run it again."}
 	}
 	return advice{Sentence(r), strings.Join(do, " ")}
+}
+
+// notRun is what the record says of the cell that a reason is about.
+func notRun(run *judge.Run, r judge.Reason) (record.Skipped, bool) {
+	for _, s := range skipped(run) {
+		if s.Scenario+"/"+s.Driver+"/"+s.Design == r.Cell && s.Why == r.Text {
+			return s, true
+		}
+	}
+	return record.Skipped{}, false
 }
 
 // adviseOnInvalids speaks of all invalid trials that nothing makes up for: those of the

@@ -300,6 +300,8 @@ func TestAFailureOfTheTargetIsActedOn(t *testing.T) {
 		{"lost", lossy, &record.RunEnd{}, advice{"all 7 lost requests found nobody to go to, 1.000 to 2.000 s into the rollout: no instance was called ready.", do}},
 		{"at deploy", counted("rollout", "process", "other", 1, 0), &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "process", Design: "svc", Why: "it answers 404", ByTarget: true}}},
 			advice{"", "Start one instance by itself and send it the request of the scenario: its path, its status, the port that it listens on."}},
+		{"at deploy, with a hint", counted("rollout", "process", "other", 1, 0), &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "process", Design: "svc", Why: "certificate signed by unknown authority", Hint: "see target.tls: whom to trust (ca)", ByTarget: true}}},
+			advice{"", "See target.tls: whom to trust (ca)."}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			run := judge.Judge(record.Run{Scenarios: []record.Scenario{{Name: "rollout", Gates: []record.Gate{{Design: "svc", Metric: "failed", Op: "<=", Limit: 10}}}}}, tc.end, nil, []judge.Trial{tc.trial})

@@ -194,9 +194,9 @@ func AwaitServing(ctx context.Context, s drivers.Service, ask func(context.Conte
 
 // distrust says what can be done about a handshake that fails on this side.
 func distrust(err error) error {
-	hint := "target.tls says whom to trust (ca), under which name (server_name), or that nobody is verified (insecure)"
+	hint := "see target.tls: whom to trust (ca), under which name (server_name), or that nobody is verified (insecure)"
 	if errors.Is(err, drivers.ErrProtocol) {
-		hint = "target.protocol says what the target speaks: h1, h2 or h2c"
+		hint = "see target.protocol: what the target speaks, h1, h2 or h2c"
 	}
 	return &drivers.HintError{Err: err, Hint: hint}
 }

@@ -222,7 +222,7 @@ func (t *trial) greet(ctx context.Context, env drivers.Env, tgt target.Target) e
 	if class, _, reason := load.ProbeOnce(ctx, addr, wire, tgt.Truth, greetTimeout); class == record.TLS {
 		return &drivers.HintError{
 			Err:  fmt.Errorf("%s: no trust in TLS: %s", env.URL(), reason),
-			Hint: "target.tls says whom to trust (ca), under which name (server_name), what to show (certificate, key), or that nobody is verified (insecure)",
+			Hint: "see target.tls: whom to trust (ca), under which name (server_name), what to show (certificate, key), or that nobody is verified (insecure)",
 		}
 	}
 	return nil
