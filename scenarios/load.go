@@ -73,21 +73,20 @@ func Parse(file string, data []byte, o Options) (*Scenario, error) {
 
 // secrets are the values that are written nowhere.
 func (o *Options) secrets() (all []string) {
-	for _, name := range slices.Sorted(maps.Keys(o.Secret)) {
-		if o.Secret[name] {
-			all = append(all, o.Vars[name])
-		}
+	for _, name := range o.secretNames() {
+		all = append(all, o.Vars[name])
 	}
 	return all
+}
+
+func (o *Options) secretNames() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(o.Secret)), func(name string) bool { return !o.Secret[name] })
 }
 
 // checkSecrets reports secrets that could not be masked: too short ones, and those in names,
 // which folders are called by.
 func (d *decoder) checkSecrets(s *Scenario, o Options) {
-	for _, name := range slices.Sorted(maps.Keys(o.Secret)) {
-		if !o.Secret[name] {
-			continue
-		}
+	for _, name := range o.secretNames() {
 		secret := o.Vars[name]
 		if len(secret) < record.ShortestSecret {
 			d.problem(0, 0, fmt.Sprintf("the secret in variable %s has %d bytes; a shorter one than %d cannot be masked", name, len(secret), record.ShortestSecret), "give it as "+name+"=VALUE if it is none")
@@ -113,7 +112,7 @@ func parse(file string, data []byte, o Options) (*Scenario, error) {
 	}
 	s := d.scenario(root)
 	s.File, s.Vars, s.Where, s.Secrets = file, vars, &Where{d.source, d.at}, o.secrets()
-	for name := range o.Secret {
+	for _, name := range o.secretNames() {
 		s.Vars[name] = record.Masked
 	}
 	d.checkSecrets(s, o)
