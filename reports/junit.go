@@ -263,11 +263,12 @@ func (doc *junitSuites) evidence(run *judge.Run) {
 		doc.add("evidence", junitCase{Name: format.Clean(name), Class: "evidence", Error: fault})
 	}
 	for _, c := range run.Controls {
-		var fault *junitOutcome
-		if !c.Held {
-			fault = &junitOutcome{Message: format.Clean(Sentence(c.Why)), Type: "control"}
+		name, why := format.Clean(c.Kind+" control: "+c.Cell), format.Clean(Sentence(c.Why))
+		if c.Held {
+			doc.add("evidence", junitCase{Name: name, Class: "evidence", Out: why})
+			continue
 		}
-		add(c.Kind+" control: "+c.Cell, fault)
+		add(name, &junitOutcome{Message: why, Type: "control"})
 	}
 	for _, r := range run.Reasons {
 		if r.Kind == judge.TargetFailed {
