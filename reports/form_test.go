@@ -146,7 +146,7 @@ var (
 // the run has.
 func TestEveryTimeOfARunHasOneForm(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 60 {
+	for range 25 {
 		known := map[string]string{"100 ms": "a bin", "10 ms": "a bin", "1.00 s": "a bin", "50 ms": "the limit of the lag", "0 ms": "nothing", "0.1 ms": "a tick", "1 ms": "a tick", "10.00 s": "a tick", "1 h 0 min": "the run"}
 		scale := []time.Duration{5 * time.Millisecond, 300 * time.Millisecond, 20 * time.Second, 10 * time.Minute}[r.IntN(4)]
 		some := func(what string) time.Duration {
