@@ -241,14 +241,18 @@ Exit codes: 0 pass, 1 a gate or the target failed, 2 inconclusive or invalid evi
 			if len(args) == 0 {
 				return nil
 			}
-			return &usageError{fmt.Errorf("unknown command %q", args[0]), "rollout-lab --help lists the commands"}
+			hint := "rollout-lab --help lists the commands"
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "did you mean " + near[0] + "?"
+			}
+			return &usageError{fmt.Errorf("unknown command %q", args[0]), hint}
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		hint := cmd.CommandPath() + " --help lists the flags"
 		for was, is := range renamedFlags {

@@ -31,6 +31,9 @@ type Scenario struct {
 	Rolling  drivers.Rolling `yaml:"rolling" min:"0" max:"100" default:"{max_surge: 1}" doc:"how instances are replaced" deployed:"how instances are replaced is in the manifests" address:"how instances are replaced is the command's business"`
 	Balancer Balancer        `yaml:"balancer" doc:"how requests reach the instances where the runtime brings no balancer" deployed:"how instances are reached is in the manifests" address:"how instances are reached is not the lab's business there"`
 
+	// A service that is slow to start is not one that does not start.
+	DeployTimeout time.Duration `yaml:"deploy_timeout" above:"0s" default:"1m" hint:"such as 5m" doc:"for all instances to serve, before a trial begins; with refproxy the time of a sync comes on top" address:"nothing is deployed"`
+
 	Trials           int       `yaml:"trials" min:"1" max:"100" default:"1" doc:"of each driver and design, unless --trials says otherwise"`
 	Designs          []Design  `yaml:"designs,required" doc:"what is compared: builtin ones by name, or described here"`
 	Gates            []Gate    `yaml:"gates" doc:"what must hold for the run to pass"`

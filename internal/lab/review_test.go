@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/target"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
 
@@ -108,6 +109,28 @@ func TestReviewRefusesADriverWithoutAnEntry(t *testing.T) {
 	_, err = Review(t.Context(), []*scenarios.Scenario{s}, []drivers.Driver{choosy{}})
 	var problem *scenarios.Error
 	if !errors.As(err, &problem) || problem.Line != 3 || !strings.Contains(err.Error(), "no entry for driver choosy") || !strings.Contains(err.Error(), "it has process") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// patient is a driver that deploys for ever.
+type patient struct{ drivers.Driver }
+
+func (patient) Deploy(ctx context.Context, _ drivers.Stack) (drivers.Env, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+// How long a deployment may take is the scenario's to say, and the error says so.
+func TestADeploymentEndsWithItsTimeout(t *testing.T) {
+	s, err := scenarios.Parse("slow.yaml", []byte(reviewed+"deploy_timeout: 20ms\n"), scenarios.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := trial{plannedTrial: plannedTrial{scenario: s, driver: patient{}}}
+	_, err = tr.deploy(t.Context(), target.Target{})
+	var h *drivers.HintError
+	if !errors.As(err, &h) || !strings.Contains(h.Hint, "deploy_timeout") || !strings.Contains(err.Error(), "within 20ms") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -26,7 +26,7 @@ const (
 	// get ready in.
 	lead = 250 * time.Millisecond
 
-	deployTimeout  = time.Minute // beyond the time that the target needs to sync
+	deployTimeout  = time.Minute
 	cleanupTimeout = 30 * time.Second
 
 	probePeriod  = 50 * time.Millisecond // 20 Hz
@@ -185,11 +185,17 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 }
 
 func (t *trial) deploy(ctx context.Context, tgt target.Target) (drivers.Env, error) {
-	timeout := deployTimeout
+	timeout := t.scenario.DeployTimeout
+	if timeout == 0 {
+		timeout = deployTimeout // of what was there already, which is only asked
+	}
 	if p := t.scenario.Target.Refproxy; p != nil {
 		timeout += p.SyncTime()
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no complete deployment within %v", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, &drivers.HintError{
+		Err:  fmt.Errorf("no complete deployment within %v", timeout),
+		Hint: "a service that takes longer to start needs a longer deploy_timeout",
+	})
 	defer cancel()
 	env, err := t.driver.Deploy(ctx, tgt.Stack)
 	if err != nil || tgt.Stack.Address == "" {
