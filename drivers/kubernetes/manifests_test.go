@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -111,6 +113,88 @@ func TestManifestsRefuses(t *testing.T) {
 				t.Fatalf("the manifest has %q %d times", tt.old, strings.Count(someManifest, tt.old))
 			}
 			if _, err := objectsOf(t, strings.Replace(someManifest, tt.old, tt.new, 1), ""); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// revisionsOf is an environment of a target whose revisions are manifests.
+func revisionsOf(t *testing.T, before, after string) (*environment, error) {
+	t.Helper()
+	s := drivers.Stack{
+		RunID: "run", Name: "test", Replicas: 2, Revision: "v1",
+		Subject: drivers.Service{Name: "service", Ports: []string{"data"}},
+		Objects: &drivers.Objects{Deployment: "web", Service: "web", Port: "http"},
+		Revisions: map[string]drivers.Variation{
+			"v1": {Manifests: []drivers.Manifest{{File: "1.yaml", Text: before}}},
+			"v2": {Manifests: []drivers.Manifest{{File: "2.yaml", Text: after}}},
+		},
+	}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	l := layout{namespace: "there", names: map[string]string{"service": "web"}, labels: map[string]string{labelRun: "run", labelDeployment: "id"}}
+	return newEnvironment(New(Config{}), &cluster{client: fake.NewClientset()}, s, l)
+}
+
+// TestManifestsOfRevisions: what is deployed is the first revision, and a Deployment of any is
+// applied with every field that the lab changes.
+func TestManifestsOfRevisions(t *testing.T) {
+	e, err := revisionsOf(t, someManifest, strings.Replace(someManifest, "web:1", "web:2", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := e.subject.(*manifests)
+	if m.present != "v1" || e.view.container() != "main" {
+		t.Errorf("%s is present, container %s", m.present, e.view.container())
+	}
+	if diff := cmp.Diff([]string{"side:1", "tool:1", "web:2"}, m.revisions["v2"].images()); diff != "" {
+		t.Errorf("images (-want +got):\n%s", diff)
+	}
+	for _, tt := range []struct {
+		w    wanted
+		want map[string]string // annotations of the template
+	}{
+		{wanted{revision: "v1", replicas: 3}, nil},
+		{wanted{revision: "v2", replicas: 3, paused: true}, map[string]string{annotationRevision: "v2"}},
+		{wanted{revision: "v2", replicas: 3, restarted: "now"}, map[string]string{annotationRevision: "v2", annotationRestart: "now"}},
+	} {
+		o, err := m.revisions[tt.w.revision].find(deploymentKind, "web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o = o.DeepCopy()
+		if err := m.managedIn(o, tt.w); err != nil {
+			t.Fatal(err)
+		}
+		d := new(appsv1.Deployment)
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, d); err != nil {
+			t.Fatal(err)
+		}
+		if *d.Spec.Replicas != 3 || d.Spec.Paused != tt.w.paused {
+			t.Errorf("%+v: %d replicas, paused %v", tt.w, *d.Spec.Replicas, d.Spec.Paused)
+		}
+		if paused, said, _ := unstructured.NestedBool(o.Object, "spec", "paused"); !said || paused != tt.w.paused {
+			t.Errorf("%+v: paused is said: %v", tt.w, said)
+		}
+		if diff := cmp.Diff(tt.want, d.Spec.Template.Annotations); diff != "" {
+			t.Errorf("%+v: annotations (-want +got):\n%s", tt.w, diff)
+		}
+	}
+}
+
+func TestManifestsOfRevisionsRefuses(t *testing.T) {
+	for _, tt := range []struct{ name, old, new, want string }{
+		{"another selector", "app: web", "app: other", "differ in more than what is rolled out"},
+		{"another port", "containerPort: 8080", "containerPort: 9090", "differ in more than what is rolled out"},
+		{"no Deployment", "kind: Deployment", "kind: StatefulSet", "revision v2: the manifests have no Deployment web"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if !strings.Contains(someManifest, tt.old) {
+				t.Fatalf("the manifest has no %q", tt.old)
+			}
+			if _, err := revisionsOf(t, someManifest, strings.ReplaceAll(someManifest, tt.old, tt.new)); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})

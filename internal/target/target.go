@@ -26,7 +26,7 @@ type Target struct {
 	Truth load.Request
 	// Asked: somebody has said what is asked, and knows the requests by their names.
 	Asked bool
-	// Notes say how the requests differ from what a reader would take them for.
+	// Notes say how the requests, or the revisions, differ from what a reader would take them for.
 	Notes []string
 }
 
@@ -50,6 +50,9 @@ func Build(s *scenarios.Scenario, d scenarios.Design, driver string) (Target, er
 		return t, err
 	}
 	t.Front, t.Notes = t.Stack.Subject.Wire, requestNotes(&s.Target)
+	if s.Target.Revisions != nil && !s.Target.RevisionsDiffer() {
+		t.Notes = append(t.Notes, "the revisions before and after are the same program: nothing that they run differs")
+	}
 	if s.Balancer.TLS == scenarios.Terminate {
 		t.Stack.Balancer.Terminate, t.Front, err = terminate(t.Front.Protocol)
 	}

@@ -408,3 +408,26 @@ func TestRevisionsOfAService(t *testing.T) {
 		t.Errorf("after %+v, %v", after.Subject, err)
 	}
 }
+
+// TestRevisionsThatAreTheSame is told, as it is hardly meant.
+func TestRevisionsThatAreTheSame(t *testing.T) {
+	for revisions, want := range map[string]int{"": 0, "  revisions: {before: {}, after: {}}\n": 1, "  revisions: {before: {}, after: {args: [--new]}}\n": 0} {
+		s, err := scenarios.Parse("own.yaml", []byte(strings.Replace(ownText, "  ports:", revisions+"  ports:", 1)), scenarios.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Build(s, s.Designs[0], "kind")
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		for _, n := range got.Notes {
+			if strings.Contains(n, "are the same program") {
+				told++
+			}
+		}
+		if told != want {
+			t.Errorf("with %q told %d times, want %d: %q", revisions, told, want, got.Notes)
+		}
+	}
+}
