@@ -20,7 +20,7 @@ var causeLabels = map[judge.Cause]string{
 	judge.Refused: "nobody listened", judge.KeptBroken: "kept one broken", judge.ConnectionLost: "new one broken",
 	judge.WrongAnswer: "wrong answer", judge.Unanswered: "no answer",
 	judge.NewRevision: "wrong answer", judge.OfHarness: "harness", judge.Unknown: "unknown",
-	judge.NotProcessed: "refused unprocessed", judge.Distrust: "TLS",
+	judge.NotProcessed: "not processed", judge.Distrust: "TLS",
 }
 
 // causeLabel is a cause in a word or two.
