@@ -74,7 +74,19 @@ func manual(t *testing.T) string {
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "manual", "files"))); err != nil {
 		t.Fatal(err)
 	}
+	https := filepath.Join(dir, "examples", "https")
+	if err := os.CopyFS(https, os.DirFS("../../examples/https")); err != nil {
+		t.Fatal(err)
+	}
+	// What a reader makes there; one who tests may have made it already.
+	if err := os.RemoveAll(filepath.Join(https, "server")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(service, filepath.Join(https, "server")); err != nil {
+		t.Fatal(err)
+	}
 	ca := certtest.New(t)
+	certtest.Write(t, https, map[string][]byte{"cert.pem": ca.PEM})
 	client := ca.Issue(certtest.Options{})
 	certtest.Write(t, dir, map[string][]byte{"ca.pem": ca.PEM, "client.pem": client.PEM, "client-key.pem": client.Key})
 	return dir
