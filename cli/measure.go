@@ -65,6 +65,7 @@ at --max. Unless --gate says otherwise, a single lost request is one, too.`,
 	fl.DurationVar(&f.max, "max", 5*time.Minute, "how long it goes on at most, once the command has ended")
 	fl.StringArrayVar(&f.gates, "gate", nil, "limit such as 'downtime<=250ms' (default: failed<=0)")
 	fl.StringArrayVar(&f.headers, "header", nil, "header of the request, such as 'Host: shop.example'")
+	fl.StringArrayVar(&f.run.vars, "var", nil, "k=v, fills in ${k} of a header; k=@FILE or k=env:NAME takes a secret from there, which is written nowhere")
 	fl.StringVar(&f.status, "status", "200", "status of a successful answer, such as 2xx")
 	fl.StringVar(&f.protocol, "protocol", "", "h1, h2 or h2c (default: h1)")
 	fl.StringVar(&f.ca, "ca", "", "file with the certificates that the address is trusted by (default: the system's)")
@@ -111,7 +112,11 @@ func (f *measureFlags) scenario(command []string) (s *scenarios.Scenario, err er
 	if f.reset != "" {
 		m.Reset = []string{"sh", "-c", f.reset}
 	}
-	return m.Scenario(scenarios.Options{Drivers: f.run.drivers.app.driverNames()})
+	vars, secret, err := parseVars(f.run.vars)
+	if err != nil {
+		return nil, err
+	}
+	return m.Scenario(scenarios.Options{Vars: vars, Secret: secret, Drivers: f.run.drivers.app.driverNames()})
 }
 
 // splitURL is the address in a URL, and the path that is asked there.
@@ -121,7 +126,7 @@ func splitURL(text string) (address, path string, err error) {
 		return "", "", &usageError{fmt.Errorf("--url %q is no address", text), "such as https://shop.example/ or http://127.0.0.1:8080/cart"}
 	}
 	if u.User != nil {
-		return "", "", &usageError{errors.New("--url holds a user or a password, which would be in every report"), "leave it out; a scenario can send a secret header"}
+		return "", "", &usageError{errors.New("--url holds a user or a password, which would be in every report"), "send it as a header, such as --var token=env:TOKEN --header 'Authorization: Basic ${token}'"}
 	}
 	path = u.EscapedPath()
 	if path == "" {

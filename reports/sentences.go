@@ -133,6 +133,9 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	},
 
 	// What a reader of a valid trial's numbers must know.
+	judge.NobodyWatched: func(r judge.Reason) string {
+		return fmt.Sprintf("no runtime was watched: how many instances there are, and whether the change was complete when the load ended, %s after the command, is not known", format.Span(r.Time))
+	},
 	judge.WarmUpFailures: func(r judge.Reason) string {
 		return "requests that failed in the warm-up, which is no part of the trial's numbers: " + format.Count(r.N)
 	},

@@ -105,6 +105,7 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.ReferenceDisagrees, Names: []string{"keepalive-post"}, Tally: of(20, 50), Lo: 0.16, Hi: 0.67, Load: of(4000, 4000)}, "the reference client disagrees on keepalive-post: 20 of its 50 requests were ok (16.00 to 67.00 %), 4,000 of the load's 4,000"},
 		{judge.Reason{Kind: judge.ReferenceSawMore, Tally: of(2, 200)}, "the load saw no failure, the reference client saw 2 in 200 requests"},
 
+		{judge.Reason{Kind: judge.NobodyWatched, Time: 30 * s}, "no runtime was watched: how many instances there are, and whether the change was complete when the load ended, 30.00 s after the command, is not known"},
 		{judge.Reason{Kind: judge.WarmUpFailures, Tally: of(1234, 0)}, "requests that failed in the warm-up, which is no part of the trial's numbers: 1,234"},
 		{judge.Reason{Kind: judge.SaturatedBesides, Tally: of(361, 387), Time: 2200 * ms},
 			"the machine had no CPU to spare for 2.20 s of the window, and 361 of 387 lost requests may be lost by that; the others miss a gate by themselves"},

@@ -1,10 +1,10 @@
 package scenarios
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -13,7 +13,7 @@ import (
 type Measurement struct {
 	URL    string            // scheme and host
 	Path   string            // from the root, with its query
-	Header map[string]string // sent with the request
+	Header map[string]string // sent with the request; ${name} in a value is one of the Options' variables
 	Status string            // of a successful answer: 200, or 2xx
 
 	Protocol string // "" leaves it to the scenario's default
@@ -42,12 +42,19 @@ const measurementWarmUp = time.Second
 // that it is checked as such and that its record says what would repeat it. The error is
 // Errors, without places in a text that nobody has written.
 func (m Measurement) Scenario(o Options) (*Scenario, error) {
-	text, err := json.Marshal(m.fields()) // which is YAML
+	fields := m.fields()
+	if len(o.Vars) > 0 {
+		declared := mapped{}
+		for name := range o.Vars {
+			declared[name] = ""
+		}
+		fields["vars"] = declared
+	}
+	text, err := json.Marshal(fields) // which is YAML
 	if err != nil {
 		return nil, fmt.Errorf("measurement: %w", err) // a rate that is no number
 	}
-	// There are no variables in it.
-	s, err := Parse("measure", bytes.ReplaceAll(text, []byte("${"), []byte("$${")), o)
+	s, err := Parse("measure", text, o)
 	if problems, ok := errors.AsType[Errors](err); ok {
 		for _, p := range problems {
 			p.File, p.Line, p.Column, p.Excerpt = "", 0, 0, ""
@@ -58,18 +65,29 @@ func (m Measurement) Scenario(o Options) (*Scenario, error) {
 
 type mapped = map[string]any
 
+// plainly is a text in which nothing stands for a variable.
+func plainly(text string) string { return strings.ReplaceAll(text, "${", "$${") }
+
+func allPlainly(texts []string) []string {
+	out := make([]string, len(texts))
+	for i, text := range texts {
+		out[i] = plainly(text)
+	}
+	return out
+}
+
 func (m Measurement) fields() mapped {
-	request := mapped{"path": m.Path, "expect": mapped{"status": m.Status}}
+	request := mapped{"path": plainly(m.Path), "expect": mapped{"status": m.Status}}
 	if len(m.Header) > 0 {
 		request["header"] = m.Header
 	}
-	target := mapped{"url": m.URL, "request": request}
+	target := mapped{"url": plainly(m.URL), "request": request}
 	if m.Protocol != "" {
 		target["protocol"] = m.Protocol
 	}
 	tls := mapped{}
 	if m.CA != "" {
-		tls["ca"] = m.CA
+		tls["ca"] = plainly(m.CA)
 	}
 	if m.Insecure {
 		tls["insecure"] = true
@@ -77,9 +95,9 @@ func (m Measurement) fields() mapped {
 	if len(tls) > 0 {
 		target["tls"] = tls
 	}
-	action := mapped{"kind": Command, "run": m.Run, "timeout": m.Timeout.String(), "settle": m.Settle.String(), "max": m.Max.String()}
+	action := mapped{"kind": Command, "run": allPlainly(m.Run), "timeout": m.Timeout.String(), "settle": m.Settle.String(), "max": m.Max.String()}
 	if len(m.Reset) > 0 {
-		action["reset"] = m.Reset
+		action["reset"] = allPlainly(m.Reset)
 	}
 	gates := []mapped{}
 	for _, l := range m.Limits {

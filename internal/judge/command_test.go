@@ -37,6 +37,9 @@ func TestACommandIsMeasuredToTheEndOfItsLoad(t *testing.T) {
 	if want := (timeline.Span{From: 4020 * ms, To: 14 * s}); got.Window != want || got.Planned != 9980 {
 		t.Errorf("window %v with %d requests, want %v with 9,980", got.Window, got.Planned, want)
 	}
+	if want := []Reason{{Kind: NobodyWatched, Time: 7 * s}}; !slices.EqualFunc(got.Remarks, want, func(a, b Reason) bool { return a.Kind == b.Kind && a.Time == b.Time }) {
+		t.Errorf("remarks %v, want %v", got.Remarks, want)
+	}
 	// What is not sent is lost, also where nobody planned how many it would be.
 	d.Samples = d.Samples[:len(d.Samples)-100]
 	if got := Measure(d); got.Valid || got.Failed != 100 {
@@ -123,6 +126,9 @@ func TestInstancesThatAreOnlyWatched(t *testing.T) {
 	got := Measure(d)
 	if !got.Valid || len(got.Timeline.Lanes) != 6 {
 		t.Errorf("valid %v with %d lanes: %v", got.Valid, len(got.Timeline.Lanes), got.InvalidReasons)
+	}
+	if len(got.Remarks) > 0 {
+		t.Errorf("remarks %v, and its runtime was watched", got.Remarks)
 	}
 	if len(got.Causes) != 1 || got.Causes[0].Cause != AfterStop {
 		t.Errorf("causes %+v, want that they were told to stop", got.Causes)

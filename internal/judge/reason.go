@@ -119,6 +119,7 @@ const (
 // What a reader of a valid trial's numbers must know.
 const (
 	WarmUpFailures   Kind = "warm-up-failures"  // N: requests
+	NobodyWatched    Kind = "nobody-watched"    // Time: from the end of the command to that of the load
 	SaturatedBesides Kind = "saturated-besides" // as MachineSaturated, where the others miss a gate by themselves
 	LittleIdle       Kind = "little-idle"       // Lo: the share of the CPUs that was idle; Hi: what must be; Value: a rate that would do
 	ReferenceDiffers Kind = "reference-differs" // as ReferenceDisagrees, where both saw too many failures

@@ -97,8 +97,21 @@ func invalid(d *record.TrialData, t *Trial) (why, remarks []Reason) {
 	if t.WarmUp > 0 {
 		remarks = append(remarks, Reason{Kind: WarmUpFailures, Tally: Tally{N: t.WarmUp}})
 	}
+	if over, ok := unwatched(d, t); ok {
+		remarks = append(remarks, Reason{Kind: NobodyWatched, Time: over})
+	}
 	disagrees, differs := referenceReasons(d, t)
 	return append(why, disagrees...), append(remarks, differs...)
+}
+
+// unwatched is how long a load went on behind a command of which no runtime has said whether
+// the change was complete, where there was such a command.
+func unwatched(d *record.TrialData, t *Trial) (over time.Duration, ok bool) {
+	action, acted := timeline.Action(d)
+	if d.Trial.Address == "" || len(t.Timeline.Lanes) > 0 || !acted || action.Open {
+		return 0, false
+	}
+	return t.Window.To - action.To, true
 }
 
 func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {
