@@ -127,9 +127,11 @@ func longestOutage(c *judge.Cell, p judge.Totals) entry {
 	return e
 }
 
-// fails reports whether something failed again and again, which is no outage.
+// fails reports whether something failed again and again for longer than any outage was: then
+// the longest outage alone would tell of too little.
 func (g group) fails() bool {
-	return g.gated(metric.Intermittent) || g.any(func(t *judge.Trial) bool { return t.Valid && t.Intermittent.Total > 0 })
+	return g.gated(metric.Intermittent) ||
+		g.any(func(t *judge.Trial) bool { return t.Valid && t.Intermittent.Total > t.LongestOutage.Len() })
 }
 
 // intermittentTime is how long requests failed again and again.

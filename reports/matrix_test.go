@@ -42,6 +42,10 @@ func TestRowsAboutWaits(t *testing.T) {
 		{"in a discarded trial", func(t judge.Trial) judge.Trial { t.Values = values(1400, 1402, 7); return invalid(t) }, "failed", nil},
 		{"again and again", func(t judge.Trial) judge.Trial { t.Intermittent = again; return t }, "failed",
 			[]string{"intermittent none 9.00 s", "lost meanwhile none 1.00 % (every 400 ms)", "from none 1 instance"}},
+		{"again and again beside a longer outage", func(t judge.Trial) judge.Trial {
+			t.Intermittent, t.LongestOutage = again, timeline.Outage{To: again.Total, Failures: 20}
+			return t
+		}, "failed", nil},
 		{"failed by the target", func(t judge.Trial) judge.Trial {
 			t.Failures = []judge.Reason{{Kind: judge.ActionFailed, Text: "it ended"}}
 			return t
