@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -208,32 +209,20 @@ func (p *page) deployment(ask Ask, offers []Offer) (driver string, err error) {
 		return "", err
 	}
 	name := text(s.deployment, "metadata", "name")
+	replicas, note := 3, " # the manifest leaves it open"
+	if said := text(s.deployment, "spec", "replicas"); said != "" {
+		note = " # what the manifest says as well"
+		if replicas, err = strconv.Atoi(said); err != nil {
+			return "", fmt.Errorf("spec.replicas of Deployment %s is %q", name, said)
+		}
+	}
 	driver = able(offers, "deployment")
 	p.head(ask, nameOf(name), "Rolls Deployment "+name+" out again under load: as it is, and with a wait before each stop.", driver)
-	p.line("target:")
-	p.line("  deployment: %s", quoted(name))
-	p.line("  service: %s # in front of it", quoted(text(s.service, "metadata", "name")))
-	if ports := list(s.service, "spec", "ports"); len(ports) > 0 {
-		port := text(ports[0], "name")
-		if port == "" {
-			port = text(ports[0], "port")
-		}
-		p.line("  port: %s # of the Service, which has %d", quoted(port), len(ports))
-	}
-	p.line("  manifests: %s # from the folder of this file", quotedAll(named))
-	p.deploymentRequest(ask, s)
-	replicas, note := text(s.deployment, "spec", "replicas"), " # what the manifest says as well"
-	if replicas == "" {
-		replicas, note = "3", " # the manifest leaves it open"
-	}
-	var n int
-	if _, err := fmt.Sscan(replicas, &n); err != nil {
-		return "", fmt.Errorf("spec.replicas of Deployment %s is %q", name, replicas)
-	}
-	p.tail(n, note)
+	p.deploymentTarget(ask, s, named)
+	p.tail(replicas, note)
 	p.line("phases:")
 	p.line("  baseline: {from: 1s, to: 4s}")
-	p.line("  window: {from: 4s, to: 64s} # %d pods, one after the other, with a wait of %d s before each stop", n, waitSeconds)
+	p.line("  window: {from: 4s, to: 64s} # %d pods, one after the other, with a wait of %d s before each stop", replicas, waitSeconds)
 	p.line("action: {kind: rollout, timeout: 2m} # the same pods again, by a mark on the template")
 	p.line("")
 	p.line("trials: 1 # 3 and more tell luck from a difference")
@@ -251,11 +240,30 @@ func (p *page) deployment(ask Ask, offers []Offer) (driver string, err error) {
 		p.line("      - file: %s # with the change, instead of the file itself", quoted("drained-"+filepath.Base(f)))
 		p.line("        text: |")
 		for line := range strings.Lines(strings.ReplaceAll(drained, "${", "$${")) {
-			p.line("%s", strings.TrimRight("          "+strings.TrimRight(line, "\n"), " "))
+			if line = strings.TrimSuffix(line, "\n"); line != "" {
+				line = "          " + line
+			}
+			p.line("%s", line)
 		}
 	}
 	p.gate()
 	return driver, nil
+}
+
+// deploymentTarget writes what is deployed, and the way in.
+func (p *page) deploymentTarget(ask Ask, s subject, manifests []string) {
+	p.line("target:")
+	p.line("  deployment: %s", quoted(text(s.deployment, "metadata", "name")))
+	p.line("  service: %s # in front of it", quoted(text(s.service, "metadata", "name")))
+	if ports := list(s.service, "spec", "ports"); len(ports) > 0 {
+		port := text(ports[0], "name")
+		if port == "" {
+			port = text(ports[0], "port")
+		}
+		p.line("  port: %s # of the Service, which has %d", quoted(port), len(ports))
+	}
+	p.line("  manifests: %s # from the folder of this file", quotedAll(manifests))
+	p.deploymentRequest(ask, s)
 }
 
 // deploymentRequest writes what the load asks: nobody can ask the pods before they run.

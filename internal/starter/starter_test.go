@@ -47,7 +47,7 @@ func write(t *testing.T, files map[string]string) string {
 
 // The drained design of a Deployment is its own manifest with a wait in every container.
 func TestTheDrainedDesignOfADeployment(t *testing.T) {
-	dir := write(t, map[string]string{"all.yaml": front + "---\n# only a comment\n---\n" + web, "notes.md": "{"})
+	dir := write(t, map[string]string{"all.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  t: |\n    a\n\n    b  \n---\n" + front + "---\n# only a comment\n---\n" + web, "notes.md": "{"})
 	text, _, err := Write(t.Context(), Ask{Manifests: dir, File: filepath.Join(dir, "lab.yaml"), Command: "x"}, nil, scenarios.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +68,9 @@ func TestTheDrainedDesignOfADeployment(t *testing.T) {
 	}
 	if n := strings.Count(drained[0].Text, "sleep:\n"); n != 3 { // both containers, and postStart as it was
 		t.Errorf("%d waits in\n%s", n, drained[0].Text)
+	}
+	if !strings.Contains(drained[0].Text, "  t: |\n    a\n\n    b  \n---") {
+		t.Errorf("what else is in the file is not as it was:\n%s", drained[0].Text)
 	}
 	if strings.Contains(drained[0].Text, "command") || !strings.Contains(drained[0].Text, "postStart") {
 		t.Errorf("the hook is not the only thing that was replaced:\n%s", drained[0].Text)
