@@ -450,8 +450,10 @@ func TestE2EAMillionSamplesAreJudgedQuickly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%v, %d MB at most, report.html %d KB", took.Round(10*time.Millisecond), rss>>20, info.Size()>>10)
-	if took > 5*time.Second || rss > 300<<20 || info.Size() > 2<<20 {
+	// What else the machine does is in the time that it took, and not in that of its CPUs.
+	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	t.Logf("%v, of which %v of CPUs, %d MB at most, report.html %d KB", took.Round(10*time.Millisecond), cpu.Round(10*time.Millisecond), rss>>20, info.Size()>>10)
+	if min(took, cpu) > 5*time.Second || rss > 300<<20 || info.Size() > 2<<20 {
 		t.Error("want < 5 s, < 300 MB, < 2 MB")
 	}
 }
