@@ -49,6 +49,15 @@ func CapabilitiesOf(d Driver) Capabilities {
 	return Capabilities{}
 }
 
+// Preparer is an optional ability of a Driver that needs something first which takes its time
+// and is not the target's doing: a cluster, the lab's program for an empty image.
+type Preparer interface {
+	// Prepare makes what every deployment needs, and returns at once where it is there. The
+	// lab calls it before each Deploy, whose time it is not to take; a Deploy that nobody has
+	// prepared does it itself.
+	Prepare(ctx context.Context) error
+}
+
 // ProbeIntervaler is an optional ability of a Driver whose instances cannot be asked
 // directly as often as the lab likes to, because each question takes a detour that costs.
 type ProbeIntervaler interface {

@@ -28,6 +28,7 @@
 //   - Versioner, of a Driver: after Check, for the record
 //   - Supporter and Examiner, of a Driver: before anything is deployed, also where Check fails
 //   - Capable and ProbeIntervaler, of a Driver: before Deploy, for the record of each trial
+//   - Preparer, of a Driver: before each Deploy
 //   - Noter, of an Env: once, after Deploy
 //   - Tracer, of an Env: at any time until Close
 //   - Observer, of a Driver: before the first trial, where the user wants to see what it says

@@ -188,6 +188,17 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	return e, nil
 }
 
+// Prepare implements drivers.Preparer: it builds the lab's program for the engine, where it has
+// to be built.
+func (d *Driver) Prepare(ctx context.Context) error {
+	engine, err := d.connect(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = d.binary(ctx, engine.Arch)
+	return err
+}
+
 func (d *Driver) forget(e *environment) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

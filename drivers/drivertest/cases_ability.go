@@ -169,6 +169,9 @@ func oneLine(s string) bool { return strings.TrimSpace(s) != "" && !strings.Cont
 func testDescribes(t testing.TB, h Harness) {
 	b := h.Deploy(t, replicas(0))
 	b.Must("check", b.Driver.Check)
+	if p, ok := b.Driver.(drivers.Preparer); ok {
+		b.Must("prepare what is there already", p.Prepare)
+	}
 	if v, ok := b.Driver.(drivers.Versioner); ok {
 		ctx := context.Background()
 		if one, two := v.Version(ctx), v.Version(ctx); !oneLine(one) || one != two {

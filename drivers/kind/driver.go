@@ -139,6 +139,12 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	return inner.Deploy(ctx, stack)
 }
 
+// Prepare implements drivers.Preparer: it makes the cluster and brings the lab's program into it.
+func (d *Driver) Prepare(ctx context.Context) error {
+	_, err := d.ready(ctx)
+	return err
+}
+
 func (d *Driver) ready(ctx context.Context) (*kubernetes.Driver, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -210,12 +210,12 @@ func (e *memoryEnv) Close(context.Context) error {
 	return e.driver.closeErr
 }
 
-func runLab(t *testing.T, ctx context.Context, d *memoryDriver, ss ...*scenarios.Scenario) (string, error) {
+func runLab(t *testing.T, ctx context.Context, d drivers.Driver, ss ...*scenarios.Scenario) (string, error) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "run")
 	err := Run(ctx, Config{RunID: NewRunID(time.Now()), Dir: dir, Scenarios: ss, Drivers: []drivers.Driver{d}, Command: "test"})
-	if got := d.closes.Load(); d.deployErr == nil && got != d.deploys.Load() {
-		t.Errorf("%d deployments, %d were closed", d.deploys.Load(), got)
+	if d, ok := d.(*memoryDriver); ok && d.deployErr == nil && d.closes.Load() != d.deploys.Load() {
+		t.Errorf("%d deployments, %d were closed", d.deploys.Load(), d.closes.Load())
 	}
 	return dir, err
 }
@@ -383,6 +383,45 @@ func TestATargetThatFailsIsAFail(t *testing.T) {
 				t.Errorf("%d deployments for %d trials: a failure must not be repeated", got, s.Trials)
 			}
 		})
+	}
+}
+
+// preparing is a driver that needs something first.
+type preparing struct {
+	memoryDriver
+	err      error
+	prepared time.Time
+	left     time.Duration // of the deployment's time when that began
+}
+
+func (p *preparing) Prepare(context.Context) error {
+	p.prepared = time.Now()
+	return p.err
+}
+
+func (p *preparing) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, error) {
+	deadline, _ := ctx.Deadline()
+	p.left = deadline.Sub(p.prepared)
+	return p.memoryDriver.Deploy(ctx, stack)
+}
+
+// What a driver needs first takes nothing of the target's time, and is none of its failures.
+func TestADriverPreparesBeforeTheTargetsTimeBegins(t *testing.T) {
+	s := short(t, "designs: [naive, stack-aware]", "designs: [stack-aware]")
+	d := &preparing{memoryDriver: memoryDriver{deployErr: errors.New("enough")}}
+	if _, err := runLab(t, t.Context(), d, s); err == nil || !strings.Contains(err.Error(), "enough") {
+		t.Fatalf("got %v, want the error of the deployment", err)
+	}
+	if d.prepared.IsZero() || d.left < deployTimeout {
+		t.Errorf("prepared at %v, and %v were left of the deployment's %v", d.prepared, d.left, deployTimeout)
+	}
+	d = &preparing{err: errors.New("no cluster")}
+	_, err := runLab(t, t.Context(), d, s)
+	if err == nil || !strings.Contains(err.Error(), "no cluster") || errors.Is(err, drivers.ErrNotServing) {
+		t.Errorf("got %v, want what was missing", err)
+	}
+	if n := d.deploys.Load(); n != 0 {
+		t.Errorf("%d deployments without what they need", n)
 	}
 }
 

@@ -29,6 +29,10 @@ const (
 	deployTimeout  = time.Minute
 	cleanupTimeout = 30 * time.Second
 
+	// prepareTimeout is for what is made before the first deployment: a program that is
+	// compiled, the nodes of a cluster.
+	prepareTimeout = 10 * time.Minute
+
 	probePeriod  = 50 * time.Millisecond // 20 Hz
 	probeTimeout = time.Second
 	greetTimeout = 5 * time.Second
@@ -184,7 +188,25 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	return folder, nil
 }
 
+// prepare lets the driver make what it needs first, so that the target is not short of its
+// time to deploy, and is not to blame for what that takes.
+func (t *trial) prepare(ctx context.Context) error {
+	p, ok := t.driver.(drivers.Preparer)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, prepareTimeout, fmt.Errorf("not ready for a deployment within %v", prepareTimeout))
+	defer cancel()
+	if err := p.Prepare(ctx); err != nil {
+		return fmt.Errorf("prepare %s: %w", t.driver.Name(), err)
+	}
+	return nil
+}
+
 func (t *trial) deploy(ctx context.Context, tgt target.Target) (drivers.Env, error) {
+	if err := t.prepare(ctx); err != nil {
+		return nil, err
+	}
 	timeout := t.scenario.DeployTimeout
 	if timeout == 0 {
 		timeout = deployTimeout // of what was there already, which is only asked
