@@ -20,7 +20,7 @@ var (
 	}
 	lanesOfAnyCluster = [][]string{
 		{"Deploy", "Scale", "Restart", "Watch", "NeverReady", "StopFirst", "EndsAtOnce", "Cancel", "Busy", "Logs", "HTTP2", "Terminate"},
-		{"SignalDecides", "SignalLies", "NoSignal", "Drain", "StopGrace", "DeregisterFirst", "Close", "Sweep", "DeployFails", "Notes", "H2C", "SignalOverTLS"},
+		{"SignalDecides", "SignalLies", "NoSignal", "Drain", "StopGrace", "DeregisterFirst", "Close", "Sweep", "DeployFails", "Notes", "SignalOverTLS"},
 	}
 )
 
