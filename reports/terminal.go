@@ -346,12 +346,31 @@ func (t *terminal) evidence(run *judge.Run) {
 }
 
 // notes are those of all trials of a cell, each once, and behind them what is to be known of
-// single trials.
+// single trials: what is alike in several is said of the first of them.
 func notes(c *judge.Cell) []string {
 	out := deployed(c)
+	var kinds []judge.Kind
 	for i := range c.Trials {
-		for _, said := range Sentences(c.Trials[i].Remarks) {
-			out = append(out, format.Clean(fmt.Sprintf("trial %d: %s", c.Trials[i].Meta.N, said)))
+		for _, r := range c.Trials[i].Remarks {
+			if slices.Contains(kinds, r.Kind) {
+				continue
+			}
+			kinds = append(kinds, r.Kind)
+			text := fmt.Sprintf("trial %d: %s", c.Trials[i].Meta.N, Sentence(r))
+			var others []string
+			for k := range c.Trials[i+1:] {
+				if t := &c.Trials[i+1+k]; len(ofKind(t.Remarks, r.Kind)) > 0 {
+					others = append(others, fmt.Sprint(t.Meta.N))
+				}
+			}
+			switch len(others) {
+			case 0:
+			case 1:
+				text += "; so in trial " + others[0]
+			default:
+				text += "; so in trials " + enumerated(others)
+			}
+			out = append(out, format.Clean(text))
 		}
 	}
 	return out

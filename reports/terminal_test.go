@@ -167,6 +167,29 @@ do       Try --rate 500, or a quieter machine.
 	}
 }
 
+// What is to be known of several trials alike is said once.
+func TestRemarksAreSaidOnce(t *testing.T) {
+	idle := judge.Reason{Kind: judge.LoadLate, Time: 60e6, Limit: 50e6}
+	other := judge.Reason{Kind: judge.NoneReady}
+	trial := func(n int, remarks ...judge.Reason) judge.Trial {
+		return judge.Trial{Meta: record.Trial{N: n}, Remarks: remarks}
+	}
+	const late, none = "the load ran late: p99 of the schedule's lag is 60 ms, more than 50 ms", "the runtime called no instance ready in the window, so its verdict is not known"
+	for name, tc := range map[string]struct {
+		trials []judge.Trial
+		want   string
+	}{
+		"none":  {[]judge.Trial{trial(1)}, ""},
+		"one":   {[]judge.Trial{trial(1), trial(2, idle)}, "trial 2: " + late},
+		"two":   {[]judge.Trial{trial(1, idle), trial(2), trial(4, idle)}, "trial 1: " + late + "; so in trial 4"},
+		"three": {[]judge.Trial{trial(1, idle), trial(2, idle, other), trial(3, other, idle)}, "trial 1: " + late + "; so in trials 2 and 3 | trial 2: " + none + "; so in trial 3"},
+	} {
+		if got := strings.Join(notes(&judge.Cell{Trials: tc.trials}), " | "); got != tc.want {
+			t.Errorf("%s:\n got %q\nwant %q", name, got, tc.want)
+		}
+	}
+}
+
 // Whoever pastes the command into a shell gets the same words, on however many lines.
 func TestLongCommandsCanBePasted(t *testing.T) {
 	var b bytes.Buffer
