@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"maps"
@@ -204,6 +205,10 @@ func (s *source) targets(path string) (all []Request, hosts []string) {
 		} else if methodLine.MatchString(trimmed) {
 			begins = append(begins, i+1)
 		}
+		if len(line) >= bufio.MaxScanTokenSize { // vegeta would take it for the end of the file
+			s.problem(i+1, 1, fmt.Sprintf("the line has %d bytes, and vegeta reads %d", len(line), bufio.MaxScanTokenSize-1), "put a long body into a file: @body.json")
+			return nil, nil
+		}
 		rest.WriteString(line + "\n")
 	}
 	next := vegeta.NewHTTPTargeter(strings.NewReader(rest.String()), nil, nil)
@@ -211,6 +216,10 @@ func (s *source) targets(path string) (all []Request, hosts []string) {
 		var target vegeta.Target
 		err := next(&target)
 		if err == vegeta.ErrNoTargets {
+			if len(all) != len(begins) {
+				s.problem(1, 1, fmt.Sprintf("vegeta reads %d targets in it, and %d lines begin as one does", len(all), len(begins)), "an empty line between targets, and none that begins with a comment behind a target's first line")
+				return nil, nil
+			}
 			return all, hosts
 		}
 		line := 1

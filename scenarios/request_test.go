@@ -133,6 +133,8 @@ func TestBadRequests(t *testing.T) {
 		"json.txt": []byte(`{"method":"GET","url":"http://h/"}`),
 		"none.txt": []byte("# nothing\n"),
 		"post.txt": []byte("POST http://h/\n"),
+		"long.txt": []byte("GET http://h/\nX: " + strings.Repeat("x", 70_000) + "\n\nGET http://h/a\n"),
+		"lost.txt": []byte("GET http://h/\n# a comment\nGET http://h/a\n"),
 	})
 	for _, tt := range []struct{ name, more, want, hint string }{
 		{"a status that is none", "  request: {expect: {status: 99}}\n", "mine.yaml:4:30: target.request.expect.status must be a status", "below 200 is no answer yet"},
@@ -162,6 +164,8 @@ func TestBadRequests(t *testing.T) {
 		{"targets in JSON", "  requests: {file: json.txt}\n", "is a targets file in JSON", "vegeta's HTTP format"},
 		{"no targets", "  requests: {file: none.txt}\n", "there is no target in", "GET http://host/path"},
 		{"targets that change things", "  requests: {file: post.txt}\n", "no request is a GET or a HEAD", "say probe: true"},
+		{"a target that vegeta would not see", "  requests: {file: long.txt}\n", "long.txt:2:1: the line has 70003 bytes", "into a file"},
+		{"a target that vegeta takes for a header", "  requests: {file: lost.txt}\n", "lost.txt:1:1: vegeta reads 1 targets in it, and 2 lines begin as one does", "an empty line"},
 		{"streams of refproxy", "load: {rate: 1, streams: {keepalive-post: 1}}\n", "load.streams.keepalive-post is a stream of refproxy's", "there are keepalive, newconn"},
 		{"h2 without TLS", "  protocol: h2\n", "target.protocol: h2 is chosen within TLS", "say h2c"},
 		{"h2c with TLS", "  protocol: h2c\n  tls: {}\n", "target.protocol: h2c is HTTP/2 without TLS", "say h2"},

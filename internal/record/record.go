@@ -144,7 +144,7 @@ type PressureSources struct {
 type Stream struct {
 	Name   string  `json:"name"`
 	Share  float64 `json:"share"`  // of the schedule, 0..1
-	Method string  `json:"method"` // GET, POST
+	Method string  `json:"method"` // GET, or several: GET, POST
 	Reuse  bool    `json:"reuse"`  // keep-alive; false means a new connection for each request
 	// Connections are how many kept ones take turns; 0 means as few as there are requests in flight.
 	Connections int `json:"connections,omitempty"`

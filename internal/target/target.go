@@ -104,12 +104,23 @@ func (t *Target) RecordStreams() []record.Stream {
 	}
 	out := make([]record.Stream, len(t.Streams))
 	for i, s := range t.Streams {
-		out[i] = record.Stream{Name: s.Name, Share: float64(s.Weight) / float64(total), Method: s.Requests[0].Method, Reuse: s.Reuse, Connections: s.Connections}
+		out[i] = record.Stream{Name: s.Name, Share: float64(s.Weight) / float64(total), Method: methods(s.Requests), Reuse: s.Reuse, Connections: s.Connections}
 		if t.Asked {
 			out[i].Requests = names(s.Requests)
 		}
 	}
 	return out
+}
+
+// methods are those of requests, each once.
+func methods(requests []load.Request) string {
+	var all []string
+	for _, r := range requests {
+		if !slices.Contains(all, r.Method) {
+			all = append(all, r.Method)
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // names are what people call requests: the method and the path, without its query.
