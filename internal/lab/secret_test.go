@@ -32,7 +32,7 @@ phases:
   window: {from: 300ms, to: 900ms}
 action: {kind: rollout, timeout: 5s}
 designs: [{name: svc, signal: {kind: http, port: data, path: /x}}]
-gates: [{design: svc, metric: success_rate, op: ">=", limit: 99.9%}]
+gates: [{design: svc, metric: failed, op: <=, limit: 0}]
 `
 
 // A secret is in no file of a run, whoever says it back: the server in its answers, the runtime in

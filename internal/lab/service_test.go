@@ -22,7 +22,7 @@ phases:
   window: {from: 500ms, to: 3500ms}
 action: {kind: rollout, timeout: 5s}
 designs: [{name: svc, signal: {kind: http, port: data, path: /x}}]
-gates: [{design: svc, metric: success_rate, op: ">=", limit: 99.9%}]
+gates: [{design: svc, metric: failed, op: <=, limit: 0}]
 `
 
 // Services that answer in unusual ways and do nothing wrong, and one that is wrong in a part

@@ -32,7 +32,7 @@ phases:
   window: {from: 500ms, to: 1500ms}
 action: {kind: rollout, timeout: 5s}
 designs: [{name: svc, signal: {kind: http, port: data, path: /x}}]
-gates: [{design: svc, metric: success_rate, op: ">=", limit: 99.9%}]
+gates: [{design: svc, metric: failed, op: <=, limit: 0}]
 `
 
 func secured(t *testing.T, authority *certtest.Authority, change ...string) *scenarios.Scenario {
