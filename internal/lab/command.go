@@ -184,7 +184,7 @@ func (t *trial) firstPhase() Phase {
 
 // ask sends one request to an address, before there is any load.
 func (t *trial) ask(ctx context.Context, url string, tgt target.Target) error {
-	s, err := load.Once(ctx, load.Plan{URL: url, Wire: tgt.Stack.Subject.Wire, Timeout: t.scenario.Load.Timeout, Streams: tgt.Streams})
+	s, err := load.Once(ctx, load.Plan{URL: url, Wire: tgt.Front, Timeout: t.scenario.Load.Timeout, Streams: tgt.Streams})
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func notAnswering(url string, r load.Request, s record.Sample) error {
 	case s.Class == record.WrongBody:
 		what, hint = what+": answered with another body than the request expects", "say what it has to answer"
 	case s.Status != 0:
-		what, hint = fmt.Sprintf("%s: answered %d", what, s.Status), "name a path that it serves, or the status that is a success"
+		what, hint = fmt.Sprintf("%s: answered %d, and that is no success", what, s.Status), "name a path that it serves, or the status that is a success"
 	default:
 		what += ": " + string(s.Class)
 	}
