@@ -86,7 +86,7 @@ func blame(d *record.TrialData, t *Trial) {
 			cause, instance = f.find(h.Sample)
 		}
 		sent := revisions.add(h, cause, instance)
-		if sent.Revision == d.Trial.Revisions.After && h.Sample != nil {
+		if sent.Revision == d.Trial.Revisions.After && h.Sample != nil && (sent.Stretch != BothRan || f.named(h.Sample)) {
 			requests.add(h.Sample, cause == NewRevision)
 		}
 		if h.OK() {

@@ -93,6 +93,13 @@ func (r *revisionTally) sentTo(h timeline.Hit, stretch Stretch, cause Cause, id 
 	return ""
 }
 
+// named reports whether it is known who answered a request, whatever the answer was. Where it
+// is not, and both revisions ran, the wrong answers alone can be laid to one: no share of all
+// follows from those.
+func (f *finder) named(s *record.Sample) bool {
+	return s.Revision != "" || f.instances[s.Instance] != nil
+}
+
 func (r *revisionTally) list() (all []RevisionCount) {
 	revisions := r.d.Trial.Revisions
 	if revisions.Before == revisions.After {

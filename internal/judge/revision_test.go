@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -113,6 +114,34 @@ func TestRequestsOfTheNewRevision(t *testing.T) {
 	}
 	if len(got) != 3 || got[0] != (RevisionCount{"v1", BothRan, 4000, 0}) || got[1].Stretch != BothRan || got[2].Stretch != OnlyAfter || sum != 20_000 || lost != 800 {
 		t.Errorf("%d requests and %d lost by revision: %+v", sum, lost, got)
+	}
+}
+
+// TestRequestsOfAnUnnamedRevision: where no answer names who gave it, a share is taken of the
+// time in which the new revision was alone. While both ran only its wrong answers are known for
+// what they are.
+func TestRequestsOfAnUnnamedRevision(t *testing.T) {
+	d := rollout()
+	d.Trial.Revisions = record.Revisions{Before: "v1", After: "v2", Differ: true}
+	for i := range d.Trial.Streams {
+		d.Trial.Streams[i].Requests = []string{"GET /orders"}
+	}
+	for i := range d.Samples {
+		smp := &d.Samples[i]
+		if smp.Revision == "v2" && smp.Expect == record.Serve && i%5 == 0 {
+			smp.Class, smp.Status = "http_500", 500
+		}
+		smp.Instance, smp.Revision = "", ""
+	}
+	causes := Measure(d).Causes
+	if len(causes) == 0 || causes[0].Cause != NewRevision || len(causes[0].Requests) != 1 {
+		t.Fatalf("causes %+v", causes)
+	}
+	if r := causes[0].Requests[0]; r.Answers > 7000 || math.Abs(float64(r.Wrong)/float64(r.Answers)-0.2) > 0.01 {
+		t.Errorf("%d of %d wrong, want a fifth of those of the last 7 s", r.Wrong, r.Answers)
+	}
+	if causes[0].Count <= causes[0].Requests[0].Wrong {
+		t.Errorf("%d lost, of which %d count for the share: none was lost while both ran", causes[0].Count, causes[0].Requests[0].Wrong)
 	}
 }
 
