@@ -3,6 +3,7 @@ package starter
 import (
 	"context"
 	"errors"
+	"net"
 	"net/url"
 )
 
@@ -21,7 +22,11 @@ func (p *page) address(ctx context.Context, ask Ask) error {
 		path = u.RequestURI()
 	}
 	status, err := get(ctx, base+path)
-	p.head(ask, nameOf(u.Hostname()), "Changes what answers at "+u.Host+" by a command, under load.", "")
+	name := nameOf(u.Hostname())
+	if net.ParseIP(u.Hostname()) != nil {
+		name = "service"
+	}
+	p.head(ask, name, "Changes what answers at "+u.Host+" by a command, under load.", "")
 	p.line("target:")
 	p.line("  url: %s", quoted(base))
 	if err != nil || status < 200 || status > 299 {
