@@ -154,13 +154,22 @@ func byBin(m map[time.Duration]time.Duration) string {
 	return strings.Join(parts, " / ")
 }
 
+// ownReasons are those that do not only follow from an interrupt: what was never sent, nor asked
+// by anybody else, disagrees with nothing.
+func ownReasons(reasons []judge.Reason) []judge.Reason {
+	if len(ofKind(reasons, judge.TrialInterrupted)) == 0 {
+		return reasons
+	}
+	return slices.Concat(ofKind(reasons, judge.TrialInterrupted), ofKind(reasons, judge.LoadIncomplete))
+}
+
 // invalidity is why a trial is invalid, and which one took its place.
 func invalidity(c *judge.Cell, t *judge.Trial) string {
 	reasons := t.InvalidReasons
 	if r, ok := c.NotMadeUp(t); ok {
 		reasons = append(slices.Clone(reasons), r)
 	}
-	why := format.Clean(strings.Join(Sentences(reasons), "; "))
+	why := format.Clean(strings.Join(Sentences(ownReasons(reasons)), "; "))
 	if why == "" {
 		why = "no reason given"
 	}

@@ -381,6 +381,21 @@ func TestBreachesOfAnInvalidTrialAreSaid(t *testing.T) {
 	}
 }
 
+// Of a trial that was interrupted nothing is said that only follows from that.
+func TestAnInterruptIsNoDisagreement(t *testing.T) {
+	interrupted := judge.Reason{Kind: judge.TrialInterrupted, Time: 6710 * time.Millisecond}
+	unsent := judge.Reason{Kind: judge.LoadIncomplete, Tally: judge.Tally{N: 670, Of: 1199}}
+	disagrees := judge.Reason{Kind: judge.ReferenceDisagrees, Tally: judge.Tally{N: 101, Of: 101}, Lo: 0.9275, Hi: 1, Load: judge.Tally{N: 370, Of: 800}}
+	trial := judge.Trial{InvalidReasons: []judge.Reason{{Kind: judge.TrialError, Text: "interrupted"}, interrupted, unsent, disagrees}}
+	if got, want := invalidity(&judge.Cell{}, &trial), "the trial was interrupted after 6.71 s; 670 of 1,199 planned requests were sent"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	trial.InvalidReasons = []judge.Reason{unsent, disagrees}
+	if got := invalidity(&judge.Cell{}, &trial); !strings.Contains(got, "disagrees") {
+		t.Errorf("a disagreement without an interrupt is not said: %q", got)
+	}
+}
+
 // What is repeated twice is said once.
 func TestRepeatsAreSaidOnce(t *testing.T) {
 	run := lateRun()
