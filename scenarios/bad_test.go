@@ -285,7 +285,8 @@ func TestLimitsThatCannotBeDecided(t *testing.T) {
 
 		// 20 s of a window, a timeout of 1 s and a load of 25 s; one trial.
 		{"150", "success_rate", ">=", "99.9%", "", ""},
-		{"149", "success_rate", ">=", "99.9%", "success_rate >= 99.9% cannot be met: 2980 requests that are all ok are 95 % sure of no more than 99.8995%", "2995 requests would do: trials: 2, a longer window, or a higher load.rate; or a lower limit"},
+		{"149", "success_rate", ">=", "99.9%", "success_rate >= 99.9% cannot be met: 2980 requests that are all ok are 95 % sure of no more than 99.8995%", "2995 requests would do: a longer window, a higher load.rate, trials: 2; or a lower limit"},
+		{"1", "success_rate", ">=", "99.9%", "success_rate >= 99.9% cannot be met: 20 requests that are all ok are 95 % sure of no more than 86.0891%", "2995 requests would do: a longer window, a higher load.rate; or a lower limit"},
 		{"1000", "success_rate", ">=", "100%", "success_rate >= 100% cannot be met: 20000 requests that are all ok are 95 % sure of no more than 99.985%", "a lower limit, or metric: failed, op: <=, limit: 0"},
 		{"1000", "success_rate", ">=", "0%", "success_rate >= 0% cannot be missed, not by 20000 requests of which none is ok", "a higher limit"},
 		{"1000", "success_rate", ">=", "0.02%", "", ""},

@@ -62,6 +62,9 @@ func (s *Scenario) checkPossible(m metric.Metric, g Gate, path string, report re
 	}
 }
 
+// maxTrials is the most trials that a scenario may ask for.
+const maxTrials = 100
+
 // checkRate refuses limits on a pooled rate that so many requests cannot decide. A lower limit
 // is met, and an upper one missed, by requests that were all ok, at best.
 func (s *Scenario) checkRate(m metric.Metric, g Gate, path string, report report) {
@@ -76,7 +79,11 @@ func (s *Scenario) checkRate(m metric.Metric, g Gate, path string, report report
 		hint := "a lower limit, or metric: failed, op: <=, limit: 0"
 		if limit < 1 {
 			needed := math.Ceil(math.Log(metric.Alpha) / math.Log(limit))
-			hint = fmt.Sprintf("%.0f requests would do: trials: %.0f, a longer window, or a higher load.rate; or a lower limit", needed, math.Ceil(needed/float64(s.inWindow())))
+			hint = fmt.Sprintf("%.0f requests would do: a longer window, a higher load.rate", needed)
+			if trials := math.Ceil(needed / float64(s.inWindow())); trials <= maxTrials {
+				hint += fmt.Sprintf(", trials: %.0f", trials)
+			}
+			hint += "; or a lower limit"
 		}
 		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be met: %d requests that are all ok are 95 %% sure of no more than %s", m.Name, limitText(m, limit), n, cutPercent(sure)), hint)
 	case g.Op == "<=" && limit < 1-sure:
