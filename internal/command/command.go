@@ -21,6 +21,8 @@ const (
 	// grace is how long a command that is ended by force has, between being asked to end and
 	// being killed.
 	grace = 5 * time.Second
+	// dying is how long what was killed may take to be gone: a busy machine needs a moment.
+	dying = time.Second
 
 	// maxOutput is how large the file of its output may become, in bytes, before what came
 	// first is left out; keptOutput is how much of the end is kept then.
@@ -106,21 +108,27 @@ func Run(ctx context.Context, argv []string, file string) (stop func(), err erro
 }
 
 // end ends a process group: it is asked to, and killed after the grace if anything of it is
-// left. It returns when the command has been waited for.
+// left. It returns when the command has been waited for and the group is gone, or a moment
+// after it was killed: what nobody waits for stays in it.
 func end(pid int, ended <-chan error) {
 	terminate(pid)
 	over := time.NewTimer(grace)
 	defer over.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	waited := false
+	waited, killed := false, false
 	for {
 		select {
 		case <-ended:
 			waited, ended = true, nil
 		case <-look.C:
 		case <-over.C:
-			kill(pid)
+			if !killed {
+				killed = true
+				kill(pid)
+				over.Reset(dying)
+				continue
+			}
 			if !waited {
 				<-ended
 			}
