@@ -308,7 +308,8 @@ func repeatedValidly(c reports.Cell, invalid reports.Trial) bool {
 	return slices.ContainsFunc(c.Trials, func(tr reports.Trial) bool { return tr.Valid && tr.Repeats == first })
 }
 
-// startRun starts a run and waits until its load is under way.
+// startRun starts a run and waits until its load and its action are under way. The phase behind
+// the action need not come: on a slow machine that outlasts the window.
 func startRun(t *testing.T, bin, dir, driver string) (*exec.Cmd, string) {
 	t.Helper()
 	cmd := exec.Command(bin, "run", "quickstart", "--out", dir, "--driver", driver)
@@ -322,7 +323,7 @@ func startRun(t *testing.T, bin, dir, driver string) (*exec.Cmd, string) {
 	}
 	var seen bytes.Buffer
 	buf := make([]byte, 4096)
-	for !strings.Contains(seen.String(), "  window") {
+	for !strings.Contains(seen.String(), "  action") {
 		n, err := stderr.Read(buf)
 		seen.Write(buf[:n])
 		if err != nil {
