@@ -130,7 +130,7 @@ func TestADeploymentEndsWithItsTimeout(t *testing.T) {
 	tr := trial{plannedTrial: plannedTrial{scenario: s, driver: patient{}}}
 	_, err = tr.deploy(t.Context(), target.Target{})
 	var h *drivers.HintError
-	if !errors.As(err, &h) || !strings.Contains(h.Hint, "deploy_timeout") || !strings.Contains(err.Error(), "within 20ms") {
+	if !errors.As(err, &h) || !strings.Contains(h.Hint, "deploy_timeout") || !strings.Contains(h.Hint, "its path") || !strings.Contains(err.Error(), "within 20ms") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -216,7 +216,7 @@ func (t *trial) deploy(ctx context.Context, tgt target.Target) (drivers.Env, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, &drivers.HintError{
 		Err:  fmt.Errorf("no complete deployment within %v", timeout),
-		Hint: "a service that takes longer to start needs a longer deploy_timeout",
+		Hint: "send one instance the scenario's request, its path and its status, by itself; one that only takes longer to start needs a longer deploy_timeout",
 	})
 	defer cancel()
 	env, err := t.driver.Deploy(ctx, tgt.Stack)
