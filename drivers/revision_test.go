@@ -89,3 +89,16 @@ func TestValidateRevisions(t *testing.T) {
 		})
 	}
 }
+
+// TestSupportOfRevisions: a Deployment whose manifests are those of its revisions is no adopted one.
+func TestSupportOfRevisions(t *testing.T) {
+	var s Stack
+	objects(func(s *Stack) {
+		s.Objects.Manifests = nil
+		s.Revisions = map[string]Variation{"v1": {Manifests: []Manifest{{File: "1", Text: "a"}}}}
+	})(&s)
+	refused := Support{"deployment=adopted": Answer{How: Refused, Why: "no", Hint: "no"}}
+	if err := refused.Refuse("it", s); err != nil {
+		t.Error(err)
+	}
+}

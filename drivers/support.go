@@ -135,6 +135,9 @@ type Remark struct {
 // not honoured, in the order of Features.
 func (a Support) Remarks(stack Stack) []Remark {
 	var out []Remark
+	if first, err := stack.At(stack.Revision); err == nil {
+		stack = first // its manifests may be those of its revisions alone
+	}
 	for _, f := range features {
 		answer, ok := a[f.Feature]
 		if !ok || answer.How == Honoured {

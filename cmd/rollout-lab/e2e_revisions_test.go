@@ -177,3 +177,18 @@ func TestE2EDockerRevisionThatAnswersWrongly(t *testing.T) {
 		fmt.Sprintf(`{name: "2.0", image: %q, args: [--wrong-path, /orders]}`, image), "timeout: 30s")
 	wrongColumn(t, code, doc, trial)
 }
+
+// TestE2EKindRevisionThatAnswersWrongly: no answer names the instance that gave it, so that the
+// share is that of the time in which the new release was alone. What else is lost is kube-proxy's
+// lag, which is another cause.
+func TestE2EKindRevisionThatAnswersWrongly(t *testing.T) {
+	program := "  exec: " + shopProgram(t)
+	code, doc, trial := shop(t, "kind", program, `{name: "1.9"}`, `{name: "2.0", args: [--wrong-path, /orders]}`, "timeout: 60s", "--rate", "50", "--kind-cluster", kindCluster, "--kind-keep")
+	if code != cli.ExitFail || doc.Verdict != judge.Fail {
+		t.Errorf("exit code %d, verdict %s: %v", code, doc.Verdict, doc.Reasons)
+	}
+	if !strings.HasPrefix(doc.Why, "2.0 answers 500 to ") || !strings.Contains(doc.Why, " of GET /orders, and 1.9 never does") {
+		t.Errorf("why %q, want the answer and the request", doc.Why)
+	}
+	aFifth(t, trial)
+}
