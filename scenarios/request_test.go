@@ -88,7 +88,7 @@ Content-Type: application/json
 DELETE http://other/orders/1
 `),
 	})
-	s, err := withTarget(t, dir, "  requests: {file: load/targets.txt}\n")
+	_, err := withTarget(t, dir, "  requests: {file: load/targets.txt}\n")
 	if err == nil || !strings.Contains(err.Error(), "must begin with / and hold no spaces") {
 		t.Fatalf("a space in a path: %v", err)
 	}
@@ -97,7 +97,8 @@ DELETE http://other/orders/1
 		t.Fatal(err)
 	}
 	certtest.Write(t, dir, map[string][]byte{"load/targets.txt": []byte(strings.Replace(string(data), "c d", "c", 1))})
-	if s, err = withTarget(t, dir, "  requests: {file: load/targets.txt}\n"); err != nil {
+	s, err := withTarget(t, dir, "  requests: {file: load/targets.txt}\n")
+	if err != nil {
 		t.Fatal(err)
 	}
 	all, probe := s.Target.Asked()
