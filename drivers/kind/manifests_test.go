@@ -2,6 +2,7 @@ package kind_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -251,4 +252,65 @@ func noNamespace(t *testing.T) {
 	if list, err := client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: "rollout-lab/run"}); err != nil || len(list.Items) > 0 {
 		t.Errorf("namespaces of the lab: %+v, %v", list.Items, err)
 	}
+}
+
+// TestManifestsOfRevisions: a rollout applies the manifests of the other revision, everything in
+// them, and a rollout back those of the first one. What a change in between has made of the
+// Deployment stays, and a rollout that cannot end is taken back.
+func TestManifestsOfRevisions(t *testing.T) {
+	one := manifestText(t)
+	two := strings.NewReplacer("greeting: hello", "greeting: welcome", "-instance, $(NAME)]", "-instance, $(NAME), -revision, two]").Replace(one)
+	stuck := strings.Replace(two, "path: /ready", "path: /never", 1)
+	s := objectsStack("")
+	s.Revisions = map[string]drivers.Variation{}
+	for name, text := range map[string]string{"v1": one, "v2": two, "v3": stuck} {
+		s.Revisions[name] = drivers.Variation{Manifests: []drivers.Manifest{{File: name + ".yaml", Text: text}}}
+	}
+	env, err := newDriver(t).Deploy(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs := func(revision string, n int, greeting, args string) {
+		t.Helper()
+		instances(t, env, revision, n)
+		environ, err := drivertest.Get(env.URL() + "/environ")
+		if err != nil || !strings.Contains(environ, "greeting="+greeting) {
+			t.Errorf("%s: environment %q, %v; want the greeting %s", revision, environ, err, greeting)
+		}
+		got, err := drivertest.Get(env.URL() + "/arguments")
+		if err != nil || strings.Contains(got, "two") != (args == "two") {
+			t.Errorf("%s: arguments %q, %v; want those of %s", revision, got, err, args)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	runs("v1", 2, "hello", "one")
+	for _, step := range []struct {
+		what string
+		do   func() error
+		then func()
+	}{
+		{"rollout", func() error { return env.Rollout(ctx, "v2") }, func() { runs("v2", 2, "welcome", "two") }},
+		{"scale", func() error { return env.Scale(ctx, 3) }, func() { runs("v2", 3, "welcome", "two") }},
+		{"restart", func() error { return env.Restart(ctx) }, func() { runs("v2", 3, "welcome", "two") }},
+		{"rollback", func() error { return env.Rollout(ctx, "v1") }, func() { runs("v1", 3, "hello", "one") }},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.what, err)
+		}
+		step.then()
+	}
+	if err := env.Rollout(ctx, "v9"); !errors.Is(err, drivers.ErrNoRevision) {
+		t.Errorf("rollout to a revision that there is not: %v", err)
+	}
+	soon, end := context.WithTimeout(ctx, 3*time.Second)
+	defer end()
+	if err := env.Rollout(soon, "v3"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a rollout that cannot end: %v", err)
+	}
+	if err := env.Rollout(ctx, "v1"); err != nil {
+		t.Errorf("and back: %v", err)
+	}
+	runs("v1", 3, "hello", "one")
+	closeManifests(t, deployedManifests{env, s.RunID})
 }

@@ -11,7 +11,7 @@ var (
 	// lanesOfAnyCluster have all cases but DeployRefuses, which does not hold: a driver with a
 	// namespace adopts what is there.
 	lanesOfAnyCluster = [][]string{{
-		"Deploy", "Scale", "Restart", "Rollout", "Watch", "NeverReady", "StopFirst", "EndsAtOnce", "Cancel", "Busy",
+		"Deploy", "Scale", "Restart", "Rollout", "Revisions", "Watch", "NeverReady", "StopFirst", "EndsAtOnce", "Cancel", "Busy",
 		"SignalDecides", "SignalLies", "NoSignal", "DeployFails", "DeployCancelled", "Drain", "StopGrace",
 		"DeregisterFirst", "TLS", "HTTP2", "H2C", "SignalOverTLS", "Terminate", "Close", "CloseWithoutGrace", "CloseFails", "Sweep", "KilledLab", "Apart",
 		"NothingGoesOn", "Kill", "KillForGood", "Pause", "Logs", "Notes", "Describes",
