@@ -19,7 +19,7 @@ var (
 		{"Close", "CloseWithoutGrace", "Sweep", "KilledLab", "Apart"},
 	}
 	lanesOfAnyCluster = [][]string{
-		{"Deploy", "Scale", "Restart", "Revisions", "Watch", "NeverReady", "StopFirst", "EndsAtOnce", "Cancel", "Busy", "Logs", "HTTP2", "Terminate"},
+		{"Deploy", "Scale", "Restart", "Revisions", "Watch", "NeverReady", "StopFirst", "EndsAtOnce", "Cancel", "Busy", "Logs", "Terminate"},
 		{"SignalDecides", "SignalLies", "NoSignal", "Drain", "StopGrace", "DeregisterFirst", "Close", "Sweep", "DeployFails", "Notes", "SignalOverTLS"},
 	}
 )
