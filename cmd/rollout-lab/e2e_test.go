@@ -202,11 +202,19 @@ func rebuilt(t *testing.T, bin, dir, name string) {
 	}
 }
 
+// catalogueRate is the rate of the catalogue's scenarios, requests a second.
+const catalogueRate = 1000
+
 // TestE2ERollout is the part of the promise that a gate has the time for: one trial of one
 // action on each driver.
 func TestE2ERollout(t *testing.T) {
-	for _, driver := range []string{"process", "docker", "systemd", "kind"} {
-		t.Run(driver, func(t *testing.T) { survives(t, driver, 1, "rollout") })
+	for driver, rate := range map[string]int{
+		"process": catalogueRate, "docker": catalogueRate, "systemd": catalogueRate,
+		// A cluster is busy by itself: at 1,000 a second it leaves a quarter of two CPUs idle
+		// before anything happens, and whoever shares the machine decides about the rest.
+		"kind": catalogueRate / 2,
+	} {
+		t.Run(driver, func(t *testing.T) { survives(t, driver, 1, rate, "rollout") })
 	}
 }
 
@@ -214,18 +222,23 @@ func TestE2ERollout(t *testing.T) {
 func TestE2EActions(t *testing.T) { actions(t, "process") }
 
 func actions(t *testing.T, driver string) {
-	survives(t, driver, 3, "rollout", "restart", "scale-out", "scale-in")
+	survives(t, driver, 3, catalogueRate, "rollout", "restart", "scale-out", "scale-in")
 }
 
-// survives runs scenarios of the catalogue on a driver: stack-aware loses none of 20,000
-// requests a trial, and naive loses some.
-func survives(t *testing.T, driver string, trials int, scenarios ...string) {
+// survives runs scenarios of the catalogue on a driver: stack-aware loses none of 20 seconds'
+// requests a trial, and naive loses some. What the machine leaves undecided is asked once more,
+// as the verdict advises; what failed is not.
+func survives(t *testing.T, driver string, trials, rate int, scenarios ...string) {
 	needDriver(t, driver)
-	args := append([]string{"run", "--driver", driver, "--trials", strconv.Itoa(trials)}, scenarios...)
+	args := append([]string{"run", "--driver", driver, "--trials", strconv.Itoa(trials), "--rate", strconv.Itoa(rate)}, scenarios...)
 	if driver == "kind" {
 		args = append(args, "--kind-cluster", kindCluster, "--kind-keep")
 	}
 	code, _, doc := runLabBinary(t, labBinary(t), args...)
+	if code == cli.ExitInconclusive {
+		t.Logf("inconclusive, so it is run again: %v", doc.Reasons)
+		code, _, doc = runLabBinary(t, labBinary(t), args...)
+	}
 	if code != cli.ExitPass {
 		t.Errorf("exit code %d, verdict %s: %v", code, doc.Verdict, doc.Reasons)
 	}
@@ -241,7 +254,7 @@ func survives(t *testing.T, driver string, trials int, scenarios ...string) {
 		t.Logf("%s %s %s: %d of %d failed, %s", driver, c.Scenario, c.Design, failed, planned, causesOf(c))
 		switch c.Design {
 		case "stack-aware":
-			if failed != 0 || planned < uint64(trials)*20_000 {
+			if failed != 0 || planned < uint64(trials*rate*20) {
 				t.Errorf("%s stack-aware lost %d of %d", c.Scenario, failed, planned)
 			}
 		case "naive":
