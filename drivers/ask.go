@@ -118,6 +118,11 @@ func (p Probe) askHTTP(ctx context.Context, addr string) (string, error) {
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err // the caller knows the method and the URL
 		}
+		if p.Wire.Protocol == H2C {
+			// A server that speaks none answers in its own way or hangs up, and net/http
+			// tells whichever it saw first.
+			err = fmt.Errorf("%s, without asking first: %w", H2C, err)
+		}
 		return "", err
 	}
 	defer resp.Body.Close()

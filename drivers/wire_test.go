@@ -115,7 +115,7 @@ func TestAskOverEveryWire(t *testing.T) {
 		{"TLS to a plain port", plain, plainConns, Wire{TLS: good}, "", "server gave HTTP response to HTTPS client", false},
 		{"plain to a TLS port", both, bothConns, Wire{}, "", "400, wanted 200", false},
 		{"h2c", clear2, clear2Conns, Wire{Protocol: H2C}, "200 HTTP/2.0", "", false},
-		{"h2c to h1", plain, plainConns, Wire{Protocol: H2C}, "", "HTTP", false},
+		{"h2c to h1", plain, plainConns, Wire{Protocol: H2C}, "", "h2c, without asking first: ", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := tt.conns.Load()
