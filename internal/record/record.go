@@ -101,6 +101,13 @@ const (
 	ActionError    EventKind = "action_error"    // the runtime did not do it; Detail holds the error
 	ActionWithheld EventKind = "action_withheld" // requests failed before it, so it was not begun
 	TrialInterrupt EventKind = "interrupted"     // the trial was cut short (signal)
+
+	// Of a fault. Event.Fault is its name and Event.Instance what it was done to, "" where that
+	// is no instance of the subject.
+	FaultInjected EventKind = "fault_injected" // it is in effect
+	FaultProven   EventKind = "fault_proven"   // something else than what injected it says so; Detail holds what was seen
+	FaultHealed   EventKind = "fault_healed"   // it was taken back, and the same something says that it is gone
+	FaultError    EventKind = "fault_error"    // the lab could not inject, prove or heal it; Detail holds the error
 )
 
 // Event is something that happened at an instant: said by the runtime, or done by the lab.
@@ -109,6 +116,7 @@ type Event struct {
 	Kind     EventKind     `json:"kind"`
 	Instance string        `json:"instance,omitempty"`
 	Revision string        `json:"revision,omitempty"`
+	Fault    string        `json:"fault,omitempty"`
 	Detail   string        `json:"detail,omitempty"`
 }
 
@@ -151,6 +159,16 @@ type Stream struct {
 	// Requests are what it asks, as people call them: GET /orders. Samples name them by their
 	// number. None are listed where the lab made them up.
 	Requests []string `json:"requests,omitempty"`
+}
+
+// Fault is something bad that a trial is planned to do beside its action.
+type Fault struct {
+	Name   string        `json:"name"`             // unique within the trial
+	Kind   string        `json:"kind"`             // as in a scenario
+	At     time.Duration `json:"at_ns"`            // planned start, from the trial's base
+	For    time.Duration `json:"for_ns,omitempty"` // planned length; 0 where it is over as soon as it has happened
+	Target string        `json:"target"`           // what it is done to, for people: oldest instance, service control
+	How    string        `json:"how,omitempty"`    // refuse, latency 2s, for people
 }
 
 // NoAction is the action of a trial in which nothing is done.
@@ -206,6 +224,8 @@ type Trial struct {
 	ReplicasBefore int       `json:"replicas_before"`
 	ReplicasAfter  int       `json:"replicas_after"`
 	Revisions      Revisions `json:"revisions"`
+
+	Faults []Fault `json:"faults,omitempty"` // by At
 
 	// AllowSaturation: losses count even where the machine had no CPU to spare.
 	AllowSaturation bool `json:"allow_saturation,omitempty"`
