@@ -23,6 +23,7 @@ import (
 type runFlags struct {
 	drivers    driverFlags
 	watch      watchFlags
+	label      labelFlags
 	designs    []string
 	rate       float64
 	trials     int
@@ -69,10 +70,15 @@ func (f *runFlags) registerShared(fl *pflag.FlagSet) {
 	fl.StringVar(&f.out, "out", "", "folder to write (default: rollout-lab-runs/RUN-ID)")
 	fl.BoolVar(&f.json, "json", false, "print results.json instead of the matrix")
 	f.watch.register(fl)
+	f.label.register(fl)
 }
 
 // start runs scenarios on the drivers that were chosen for them.
 func (f *runFlags) start(cmd *cobra.Command, a *app, ss []*scenarios.Scenario) error {
+	labels, err := f.label.labels()
+	if err != nil {
+		return err
+	}
 	ds, err := f.drivers.chosenFor(ss, cmd.Flags().Changed("driver"))
 	if err != nil {
 		return err
@@ -84,7 +90,7 @@ func (f *runFlags) start(cmd *cobra.Command, a *app, ss []*scenarios.Scenario) e
 	if err != nil {
 		return errors.Join(err, closeDrivers(cmd.Context(), ds))
 	}
-	runErr := f.execute(cmd.Context(), a, ss, ds, watch)
+	runErr := f.execute(cmd.Context(), a, ss, ds, watch, labels)
 	closeErr := closeDrivers(cmd.Context(), ds)
 	if runErr != nil && closeErr != nil {
 		// What is returned is the verdict, or that it was interrupted.
@@ -189,7 +195,7 @@ func (f *runFlags) scenarios(cmd *cobra.Command, args []string) ([]*scenarios.Sc
 	return out, nil
 }
 
-func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario, ds []drivers.Driver, watch []lab.Watch) error {
+func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario, ds []drivers.Driver, watch []lab.Watch, labels map[string]string) error {
 	id := lab.NewRunID(time.Now())
 	dir := f.out
 	if dir == "" {
@@ -198,7 +204,7 @@ func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario
 	view := newProgress(a.console)
 	cfg := lab.Config{
 		RunID: id, Dir: dir, Scenarios: ss, Drivers: ds, Tool: tool(),
-		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update, Watch: watch,
+		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update, Watch: watch, Labels: labels,
 	}
 	if f.keep {
 		cfg.Hold = hold(a)

@@ -63,6 +63,8 @@ type Document struct {
 	DurationMS *Milliseconds `json:"duration_ms"`
 	// The command line that makes the same run again.
 	Command string `json:"command"`
+	// What was run, in the words of whoever ran it: --label k=v.
+	Labels map[string]string `json:"labels"`
 	// Whether the run was cut short, or a planned trial is missing or damaged.
 	Partial bool `json:"partial"`
 	// The machine that the run ran on.

@@ -285,6 +285,7 @@ func fixtureRun() *judge.Run {
 	run := &judge.Run{
 		Record: record.Run{Schema: record.RunSchema, Tool: record.Tool{Version: "v0.1.0", Commit: "0123456789ab"},
 			ID: "20261122-150405-quickstart", Started: "2026-11-22T15:04:05Z", Command: "rollout-lab run quickstart --trials 3",
+			Labels: map[string]string{"commit": "89abcdef"},
 			Environment: record.Environment{OS: "linux", Arch: "amd64", CPUs: 2, Kernel: "6.18.0", Go: "go1.26.0",
 				Runtimes: map[string]string{"process": "builtin", "docker": "20.10.24"}, Fingerprint: "9f86d081884c7d65"},
 			Scenarios: []record.Scenario{{Name: "quickstart", About: "three instances, rolled to a new revision under load", SHA256: "2c26b46b68ffc68ff99b453c1d304134",
@@ -317,6 +318,7 @@ func hostileRun() *judge.Run {
 	run := fixtureRun()
 	r := &run.Record
 	r.ID, r.Command, r.Started, r.Tool.Version, r.Tool.Commit = hostile, hostile, hostile, hostile, hostile
+	r.Labels = map[string]string{hostile: hostile}
 	r.Environment = record.Environment{OS: hostile, Arch: hostile, Kernel: hostile, Go: hostile, Fingerprint: hostile, Runtimes: map[string]string{hostile: hostile}}
 	s := &r.Scenarios[0]
 	s.Name, s.About, s.SHA256, s.Source, s.Action = hostile, hostile, hostile, hostile, hostile

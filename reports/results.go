@@ -41,7 +41,7 @@ func Results(run *judge.Run) Document {
 	r := &run.Record
 	why := adviseOnRun(run)
 	doc := Document{
-		Schema: SchemaName, Tool: Tool(r.Tool), RunID: r.ID, Started: r.Started, Command: r.Command,
+		Schema: SchemaName, Tool: Tool(r.Tool), RunID: r.ID, Started: r.Started, Command: r.Command, Labels: maps.Clone(r.Labels),
 		Partial: run.Partial,
 		Environment: Environment{OS: r.Environment.OS, Arch: r.Environment.Arch, CPUs: r.Environment.CPUs,
 			Kernel: r.Environment.Kernel, Go: r.Environment.Go, Fingerprint: r.Environment.Fingerprint,
@@ -52,6 +52,9 @@ func Results(run *judge.Run) Document {
 	}
 	if doc.Environment.Runtimes == nil {
 		doc.Environment.Runtimes = map[string]string{}
+	}
+	if doc.Labels == nil {
+		doc.Labels = map[string]string{}
 	}
 	if run.End != nil {
 		doc.DurationMS = new(Milliseconds(run.End.Duration))

@@ -33,6 +33,7 @@ type Config struct {
 	Drivers   []drivers.Driver
 	Tool      record.Tool
 	Command   string // as typed, for the report
+	Labels    map[string]string
 	Progress  Progress
 	Watch     []Watch // what else is watched during each trial
 	// Hold, when not nil, is called with the environment of the last trial before it is

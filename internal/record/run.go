@@ -10,6 +10,8 @@ type Run struct {
 	ID      string `json:"run_id"`
 	Started string `json:"started"` // RFC 3339, UTC
 	Command string `json:"command"` // what reproduces the run, as typed
+	// Labels say what was run, in the words of whoever ran it.
+	Labels map[string]string `json:"labels,omitempty"`
 
 	Environment Environment `json:"environment"`
 	Scenarios   []Scenario  `json:"scenarios"`
