@@ -136,14 +136,23 @@ func parts(u lab.Update) []string {
 // counts are how far a trial is and how its requests fare, none before there is one.
 func counts(u lab.Update) []string {
 	if u.OK+u.Failed == 0 {
-		return nil
+		return left(u)
 	}
 	out := []string{elapsed(u), fmt.Sprintf("%d failed", u.Failed)}
 	if u.RecentSuccess >= 0 {
 		// Rounded down: what is shown as 100 % is 100 %.
 		out = append(out, fmt.Sprintf("now %.1f %%", float64(int(u.RecentSuccess*1000))/10))
 	}
+	out = append(out, left(u)...)
 	return append(out, fmt.Sprintf("%d ok", u.OK), fmt.Sprintf("%.0f/s", u.Rate))
+}
+
+// left is how long the run still takes.
+func left(u lab.Update) []string {
+	if u.Left <= 0 {
+		return nil
+	}
+	return []string{minutes(u.Left) + " left"}
 }
 
 // elapsed is how far the load has come, and where it ends if that is known.

@@ -73,3 +73,29 @@ func TestNothingIsPrintedIntoALineOfProgress(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
+
+// How long the run still takes has room behind what a trial shows, and is there before it
+// shows anything.
+func TestProgressSaysWhatIsLeft(t *testing.T) {
+	u := lab.Update{Trial: "a #1", Index: 1, Of: 2, Phase: lab.PhaseDeploy, Left: 61500 * time.Millisecond, RecentSuccess: -1}
+	if got, want := live(u, 79), "1/2 a #1  deploy  1 min 2 s left"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	u.Phase, u.Elapsed, u.Length, u.OK, u.Rate, u.Left = lab.PhaseWindow, 2*time.Second, 10*time.Second, 200, 100, 8001*time.Millisecond
+	if got, want := live(u, 79), "1/2 a #1  window  2.0/10 s  0 failed  9 s left  200 ok  100/s"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestWhatAnEstimateSays(t *testing.T) {
+	for want, e := range map[string]lab.Estimate{
+		"1 trial, about 46 s":                                       {Trials: 1, Takes: 45100 * time.Millisecond},
+		"6 trials, about 2 min 6 s":                                 {Trials: 6, Takes: 126 * time.Second},
+		"1 trial, about 41 s, and as long as the commands take":     {Trials: 1, Takes: 41 * time.Second, Commands: true},
+		"1 trial, about 41 s, and what kind may have to make first": {Trials: 1, Takes: 41 * time.Second, Prepares: []string{"kind"}},
+	} {
+		if got := estimateText(e); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

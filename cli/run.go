@@ -205,6 +205,7 @@ func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario
 	cfg := lab.Config{
 		RunID: id, Dir: dir, Scenarios: ss, Drivers: ds, Tool: tool(),
 		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update, Watch: watch, Labels: labels,
+		Begins: func(e lab.Estimate) { fmt.Fprintln(a.Err, estimateText(e)) },
 	}
 	if f.keep {
 		cfg.Hold = hold(a)

@@ -35,7 +35,9 @@ type Config struct {
 	Command   string // as typed, for the report
 	Labels    map[string]string
 	Progress  Progress
-	Watch     []Watch // what else is watched during each trial
+	// Begins, when not nil, is told how long the run will take, right before its first trial.
+	Begins func(Estimate)
+	Watch  []Watch // what else is watched during each trial
 	// Hold, when not nil, is called with the environment of the last trial before it is
 	// closed, and keeps it until it returns.
 	Hold func(ctx context.Context, env drivers.Env)
@@ -59,48 +61,6 @@ type EnvironmentError struct {
 
 func (e *EnvironmentError) Error() string { return e.What + ": " + e.Err.Error() }
 func (e *EnvironmentError) Unwrap() error { return e.Err }
-
-// plannedTrial is one trial of the plan.
-type plannedTrial struct {
-	scenario *scenarios.Scenario
-	driver   drivers.Driver
-	design   scenarios.Design
-	n        int // within its cell, from 1
-	repeats  int // n of the invalid trial that this one repeats
-}
-
-func (p plannedTrial) String() string {
-	return fmt.Sprintf("%s %s %s #%d", p.scenario.Name, p.driver.Name(), p.design.Name, p.n)
-}
-
-// plan orders the trials: designs take turns, and every second round goes backwards
-// (A B B A A B ...), so that a machine that slowly gets busier favours neither.
-func plan(ss []*scenarios.Scenario, ds []drivers.Driver) []plannedTrial {
-	var out []plannedTrial
-	for _, s := range ss {
-		for _, d := range driversOf(s, ds) {
-			for n := 1; n <= s.Trials; n++ {
-				for i := range s.Designs {
-					if n%2 == 0 {
-						i = len(s.Designs) - 1 - i
-					}
-					out = append(out, plannedTrial{scenario: s, driver: d, design: s.Designs[i], n: n})
-				}
-			}
-		}
-	}
-	return out
-}
-
-// driversOf are those that can run a scenario: what exists already is deployed by none.
-func driversOf(s *scenarios.Scenario, ds []drivers.Driver) (out []drivers.Driver) {
-	for _, d := range ds {
-		if drivers.CapabilitiesOf(d).Existing == s.Target.Address() {
-			out = append(out, d)
-		}
-	}
-	return out
-}
 
 // Run runs everything and leaves the record in cfg.Dir. The error is about the harness
 // (an *EnvironmentError, or ctx's error when it was interrupted); what the trials
@@ -141,16 +101,23 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		}
 	}()
 
+	if cfg.Begins != nil {
+		cfg.Begins(estimate(trials))
+	}
+	var pace pace
 	repeats := repeater{used: map[cell]map[int]int{}, next: map[cell]int{}}
 	var failed error
 	for i := 0; i < len(trials); i++ {
 		t := trials[i]
+		began, rest := time.Now(), trials[i+1:]
 		tr := trial{cfg: cfg, plannedTrial: t, index: i + 1, of: len(trials)}
+		takes, then := pace.of(t), pace.all(rest)
+		tr.left = func() time.Duration { return max(takes-time.Since(began), 0) + then }
 		if i == len(trials)-1 {
 			tr.hold = cfg.Hold
 		}
 		folder, err := tr.run(ctx, w)
-		last := !slices.ContainsFunc(trials[i+1:], func(next plannedTrial) bool { return next.scenario == t.scenario })
+		last := !slices.ContainsFunc(rest, func(next plannedTrial) bool { return next.scenario == t.scenario })
 		if ctx.Err() != nil && (i < len(trials)-1 || !tr.observed) {
 			interrupted = true
 			return errors.Join(context.Cause(ctx), ignoreCancel(err))
@@ -182,6 +149,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 				return errors.Join(checkErr, failed, err)
 			}
 		}
+		pace.measured(t, time.Since(began)-tr.preparing)
 		// A command of the user's is run as often as was asked for, and not once more.
 		if !measured.Valid && !measured.Stands && !t.scenario.Target.Address() {
 			if again, ok := repeats.again(t); ok {
@@ -190,38 +158,6 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		}
 	}
 	return errors.Join(checkErr, failed)
-}
-
-// cell names the trials that belong together.
-type cell struct{ scenario, driver, design string }
-
-func (p plannedTrial) cell() cell {
-	return cell{p.scenario.Name, p.driver.Name(), p.design.Name}
-}
-
-// repeater hands out repeats of invalid trials.
-type repeater struct {
-	used map[cell]map[int]int // number of the planned trial -> repeats so far
-	next map[cell]int         // numbers handed out beyond the planned ones
-}
-
-// again is the trial that repeats t, if t may be repeated once more.
-func (r *repeater) again(t plannedTrial) (plannedTrial, bool) {
-	first := t.n
-	if t.repeats != 0 {
-		first = t.repeats
-	}
-	c := t.cell()
-	if r.used[c] == nil {
-		r.used[c] = map[int]int{}
-	}
-	if r.used[c][first] >= MaxRepeats {
-		return plannedTrial{}, false
-	}
-	r.used[c][first]++
-	r.next[c]++
-	t.repeats, t.n = first, t.scenario.Trials+r.next[c]
-	return t, true
 }
 
 // prepare makes sure that this process can hold the load of every trial: where one could not

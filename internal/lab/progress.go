@@ -34,8 +34,9 @@ type Update struct {
 	Rate          float64
 	Planned       uint64 // likewise
 	OK, Failed    uint64
-	RecentSuccess float64 // of the requests that came to their end in the last second, 0..1; -1 when there were none
-	Text          string  // PhaseFailed: what went wrong
+	RecentSuccess float64       // of the requests that came to their end in the last second, 0..1; -1 when there were none
+	Left          time.Duration // that the whole run still takes, by what the trials so far took; 0 where that is not known
+	Text          string        // PhaseFailed: what went wrong
 
 	Measured *judge.Trial // PhaseDone: what the trial showed
 }
@@ -48,6 +49,9 @@ func (t *trial) update(phase Phase, text string) Update {
 		Rate: t.scenario.Load.Rate, Planned: t.scenario.Planned(), RecentSuccess: -1, Text: text}
 	if t.scenario.Target.Address() {
 		u.Length, u.Planned = 0, 0
+	}
+	if t.left != nil {
+		u.Left = t.left()
 	}
 	return u
 }

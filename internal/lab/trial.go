@@ -56,8 +56,10 @@ type trial struct {
 	cfg       Config
 	index, of int
 	hold      func(ctx context.Context, env drivers.Env)
-	acted     bool // the action was begun
-	observed  bool // the load and the action had their time; an interrupt after this costs nothing
+	left      func() time.Duration // how long the run still takes, nil where nobody asks
+	preparing time.Duration        // what the driver took to get ready for its first deployment
+	acted     bool                 // the action was begun
+	observed  bool                 // the load and the action had their time; an interrupt after this costs nothing
 }
 
 func (p plannedTrial) describe() record.Trial {
@@ -197,7 +199,9 @@ func (t *trial) prepare(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, prepareTimeout, fmt.Errorf("not ready for a deployment within %v", prepareTimeout))
 	defer cancel()
-	if err := p.Prepare(ctx); err != nil {
+	began := time.Now()
+	err := p.Prepare(ctx)
+	if t.preparing = time.Since(began); err != nil {
 		return fmt.Errorf("prepare %s: %w", t.driver.Name(), err)
 	}
 	return nil
