@@ -171,7 +171,7 @@ var badScenarios = []struct {
 	{"empty name", "name: base", "name: «\"\"", `bad name of a scenario: ""`, "1 to 40", true},
 	{"long name", "name: base", "name: «" + strings.Repeat("a", 41), "bad name of a scenario", "1 to 40", true},
 	{"killed while draining", "    lame_duck: 2s", "    lame_duck: 4600ms\n    stop_grace: «5s", "killed while draining: stop_grace 5s, lame_duck + close_wait 5s", "such as 7s", false},
-	{"unknown health", "    lame_duck: 2s", "    health: «aware", "designs[1].health must be one of none, naive, pull, stack-aware, not aware", "", true},
+	{"unknown health", "    lame_duck: 2s", "    health: «aware", "designs[1].health must be one of none, naive, shallow, pull, stack-aware, deep-readiness, deep-liveness, not aware", "", true},
 	{"signal none with an interval", "      interval: 500ms", "      kind: none\n      «interval: 500ms", "interval means nothing with kind: none", "remove it", false},
 	{"hostile names in a hint", "  - naive\n  - name: own", "  - naive\n  - name: «\"o\\ewn\"", `bad name of a design: "o\x1bwn"`, "lower-case letters", false},
 	{"probing too often", "interval: 500ms", "interval: «1ms", "interval must be at least 10ms, not 1ms", "", false},

@@ -267,7 +267,7 @@ func TestLoad(t *testing.T) {
 }
 
 func TestBuiltinDesigns(t *testing.T) {
-	if diff := cmp.Diff([]string{"none", "naive", "pull", "stack-aware", "fail-open"}, namesOf(builtin())); diff != "" {
+	if diff := cmp.Diff([]string{"none", "naive", "pull", "stack-aware", "fail-open", "shallow", "deep-readiness", "deep-liveness"}, namesOf(builtin())); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 	naive, _ := BuiltinDesign("naive")

@@ -344,7 +344,7 @@ func (d Design) Equal(o Design) bool { return reflect.DeepEqual(d, o) }
 
 // Settings are what a design decides.
 type Settings struct {
-	Health   string            `yaml:"health" words:"none naive pull stack-aware" doc:"how the reference proxy tells its readiness"`
+	Health   string            `yaml:"health" words:"none naive shallow pull stack-aware deep-readiness deep-liveness" doc:"how the reference proxy tells its readiness"`
 	FailOpen bool              `yaml:"fail_open" doc:"the reference proxy serves what it cannot decide yet"`
 	Args     []string          `yaml:"args" doc:"more arguments of a custom target" deployed:"say it as args in the design's manifests"`
 	Env      map[string]string `yaml:"env" doc:"more environment variables of a custom target" deployed:"say it as env in the design's manifests"`

@@ -35,10 +35,10 @@ func runProxy(ctx context.Context, p program) error {
 		f.StringVar(&o.HealthListen, "health-listen", "", "is the host:port for probes")
 		f.StringVar(&o.Control, "control", "", "is the URL of the control plane's streams")
 		f.StringVar(&o.Upstream, "upstream", "", "is the URL that requests are forwarded to")
-		f.StringVar(&mode, "health", "", "is how it tells of its health: none, naive, pull or stack-aware")
+		f.StringVar(&mode, "health", "", fmt.Sprintf("is how it tells of its health: %q", proxy.Modes()))
 		f.BoolVar(&o.FailOpen, "fail-open", false, "serve what cannot be decided yet")
-		f.DurationVar(&o.LameDuck, "lame-duck", proxy.DefaultLameDuck, "stack-aware: unready but serving, after SIGTERM")
-		f.DurationVar(&o.CloseWait, "close-wait", proxy.DefaultCloseWait, "stack-aware: then answering with Connection: close")
+		f.DurationVar(&o.LameDuck, "lame-duck", proxy.DefaultLameDuck, "modes that drain: unready but serving, after SIGTERM")
+		f.DurationVar(&o.CloseWait, "close-wait", proxy.DefaultCloseWait, "modes that drain: then answering with Connection: close")
 		f.DurationVar(&o.StopGrace, "stop-grace", proxy.DefaultStopGrace, "for all of a stop; then requests in flight are cut")
 		f.DurationVar(&o.StaleAfter, "stale-after", proxy.DefaultStaleAfter, "how long synced state counts without a sign of life")
 	}, "instance", "revision", "listen", "health-listen", "control", "upstream", "health")
@@ -46,7 +46,7 @@ func runProxy(ctx context.Context, p program) error {
 		return err
 	}
 	if o.Health, err = proxy.ParseMode(mode); err != nil {
-		return &usageError{err, "--health takes none, naive, pull or stack-aware"}
+		return &usageError{err, fmt.Sprintf("--health takes one of %q", proxy.Modes())}
 	}
 	if o.StaleAfter <= control.DefaultHeartbeat {
 		return &usageError{

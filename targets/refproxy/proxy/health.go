@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/healthkit"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/feed"
 )
 
 // health is how a proxy tells of its health and stops, in one mode.
@@ -39,8 +40,14 @@ func (p *Proxy) newHealth() (*health, error) {
 	case Naive:
 		h.probes, h.stop = alwaysWell(), closeAtOnce
 		return h, p.uninformed(h)
+	case Shallow:
+		return h, p.shallow(h)
 	case Pull:
 		return h, p.pull(h)
+	case DeepReadiness:
+		return h, p.deep(h, healthkit.Options{})
+	case DeepLiveness:
+		return h, p.deep(h, healthkit.Options{Optional: true, LivenessOverride: true})
 	default:
 		return h, p.stackAware(h)
 	}
@@ -58,6 +65,23 @@ func (p *Proxy) uninformed(h *health) error {
 	h.told = registry
 	h.close = func() error { return p.closeRegistry(registry) }
 	return nil
+}
+
+// shallow tells everybody what uninformed tells the service manager, and drains.
+func (p *Proxy) shallow(h *health) error {
+	if err := p.uninformed(h); err != nil {
+		return err
+	}
+	p.draining(h, h.told)
+	return nil
+}
+
+// draining has a registry answer the probes, and a stop announced by it.
+func (p *Proxy) draining(h *health, registry *healthkit.Registry) {
+	h.registry, h.told, h.probes, h.wrap = registry, registry, registry.Handler(), registry.Middleware
+	h.stop = func(ctx context.Context, data *healthkit.GracefulServer, probes *http.Server) error {
+		return p.drain(ctx, registry, data, probes)
+	}
 }
 
 // closeAtOnce is how services stop that do nothing about it: whatever is in flight is cut.
@@ -163,14 +187,38 @@ func (p *Proxy) stackAware(h *health) error {
 		return errors.Join(err, p.closeRegistry(registry))
 	}
 	h.tick = progress.Tick
-	h.registry, h.told, h.probes = registry, registry, registry.Handler()
-	h.wrap = registry.Middleware
-	h.stop = func(ctx context.Context, data *healthkit.GracefulServer, probes *http.Server) error {
-		return p.drain(ctx, registry, data, probes)
-	}
+	p.draining(h, registry)
 	h.close = func() error {
 		progress.Close()
 		return p.closeRegistry(registry)
+	}
+	return nil
+}
+
+// deep is stackAware with one check more of each dependency: what its failure means is what
+// the options say. These are what the designs are there to show, not what a service should do:
+// every instance shares the dependency, so its outage takes out, or restarts, all of them.
+func (p *Proxy) deep(h *health, options healthkit.Options) error {
+	if err := p.stackAware(h); err != nil {
+		return err
+	}
+	control := p.options.Control
+	for name, check := range map[string]healthkit.CheckFunc{
+		"upstream": p.askUpstream,
+		"control": func(ctx context.Context) error {
+			address, err := baseURL("control", control)
+			if err != nil {
+				return err
+			}
+			return ask(ctx, p.control.Transport, address.JoinPath(feed.KeysPath))
+		},
+	} {
+		_, err := h.registry.AddCheck(name, check, healthkit.CheckOptions{
+			Options: options, Interval: pullInterval, Timeout: askTimeout,
+		})
+		if err != nil {
+			return errors.Join(err, h.close())
+		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/control"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/feed"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/upstream"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,7 +34,10 @@ func TestHealthPortByMode(t *testing.T) {
 		{None, 404, 404, 404, 404},
 		{Naive, 200, 200, 200, 404},
 		{Pull, 503, 200, 200, 404},
+		{Shallow, 200, 200, 200, 404},
 		{StackAware, 503, 200, 200, 404},
+		{DeepReadiness, 503, 200, 200, 404},
+		{DeepLiveness, 503, 200, 200, 404},
 	} {
 		t.Run(string(tt.mode), func(t *testing.T) {
 			k := start(t, func(s *setup) { s.stalled, s.options.Health = true, tt.mode })
@@ -45,14 +50,87 @@ func TestHealthPortByMode(t *testing.T) {
 			k.get("/app/", 1).expect(t, "data port before the sync", 503, "storage")
 			k.plane.Stall(false)
 			k.synced()
-			if k.proxy.health.registry != nil {
-				k.ready()
-			}
-			if got := k.probe("/readyz").status; got != tt.after {
-				t.Errorf("after the sync /readyz answers %d, want %d", got, tt.after)
-			}
+			k.healthy("/readyz", tt.after)
 			k.get("/app/", 1).expect(t, "data port after the sync", 200, "")
 		})
+	}
+}
+
+// healthy waits until the health port answers a question with a status, for what a mode learns
+// by checks of its own.
+func (k *stack) healthy(path string, want int) {
+	k.t.Helper()
+	var a answer
+	for begun := time.Now(); time.Since(begun) < patience; {
+		if a = k.probe(path); a.status == want {
+			return
+		}
+	}
+	k.t.Fatalf("%s answers %d %q %v, never %d", path, a.status, a.body, a.err, want)
+}
+
+// gate is a server that can go away: whoever asks it then finds its connection closed.
+type gate struct {
+	away atomic.Bool
+	next http.Handler
+}
+
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if g.away.Load() {
+		panic(http.ErrAbortHandler)
+	}
+	g.next.ServeHTTP(w, r)
+}
+
+// TestDependencyAway: what each mode says while a dependency that every instance shares is away.
+// What is to be seen is that deep readiness takes the instance out, that deep liveness has it
+// started again, and that the others do neither.
+func TestDependencyAway(t *testing.T) {
+	for _, dependency := range []string{"upstream", "control"} {
+		for _, tt := range []struct {
+			mode         Mode
+			readyz, live int // while it is away
+		}{
+			{None, 404, 404},
+			{Naive, 200, 200},
+			{Shallow, 200, 200},
+			{Pull, 200, 200},
+			{StackAware, 200, 200},
+			{DeepReadiness, 503, 200},
+			{DeepLiveness, 200, 503},
+		} {
+			t.Run(dependency+" "+string(tt.mode), func(t *testing.T) {
+				t.Parallel() // most of it is waiting for the proxy to look
+				gates := map[string]*gate{"upstream": {next: upstream.Handler(0)}, "control": {}}
+				k := start(t, func(s *setup) {
+					s.options.Health = tt.mode
+					s.upstream = gates["upstream"]
+					s.front = func(streams http.Handler) http.Handler {
+						gates["control"].next = streams
+						return gates["control"]
+					}
+				})
+				k.synced()
+				well := k.probe("/readyz").status
+				if tt.mode != None {
+					well = 200
+				}
+				k.healthy("/readyz", well)
+				gates[dependency].away.Store(true)
+				// Whoever looks at the dependencies by himself learns of it in his time; the others
+				// are asked once the proxy itself has found out.
+				part := map[string]string{"upstream": "proxy", "control": "authenticate"}[dependency]
+				k.await(part, "degraded", func(now status) bool { return now.phase == degraded })
+				k.healthy("/readyz", tt.readyz)
+				k.healthy("/livez", tt.live)
+				if got := k.probe("/readyz").status; got != tt.readyz {
+					t.Errorf("/readyz answers %d, want %d", got, tt.readyz)
+				}
+				gates[dependency].away.Store(false)
+				k.healthy("/readyz", well)
+				k.healthy("/livez", well)
+			})
+		}
 	}
 }
 
@@ -79,7 +157,7 @@ func (h *hold) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestRequestInFlightWhenAskedToStop(t *testing.T) {
-	for mode, finished := range map[Mode]bool{None: false, Naive: false, Pull: true, StackAware: true} {
+	for mode, finished := range map[Mode]bool{None: false, Naive: false, Pull: true, Shallow: true, StackAware: true, DeepReadiness: true, DeepLiveness: true} {
 		t.Run(string(mode), func(t *testing.T) {
 			h := newHold()
 			k := start(t, func(s *setup) { s.options.Health, s.upstream = mode, h })
@@ -449,6 +527,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"no revision":         {func(o *Options) { o.Revision = "" }, "revision"},
 		"newline in instance": {func(o *Options) { o.Instance = "a\nb" }, "header"},
 		"unknown mode":        {func(o *Options) { o.Health = "good" }, "stack-aware"},
+		"no room to drain":    {func(o *Options) { o.Health, o.StopGrace = Shallow, time.Second }, "lame duck"},
 		"no room to finish":   {func(o *Options) { o.StopGrace = 2 * time.Second }, "lame duck"},
 		"no grace":            {func(o *Options) { o.Health, o.StopGrace = Pull, 0 }, "stop grace"},
 		"negative":            {func(o *Options) { o.LameDuck = -1 }, "negative"},

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,15 +41,31 @@ const (
 	// StackAware has the subsystems report what they serve and until when it counts. A
 	// stop is announced, waited out, and only then carried through.
 	StackAware Mode = "stack-aware"
+	// DeepReadiness is StackAware, and unready whenever a dependency does not answer.
+	DeepReadiness Mode = "deep-readiness"
+	// DeepLiveness is StackAware, and not alive whenever a dependency does not answer.
+	DeepLiveness Mode = "deep-liveness"
+	// Shallow is ready and alive as long as the process answers, whatever it lacks. It stops
+	// as StackAware does.
+	Shallow Mode = "shallow"
 )
+
+// Modes lists the modes, the one that tells least first.
+func Modes() []Mode {
+	return []Mode{None, Naive, Shallow, Pull, StackAware, DeepReadiness, DeepLiveness}
+}
 
 // ParseMode returns the mode of a name.
 func ParseMode(name string) (Mode, error) {
-	switch m := Mode(name); m {
-	case None, Naive, Pull, StackAware:
+	if m := Mode(name); slices.Contains(Modes(), m) {
 		return m, nil
 	}
-	return "", fmt.Errorf("health is %q, want none, naive, pull or stack-aware", name)
+	return "", fmt.Errorf("health is %q, want one of %q", name, Modes())
+}
+
+// drains says whether a stop is announced and waited out before it is carried through.
+func (m Mode) drains() bool {
+	return slices.Contains([]Mode{Shallow, StackAware, DeepReadiness, DeepLiveness}, m)
 }
 
 // headerTimeout is how long a connection may bring no request. A client's transport that
@@ -75,9 +92,9 @@ type Options struct {
 	// policy are not there yet.
 	FailOpen bool
 
-	LameDuck  time.Duration // StackAware: unready but serving as before
-	CloseWait time.Duration // StackAware: then answering with Connection: close
-	StopGrace time.Duration // Pull, StackAware: for all of a stop; then what is left is cut
+	LameDuck  time.Duration // of the modes that drain: unready but serving as before
+	CloseWait time.Duration // of these too: then answering with Connection: close
+	StopGrace time.Duration // Pull, and these: for all of a stop; then what is left is cut
 	// StaleAfter is how long what the control plane brought counts without a sign of
 	// life; it must be well above its heartbeat. 0 means DefaultStaleAfter.
 	StaleAfter time.Duration
@@ -100,7 +117,7 @@ func (o Options) check() error {
 		return errors.New("revision is missing")
 	case o.LameDuck < 0 || o.CloseWait < 0 || o.StaleAfter < 0:
 		return errors.New("a duration is negative")
-	case o.Health == StackAware && o.StopGrace <= o.LameDuck+o.CloseWait:
+	case o.Health.drains() && o.StopGrace <= o.LameDuck+o.CloseWait:
 		return fmt.Errorf("stop grace is %v, want more than lame duck %v and close-wait %v together",
 			o.StopGrace, o.LameDuck, o.CloseWait)
 	case o.StopGrace <= 0:
@@ -309,6 +326,9 @@ const upstreamEvery = time.Second
 // upstreamRetry is how soon it tries again as long as it never was.
 const upstreamRetry = 50 * time.Millisecond
 
+// askTimeout is how long a dependency may take to answer a question about itself.
+const askTimeout = time.Second
+
 // watchUpstream asks the upstream until ctx ends. The data plane is not ready before the
 // upstream answered once. When it goes away later the data plane is degraded only: every
 // instance shares it, so taking one out of service would take all of them.
@@ -342,16 +362,24 @@ func (p *Proxy) watchUpstream(ctx context.Context, tick func()) {
 }
 
 func (p *Proxy) askUpstream(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, upstreamEvery)
+	return ask(ctx, onceTransport{p.transport}, p.upstream)
+}
+
+// ask asks a dependency for something that it answers whenever it works at all.
+func ask(ctx context.Context, transport http.RoundTripper, address *url.URL) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.upstream.JoinPath("/").String(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
 	if err != nil {
 		return err
 	}
-	resp, err := onceTransport{p.transport}.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(io.Discard, resp.Body)
+	if resp.StatusCode >= http.StatusInternalServerError {
+		err = errors.Join(err, fmt.Errorf("it answers %s", resp.Status))
+	}
 	return errors.Join(err, resp.Body.Close())
 }

@@ -40,7 +40,8 @@ type setup struct {
 	options  Options
 	control  control.Options
 	upstream http.Handler
-	stalled  bool // the streams bring nothing at first
+	front    func(streams http.Handler) http.Handler // of the control plane; nil for nothing
+	stalled  bool                                    // the streams bring nothing at first
 }
 
 // start starts a stack, which ends with the test.
@@ -63,7 +64,11 @@ func start(t *testing.T, change func(*setup)) *stack {
 		t.Fatal(err)
 	}
 	plane.Stall(s.stalled)
-	streams := httptest.NewServer(plane.Streams())
+	handler := plane.Streams()
+	if s.front != nil {
+		handler = s.front(handler)
+	}
+	streams := httptest.NewServer(handler)
 	// Without CloseClientConnections, Close would wait for streams that never end.
 	t.Cleanup(func() { streams.CloseClientConnections(); streams.Close() })
 	behind := httptest.NewServer(s.upstream)
