@@ -83,7 +83,7 @@ var badScenarios = []struct {
 }{
 	// Keys and structure.
 	{"unknown key", "replicas: 3", "«replcas: 4\nreplicas: 3", "unknown key replcas", "did you mean replicas?", true},
-	{"unknown key far from any", "replicas: 3", "«colour: red\nreplicas: 3", "unknown key colour", "one of: name, about,", true},
+	{"unknown key far from any", "replicas: 3", "«colour: red\nreplicas: 3", "unknown key colour", "one of: name, suite, about,", true},
 	{"unknown nested key", "  timeout: 1s", "  «time_out: 1s", "unknown key time_out in load", "did you mean timeout?", true},
 	{"key with hostile characters", "replicas: 3", "«\"re\\ePlicas\": 4\nreplicas: 3", `unknown key "re\x1bPlicas"`, "", false},
 	{"duplicate key", "replicas: 3", "replicas: 3\n«replicas: 4", "key replicas is here twice, first in line 11", "remove one of them", false},

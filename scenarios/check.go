@@ -51,6 +51,7 @@ func (s *Scenario) check(report report) {
 	s.checkLoad(report, !wrong["load.rate"])
 	s.checkPhases(report, !wrong["load.rate"])
 	s.checkAction(report)
+	s.checkFaults(report)
 	if s.checkDesigns(report) { // else who a gate is for cannot be told
 		s.checkGates(report)
 		s.checkControls(report)
@@ -117,10 +118,18 @@ func (f *field) check(v reflect.Value, path string, by found, report report) {
 
 func (f *field) checkForm(text, path string, report report) {
 	switch {
-	case f.form == "slug" && !slug.MatchString(text):
-		report(path, "bad name of a "+f.owner+": "+quote(text), slugHint)
+	case f.form == "slug" && !slug.MatchString(text) && !(f.omitempty && text == ""):
+		of := f.owner
+		if f.name != "name" {
+			of = f.name
+		}
+		report(path, "bad name of a "+of+": "+quote(text), slugHint)
 	case f.form == "method" && (!methodForm.MatchString(text) || text == http.MethodConnect):
 		report(path, path+" is no method of a request: "+quote(text), f.hint)
+	case f.form == "instances":
+		if _, ok := selection(text); !ok {
+			report(path, path+" selects no instances: "+quote(text), f.hint)
+		}
 	case f.form == "regexp":
 		if _, err := regexp.Compile(text); err != nil {
 			report(path, path+" is no regular expression: "+err.Error(), "the syntax is RE2's, as in Go")
@@ -472,8 +481,8 @@ func (s *Scenario) checkControls(report report) {
 		if slices.ContainsFunc(s.PositiveControls[:i], func(o Control) bool { return o.Design == c.Design }) {
 			report(path, "positive control "+quote(c.Design)+" is here twice", "remove one of them")
 		}
-		if s.Action.Kind == None {
-			report(path, "a positive control where nothing happens: with kind: none no design can be known to fail", "remove it, or name an action")
+		if s.Action.Kind == None && len(s.Faults) == 0 {
+			report(path, "a positive control where nothing happens: with kind: none and no faults no design can be known to fail", "remove it, or name an action or a fault")
 		}
 	}
 }

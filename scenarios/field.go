@@ -20,7 +20,7 @@ import (
 //	default   its value, in YAML, when nothing is said
 //	words     the words that it may hold, or {a set} of words that is known elsewhere
 //	keys      the same of the keys of a mapping
-//	form      what a text has to look like: slug, prose, path, port, address; share of a number
+//	form      what a text has to look like: slug, prose, path, port, instances, address; share of a number
 //	min, max  bounds of a number or a duration, or of every number in it
 //	above     a bound that is out of bounds itself
 //	kinds     the values of the field kind beside it with which it means something

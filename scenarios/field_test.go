@@ -11,7 +11,7 @@ import (
 func TestDeclarationsAreSound(t *testing.T) {
 	known := map[string][]string{
 		"yaml": nil, "doc": nil, "default": nil, "words": nil, "keys": nil, "min": nil, "max": nil, "above": nil, "kinds": nil, "deployed": nil, "address": nil, "hint": nil,
-		"form": {"slug", "prose", "path", "port", "address", "share", "method", "regexp"},
+		"form": {"slug", "prose", "path", "port", "instances", "address", "share", "method", "regexp"},
 	}
 	tag := regexp.MustCompile(`([a-z]+):("(?:[^"\\]|\\.)*")`)
 	seen := map[reflect.Type]bool{}

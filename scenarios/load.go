@@ -139,6 +139,7 @@ func (d *decoder) scenario(root *node) *Scenario {
 	d.fields(root, "", reflect.ValueOf(s).Elem())
 	d.checkMisplaced()
 	s.openWindow()
+	s.completeFaults()
 	s.Target.Revisions.nameThem()
 	for _, w := range s.Target.On {
 		w.Revisions.nameThem()

@@ -281,7 +281,7 @@ func scalar(n *node, k kind) bool {
 func (d *decoder) text(n *node, path string, f *field, to reflect.Value) {
 	words := strings.Join(f.words, ", ")
 	switch {
-	case f.form == "port":
+	case f.form == "port" || f.form == "instances":
 		if n.kind != text && n.kind != number {
 			d.mismatch(n, path, "a name or a number", "")
 			return

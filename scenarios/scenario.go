@@ -19,6 +19,7 @@ import (
 // out and described, see field.
 type Scenario struct {
 	Name  string            `yaml:"name,required" form:"slug" doc:"1 to 40 lower-case letters, digits and dashes"`
+	Suite string            `yaml:"suite,omitempty" form:"slug" doc:"the suite that it belongs to, which is run and reported together"`
 	About string            `yaml:"about" form:"prose" doc:"what it shows, in two or three lines"`
 	Vars  map[string]string `yaml:"vars" keys:"variable" doc:"defaults of ${name}; overridden by --var"`
 
@@ -28,6 +29,7 @@ type Scenario struct {
 	Load     Traffic         `yaml:"load,required" doc:"the open-loop load"`
 	Phases   Phases          `yaml:"phases,required" doc:"stretches of the load, from its start"`
 	Action   Action          `yaml:"action,required" doc:"the one disruptive thing that a trial does"`
+	Faults   []Fault         `yaml:"faults" doc:"what goes wrong beside the action, each proven and each undone"`
 	Rolling  drivers.Rolling `yaml:"rolling" min:"0" max:"100" default:"{max_surge: 1}" doc:"how instances are replaced" deployed:"how instances are replaced is in the manifests" address:"how instances are replaced is the command's business"`
 	Balancer Balancer        `yaml:"balancer" doc:"how requests reach the instances where the runtime brings no balancer" deployed:"how instances are reached is in the manifests" address:"how instances are reached is not the lab's business there"`
 
@@ -268,6 +270,8 @@ type Action struct {
 	Settle time.Duration `yaml:"settle" kinds:"command" above:"0s" default:"30s" hint:"such as 30s" doc:"command: how long the load goes on at least, once the command has ended"`
 	Max    time.Duration `yaml:"max" kinds:"command" above:"0s" default:"5m" hint:"such as 5m" doc:"command: how long it goes on at most; a service that still fails then has failed"`
 
+	// What a rollout to a revision that cannot run has to do is to stop.
+	MayStop bool `yaml:"may_stop,omitempty" kinds:"rollout" doc:"rollout: the runtime may stop it, or never complete it, and that is no failure; a rollback follows all the same and must complete"`
 	// What an action that is not complete when the window ends costs later is in no number.
 	AllowUnfinished bool `yaml:"allow_unfinished" kinds:"none rollout restart scale" doc:"the action need not be complete when the window ends; without this such a trial is invalid"`
 }

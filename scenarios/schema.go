@@ -210,6 +210,8 @@ func (m *schemas) text(f *field) schema {
 		return m.words(f.set)
 	case f.form == "slug":
 		return schema{"type": "string", "pattern": slug.String() + "|" + variablePattern}
+	case f.form == "instances":
+		return anyOf(schema{"type": "integer", "minimum": 1}, schema{"type": "string", "pattern": `^(all|oldest|newest|first-new|[0-9.]+%|[0-9]+)$|` + variablePattern})
 	case f.form == "port":
 		return anyOf(schema{"type": "string"}, schema{"type": "integer", "minimum": 1, "maximum": maxPort})
 	}

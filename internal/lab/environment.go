@@ -53,7 +53,7 @@ func describeRun(ctx context.Context, cfg Config, began time.Time, ds []drivers.
 
 func describeScenario(s *scenarios.Scenario) record.Scenario {
 	out := record.Scenario{
-		Name: s.Name, About: s.About, SHA256: s.SHA256(), Source: s.Source, Vars: s.Vars,
+		Name: s.Name, Suite: s.Suite, About: s.About, SHA256: s.SHA256(), Source: s.Source, Vars: s.Vars,
 		Rate: s.Load.Rate, Window: s.Phases.Window.To - s.Phases.Window.From,
 		Action: s.ActionName(), Replicas: s.Replicas,
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/fault"
 	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/target"
@@ -74,8 +75,9 @@ func (p plannedTrial) describe() record.Trial {
 		WindowFrom: s.Phases.Window.From, WindowTo: s.Phases.Window.To,
 		ReplicasBefore: s.Replicas, ReplicasAfter: s.Replicas,
 		ProbeEvery: probeEvery(p.driver), LabBalancer: capable.LabBalancer, Routing: capable.Routing,
-		AllowUnfinished: s.Action.AllowUnfinished, AllowSaturation: s.Load.Saturation != "",
+		MayStop: s.Action.MayStop, AllowUnfinished: s.Action.AllowUnfinished, AllowSaturation: s.Load.Saturation != "",
 	}
+	meta.Faults = fault.Describe(s)
 	target := p.target()
 	before, after := target.RevisionNames()
 	meta.Revisions = record.Revisions{Before: before, After: before}

@@ -99,6 +99,7 @@ const (
 	ActionDone     EventKind = "action_done"     // the runtime itself says that the action is complete
 	ActionFailed   EventKind = "action_failed"   // the target did not get there, or not in time; Detail holds the error
 	ActionError    EventKind = "action_error"    // the runtime did not do it; Detail holds the error
+	ActionStopped  EventKind = "action_stopped"  // the runtime did not complete it, and need not have; Detail says how it ended
 	ActionWithheld EventKind = "action_withheld" // requests failed before it, so it was not begun
 	TrialInterrupt EventKind = "interrupted"     // the trial was cut short (signal)
 
@@ -229,6 +230,9 @@ type Trial struct {
 
 	// AllowSaturation: losses count even where the machine had no CPU to spare.
 	AllowSaturation bool `json:"allow_saturation,omitempty"`
+	// MayStop: the runtime may stop the action or never complete it, and that is no failure; a
+	// rollback behind it must complete.
+	MayStop bool `json:"may_stop,omitempty"`
 	// AllowUnfinished: the action need not be complete when the window ends.
 	AllowUnfinished bool `json:"allow_unfinished"`
 

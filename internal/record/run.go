@@ -55,6 +55,7 @@ type Environment struct {
 // Scenario is what a scenario asked for, with everything that judging it needs.
 type Scenario struct {
 	Name     string            `json:"name"`
+	Suite    string            `json:"suite,omitempty"` // that it is reported with
 	About    string            `json:"about"`
 	SHA256   string            `json:"sha256"` // of Source after variables were filled in
 	Source   string            `json:"source"`
