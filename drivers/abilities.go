@@ -122,12 +122,6 @@ type Killer interface {
 	Kill(ctx context.Context, instanceID string) error
 }
 
-// Pauser is an optional ability of an Env: freeze an instance and thaw it again.
-type Pauser interface {
-	Pause(ctx context.Context, instanceID string) error
-	Resume(ctx context.Context, instanceID string) error
-}
-
 // Logger is an optional ability of an Env: the last lines that an instance wrote.
 type Logger interface {
 	Logs(ctx context.Context, instanceID string) (string, error)

@@ -50,8 +50,9 @@ type instance struct {
 	died drivers.Broadcast
 
 	mu     sync.Mutex
-	killed bool   // by Kill: the engine does not start it again
-	detail string // how it came to its end, when the driver had a hand in that
+	killed bool     // by a fault: the engine does not start it again
+	ends   []string // how it has ended, each time
+	detail string   // how it came to its end, when the driver had a hand in that
 
 	ended chan struct{} // closed when the container is removed and follow has returned
 }
@@ -99,6 +100,9 @@ func (i *instance) tell(c change) {
 		i.exit = c.detail
 		i.SetReady(false, "container ended: "+c.detail)
 		i.Exited(c.detail, lastLines(i.env.logs(i.id), 5))
+		i.mu.Lock()
+		i.ends = append(i.ends, c.detail)
+		i.mu.Unlock()
 		i.died.Send()
 	}
 }
@@ -149,7 +153,7 @@ func (i *instance) finish(s *status, gaveUp bool) (removed bool) {
 	return true
 }
 
-// restart starts a container that Kill has ended.
+// restart starts a container that a fault has ended.
 func (i *instance) restart() error {
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()

@@ -32,10 +32,10 @@
 //
 // RestartOnExit is the engine's restart policy: the engine is the supervisor, with its own
 // delays. It takes a kill through its API for the wish of its user and does not apply the
-// policy, so after Kill the driver starts the container again. Pause is SIGSTOP to the
-// container's first process, because the engine stops asking a paused container for its
-// health, so that its signal would never say so; it is refused where the first process has
-// children, which would go on.
+// policy, so after the fault kill the driver starts the container again. The fault pause is
+// SIGSTOP to the container's process, because the engine stops asking a container that it has
+// paused itself for its health, so that its signal would never say so. Where the first process has
+// children, which would go on, it is the engine's own pause after all.
 //
 // The path of a request is the engine's published port: on most machines docker-proxy, a
 // process that accepts connections for as long as the container exists and resets them

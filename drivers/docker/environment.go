@@ -59,10 +59,10 @@ type environment struct {
 }
 
 var (
-	_ drivers.Killer = (*environment)(nil)
-	_ drivers.Pauser = (*environment)(nil)
-	_ drivers.Logger = (*environment)(nil)
-	_ fleet.Runtime  = (*environment)(nil)
+	_ drivers.Injector = (*environment)(nil)
+	_ drivers.Logger   = (*environment)(nil)
+	_ fleet.Runtime    = (*environment)(nil)
+	_ fleet.Breaker    = (*environment)(nil)
 )
 
 func newEnvironment(d *Driver, engine *engine, stack drivers.Stack) (*environment, error) {
@@ -354,83 +354,6 @@ func (e *environment) all() []*instance {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Collect(maps.Values(e.instances))
-}
-
-func (e *environment) find(instanceID string) (*instance, error) {
-	f, err := e.Find(instanceID)
-	if err != nil {
-		return nil, err
-	}
-	i := e.instanceOf(f)
-	if i == nil {
-		return nil, fmt.Errorf("instance %s has no container", instanceID)
-	}
-	return i, nil
-}
-
-// Kill implements drivers.Killer: SIGKILL to the instance's first process, and with it to
-// everything in its container. It returns once the engine has said that the container has
-// died.
-func (e *environment) Kill(ctx context.Context, instanceID string) error {
-	i, err := e.find(instanceID)
-	if err != nil {
-		return fmt.Errorf("kill: %w", err)
-	}
-	died := i.died.Next()
-	i.mu.Lock()
-	i.killed = true
-	i.mu.Unlock()
-	if err := e.engine.ContainerKill(ctx, i.id, "SIGKILL"); err != nil {
-		i.mu.Lock()
-		i.killed = false
-		i.mu.Unlock()
-		return fmt.Errorf("kill %s: %w", instanceID, err)
-	}
-	select {
-	case <-died:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("kill %s: waiting for the end of container %s: %w", instanceID, i.id, context.Cause(ctx))
-	}
-}
-
-// Pause implements drivers.Pauser: SIGSTOP to the container's only process. One that has
-// several is refused, as the others would go on.
-func (e *environment) Pause(ctx context.Context, instanceID string) error {
-	i, err := e.find(instanceID)
-	if err != nil {
-		return fmt.Errorf("pause: %w", err)
-	}
-	top, err := e.engine.ContainerTop(ctx, i.id, []string{"-o", "pid,ppid"})
-	if err != nil {
-		return fmt.Errorf("pause %s: list its processes: %w", instanceID, err)
-	}
-	c, err := e.engine.ContainerInspect(ctx, i.id)
-	if err != nil {
-		return fmt.Errorf("pause %s: %w", instanceID, err)
-	}
-	first := fmt.Sprint(c.State.Pid)
-	for _, p := range top.Processes {
-		if len(p) == 2 && p[1] == first {
-			return fmt.Errorf("pause %s: %w: it has several processes and only the first one can be frozen", instanceID, drivers.ErrUnsupported)
-		}
-	}
-	if err := e.engine.ContainerKill(ctx, i.id, "SIGSTOP"); err != nil {
-		return fmt.Errorf("pause %s: %w", instanceID, err)
-	}
-	return nil
-}
-
-// Resume implements drivers.Pauser. An instance that is not paused is left alone.
-func (e *environment) Resume(ctx context.Context, instanceID string) error {
-	i, err := e.find(instanceID)
-	if err != nil {
-		return fmt.Errorf("resume: %w", err)
-	}
-	if err := e.engine.ContainerKill(ctx, i.id, "SIGCONT"); err != nil {
-		return fmt.Errorf("resume %s: %w", instanceID, err)
-	}
-	return nil
 }
 
 // Logs implements drivers.Logger: the last 64 KiB of what an instance wrote, also of one

@@ -147,6 +147,10 @@ func (d *brokenDriver) Deploy(ctx context.Context, s drivers.Stack) (drivers.Env
 	return d.env(env), nil
 }
 
+func (d *brokenDriver) Faults(ctx context.Context) map[drivers.FaultKind]error {
+	return d.Driver.(drivers.Faulter).Faults(ctx)
+}
+
 func (d *brokenDriver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	if d.sweep == nil {
 		return d.Driver.Sweep(ctx, runID)
@@ -164,7 +168,7 @@ type brokenEnv struct {
 	close     func(context.Context) error
 	url       func() string
 	notes     func() []string
-	pause     func(context.Context, string) error
+	inject    func(context.Context, drivers.Fault) (drivers.Injection, error)
 	logs      func(context.Context, string) (string, error)
 	trace     func(netip.AddrPort) (drivers.Way, bool)
 }
@@ -225,18 +229,21 @@ func (e *brokenEnv) Close(ctx context.Context) error {
 	return e.Env.Close(ctx)
 }
 
+// claims is an injection that nobody has made, and what its proof says of it.
+type claims struct {
+	there bool
+	err   error
+}
+
+func (c claims) Proof(context.Context) (string, bool, error) { return "so it is said", c.there, c.err }
+func (claims) Heal(context.Context) error                    { return nil }
+
 // The abilities of the driver underneath.
-func (e *brokenEnv) Kill(ctx context.Context, id string) error {
-	return e.Env.(drivers.Killer).Kill(ctx, id)
-}
-func (e *brokenEnv) Pause(ctx context.Context, id string) error {
-	if e.pause != nil {
-		return e.pause(ctx, id)
+func (e *brokenEnv) Inject(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
+	if e.inject != nil {
+		return e.inject(ctx, f)
 	}
-	return e.Env.(drivers.Pauser).Pause(ctx, id)
-}
-func (e *brokenEnv) Resume(ctx context.Context, id string) error {
-	return e.Env.(drivers.Pauser).Resume(ctx, id)
+	return e.Env.(drivers.Injector).Inject(ctx, f)
 }
 func (e *brokenEnv) Trace(client netip.AddrPort) (drivers.Way, bool) {
 	if e.trace != nil {
@@ -490,7 +497,7 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 		}}, "DeployRefuses", "deployed"},
 		{"does not restart what ends", changeStack(func(s *drivers.Stack) { s.Subject.RestartOnExit = false }), "Kill", "in vain"},
 		{"freezes nothing", with(func(_ drivers.Env, e *brokenEnv) {
-			e.pause = func(context.Context, string) error { return nil }
+			e.inject = func(context.Context, drivers.Fault) (drivers.Injection, error) { return claims{true, nil}, nil }
 		}), "Pause", "in vain"},
 		{"tells the wrong instance's last words", with(func(good drivers.Env, e *brokenEnv) {
 			e.logs = func(ctx context.Context, id string) (string, error) {
@@ -625,6 +632,10 @@ func (r *remembering) Deploy(ctx context.Context, s drivers.Stack) (drivers.Env,
 		r.runs.Store(s.RunID, env)
 	}
 	return env, err
+}
+
+func (r *remembering) Faults(ctx context.Context) map[drivers.FaultKind]error {
+	return r.Driver.(drivers.Faulter).Faults(ctx)
 }
 
 func (r *remembering) Sweep(ctx context.Context, runID string) ([]string, error) {

@@ -78,15 +78,17 @@ type Environment struct {
 	life     *lifecycle.Life
 	changed  drivers.Broadcast // of the instances
 
-	mu        sync.Mutex
-	goal      goal
-	instances []*Instance // of the subject, oldest first
-	started   int         // instances of the subject so far
-	deps      []*Instance // in the order in which they were started
-	places    map[string]map[string]string
-	stopErrs  []error // of stops that were waited for
+	mu         sync.Mutex
+	goal       goal
+	instances  []*Instance // of the subject, oldest first
+	started    int         // instances of the subject so far
+	deps       []*Instance // in the order in which they were started
+	places     map[string]map[string]string
+	stopErrs   []error      // of stops that were waited for
+	injections []*injection // that are there and last
 
-	stops sync.WaitGroup // those that are waited for
+	stops     sync.WaitGroup // those that are waited for
+	injecting sync.WaitGroup // faults that are being injected
 }
 
 // New validates the stack and starts its balancer. The caller must Close the environment.
@@ -344,7 +346,7 @@ func (e *Environment) shutdown(ctx context.Context) error {
 		case <-over:
 		}
 	})
-	var errs []error
+	errs := e.healAll(ctx)
 	e.mu.Lock()
 	subjects, deps := slices.Clone(e.instances), slices.Clone(e.deps)
 	e.mu.Unlock()

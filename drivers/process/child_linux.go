@@ -17,6 +17,9 @@ import (
 // something that escaped from its group.
 const outputDelay = 500 * time.Millisecond
 
+// cldStopped is the code by which waitid says that a child was stopped.
+const cldStopped = 5
+
 // spawner starts children. The kernel's promise to kill a child with its parent is about
 // the thread that forked it, so one goroutine starts all of them and keeps its thread.
 type spawner struct {
@@ -58,7 +61,9 @@ type child struct {
 	mu    sync.Mutex
 	ended bool // its ID may be somebody else's from here on
 
-	state string // how it ended; valid once done is closed
+	// Valid once done is closed.
+	state string // how it ended
+	end   unix.WaitStatus
 }
 
 // start runs a command and watches it.
@@ -81,7 +86,7 @@ func (c *child) wait() {
 	defer close(c.done)
 	// Looking without reaping keeps the ID from being used again until the group, which
 	// has the same one, has been killed.
-	waitErr := waitFor(c.pid, unix.WEXITED)
+	_, waitErr := waitFor(c.pid, unix.WEXITED)
 	c.mu.Lock()
 	if waitErr == nil {
 		// What is left of the group has lost its leader. It may be empty.
@@ -92,6 +97,11 @@ func (c *child) wait() {
 	c.ended = true
 	c.mu.Unlock()
 	err := c.cmd.Wait()
+	if c.cmd.ProcessState != nil {
+		if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); ok {
+			c.end = unix.WaitStatus(status)
+		}
+	}
 	switch {
 	case c.cmd.ProcessState == nil:
 		c.state = fmt.Sprintf("lost: %v", errors.Join(waitErr, err))
@@ -104,13 +114,14 @@ func (c *child) wait() {
 	}
 }
 
-// waitFor blocks until one of the changes has happened to a child, and reaps nothing.
-func waitFor(pid int, changes int) error {
+// waitFor blocks until one of the changes has happened to a child, says which one (CLD_...),
+// and reaps nothing.
+func waitFor(pid int, changes int) (code int32, err error) {
 	for {
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_PID, pid, &info, changes|unix.WNOWAIT, nil)
 		if !errors.Is(err, unix.EINTR) {
-			return err
+			return info.Code, err
 		}
 	}
 }
@@ -144,13 +155,14 @@ func (c *child) terminate() error {
 
 func (c *child) kill() error { return c.signal(unix.SIGKILL, true) }
 
-// pause freezes the group and returns once its leader has stopped or ended.
+// pause freezes the group and returns once its leader has stopped. os.ErrProcessDone means
+// that it has ended instead.
 func (c *child) pause() error {
 	if err := c.signal(unix.SIGSTOP, true); err != nil {
 		return err
 	}
-	err := waitFor(c.pid, unix.WSTOPPED|unix.WEXITED)
-	if errors.Is(err, unix.ECHILD) {
+	code, err := waitFor(c.pid, unix.WSTOPPED|unix.WEXITED)
+	if errors.Is(err, unix.ECHILD) || err == nil && code != cldStopped {
 		return os.ErrProcessDone
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -174,6 +175,14 @@ func (d *Driver) startContainer(ctx context.Context, c *choice, m mark) (h *host
 		journal: func(ctx context.Context, selector, unit string, lines int) (string, error) {
 			script := `journalctl --sync; exec journalctl "$@"`
 			return c.engine.Exec(ctx, id, nil, append([]string{"sh", "-c", script, "sh"}, journalArgs(selector, unit, lines)...)...)
+		},
+		read: func(ctx context.Context, path string) ([]byte, error) {
+			const absent = "absent"
+			out, err := c.engine.Exec(ctx, id, nil, "sh", "-c", `[ -e "$1" ] && exec cat "$1" || echo `+absent, "sh", path)
+			if err == nil && strings.TrimSpace(out) == absent {
+				err = fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+			}
+			return []byte(out), err
 		},
 		ended: ended, close: closeAll,
 	}, nil

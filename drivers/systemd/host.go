@@ -25,8 +25,11 @@ type host struct {
 	// of them, systemd's own included, or the field that holds the name for those that
 	// the unit itself wrote.
 	journal func(ctx context.Context, selector, unit string, lines int) (string, error)
-	ended   <-chan string // says why it ended by itself; nil when it cannot
-	close   func(ctx context.Context) error
+	// read reads a file of the kernel's as whoever is beside the units sees it. The error of
+	// one that does not exist is fs.ErrNotExist.
+	read  func(ctx context.Context, path string) ([]byte, error)
+	ended <-chan string // says why it ended by itself; nil when it cannot
+	close func(ctx context.Context) error
 }
 
 // Selectors of a journal for what a unit itself wrote.
@@ -215,6 +218,7 @@ func (d *Driver) open(ctx context.Context, c *choice, m mark) (*host, error) {
 			}
 			return string(out), err
 		},
+		read:  func(_ context.Context, path string) ([]byte, error) { return os.ReadFile(path) },
 		close: func(context.Context) error { return nil },
 	}, nil
 }

@@ -71,7 +71,7 @@ func TestEnd(t *testing.T) {
 	}{
 		{state{active: "failed", code: exited, exit: 3, result: "exit-code"}, true, "exit status 3, result exit-code"},
 		{state{active: "inactive", code: exited, result: "success"}, true, "exit status 0"},
-		{state{active: "failed", code: killed, exit: 9, result: "signal"}, true, "signal: killed, result signal"},
+		{state{active: "failed", code: signalled, exit: 9, result: "signal"}, true, "signal: killed, result signal"},
 		{state{active: "failed", code: dumped, exit: 6, result: "watchdog"}, true, "(core dumped), result watchdog"},
 		{state{active: "failed", result: "resources"}, true, "result resources"},
 		{state{active: "inactive", sub: "dead"}, true, "inactive (dead)"},

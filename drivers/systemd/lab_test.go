@@ -148,7 +148,7 @@ func TestWatchdogIsNamed(t *testing.T) {
 	events, id := b.Events(), b.Instances()[0].ID
 	events.Await("ready", is(drivers.Ready))
 	frozen := time.Now()
-	if err := b.Env.(drivers.Pauser).Pause(t.Context(), id); err != nil {
+	if _, err := b.Env.(drivers.Injector).Inject(t.Context(), drivers.Fault{Kind: drivers.FaultPause, Instance: id}); err != nil {
 		t.Fatal(err)
 	}
 	down := events.Await("unready", is(drivers.Unready))

@@ -239,7 +239,7 @@ func (m *manager) Create(ctx context.Context, i *fleet.Instance) error {
 	name := unitName(mk)
 	u := &unit{
 		manager: m, instance: i, name: name + ".service", title: mk.String(), ports: slices.Collect(maps.Values(numbers)),
-		reports: drivers.NewQueue[report](),
+		reports: drivers.NewQueue[report](), ends: map[process]state{},
 	}
 	addrs := make(map[string]string, len(numbers))
 	for port, number := range numbers {

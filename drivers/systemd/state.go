@@ -103,9 +103,9 @@ func (s state) String() string {
 
 // The ways in which a process ends, as waitid calls them.
 const (
-	exited = 1
-	killed = 2
-	dumped = 3
+	exited    = 1
+	signalled = 2
+	dumped    = 3
 )
 
 // end says how the last process ended, for people.
@@ -114,7 +114,7 @@ func (s state) end() string {
 	switch s.code {
 	case exited:
 		out = fmt.Sprintf("exit status %d", s.exit)
-	case killed:
+	case signalled:
 		out = "signal: " + syscall.Signal(s.exit).String()
 	case dumped:
 		out = "signal: " + syscall.Signal(s.exit).String() + " (core dumped)"

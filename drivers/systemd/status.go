@@ -31,7 +31,7 @@ const (
 type change struct {
 	kind    changeKind
 	detail  string
-	process process // that has started
+	process process // that has ended or started
 }
 
 // transition takes a report in and returns what it says, in the order in which it has to
@@ -55,7 +55,7 @@ func (s *status) transition(r report) []change {
 		if r.service.process != s.running {
 			how = "its end went unseen" // what systemd says is about a later process
 		}
-		out = append(out, change{kind: ended, detail: how})
+		out = append(out, change{kind: ended, detail: how, process: s.running})
 		s.running = process{}
 	}
 	if r.service.mainPID != 0 && r.service.process != s.running {

@@ -48,6 +48,8 @@ type unit struct {
 	running  process // the process dealt with last; zero when none runs
 	seen     process // the last one that what was dealt with told of, even if it has ended
 	words    string  // what it wrote before an earlier end
+
+	ends map[process]state // what systemd said when a process of it had ended
 }
 
 // tell takes a change of a property into account. Of the two messages that systemd sends
@@ -136,6 +138,13 @@ func (u *unit) pass(c change, r report) {
 	case unready:
 		u.instance.SetReady(false, c.detail)
 	case ended:
+		u.mu.Lock()
+		if r.service.process == c.process {
+			u.ends[c.process] = r.service
+		} else {
+			u.ends[c.process] = state{result: c.detail} // what systemd says is about a later one
+		}
+		u.mu.Unlock()
 		u.exited(c.detail, r.final)
 	case started:
 		u.instance.Started(fmt.Sprintf("process %d of %s", c.process.pid, u.name))
