@@ -159,6 +159,9 @@ func joinPath(folder, file string) string { return strings.TrimRight(folder, "/"
 
 const labelWidth = 19
 
+// summedNote says how several trials became one number.
+const summedNote = "counts and rates add up all valid trials; times are their median (and range)"
+
 // matrix writes one group: a line per metric, a column per design, as many columns side
 // by side as fit.
 func (t *terminal) matrix(g group) {
@@ -167,7 +170,7 @@ func (t *terminal) matrix(g group) {
 		t.line("%s", t.paint(bold, line))
 	}
 	if g.summed() {
-		for _, line := range format.Fold("counts and rates add up all valid trials; times are their median (and range)", t.width-2) {
+		for _, line := range format.Fold(summedNote, t.width-2) {
 			t.line("  %s", t.paint(dim, line))
 		}
 	}
@@ -246,11 +249,7 @@ func (t *terminal) gates(run *judge.Run) {
 	if len(run.Gates) == 0 {
 		return
 	}
-	tally := map[judge.Verdict]int{}
-	for _, g := range run.Gates {
-		tally[g.Verdict]++
-	}
-	t.line("%s  %d passed, %d missed, %d inconclusive", t.paint(bold, "gates"), tally[judge.Pass], tally[judge.Fail], tally[judge.Inconclusive])
+	t.line("%s  %s", t.paint(bold, "gates"), gateTally(run))
 	for _, g := range run.Gates {
 		if g.Verdict == judge.Pass {
 			continue
@@ -263,6 +262,15 @@ func (t *terminal) gates(run *judge.Run) {
 		t.wrapped("             ", "             ", gateText(g))
 	}
 	t.line("")
+}
+
+// gateTally says how many gates came out how.
+func gateTally(run *judge.Run) string {
+	tally := map[judge.Verdict]int{}
+	for _, g := range run.Gates {
+		tally[g.Verdict]++
+	}
+	return fmt.Sprintf("%d passed, %d missed, %d inconclusive", tally[judge.Pass], tally[judge.Fail], tally[judge.Inconclusive])
 }
 
 // gateText says what a gate asked for, what was observed and why it was judged so.
@@ -299,11 +307,22 @@ func cellOf(run *judge.Run, key string) *judge.Cell {
 	return nil
 }
 
-// evidence writes what is invalid and why: invalid trials, controls that did not
-// hold, cells that were not run. It also writes where something else was deployed than was
-// asked for.
+// evidence writes what is invalid and why.
 func (t *terminal) evidence(run *judge.Run) {
-	var lines [][2]string
+	lines := evidence(run)
+	if len(lines) == 0 {
+		return
+	}
+	t.line("%s", t.paint(bold, "evidence"))
+	for _, l := range lines {
+		t.wrapped("  "+t.paint(yellow, pad(l[0], 7))+"    ", strings.Repeat(" ", 13), l[1])
+	}
+	t.line("")
+}
+
+// evidence is what is invalid, in a word, and why: invalid trials, controls that did not hold,
+// cells that were not run. It is also where something else was deployed than was asked for.
+func evidence(run *judge.Run) (lines [][2]string) {
 	for i := range run.Cells {
 		c := &run.Cells[i]
 		for j := range c.Trials {
@@ -322,27 +341,20 @@ func (t *terminal) evidence(run *judge.Run) {
 	for i := range run.Cells {
 		c := &run.Cells[i]
 		for _, n := range notes(c) {
-			lines = append(lines, [2]string{"note   ", format.Clean(c.Key()) + ": " + n})
+			lines = append(lines, [2]string{"note", format.Clean(c.Key()) + ": " + n})
 		}
 	}
 	for _, s := range skipped(run) {
 		word := "skipped"
 		if s.ByTarget {
-			word = "failed "
+			word = "failed"
 		}
 		lines = append(lines, [2]string{word, format.Clean(fmt.Sprintf("%s/%s/%s: %s", s.Scenario, s.Driver, s.Design, s.Why))})
 	}
 	if incomplete(run) {
 		lines = append(lines, [2]string{"partial", "the run is not complete; what is shown rests on the trials that there are"})
 	}
-	if len(lines) == 0 {
-		return
-	}
-	t.line("%s", t.paint(bold, "evidence"))
-	for _, l := range lines {
-		t.wrapped("  "+t.paint(yellow, l[0])+"    ", strings.Repeat(" ", 13), l[1])
-	}
-	t.line("")
+	return lines
 }
 
 // notes are those of all trials of a cell, each once, and behind them what is to be known of
@@ -406,14 +418,20 @@ func (t *terminal) verdict(run *judge.Run) {
 
 // besides writes what else there is to say of the verdict.
 func (t *terminal) besides(run *judge.Run) {
-	for _, lost := range lossesBeside(run) {
-		t.wrapped("  - ", "    ", format.Clean(lost))
+	for _, text := range besides(run) {
+		t.wrapped("  - ", "    ", format.Clean(text))
 	}
+}
+
+// besides is what there is to say of the verdict that neither its title nor the lists below say.
+func besides(run *judge.Run) []string {
+	all := lossesBeside(run)
 	for _, r := range run.Reasons {
 		if text := Sentence(r); !shownAbove[r.Kind] && !inHeadline(run, r) && !follows(run, r) {
-			t.wrapped("  - ", "    ", format.Clean(text))
+			all = append(all, text)
 		}
 	}
+	return all
 }
 
 // shownAbove are the reasons that the lines above the verdict have said already.
