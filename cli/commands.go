@@ -341,6 +341,7 @@ var reportFiles = []struct {
 	{"results.json", func(w io.Writer, r *judge.Run) error { return reports.WriteJSON(w, reports.Results(r)) }},
 	{"report.html", reports.WriteHTML},
 	{"junit.xml", reports.WriteJUnit},
+	{"metrics.txt", reports.WriteMetrics},
 }
 
 // writeReports writes every report of a judged run into its folder. A file is complete

@@ -44,7 +44,7 @@ func (r matrixRow) name() string {
 }
 
 // rows are the rows of a group's matrix, the same for every cell, and in the terminal as in
-// junit.xml and on the page: no other place decides what is shown of a cell.
+// junit.xml, in Markdown and on the page: no other place decides what is shown of a cell.
 //
 // The causes follow what they add up to.
 func (g group) rows() []matrixRow {

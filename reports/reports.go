@@ -1,5 +1,6 @@
 // Package reports turns a judged run into what people and machines read: results.json,
-// the terminal's matrix, junit.xml, the report page and the timeline picture. It
+// the terminal's matrix, junit.xml, the report page, Markdown and the lines and numbers that
+// pipelines show, and the timeline picture. It
 // computes no metric and passes no judgement; every number comes from package judge.
 // Output is a pure function of its input: the same run gives the same bytes.
 //
