@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
@@ -111,21 +113,46 @@ func TestTroubleBesideAFailHidesNoFail(t *testing.T) {
 	for _, tc := range []struct {
 		verdict judge.Verdict
 		err     error
+		flags   string
 		want    int
 	}{
-		{judge.Fail, nil, ExitFail}, {judge.Fail, trouble, ExitFail}, {judge.Fail, errors.Join(errInterrupted, trouble), ExitInterrupted},
-		{judge.Inconclusive, trouble, ExitEnvironment}, {judge.Pass, trouble, ExitEnvironment}, {judge.Pass, nil, ExitPass},
+		{judge.Fail, nil, "", ExitFail}, {judge.Fail, trouble, "", ExitFail}, {judge.Fail, errors.Join(errInterrupted, trouble), "", ExitInterrupted},
+		{judge.Inconclusive, trouble, "", ExitEnvironment}, {judge.Pass, trouble, "", ExitEnvironment}, {judge.Pass, nil, "", ExitPass},
+		{judge.Fail, trouble, "--fail-on=never", ExitEnvironment}, {judge.Inconclusive, trouble, "--inconclusive=warn", ExitEnvironment},
 	} {
-		if got := report(ending(&judge.Run{Verdict: tc.verdict}, tc.err), io.Discard); got != tc.want {
-			t.Errorf("%s and %v: exit code %d, want %d", tc.verdict, tc.err, got, tc.want)
+		p := policyOf(t, tc.flags)
+		if got := report(p.ending(&judge.Run{Verdict: tc.verdict}, tc.err), io.Discard); got != tc.want {
+			t.Errorf("%s and %v %s: exit code %d, want %d", tc.verdict, tc.err, tc.flags, got, tc.want)
 		}
 	}
 }
 
+// policyOf are flags as a command reads them.
+func policyOf(t *testing.T, flags string) *policy {
+	t.Helper()
+	p, fl := &policy{}, pflag.NewFlagSet("run", pflag.ContinueOnError)
+	p.register(fl)
+	if err := fl.Parse(strings.Fields(flags)); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func TestVerdictsHaveExitCodes(t *testing.T) {
-	for verdict, want := range map[judge.Verdict]int{judge.Pass: ExitPass, judge.Fail: ExitFail, judge.Inconclusive: ExitInconclusive, "": ExitInconclusive} {
-		if got := report(verdictOf(&judge.Run{Verdict: verdict}), io.Discard); got != want {
-			t.Errorf("verdict %q: exit code %d, want %d", verdict, got, want)
+	for _, tc := range []struct {
+		flags                         string
+		pass, fail, inconclusive, non int
+	}{
+		{"", ExitPass, ExitFail, ExitInconclusive, ExitInconclusive},
+		{"--fail-on=gate --inconclusive=fail", ExitPass, ExitFail, ExitInconclusive, ExitInconclusive},
+		{"--inconclusive=warn", ExitPass, ExitFail, ExitPass, ExitPass},
+		{"--fail-on=never", ExitPass, ExitPass, ExitPass, ExitPass},
+	} {
+		p := policyOf(t, tc.flags)
+		for verdict, want := range map[judge.Verdict]int{judge.Pass: tc.pass, judge.Fail: tc.fail, judge.Inconclusive: tc.inconclusive, "": tc.non} {
+			if got := report(p.verdictOf(&judge.Run{Verdict: verdict}), io.Discard); got != want {
+				t.Errorf("%s verdict %q: exit code %d, want %d", tc.flags, verdict, got, want)
+			}
 		}
 	}
 }

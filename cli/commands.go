@@ -262,8 +262,9 @@ func clean(ctx context.Context, a *app, ds []drivers.Driver, runID string, asked
 func reportCommand(a *app) *cobra.Command {
 	var asJSON bool
 	var picture string
+	var f outcomeFlags
 	cmd := &cobra.Command{
-		Use: "report DIR", Short: "Judge a run's raw record again and rebuild its reports",
+		Use: "report DIR", Annotations: tellsOutcome, Short: "Judge a run's raw record again and rebuild its reports",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return &usageError{fmt.Errorf("%s needs the folder of one run", cmd.CommandPath()), "runs are kept in rollout-lab-runs"}
@@ -289,10 +290,11 @@ func reportCommand(a *app) *cobra.Command {
 					return &environmentError{fmt.Errorf("write %s: %w", picture, err), ""}
 				}
 			}
-			if err := printRun(a.Out, judged, args[0], asJSON); err != nil {
+			if err := errors.Join(f.write(judged, args[0]), printRun(a.Out, judged, args[0], asJSON)); err != nil {
 				return &environmentError{err, ""}
 			}
-			err = ending(judged, writeErr)
+			a.outcome = &outcome{judged, args[0]}
+			err = f.ending(judged, writeErr)
 			if writeErr != nil && !errors.Is(err, writeErr) {
 				complain(a.Err, writeErr)
 			}
@@ -300,6 +302,7 @@ func reportCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print results.json instead of the matrix")
+	f.register(cmd.Flags())
 	cmd.Flags().StringVar(&picture, "svg", "", "also write the timeline as a picture to this file")
 	return cmd
 }
@@ -379,5 +382,5 @@ func printRun(out io.Writer, r *judge.Run, dir string, asJSON bool) error {
 	if asJSON {
 		return reports.WriteJSON(out, reports.Results(r))
 	}
-	return reports.WriteTerminal(out, r, terminalOptions(out, dir))
+	return reports.WriteTerminal(inert(out), r, terminalOptions(out, dir))
 }

@@ -35,7 +35,7 @@ type measureFlags struct {
 func measureCommand(a *app) *cobra.Command {
 	f := measureFlags{run: runFlags{drivers: driverFlags{app: a}, watch: watchFlags{app: a}}}
 	cmd := &cobra.Command{
-		Use:   "measure --url URL -- COMMAND...",
+		Use: "measure --url URL -- COMMAND...", Annotations: tellsOutcome,
 		Short: "Run a command of your own under load, and say what it cost",
 		Long: `Fires a steady load at an address, runs your command when nothing has failed for a while,
 and goes on until nothing has failed for 5 s behind it: at least --settle, at most --max.

@@ -45,6 +45,7 @@ type app struct {
 	console *console
 	args    []string
 	drivers []Driver
+	outcome *outcome // of the run that was judged, nil where there is none
 }
 
 // hide keeps secrets out of the messages from here on. What is printed of a run comes from
@@ -72,16 +73,23 @@ func (e *environmentError) Unwrap() error { return e.err }
 // drivers that it offers, the default one first. It returns the exit code. SIGINT and
 // SIGTERM end what it does and are cleaned up after.
 func Main(ctx context.Context, args []string, std Streams, ds ...Driver) int {
-	console := newConsole(std.Err)
+	lines := std.Err
+	console := newConsole(inert(std.Err))
 	std.Err = console
 	if err := checkDrivers(ds); err != nil {
 		return report(err, std.Err)
 	}
 	ctx, stop := interruptible(ctx, std.Err)
 	defer stop()
-	root := rootCommand(&app{Streams: std, console: console, args: args, drivers: ds})
+	a := &app{Streams: std, console: console, args: args, drivers: ds}
+	root := rootCommand(a)
 	root.SetArgs(args)
-	return report(root.ExecuteContext(ctx), std.Err)
+	cmd, err := root.ExecuteContextC(ctx)
+	code := report(err, std.Err)
+	if onGitHub() {
+		return tellGitHub(lines, step{cmd, a.outcome, err, code})
+	}
+	return code
 }
 
 // patience is how long after the first signal another one is taken for the same wish:

@@ -24,6 +24,7 @@ type runFlags struct {
 	drivers    driverFlags
 	watch      watchFlags
 	label      labelFlags
+	outcome    outcomeFlags
 	designs    []string
 	rate       float64
 	trials     int
@@ -36,10 +37,10 @@ type runFlags struct {
 func runCommand(a *app) *cobra.Command {
 	f := runFlags{drivers: driverFlags{app: a}, watch: watchFlags{app: a}}
 	cmd := &cobra.Command{
-		Use:   "run SCENARIO...",
+		Use: "run SCENARIO...", Annotations: tellsOutcome,
 		Short: "Run scenarios and say what they cost",
 		Long: `Runs scenarios, by name from the catalogue or as FILE.yaml, and writes a folder with
-results.json, report.html, junit.xml and the raw record. Stdout is the result,
+results.json, report.html, junit.xml, metrics.txt and the raw record. Stdout is the result,
 stderr is progress.`,
 		Example: "  rollout-lab run quickstart\n  rollout-lab run rollout restart --driver process --trials 3\n  rollout-lab run ./mine.yaml --var sync_rate=5000 --design pull",
 		Args:    needArgs("a scenario", "rollout-lab list shows the catalogue"),
@@ -71,6 +72,7 @@ func (f *runFlags) registerShared(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.json, "json", false, "print results.json instead of the matrix")
 	f.watch.register(fl)
 	f.label.register(fl)
+	f.outcome.register(fl)
 }
 
 // start runs scenarios on the drivers that were chosen for them.
@@ -217,32 +219,15 @@ func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario
 		return err
 	}
 	// A full disk must not keep the result from the terminal.
-	if err := errors.Join(writeReports(dir, judged), printRun(a.Out, judged, dir, f.json)); err != nil {
+	if err := errors.Join(writeReports(dir, judged), f.outcome.write(judged, dir), printRun(a.Out, judged, dir, f.json)); err != nil {
 		runErr = errors.Join(runErr, &environmentError{err, ""})
 	}
-	err = ending(judged, runErr)
+	a.outcome = &outcome{judged, dir}
+	err = f.outcome.ending(judged, runErr)
 	if runErr != nil && !errors.Is(err, runErr) {
 		complain(a.Err, runErr)
 	}
 	return err
-}
-
-// ending is what the exit code of a run follows from: what went wrong around it, or else its
-// verdict. A fail is one whatever could not be run beside it or cleaned up behind it: who takes
-// trouble with the surroundings for a reason to try again must not try again on that.
-func ending(judged *judge.Run, runErr error) error {
-	if runErr != nil && (judged.Verdict != judge.Fail || errors.Is(runErr, errInterrupted)) {
-		return runErr
-	}
-	return verdictOf(judged)
-}
-
-// verdictOf is the error that carries a verdict to the exit code.
-func verdictOf(r *judge.Run) error {
-	if r.Verdict == judge.Pass {
-		return nil
-	}
-	return &verdictError{r.Verdict}
 }
 
 // hold keeps an environment until the run is interrupted.

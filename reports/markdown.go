@@ -188,7 +188,9 @@ func markdownTable(rows [][]string) string {
 // markdown makes text from outside stand in Markdown as it is. A comment in the middle of what
 // would be a mention, a reference or an address keeps it from becoming one: such are looked for
 // in the text that is left when Markdown has been read, so that no backslash helps.
-func markdown(text string) string { return plainly.Replace(format.Shorten(format.Clean(text), mostText)) }
+func markdown(text string) string {
+	return plainly.Replace(format.Shorten(format.Clean(text), mostText))
+}
 
 var plainly = strings.NewReplacer(
 	"&", "&amp;", "<", "&lt;", ">", "&gt;",
@@ -196,3 +198,13 @@ var plainly = strings.NewReplacer(
 	"@", "@<!-- -->", "#", "#<!-- -->", "://", ":<!-- -->//", "www.", "www<!-- -->.",
 	"GH-", "GH<!-- -->-",
 )
+
+// Trouble is what kept a command from its result, as Markdown.
+func Trouble(command, text string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n## ❌ %s did not end as it should\n", markdown(command))
+	for line := range strings.Lines(text) {
+		b.WriteString("\n" + markdown(line) + "\n")
+	}
+	return b.String()
+}
