@@ -30,7 +30,9 @@ type cluster struct {
 	engine   *dockerengine.Engine
 	provider *kindcluster.Provider
 	ports    map[int32]string // node port -> host:port on the loopback interface
-	say      func(string)
+	// drainable are its workers, if a lab has made it and there are at least two.
+	drainable []string
+	say       func(string)
 
 	loading sync.Mutex // one archive at a time
 	loaded  map[string]bool
@@ -98,18 +100,14 @@ func (c *cluster) hasWorkers(want int) error {
 	if want == 0 {
 		return nil
 	}
-	all, err := c.provider.ListInternalNodes(c.name)
+	workers, err := c.workers()
 	if err != nil {
-		return fmt.Errorf("nodes of cluster %s: %w", c.name, err)
-	}
-	workers, err := nodeutils.SelectNodesByRole(all, string(v1alpha4.WorkerRole))
-	if err != nil {
-		return fmt.Errorf("nodes of cluster %s: %w", c.name, err)
+		return err
 	}
 	if got := len(workers); got != want {
 		return &drivers.HintError{
 			Err:  fmt.Errorf("cluster %s has %d workers, not %d: %w", c.name, got, want, drivers.ErrUnavailable),
-			Hint: "name another cluster, which is then made, or remove this one",
+			Hint: "name another cluster, which is then made, or remove this one with kind delete cluster --name " + c.name,
 		}
 	}
 	return nil
@@ -137,7 +135,13 @@ func (c *cluster) use(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("credentials of cluster %s: %w", c.name, err)
 	}
-	return os.WriteFile(c.kubeconfig(), []byte(text), 0o600)
+	if err := os.WriteFile(c.kubeconfig(), []byte(text), 0o600); err != nil {
+		return err
+	}
+	if c.drainable, err = c.findDrainable(ctx); err != nil {
+		return fmt.Errorf("nodes of cluster %s: %w", c.name, err)
+	}
+	return nil
 }
 
 // create makes the cluster. kind heeds no context; when ctx ends the nodes are removed,
@@ -255,7 +259,7 @@ func nodeImage(ctx context.Context, e *dockerengine.Engine, config Config, say f
 
 // describe is the cluster that is made.
 func describe(workers int, published []int) *v1alpha4.Cluster {
-	control := v1alpha4.Node{Role: v1alpha4.ControlPlaneRole}
+	control := v1alpha4.Node{Role: v1alpha4.ControlPlaneRole, Labels: map[string]string{labelMade: "true"}}
 	for i, p := range published {
 		control.ExtraPortMappings = append(control.ExtraPortMappings, v1alpha4.PortMapping{
 			ContainerPort: int32(firstNodePort + i), HostPort: int32(p), ListenAddress: "127.0.0.1", Protocol: v1alpha4.PortMappingProtocolTCP,

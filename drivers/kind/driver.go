@@ -180,7 +180,8 @@ func (d *Driver) open(ctx context.Context) error {
 // driver is the driver of a cluster that exists.
 func (c *cluster) driver(config Config, image string) *kubernetes.Driver {
 	inner := c.config(config, image)
-	inner.Kubeconfig, inner.NodePorts, inner.Processes = c.kubeconfig(), c.ports, processes{c.engine}
+	inner.Kubeconfig, inner.NodePorts, inner.Containers = c.kubeconfig(), c.ports, containers{c.engine}
+	inner.Drain, inner.Own = c.drainable, len(c.drainable) > 0
 	return kubernetes.New(inner)
 }
 

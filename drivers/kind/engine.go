@@ -2,7 +2,6 @@ package kind
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -70,15 +69,3 @@ const (
 	lowestNodePort  = 30000
 	highestNodePort = 32767
 )
-
-// processes ends containers from their nodes, with the client that every containerd has.
-type processes struct{ engine *dockerengine.Engine }
-
-// Kill implements kubernetes.Processes.
-func (p processes) Kill(ctx context.Context, node, container string) error {
-	if node == "" || container == "" {
-		return errors.New("no node or no container")
-	}
-	_, err := p.engine.Exec(ctx, node, nil, "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", container)
-	return err
-}

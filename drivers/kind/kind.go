@@ -12,6 +12,11 @@
 // Requests enter through node ports that Docker maps to ports of 127.0.0.1. A cluster that
 // was made by somebody else must have such mappings, else nothing can be deployed in it.
 //
+// A cluster that is made with two workers or more can have one of them drained: the control plane
+// bears a label that says that a lab has made it, and whatever it runs may be evicted.
+// Dependencies run on the control plane then. Draining is refused in any other cluster, and
+// while another run is on the node.
+//
 // No file of the user's is changed: the credentials of the cluster are kept in a temporary
 // folder, and read again from the cluster by whoever uses it next.
 //

@@ -19,6 +19,19 @@ import (
 // nodesPoll is how often it is looked whether all nodes are ready.
 const nodesPoll = 250 * time.Millisecond
 
+// client is a way to the cluster.
+func (c *cluster) client() (kube.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig())
+	if err != nil {
+		return nil, fmt.Errorf("credentials of cluster %s: %w", c.name, err)
+	}
+	client, err := kube.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("credentials of cluster %s: %w", c.name, err)
+	}
+	return client, nil
+}
+
 // awaitNodes waits until every node of a cluster that was made is ready. kind waits for the
 // control plane alone, and a kubelet that fails on another node is seen by nobody.
 func (c *cluster) awaitNodes(ctx context.Context) error {
@@ -30,13 +43,9 @@ func (c *cluster) awaitNodes(ctx context.Context) error {
 	for _, n := range all {
 		names = append(names, n.String())
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig())
+	client, err := c.client()
 	if err != nil {
-		return fmt.Errorf("credentials of cluster %s: %w", c.name, err)
-	}
-	client, err := kube.NewForConfig(config)
-	if err != nil {
-		return fmt.Errorf("credentials of cluster %s: %w", c.name, err)
+		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, readyLimit, fmt.Errorf("not ready within %v", readyLimit))
 	defer cancel()

@@ -16,7 +16,6 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/lifecycle"
-	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
 // adopted is a subject that exists already, in a namespace that is somebody else's. What the
@@ -177,7 +176,7 @@ func (d *Driver) restoreAdopted(ctx context.Context, c *cluster, runID string) (
 		if err != nil {
 			errs = append(errs, fmt.Errorf("deployment %s in namespace %s: %w", o.Name, o.Namespace, err))
 		}
-		if err != nil || !taken || !a.restorable(runID) {
+		if err != nil || !taken || !restorable(a.Run, a.Owner, runID) {
 			continue
 		}
 		r := removal{c, o.Namespace, labels.Set{labelDeployment: a.Deployment}.String(), nil}
@@ -193,14 +192,4 @@ func (d *Driver) restoreAdopted(ctx context.Context, c *cluster, runID string) (
 	}
 	slices.Sort(done)
 	return done, errors.Join(errs...)
-}
-
-// restorable says whether an adoption is that of the named run or, when none is named, of a
-// lab that has certainly ended.
-func (a *adoption) restorable(runID string) bool {
-	if runID != "" {
-		return a.Run == runID
-	}
-	by, err := owner.Parse(a.Owner)
-	return err == nil && by.Dead()
 }

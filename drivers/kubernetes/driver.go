@@ -103,6 +103,48 @@ func (d *Driver) Capabilities() drivers.Capabilities {
 // and a kubelet and takes about 4 ms of processor time, most of it in those two.
 func (d *Driver) ProbeInterval() time.Duration { return 200 * time.Millisecond }
 
+// Faults implements drivers.Faulter.
+func (d *Driver) Faults(ctx context.Context) map[drivers.FaultKind]error {
+	out := map[drivers.FaultKind]error{drivers.FaultPause: nil, drivers.FaultCPU: nil}
+	if d.config.Containers == nil {
+		out[drivers.FaultPause], out[drivers.FaultCPU] = noContainers(), noContainers()
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("no answer within %v", checkLimit))
+	defer cancel()
+	c, err := d.connect()
+	if err != nil {
+		err = unavailable(err, "set KUBECONFIG, or name a kubeconfig and a context that lead to a cluster")
+	}
+	for kind, needed := range map[drivers.FaultKind][]authorizationv1.ResourceAttributes{
+		drivers.FaultKill:  {{Verb: "delete", Resource: "pods"}},
+		drivers.FaultStop:  {{Verb: "delete", Resource: "pods"}, {Verb: "update", Group: "apps", Resource: "deployments", Subresource: "scale"}},
+		drivers.FaultEvict: {{Verb: "create", Resource: "pods", Subresource: "eviction"}},
+	} {
+		if out[kind] = err; err == nil {
+			out[kind] = c.allows(ctx, d.config.Namespace, needed...)
+		}
+	}
+	out[drivers.FaultNodeDrain] = err
+	if err == nil {
+		out[drivers.FaultNodeDrain] = d.drainable(ctx, c)
+	}
+	return out
+}
+
+// drainable says whether there are nodes that may be drained, and can be.
+func (d *Driver) drainable(ctx context.Context, c *cluster) error {
+	if len(d.config.Drain) == 0 {
+		return &drivers.HintError{
+			Err:  fmt.Errorf("%w: no node of the cluster may be drained", drivers.ErrUnsupported),
+			Hint: "name each one that may with --kubernetes-drain NODE, or use --driver kind with --kind-workers 2",
+		}
+	}
+	if err := c.allows(ctx, "", authorizationv1.ResourceAttributes{Verb: "patch", Resource: "nodes"}); err != nil {
+		return err
+	}
+	return drainable(ctx, c, d.config.Drain)
+}
+
 // Check implements drivers.Driver: it asks the API server for its version, and whether
 // the user of the kubeconfig may create what is needed.
 func (d *Driver) Check(ctx context.Context) error {
@@ -116,14 +158,21 @@ func (d *Driver) Check(ctx context.Context) error {
 		return unavailable(fmt.Errorf("ask the API server: %w", err), "see whether kubectl version works with the same kubeconfig and context")
 	}
 	needed := []authorizationv1.ResourceAttributes{
-		{Verb: "create", Group: "apps", Resource: "deployments", Namespace: d.config.Namespace},
-		{Verb: "create", Group: "policy", Resource: "poddisruptionbudgets", Namespace: d.config.Namespace},
-		{Verb: "create", Resource: "pods", Subresource: "portforward", Namespace: d.config.Namespace},
+		{Verb: "create", Group: "apps", Resource: "deployments"},
+		{Verb: "create", Group: "policy", Resource: "poddisruptionbudgets"},
+		{Verb: "create", Resource: "pods", Subresource: "portforward"},
 	}
 	if d.config.Namespace == "" {
 		needed = append(needed, authorizationv1.ResourceAttributes{Verb: "create", Resource: "namespaces"})
 	}
+	return c.allows(ctx, d.config.Namespace, needed...)
+}
+
+// allows asks whether the user of the kubeconfig may do all that, in a namespace or, with "",
+// in every one.
+func (c *cluster) allows(ctx context.Context, namespace string, needed ...authorizationv1.ResourceAttributes) error {
 	for _, n := range needed {
+		n.Namespace = namespace
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &n}}
 		answer, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
 		if err != nil {
@@ -131,7 +180,7 @@ func (d *Driver) Check(ctx context.Context) error {
 		}
 		if !answer.Status.Allowed {
 			what := strings.TrimSuffix(n.Resource+"/"+n.Subresource, "/")
-			return unavailable(fmt.Errorf("the user of the kubeconfig may not create %s", what), "use a context whose user may, or name a namespace in which it may")
+			return unavailable(fmt.Errorf("the user of the kubeconfig may not %s %s", n.Verb, what), "use a context whose user may, or name a namespace in which it may")
 		}
 	}
 	return nil
@@ -203,7 +252,7 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	}
 	id := strings.ToLower(rand.Text()[:10])
 	l := layout{
-		namespace: d.config.Namespace, rolling: stack.Rolling,
+		namespace: d.config.Namespace, rolling: stack.Rolling, drained: d.config.Drain, controlPlane: d.config.Own,
 		labels: map[string]string{labelRun: runLabel(stack.RunID), labelOwner: lab.String(), labelDeployment: id},
 	}
 	suffix := ""
@@ -225,9 +274,6 @@ func (d *Driver) Deploy(ctx context.Context, stack drivers.Stack) (drivers.Env, 
 	if err := e.life.Deploy(ctx, e.deploy); err != nil {
 		return nil, err
 	}
-	if d.config.Processes != nil {
-		return killable{e}, nil
-	}
 	return e, nil
 }
 
@@ -246,9 +292,10 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	if runID != "" {
 		errs = append(errs, d.running.Close(ctx, runID))
 	}
-	var removed []string
+	removed, err := uncordon(ctx, c, runID)
+	errs = append(errs, err)
 	for _, l := range found {
-		err := l.remove(ctx, c, d.config.Processes)
+		err := l.remove(ctx, c, d.config.Containers)
 		if err == nil {
 			removed = append(removed, l.String())
 		}

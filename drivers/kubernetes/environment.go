@@ -10,17 +10,18 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/lifecycle"
 )
 
-// environment implements drivers.Env and drivers.Logger for a subject of any kind.
+// environment implements drivers.Env for a subject of any kind.
 type environment struct {
 	*site
 	subject subject
+	faults  injections
 }
 
 // Assert the capabilities, which callers ask for by type.
 var (
-	_ drivers.Logger = (*environment)(nil)
-	_ drivers.Killer = killable{}
-	_ drivers.Noter  = killable{}
+	_ drivers.Logger   = (*environment)(nil)
+	_ drivers.Noter    = (*environment)(nil)
+	_ drivers.Injector = (*environment)(nil)
 )
 
 // newEnvironment refuses a stack that cannot be said in Kubernetes' words, before anything
@@ -34,7 +35,7 @@ func newEnvironment(d *Driver, c *cluster, stack drivers.Stack, l layout) (*envi
 	if err != nil {
 		return nil, err
 	}
-	e := &environment{s, subject}
+	e := &environment{site: s, subject: subject}
 	s.life = lifecycle.New(e.shutdown)
 	return e, nil
 }
@@ -186,7 +187,8 @@ func (e *environment) shutdown(ctx context.Context) error {
 	if err := e.entry.check(ctx); err != nil {
 		e.events.Append(drivers.Event{Kind: drivers.Lost, Detail: err.Error()})
 	}
-	err := e.subject.remove(ctx)
+	err := e.faults.close(ctx)
+	err = errors.Join(err, e.subject.remove(ctx))
 	e.view.close()
 	e.events.Close()
 	return err
@@ -199,25 +201,3 @@ func (e *environment) Logs(ctx context.Context, instanceID string) (string, erro
 
 // logLines is how many lines of an instance Logs returns.
 const logLines = 100
-
-// killable is an environment whose instances' processes can be reached.
-type killable struct{ *environment }
-
-// Kill implements drivers.Killer.
-func (k killable) Kill(ctx context.Context, instanceID string) error {
-	if err := k.life.Err(); err != nil {
-		return err
-	}
-	pod := k.view.pod(instanceID)
-	if pod == nil {
-		return fmt.Errorf("kill %s: there is no such instance", instanceID)
-	}
-	id, ok := running(pod, k.view.container())
-	if !ok {
-		return fmt.Errorf("kill %s: it does not run", instanceID)
-	}
-	if err := k.driver.config.Processes.Kill(ctx, pod.Spec.NodeName, id); err != nil {
-		return fmt.Errorf("kill %s: %w", instanceID, err)
-	}
-	return nil
-}

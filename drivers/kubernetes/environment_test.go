@@ -244,7 +244,7 @@ func TestCloseByForce(t *testing.T) {
 	c := newControl(t)
 	c.makes("slow", "v1", runs("1"))
 	killed := make(kills, 10)
-	c.env.driver.config.Processes = killed
+	c.env.driver.config.Containers = killed.containers()
 	asked := make(chan int64, 10)
 	c.client.PrependReactor("delete", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		grace := int64(-1)
@@ -279,9 +279,11 @@ func TestCloseByForce(t *testing.T) {
 // kills are the containers that were killed.
 type kills chan string
 
-func (k kills) Kill(_ context.Context, _, container string) error {
-	k <- container
-	return nil
+// containers is a node on which they can be.
+func (k kills) containers() *node {
+	n := newNode()
+	n.killed = func(container string) { k <- container }
+	return n
 }
 
 func TestUnrecoverable(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	applycore "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/portforward"
 	"github.com/rollout-lab/rollout-lab/drivers/kubernetes/watch"
 )
 
@@ -154,10 +153,7 @@ func (g *generated) deployDependency(ctx context.Context, s drivers.Service) err
 	if _, err := g.applyService(ctx, s, wanted{replicas: 1}); err != nil {
 		return fmt.Errorf("create its deployment: %w", err)
 	}
-	if err := g.awaitServing(ctx, s, func() (*corev1.Pod, *portforward.Forward) {
-		d := g.view.paths.dependency(s.Name)
-		return d.pod, d.forward
-	}); err != nil {
+	if err := g.awaitDependency(ctx, s); err != nil {
 		return err
 	}
 	// The address of the Service, not its name: resolving a name is not what is measured.
@@ -178,6 +174,9 @@ func (g *generated) applyService(ctx context.Context, s drivers.Service, w wante
 	if err != nil {
 		return nil, err
 	}
+	if s.Name != g.stack.Subject.Name {
+		g.layout.place(object.Spec.Template.Spec)
+	}
 	return g.deployments().Apply(ctx, object, applying)
 }
 
@@ -196,14 +195,18 @@ func (g *generated) apply(ctx context.Context, w wanted) (generation int64, err 
 
 func (g *generated) scale(ctx context.Context, replicas int) (generation int64, err error) {
 	name := g.deploymentName()
-	scale := &autoscalingv1.Scale{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: g.layout.namespace},
-		Spec:       autoscalingv1.ScaleSpec{Replicas: int32(replicas)},
-	}
-	if _, err := g.deployments().UpdateScale(ctx, name, scale, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil {
+	if _, err := g.deployments().UpdateScale(ctx, name, scaleOf(name, g.layout.namespace, int32(replicas)), metav1.UpdateOptions{FieldManager: fieldManager}); err != nil {
 		return 0, err
 	}
 	return g.scaled(ctx, replicas)
+}
+
+// scaleOf is the scale subresource of a Deployment.
+func scaleOf(name, namespace string, replicas int32) *autoscalingv1.Scale {
+	return &autoscalingv1.Scale{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+		Spec:       autoscalingv1.ScaleSpec{Replicas: replicas},
+	}
 }
 
 // remove removes the subject, then the dependencies, the last one first.

@@ -23,7 +23,7 @@
 // either. An instance that was asked to stop no longer counts against Rolling.MaxSurge.
 //
 // A kubelet that has begun to stop an instance heeds no shorter grace than the one it began
-// with. Where the driver has no access to processes (Config.Processes), Close and Sweep
+// with. Where the driver has no access to containers (Config.Containers), Close and Sweep
 // wait for such an instance until its grace is over, whatever they were given.
 //
 // The subject has a PodDisruptionBudget that lets as many instances be evicted at a time as
@@ -47,6 +47,17 @@
 // the pod's own network, past Service and kube-proxy, as kubectl port-forward's do. It
 // stays the same as long as the pod exists. A connection is accepted before it is known
 // whether the pod takes it, and is reset when the pod does not.
+//
+// # Faults
+//
+// What Kubernetes has an API for works on any cluster: an eviction, which waits while a
+// disruption budget refuses it; the end of a dependency, whose Deployment is scaled to none; and,
+// as a kill, a deletion with no grace, of which a kubelet makes SIGTERM and two seconds. To
+// freeze, to throttle and to end a process at once takes access to containers. Nodes are
+// cordoned and drained that Config.Drain names and no others, and in a cluster that is not
+// the lab's own no pods are evicted but the run's. A node bears an annotation while it is
+// cordoned, and a pod while its container is frozen or throttled, so that Sweep can take it
+// back after the lab was killed.
 //
 // # A subject that somebody else describes
 //
@@ -96,17 +107,16 @@ type Config struct {
 	// "" means an address of the first node, the external one if it has one.
 	NodeAddress string
 
-	// Processes reaches the processes of instances on their nodes. nil means that nobody
-	// does: an Env is then no drivers.Killer.
-	Processes Processes
-}
+	// Containers reaches the containers of instances on their nodes. nil means that nobody
+	// does: nothing can be frozen or throttled then, and to kill is to delete.
+	Containers Containers
 
-// Processes acts on the main process of a container from its node, which no API of
-// Kubernetes offers. The container's ID is as the container runtime gave it, without a
-// scheme.
-type Processes interface {
-	// Kill ends the process without any warning.
-	Kill(ctx context.Context, node, container string) error
+	// Drain names the nodes that a fault may drain. Pods of others are left there, unless
+	// the cluster is the lab's Own; dependencies are placed elsewhere, where there is room.
+	Drain []string
+	// Own: the cluster was made by a lab and runs nothing else. A drain evicts all that is on
+	// the node, and dependencies may run on nodes of the control plane.
+	Own bool
 }
 
 // Times that bound what has no deadline of its own.

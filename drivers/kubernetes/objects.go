@@ -44,6 +44,10 @@ type layout struct {
 	labels    map[string]string // of every object
 	names     map[string]string // of the objects of a service, by service
 	rolling   drivers.Rolling
+	// drained are nodes to which no dependency is to come, if there are others; they may be
+	// those of the control plane where that is allowed.
+	drained      []string
+	controlPlane bool
 }
 
 func (l layout) labelsOf(service string) map[string]string {

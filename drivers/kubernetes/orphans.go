@@ -92,8 +92,8 @@ func (l orphan) selector() string {
 }
 
 // remove removes a orphan without grace and waits until it is gone.
-func (l orphan) remove(ctx context.Context, c *cluster, processes Processes) error {
-	r := removal{c, l.namespace, l.selector(), processes}
+func (l orphan) remove(ctx context.Context, c *cluster, containers Containers) error {
+	r := removal{c, l.namespace, l.selector(), containers}
 	if !l.own {
 		if err := r.described(ctx); err != nil {
 			return err

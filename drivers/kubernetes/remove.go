@@ -21,10 +21,10 @@ const noGrace = 1
 
 // removal removes the objects of one deployment from a namespace.
 type removal struct {
-	cluster   *cluster
-	namespace string
-	selector  string // of everything
-	processes Processes
+	cluster    *cluster
+	namespace  string
+	selector   string // of everything
+	containers Containers
 }
 
 // awaitRemoval looks until nothing is left any more.
@@ -116,6 +116,9 @@ func (r removal) pods(ctx context.Context, selector string, force <-chan struct{
 			if asked[p.Name] || p.DeletionTimestamp != nil && how.GracePeriodSeconds == nil {
 				continue
 			}
+			if err := r.release(ctx, &p); err != nil {
+				return "", err
+			}
 			if err := api.Delete(ctx, p.Name, how); gone(err) != nil {
 				return "", fmt.Errorf("delete pod %s: %w", p.Name, err)
 			}
@@ -131,16 +134,47 @@ func (r removal) pods(ctx context.Context, selector string, force <-chan struct{
 
 // kill ends the containers of a pod that is being stopped with its own grace: a kubelet that
 // has begun to wait for that heeds no shorter one. What comes of it is seen by whether the
-// pod goes; without access to processes it goes when its grace is over.
+// pod goes; without access to containers it goes when its grace is over.
 func (r removal) kill(ctx context.Context, pod *corev1.Pod) {
-	if r.processes == nil {
+	if r.containers == nil {
 		return
 	}
 	for _, s := range pod.Status.ContainerStatuses {
 		if _, id, ok := strings.Cut(s.ContainerID, "://"); ok && s.State.Running != nil {
-			_ = r.processes.Kill(ctx, pod.Spec.NodeName, id) // it may have ended by itself
+			_ = r.containers.Kill(ctx, pod.Spec.NodeName, id) // it may have ended by itself
 		}
 	}
+}
+
+// release takes back what a fault has done to the containers of a pod: a frozen one cannot end.
+func (r removal) release(ctx context.Context, pod *corev1.Pod) error {
+	if r.containers == nil || pod.Annotations[annotationFault] == "" {
+		return nil
+	}
+	for _, s := range pod.Status.ContainerStatuses {
+		_, id, ok := strings.Cut(s.ContainerID, "://")
+		if !ok {
+			continue
+		}
+		if err := errors.Join(r.containers.Thaw(ctx, pod.Spec.NodeName, id), r.containers.Throttle(ctx, pod.Spec.NodeName, id, 0)); err != nil {
+			return fmt.Errorf("heal pod %s of its fault: %w", pod.Name, err)
+		}
+	}
+	return nil
+}
+
+// releaseAll releases the pods that a selector picks.
+func (r removal) releaseAll(ctx context.Context, selector string) error {
+	list, err := r.cluster.client.CoreV1().Pods(r.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return fmt.Errorf("list pods that are to go: %w", err)
+	}
+	for _, p := range list.Items {
+		if err := r.release(ctx, &p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // endDeployment deletes a Deployment that somebody has described and waits until its pods
@@ -154,6 +188,9 @@ func (r removal) endDeployment(ctx context.Context, name string, force <-chan st
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err != nil {
 		return fmt.Errorf("deployment %s: %w", name, err)
+	}
+	if err := r.releaseAll(ctx, selector.String()); err != nil {
+		return err
 	}
 	foreground := metav1.DeletePropagationForeground
 	if err := deployments.Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &foreground}); gone(err) != nil {

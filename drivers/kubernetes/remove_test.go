@@ -41,7 +41,7 @@ func TestEndDeployment(t *testing.T) {
 		return false, nil, client.Tracker().Delete(appsv1.SchemeGroupVersion.WithResource("deployments"), d.Namespace, d.Name)
 	})
 	killed := make(kills, 10)
-	r := removal{&cluster{client: client}, d.Namespace, "", killed}
+	r := removal{&cluster{client: client}, d.Namespace, "", killed.containers()}
 	if err := r.endDeployment(t.Context(), d.Name, force); err != nil {
 		t.Error(err)
 	}

@@ -52,6 +52,14 @@ func (s *site) awaitSubject(ctx context.Context) error {
 	return nil
 }
 
+// awaitDependency waits until the newest pod of a dependency serves.
+func (s *site) awaitDependency(ctx context.Context, service drivers.Service) error {
+	return s.awaitServing(ctx, service, func() (*corev1.Pod, *portforward.Forward) {
+		d := s.view.paths.dependency(service.Name)
+		return d.pod, d.forward
+	})
+}
+
 // awaitServing waits until the pod that target names serves, asked over its forward. target
 // is called with view.mu held and returns nil while there is no pod.
 func (s *site) awaitServing(ctx context.Context, service drivers.Service, target func() (*corev1.Pod, *portforward.Forward)) error {

@@ -76,7 +76,7 @@ var applying = metav1.ApplyOptions{FieldManager: fieldManager, Force: true}
 // removal removes what bears the labels of the deployment.
 func (s *site) removal() removal {
 	selector := labels.Set{labelDeployment: s.layout.labels[labelDeployment]}.String()
-	return removal{s.cluster, s.layout.namespace, selector, s.driver.config.Processes}
+	return removal{s.cluster, s.layout.namespace, selector, s.driver.config.Containers}
 }
 
 // scaled keeps that the subject was scaled, and returns its generation since then.

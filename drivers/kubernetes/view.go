@@ -36,6 +36,7 @@ type view struct {
 	tracker    *tracker
 	deployment *appsv1.Deployment // of the subject, as last seen
 	paths      paths
+	past       past
 }
 
 // scope says which objects of a namespace are those of a deployment.
@@ -54,7 +55,7 @@ func newView(dial portforward.Dialer, namespace string, stack drivers.Stack, emi
 	v := &view{
 		namespace: namespace, stop: func() {},
 		want:  wanted{revision: stack.Revision, replicas: stack.Replicas},
-		paths: newPaths(dial, namespace),
+		paths: newPaths(dial, namespace), past: newPast(),
 	}
 	open := func(p *corev1.Pod) map[string]string { // v.mu is held
 		addrs, err := v.paths.open(p, v.scope.ports)
@@ -164,6 +165,9 @@ func (v *view) warned(_ time.Time, one *corev1.Event) {
 func (v *view) podsReplaced(at time.Time, all []*corev1.Pod) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	for _, p := range all {
+		v.past.seen(p)
+	}
 	v.tracker.podsReplaced(at, slices.DeleteFunc(slices.Clone(all), func(p *corev1.Pod) bool { return v.scope.serviceOf(p) != v.scope.subject }))
 	for _, p := range all {
 		if name := v.scope.serviceOf(p); name != v.scope.subject {
@@ -177,6 +181,7 @@ func (v *view) podsReplaced(at time.Time, all []*corev1.Pod) {
 func (v *view) podSeen(at time.Time, p *corev1.Pod) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.past.seen(p)
 	if name := v.scope.serviceOf(p); name == v.scope.subject {
 		v.tracker.podSeen(at, p)
 	} else {
@@ -188,6 +193,7 @@ func (v *view) podSeen(at time.Time, p *corev1.Pod) {
 func (v *view) podGone(at time.Time, p *corev1.Pod) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.past.seen(p)
 	if v.scope.serviceOf(p) == v.scope.subject {
 		v.tracker.podGone(at, p)
 		v.dropPaths()
