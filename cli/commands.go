@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -305,35 +304,6 @@ func reportCommand(a *app) *cobra.Command {
 	f.register(cmd.Flags())
 	cmd.Flags().StringVar(&picture, "svg", "", "also write the timeline as a picture to this file")
 	return cmd
-}
-
-func versionCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			t := tool()
-			_, err := fmt.Fprintf(a.Out, "rollout-lab %s %s %s %s/%s\n", t.Version, t.Commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
-		},
-	}
-}
-
-// tool names this program's version, as the build stamped it.
-func tool() record.Tool {
-	t := record.Tool{Version: "devel", Commit: "unknown"}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return t
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		t.Version = v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			t.Commit = s.Value
-		}
-	}
-	return t
 }
 
 // reportFiles are the files that are rebuilt from the record.

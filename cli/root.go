@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/lab"
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/spelling"
 )
 
 // Exit codes, an interface that others script against.
@@ -249,31 +251,49 @@ Exit codes: 0 pass, 1 a gate or the target failed, 2 inconclusive or invalid evi
 			if len(args) == 0 {
 				return nil
 			}
-			hint := "rollout-lab --help lists the commands"
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = "did you mean " + near[0] + "?"
+			var names []string
+			for _, c := range cmd.Commands() {
+				names = append(names, c.Name())
 			}
-			return &usageError{fmt.Errorf("unknown command %q", args[0]), hint}
+			return &usageError{fmt.Errorf("unknown command %q", args[0]), didYouMean("", args[0], names, "rollout-lab --help lists the commands")}
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
-	root.SuggestionsMinimumDistance = 2
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		hint := cmd.CommandPath() + " --help lists the flags"
-		for was, is := range renamedFlags {
-			if strings.HasSuffix(err.Error(), "unknown flag: --"+was) {
-				hint = "it is --" + is + " now"
-			}
-		}
-		return &usageError{err, hint}
-	})
+	root.Version = tool().Version
+	root.SetVersionTemplate(versionLine())
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		runCommand(a), measureCommand(a), listCommand(a), validateCommand(a), schemaCommand(a),
 		doctorCommand(a), cleanCommand(a), reportCommand(a), versionCommand(a),
 		lintCommand(a), showCommand(a), initCommand(a),
 	)
+	complete(root, a)
 	return root
+}
+
+// flagError is a mistake in a flag, with the flag that was probably meant.
+func flagError(cmd *cobra.Command, err error) error {
+	hint := cmd.CommandPath() + " --help lists the flags"
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		name := unknown.GetSpecifiedName()
+		if is, renamed := renamedFlags[name]; renamed {
+			return &usageError{err, "it is --" + is + " now"}
+		}
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		hint = didYouMean("--", name, names, hint)
+	}
+	return &usageError{err, hint}
+}
+
+// didYouMean is the hint for a mistyped word: what it was probably meant to be, or otherwise.
+func didYouMean(before, word string, candidates []string, otherwise string) string {
+	if near := spelling.Nearest(word, candidates); near != "" {
+		return "did you mean " + before + near + "?"
+	}
+	return otherwise
 }

@@ -25,9 +25,6 @@ func showCommand(a *app) *cobra.Command {
 			}
 			return nil
 		},
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return scenarios.Names(), cobra.ShellCompDirectiveDefault
-		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			values, secret, err := parseVars(vars)
 			if err != nil {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/rollout-lab/rollout-lab/internal/spelling"
 )
 
 //go:embed *.yaml
@@ -52,7 +54,7 @@ func Text(name string) ([]byte, error) {
 	names := Names()
 	if !slices.Contains(names, name) {
 		hint := "the catalogue has: " + strings.Join(names, ", ") + "; a file's name ends in .yaml"
-		if c := near(name, names); c != "" {
+		if c := spelling.Nearest(name, names); c != "" {
 			hint = "did you mean " + c + "?"
 		}
 		return nil, &Error{Message: "no scenario " + quote(name) + " in the catalogue", Hint: hint}
@@ -70,6 +72,9 @@ func BuiltinDesign(name string) (Design, bool) {
 	}
 	return Design{}, false
 }
+
+// BuiltinDesigns are the names of the builtin designs.
+func BuiltinDesigns() []string { return namesOf(builtin()) }
 
 func namesOf(designs []Design) []string {
 	names := make([]string, len(designs))

@@ -15,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+	"github.com/rollout-lab/rollout-lab/internal/spelling"
 )
 
 // Bounds on a file, far above what a scenario needs: past them it is not a scenario,
@@ -477,7 +478,7 @@ func (s *source) fill(n *node, vars map[string]string) {
 				// Also keeps whatever the name holds out of the hint above.
 				hint = "a variable's name is lower-case letters, digits and _"
 			}
-			if c := near(name, slices.Sorted(maps.Keys(vars))); c != "" {
+			if c := spelling.Nearest(name, slices.Sorted(maps.Keys(vars))); c != "" {
 				hint = "did you mean ${" + quote(c) + "}?"
 			}
 			if placeholder.MatchString(name) {
