@@ -117,11 +117,6 @@ type Way struct {
 	At       time.Time // when the balancer took it, with a monotonic reading
 }
 
-// Killer is an optional ability of an Env: end an instance without any warning.
-type Killer interface {
-	Kill(ctx context.Context, instanceID string) error
-}
-
 // Logger is an optional ability of an Env: the last lines that an instance wrote.
 type Logger interface {
 	Logs(ctx context.Context, instanceID string) (string, error)

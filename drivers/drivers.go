@@ -34,7 +34,6 @@
 //   - Observer, of a Driver: before the first trial, where the user wants to see what it says
 //   - Faulter, of a Driver: before anything is deployed, where a scenario asks for faults
 //   - Injector and Logger, of an Env: at any time until Close
-//   - Killer, of an Env: at any time until Close
 //   - Closer, of a Driver: once, after the last environment was closed
 package drivers
 
