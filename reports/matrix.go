@@ -48,7 +48,7 @@ func (r matrixRow) name() string {
 //
 // The causes follow what they add up to.
 func (g group) rows() []matrixRow {
-	rows := slices.DeleteFunc(slices.Clone(matrix), func(r matrixRow) bool { return r.when != nil && !r.when(g) })
+	rows := slices.DeleteFunc(slices.Concat(matrix, faultRows, trialRows), func(r matrixRow) bool { return r.when != nil && !r.when(g) })
 	lost := slices.IndexFunc(rows, func(r matrixRow) bool { return r.def == "lost_requests" })
 	return slices.Insert(rows, lost+1, g.causeRows()...)
 }
@@ -105,6 +105,10 @@ var matrix = []matrixRow{
 	{def: metric.SlowestRequest, of: wait(metric.SlowestRequest), when: waits(metric.SlowestRequest)},
 	{def: metric.LateFailures, of: lateFailures, when: group.failsLate},
 	{def: metric.Breaches, of: breaches, when: group.denies},
+}
+
+// trialRows are what the others rest on.
+var trialRows = []matrixRow{
 	{def: "trials", of: func(_ *judge.Cell, p judge.Totals) entry {
 		return entry{Value: format.Plural(p.Valid, "trial", "trials")}
 	}},
@@ -306,6 +310,9 @@ func recovery(c *judge.Cell, p judge.Totals) entry {
 	}
 	e := c.Estimates[metric.Recovery]
 	out := times(e, p, "at once")
+	if c.Faulted() && p.Unrecovered == 0 && e.Hi == 0 {
+		out = entry{Value: "at once"} // what was lost was lost while the fault was there
+	}
 	if p.Unrecovered > 0 {
 		out.Note = fmt.Sprintf("not seen in %d of %d trials", p.Unrecovered, p.Valid)
 		out.Bad = true

@@ -20,6 +20,8 @@ func Sentence(r judge.Reason) string {
 		return fmt.Sprintf("%s: the %s control did not hold: %s", r.Cell, name(r, 0), because(r))
 	case judge.TargetFailed:
 		return fmt.Sprintf("%s failed in trial %d: %s", r.Cell, r.Trial, because(r))
+	case judge.MissesLimit:
+		return fmt.Sprintf("it misses %s, which is set on %s: %s", gateLimit(*r.Gate), r.Gate.Design, because(r))
 	case judge.TrialInvalid:
 		return fmt.Sprintf("%s: trial %d is invalid: %s", r.Cell, r.Trial, because(r))
 	}
@@ -131,6 +133,24 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.ReferenceSawMore: func(r judge.Reason) string {
 		return fmt.Sprintf("the load saw no failure, the reference client saw %s in %s requests", format.Count(r.N), format.Count(r.Of))
 	},
+	judge.FaultNotProven: func(r judge.Reason) string {
+		switch {
+		case r.Of == 0:
+			return faultName(r) + " was never injected"
+		case r.Of == 1:
+			return faultName(r) + " was injected, and nothing but what injected it says that it was there" + ownWords(r)
+		}
+		return fmt.Sprintf("%s was injected into %d instances, and of %d of them nothing else says that it was there%s", faultName(r), r.Of, r.Of-r.N, ownWords(r))
+	},
+	judge.FaultOutlived: func(r judge.Reason) string {
+		return fmt.Sprintf("%s was still there when the window ended, %s after it had to be over%s", faultName(r), format.Span(r.Time), ownWords(r))
+	},
+	judge.FaultError: func(r judge.Reason) string {
+		if r.Of == 0 {
+			return faultName(r) + " could not be injected" + ownWords(r)
+		}
+		return "not all of " + faultName(r) + " could be done or taken back" + ownWords(r)
+	},
 
 	// What a reader of a valid trial's numbers must know.
 	judge.NobodyWatched: func(r judge.Reason) string {
@@ -158,6 +178,7 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.NoValidTrial:      fixed("no valid trial"),
 	judge.NothingPlanned:    fixed("no request was planned"),
 	judge.NothingToDeny:     fixed("no request had to be denied, so nothing could be breached"),
+	judge.NoFault:           fixed("no fault is injected there, so there is nothing to notice"),
 	judge.NothingToComplete: fixed("the action none has nothing to complete"),
 	judge.RateAtLeast: func(r judge.Reason) string {
 		return fmt.Sprintf("%s, which is 95 %% sure of at least %s if failures were independent%s", rateSeen(r), format.Rate(r.Lo), lossyTrials(r))
@@ -190,7 +211,10 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.LostTooLittle: func(r judge.Reason) string {
 		return fmt.Sprintf("it lost %s requests, a median of %s a trial: less than %s is what a machine's own hiccup can cost", nOf(r), format.Span(r.Time), format.Span(r.Limit))
 	},
-	judge.SomeFailed:    func(r judge.Reason) string { return nOf(r) + " requests failed" },
+	judge.SomeFailed: func(r judge.Reason) string { return nOf(r) + " requests failed" },
+	judge.MeetsLimits: func(r judge.Reason) string {
+		return fmt.Sprintf("it meets all of the %s that others must hold, so this experiment cannot tell good from bad", format.Plural(int(r.Of), "limit", "limits"))
+	},
 	judge.ActionsFailed: func(r judge.Reason) string { return "the target failed in " + nOf(r) + " trials" },
 	judge.NeverRun:      fixed("it was not run"),
 
@@ -223,6 +247,19 @@ func name(r judge.Reason, i int) string {
 		return ""
 	}
 	return r.Names[i]
+}
+
+// faultName is which fault a reason is about.
+func faultName(r judge.Reason) string {
+	return fmt.Sprintf("the fault %s (%s)", name(r, 0), name(r, 1))
+}
+
+// ownWords are what else was seen, or went wrong.
+func ownWords(r judge.Reason) string {
+	if r.Text == "" {
+		return ""
+	}
+	return ": " + r.Text
 }
 
 func nOf(r judge.Reason) string { return format.Count(r.N) + " of " + format.Count(r.Of) }

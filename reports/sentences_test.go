@@ -49,6 +49,7 @@ func TestSentences(t *testing.T) {
 	late := judge.Reason{Kind: judge.LoadLate, Time: 75830 * time.Microsecond, Limit: 50 * ms}
 	pair := []string{"good", "bad"}
 	tested := map[judge.Kind]bool{}
+	paused := []string{"pause", "the oldest instance"}
 	for _, tc := range []struct {
 		r    judge.Reason
 		want string
@@ -104,6 +105,12 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.ReferenceDisagrees, Tally: of(200, 200), Lo: 0.962708, Hi: 1, Load: of(9000, 10_000)}, "the reference client disagrees: 200 of its 200 requests were ok (96.27 to 100 %), 9,000 of the load's 10,000"},
 		{judge.Reason{Kind: judge.ReferenceDisagrees, Names: []string{"keepalive-post"}, Tally: of(20, 50), Lo: 0.16, Hi: 0.67, Load: of(4000, 4000)}, "the reference client disagrees on keepalive-post: 20 of its 50 requests were ok (16.00 to 67.00 %), 4,000 of the load's 4,000"},
 		{judge.Reason{Kind: judge.ReferenceSawMore, Tally: of(2, 200)}, "the load saw no failure, the reference client saw 2 in 200 requests"},
+		{judge.Reason{Kind: judge.FaultNotProven, Names: paused}, "the fault pause (the oldest instance) was never injected"},
+		{judge.Reason{Kind: judge.FaultNotProven, Names: paused, Tally: of(0, 1)}, "the fault pause (the oldest instance) was injected, and nothing but what injected it says that it was there"},
+		{judge.Reason{Kind: judge.FaultNotProven, Names: paused, Tally: of(1, 3), Text: "state S"}, "the fault pause (the oldest instance) was injected into 3 instances, and of 2 of them nothing else says that it was there: state S"},
+		{judge.Reason{Kind: judge.FaultOutlived, Names: paused, Tally: of(1, 1), Time: 5 * s, Text: "state T"}, "the fault pause (the oldest instance) was still there when the window ended, 5.00 s after it had to be over: state T"},
+		{judge.Reason{Kind: judge.FaultError, Names: paused, Text: "no such instance"}, "the fault pause (the oldest instance) could not be injected: no such instance"},
+		{judge.Reason{Kind: judge.FaultError, Names: paused, Tally: of(2, 2), Text: "no such instance"}, "not all of the fault pause (the oldest instance) could be done or taken back: no such instance"},
 
 		{judge.Reason{Kind: judge.NobodyWatched, Time: 30 * s}, "no runtime was watched: how many instances there are, and whether the change was complete when the load ended, 30.00 s after the command, is not known"},
 		{judge.Reason{Kind: judge.WarmUpFailures, Tally: of(1234, 0)}, "requests that failed in the warm-up, which is no part of the trial's numbers: 1,234"},
@@ -121,6 +128,7 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.NoValidTrial}, "no valid trial"},
 		{judge.Reason{Kind: judge.NothingPlanned}, "no request was planned"},
 		{judge.Reason{Kind: judge.NothingToDeny}, "no request had to be denied, so nothing could be breached"},
+		{judge.Reason{Kind: judge.NoFault}, "no fault is injected there, so there is nothing to notice"},
 		{judge.Reason{Kind: judge.NothingToComplete}, "the action none has nothing to complete"},
 		{judge.Reason{Kind: judge.RateAtLeast, Tally: of(60_000, 60_000), Lo: 0.9999501, Hi: 1, Because: []judge.Reason{{Kind: judge.TrialsNotValid}}},
 			"60,000 of 60,000 requests were ok (100 %), which is 95 % sure of at least 99.995 % if failures were independent, but not every planned trial is valid"},
@@ -143,6 +151,9 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.LostTooLittle, Tally: of(9, 20_000), Time: 9 * ms, Limit: 50 * ms}, "it lost 9 of 20,000 requests, a median of 9 ms a trial: less than 50 ms is what a machine's own hiccup can cost"},
 		{judge.Reason{Kind: judge.SomeFailed, Tally: of(900, 20_000)}, "900 of 20,000 requests failed"},
 		{judge.Reason{Kind: judge.ActionsFailed, Tally: of(1, 3)}, "the target failed in 1 of 3 trials"},
+		{judge.Reason{Kind: judge.MissesLimit, Gate: &record.Gate{Design: "good", Metric: "false_evictions", Op: "<=", Limit: 0}, Because: []judge.Reason{{Kind: judge.WorstTrial, Gate: &record.Gate{Metric: "false_evictions"}, Value: 3, Trial: 1, Tally: of(0, 3)}}},
+			"it misses false_evictions <= 0, which is set on good: 3 in trial 1, the worst of 3 trials"},
+		{judge.Reason{Kind: judge.MeetsLimits, Tally: of(0, 2)}, "it meets all of the 2 limits that others must hold, so this experiment cannot tell good from bad"},
 		{judge.Reason{Kind: judge.NeverRun}, "it was not run"},
 
 		{judge.Reason{Kind: judge.TooFewTrials, Tally: of(1, 0)}, "1 valid trial against 0"},

@@ -178,7 +178,7 @@ var unclear = []struct {
 		if name(r, 0) == "negative" {
 			return advice{Sentence(r), "Mend first what fails although nothing is done: its log says why."}
 		}
-		return advice{Sentence(r), "Raise --rate or --window until that design fails, or see whether the action does anything here."}
+		return advice{Sentence(r), "Raise --rate or --window until that design fails, or see whether what is done to it does anything here."}
 	}},
 	{[]judge.Kind{judge.NoGates}, func(_ *judge.Run, r judge.Reason) advice {
 		return advice{Sentence(r), "Put a gate into the scenario, such as {design: NAME, metric: failed, op: <=, limit: 0}."}
@@ -287,6 +287,11 @@ func ofKind(reasons []judge.Reason, kind judge.Kind) (all []judge.Reason) {
 // leading are the kinds of the reasons for which a trial is invalid that others may follow
 // from; the first one where there is none.
 func leading(r judge.Reason) (kinds []judge.Kind) {
+	for _, kind := range []judge.Kind{judge.FaultNotProven, judge.FaultOutlived, judge.FaultError} {
+		if len(kinds) == 0 && len(ofKind(r.Because, kind)) > 0 {
+			kinds = append(kinds, kind)
+		}
+	}
 	for _, kind := range []judge.Kind{judge.ActionOutlasted, judge.LoadLate} {
 		if len(ofKind(r.Because, kind)) > 0 {
 			kinds = append(kinds, kind)
@@ -354,6 +359,12 @@ func adviseOnTrials(kind judge.Kind, same []judge.Reason, m *record.Trial) advic
 		return advice{why, "See in its log why an instance serves nothing, or try --window " + longerWindow(m, m.WindowTo-m.WindowFrom) + "."}
 	case judge.NoneReady:
 		return advice{why, "Check the design's signal: the runtime never believed it."}
+	case judge.FaultNotProven:
+		return advice{why, "A fault that nobody else saw tests nothing: see with rollout-lab doctor whether it can be done here, and that the fault lasts long enough to be seen."}
+	case judge.FaultOutlived:
+		return advice{why, "rollout-lab clean takes back what is left of it; then run it again, with --window " + longerWindow(m, highest) + " if it only takes its time."}
+	case judge.FaultError:
+		return advice{why, "Mend that, and run it again: rollout-lab doctor says which faults can be done here."}
 	case judge.ActionError, judge.TrialError, judge.EventsLost:
 		return advice{why, "rollout-lab doctor says what is the matter with the runtime; then run it again."}
 	}

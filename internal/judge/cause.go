@@ -72,8 +72,8 @@ func (q Queueing) LateShare() (share float64, ok bool) {
 
 // blame gives each lost request of the window to one cause, and each request to a revision,
 // as far as that is known.
-func blame(d *record.TrialData, t *Trial) {
-	f := newFinder(d, t)
+func blame(f *finder, t *Trial) {
+	d := f.d
 	tallies := make(map[Cause]*causeTally)
 	revisions, requests := newRevisionTally(f, t), newRequestTally(d.Trial.Streams)
 	for h := range timeline.Hits(d) {

@@ -48,6 +48,8 @@ func gate(g record.Gate, c *Cell) GateResult {
 		r.Why.Kind = NoValidTrial
 	case m.Name == metric.Breaches && c.Totals().Denials == 0:
 		r.Why.Kind = NothingToDeny // nobody was let in because nobody asked
+	case m.OfFault && !c.Faulted():
+		r.Why.Kind = NoFault
 	case m.Pooling == metric.Rate:
 		rateGate(&r, c)
 	default:

@@ -104,6 +104,12 @@ type Trial struct {
 	Denials       uint64 // requests that had to be denied, over the whole load as Breaches are
 	// SentToUnready counts requests that an instance was sent while its direct probe failed.
 	SentToUnready uint64
+	Faults        []Fault // the planned ones, with what the runtime did about each
+	// FalseEvictions are the instances that the runtime took out or restarted unasked, which no
+	// fault was done to or which could serve, each once, by time.
+	FalseEvictions []Eviction
+	NoneRouted     []timeline.Span // within the window, when the runtime called no instance ready
+	Restarts       int             // starts that no action asked for, from the first fault on
 	// Values are the metrics that have no field here, by their name; see Value.
 	Values map[string]float64
 

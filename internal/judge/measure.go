@@ -34,7 +34,7 @@ func Measure(d *record.TrialData) Trial {
 	outages(d, &t)
 	t.Intermittent = timeline.IntermittentIn(d, t.Window)
 	t.Down, t.Degraded = down(d, t.Window)
-	if r, ok := timeline.Recovery(d, t.Window.From); ok {
+	if r, ok := timeline.Recovery(d, t.recoversFrom()); ok {
 		t.Recovery = &r
 	}
 	if t.Planned > 0 && t.Failed == 0 { // what fails behind the window is reported apart
@@ -45,8 +45,10 @@ func Measure(d *record.TrialData) Trial {
 		t.Convergence = &c
 	}
 	drift(&t)
+	f := newFinder(d, &t)
+	react(f, &t)
 	t.Values = values(d, &t)
-	blame(d, &t)
+	blame(f, &t)
 	t.Reference = reference(d, &t)
 	t.Pressure, t.Idle = pressure(d, t.Window), idle(d, baselineOf(&d.Trial, t.Window))
 
@@ -57,6 +59,18 @@ func Measure(d *record.TrialData) Trial {
 	t.Unexcused = unexcused(d, &t)
 	t.Stands = len(t.Failures) > 0 || target.in(t.InvalidReasons)
 	return t
+}
+
+// recoversFrom is where recovery counts from: the last of the faults is gone, and the action, if
+// there is one, has begun.
+func (t *Trial) recoversFrom() time.Duration {
+	from := t.Window.From
+	for _, f := range t.Timeline.Faults {
+		if f.Healed() {
+			from = max(from, f.To)
+		}
+	}
+	return from
 }
 
 // window is the stretch of intended times that is judged: from the action on, as long as

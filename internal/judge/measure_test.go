@@ -600,10 +600,17 @@ func TestEveryMetricIsComputed(t *testing.T) {
 			t.Errorf("%s = %v, want %v", name, got, want)
 		}
 	}
+	faulted := newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a").say(6*s, record.Unready, "a").say(10*s, record.Ready, "a").measure()
 	for _, name := range metric.Names() {
 		v, ok := m.Value(name)
 		if strings.HasPrefix(name, "intermittent_") { // nothing was
 			v, ok = again.Value(name)
+		}
+		if row, _ := metric.ByName(name); row.OfFault {
+			if ok {
+				t.Errorf("%s of a trial without a fault is %v", name, v)
+			}
+			v, ok = faulted.Value(name)
 		}
 		if !ok || math.IsNaN(v) {
 			t.Errorf("%s: %v, %v", name, v, ok)

@@ -37,6 +37,12 @@ var compute = map[string]func(t *Trial) (v float64, ok bool){
 	"false_ready":            planned(func(t *Trial) float64 { return milliseconds(t.FalseReady) }),
 	"false_unready":          planned(func(t *Trial) float64 { return milliseconds(t.FalseUnready) }),
 	metric.Breaches:          planned(func(t *Trial) float64 { return float64(t.Breaches) }),
+	metric.Detection:         slowest(func(in InstanceFault) *time.Duration { return in.Detection }),
+	metric.Ejection:          slowest(func(in InstanceFault) *time.Duration { return in.Ejection }),
+	metric.Return:            slowest(func(in InstanceFault) *time.Duration { return in.Return }),
+	metric.FalseEvictions:    watched(func(t *Trial) float64 { return float64(len(t.FalseEvictions)) }),
+	metric.NoneRoutable:      watched(func(t *Trial) float64 { return milliseconds(timeline.Total(t.NoneRouted, t.Window)) }),
+	metric.Restarts:          watched(func(t *Trial) float64 { return float64(t.Restarts) }),
 	"hidden_retries":         planned(func(t *Trial) float64 { return float64(t.HiddenRetries) }),
 	"latency_p50":            latency(func(p Percentiles) time.Duration { return p.P50 }),
 	"latency_p90":            latency(func(p Percentiles) time.Duration { return p.P90 }),
@@ -65,7 +71,7 @@ var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float6
 		return countHits(d, func(h timeline.Hit) bool { return !h.OK() && h.Intended >= t.Window.To }), t.Planned > 0
 	},
 	"latency_recovery": func(d *record.TrialData, t *Trial) (float64, bool) {
-		recovery, ok := timeline.LatencyRecovery(d, t.Window.From, t.Baseline.P99)
+		recovery, ok := timeline.LatencyRecovery(d, t.recoversFrom(), t.Baseline.P99)
 		return milliseconds(recovery), ok
 	},
 	"standstill": func(d *record.TrialData, t *Trial) (float64, bool) {
@@ -119,6 +125,31 @@ func (t *Trial) limited(m metric.Metric) float64 {
 // planned is a value that every trial has in whose window a request was planned.
 func planned(of func(t *Trial) float64) func(*Trial) (float64, bool) {
 	return func(t *Trial) (float64, bool) { return of(t), t.Planned > 0 }
+}
+
+// watched is a value that every trial has in which somebody said which instances are routed to.
+func watched(of func(t *Trial) float64) func(*Trial) (float64, bool) {
+	return func(t *Trial) (float64, bool) { return of(t), t.Planned > 0 && len(t.Timeline.Lanes) > 0 }
+}
+
+// slowest is the longest of what the runtime took over the instances that were routed to when a
+// fault was injected into them; there is none where it has not done so for all of them.
+func slowest(of func(InstanceFault) *time.Duration) func(*Trial) (float64, bool) {
+	return func(t *Trial) (float64, bool) {
+		longest := time.Duration(-1)
+		for _, f := range t.Faults {
+			for _, in := range f.Instances {
+				switch took := of(in); {
+				case !in.Routed:
+				case took == nil:
+					return 0, false
+				default:
+					longest = max(longest, *took)
+				}
+			}
+		}
+		return milliseconds(longest), longest >= 0
+	}
 }
 
 func latency(of func(Percentiles) time.Duration) func(*Trial) (float64, bool) {

@@ -114,6 +114,9 @@ const (
 	ReferenceSilent    Kind = "reference-silent"     //
 	ReferenceDisagrees Kind = "reference-disagrees"  // Tally: its ok of planned; Lo, Hi; Load; Names: the stream, where it is about one
 	ReferenceSawMore   Kind = "reference-saw-more"   // Tally: failures that it alone saw, of its requests
+	FaultNotProven     Kind = "fault-not-proven"     // Names: the fault, what it was done to; Tally: proven of injected; Text: what was seen or went wrong
+	FaultOutlived      Kind = "fault-outlived"       // Names; Time: from its planned end to that of the window, or to its healing behind it; Text
+	FaultError         Kind = "fault-error"          // Names; Text
 )
 
 // What a reader of a valid trial's numbers must know.
@@ -135,6 +138,7 @@ const (
 	NothingPlanned    Kind = "nothing-planned"     //
 	NothingToComplete Kind = "nothing-to-complete" //
 	NothingToDeny     Kind = "nothing-to-deny"     //
+	NoFault           Kind = "no-fault"            //
 	RateAtLeast       Kind = "rate-at-least"       // Tally: ok of planned; Lo; Lossy; Value: the share of trials up to which an event would not have been seen
 	RateAtMost        Kind = "rate-at-most"        // Tally; Hi; Lossy
 	RateUnclear       Kind = "rate-unclear"        // Tally; Lo, Hi; Lossy
@@ -151,6 +155,8 @@ const (
 	CannotTell         Kind = "cannot-tell"         // Of: requests
 	LostTooLittle      Kind = "lost-too-little"     // Tally: failed of planned; Time: median downtime; Limit
 	SomeFailed         Kind = "some-failed"         // Tally: failed of planned
+	MissesLimit        Kind = "misses-limit"        // Gate: of another design; Because: why it is missed
+	MeetsLimits        Kind = "meets-limits"        // Of: limits that are set on other designs
 	ActionsFailed      Kind = "actions-failed"      // Tally: trials in which the target failed, of all
 	NeverRun           Kind = "never-run"           //
 )

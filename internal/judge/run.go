@@ -244,7 +244,7 @@ const leastOutage = 50 * time.Millisecond
 func controls(s record.Scenario, all []Cell) []Control {
 	var out []Control
 	for i := range all {
-		if c := &all[i]; c.Scenario == s.Name && c.Action == record.NoAction {
+		if c := &all[i]; c.Scenario == s.Name && c.Action == record.NoAction && !c.Faulted() {
 			out = append(out, negative(c))
 		}
 	}
@@ -257,7 +257,7 @@ func controls(s record.Scenario, all []Cell) []Control {
 			}
 			found = true
 			if mustFailOn(s, design, c.Driver) {
-				out = append(out, positive(c))
+				out = append(out, positive(s, c))
 			}
 		}
 		if !found {
@@ -290,8 +290,31 @@ func negative(c *Cell) Control {
 	return control
 }
 
-// positive is the control of a design that is known to fail.
-func positive(c *Cell) Control {
+// positive is the control of a design that is known to fail: it must lose requests. Where there
+// are faults a good design may lose some as well; then it must miss what others must hold.
+func positive(s record.Scenario, c *Cell) Control {
+	control := loses(c)
+	limits := slices.DeleteFunc(slices.Clone(s.Gates), func(g record.Gate) bool { return g.Design == c.Design })
+	if !c.Faulted() || len(limits) == 0 || control.Why.Kind == ActionsFailed || control.Why.Kind == NoValidTrial {
+		return control
+	}
+	control.Held, control.Why = false, Reason{Kind: MeetsLimits, Tally: Tally{Of: uint64(len(limits))}}
+	for _, g := range limits {
+		if r := gate(g, c); r.Verdict == Fail {
+			control.Held, control.Why = true, Reason{Kind: MissesLimit, Gate: &r.Gate, Because: []Reason{r.Why}}
+			break
+		}
+	}
+	return control
+}
+
+// Faulted reports whether something is done to the cell's trials beside the action.
+func (c *Cell) Faulted() bool {
+	return slices.ContainsFunc(c.Trials, func(t Trial) bool { return len(t.Meta.Faults) > 0 })
+}
+
+// loses is the control of a design that must lose requests.
+func loses(c *Cell) Control {
 	control := Control{Cell: c.Key(), Kind: "positive"}
 	sum := c.Totals()
 	lost := Tally{sum.Lost(), sum.Planned}

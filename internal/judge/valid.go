@@ -36,6 +36,7 @@ var sides = map[Kind]side{
 	RecordDamaged: harness, EventsLost: harness, ActionNotStarted: harness,
 	NoLoadPlanned: harness, NoRequests: harness, LoadIncomplete: harness, RecordIncomplete: harness,
 	LoadLate: harness, HarnessFailed: harness, PhaseEmpty: harness, PhaseUncovered: harness,
+	FaultNotProven: harness, FaultOutlived: harness, FaultError: harness,
 
 	ActionWithheld: target, NeverCalm: target, NeverQuiet: target,
 	ActionFailed: target, ActionError: target, ActionNotCompleted: target, ActionOutlasted: target,
@@ -79,6 +80,7 @@ func invalid(d *record.TrialData, t *Trial) (why, remarks []Reason) {
 	for _, damage := range d.Damage {
 		why = append(why, Reason{Kind: RecordDamaged, Text: damage})
 	}
+	why = append(why, faultReasons(d, t)...)
 	why = append(why, eventReasons(d, t)...)
 	why = append(why, loadReasons(d, t)...)
 	if t.Early > 0 {
@@ -232,7 +234,7 @@ func instanceReasons(d *record.TrialData, t *Trial) (why []Reason) {
 		if t.Baseline.Planned > 0 {
 			tooFew(BaselineUnnamed, serving(t, baselineOf(m, t.Window)), m.ReplicasBefore, 0)
 		}
-		if done {
+		if done && len(m.Faults) == 0 {
 			tooFew(FinalUnnamed, ready(t, last), m.ReplicasAfter, settled)
 		}
 		return why
@@ -240,8 +242,8 @@ func instanceReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	if t.Baseline.Planned > 0 {
 		tooFew(BaselineServers, t.Baseline.Instances, m.ReplicasBefore, 0)
 	}
-	if !done {
-		return why
+	if !done || len(m.Faults) > 0 {
+		return why // what a fault has left of them is what is measured
 	}
 	reached := make(map[string]bool)
 	sent := 0
@@ -308,7 +310,7 @@ func probeReasons(d *record.TrialData, t *Trial) (why []Reason) {
 			why = append(why, Reason{Kind: ProbesSparse, Names: []string{l.Instance}, Time: unknown, Limit: ready})
 		}
 	}
-	if !judged && d.Trial.ReplicasBefore > 0 {
+	if !judged && d.Trial.ReplicasBefore > 0 && len(d.Trial.Faults) == 0 {
 		why = append(why, Reason{Kind: NoneReady})
 	}
 	return why

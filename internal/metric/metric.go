@@ -56,6 +56,13 @@ const (
 	Standstill     = "standstill"
 	SlowestRequest = "slowest_request"
 	LateFailures   = "late_failures"
+
+	Detection      = "detection"
+	Ejection       = "ejection"
+	Return         = "return"
+	FalseEvictions = "false_evictions"
+	NoneRoutable   = "none_routable"
+	Restarts       = "restarts"
 )
 
 // Metric is a row of the table.
@@ -73,6 +80,9 @@ type Metric struct {
 	// than any, except where NoneIsZero.
 	None       string
 	NoneIsZero bool
+
+	// OfFault: it says nothing of a trial without a fault.
+	OfFault bool
 
 	// What a limit on it takes to be decided; 0 where it takes nothing.
 	Behind time.Duration // load behind the limit, over which the metric must hold
@@ -168,14 +178,14 @@ var table = []Metric{
 	},
 	{
 		Name: Recovery, Key: "recovery_ms", Words: "recovery", Unit: Duration, Better: Lower, Pooling: Median,
-		About:  "from the start of the action to the first instant behind every disruption after which, for 5 s, every second has at least 99.9 % ok; 0 where nothing failed",
+		About:  "from the start of the action, or where there are faults from the last healing of one, to the first instant behind every disruption after which, for 5 s, every second has at least 99.9 % ok; 0 where nothing failed from then on",
 		Remark: "The matrix has the median over the trials in which it was seen, and says in how many it was not. At once means that nothing failed in the window either.",
 		None:   "the record shows no recovery",
 		Behind: 5 * time.Second,
 	},
 	{
 		Name: "latency_recovery", Key: "latency_recovery_ms", Words: "latency recovery", Unit: Duration, Better: Lower, Pooling: Each,
-		About:  "from the start of the action to the first instant behind every disruption after which, for 5 s, every second has at least 100 requests that were ok and a p99 of at most 1.5 times the baseline phase's, or 10 ms more than it if that is more",
+		About:  "from the same instant as recovery to the first one behind every disruption after which, for 5 s, every second has at least 100 requests that were ok and a p99 of at most 1.5 times the baseline phase's, or 10 ms more than it if that is more",
 		Remark: "It cannot be seen below 100 requests a second, nor where the load ends before the 5 s do.",
 		None:   "the record shows no calm of 5 s",
 		Behind: 5 * time.Second, Rate: 100,
@@ -234,6 +244,40 @@ var table = []Metric{
 		About:  "the longest time in which requests were due and none was answered whole",
 		Remark: "An answer with the wrong status is one; a refused, broken or timed out request is not. It lasts until the next answer, also behind the window. A service that stands still for less than the timeout loses nothing, and its users wait all the same.",
 		None:   nothingPlanned,
+	},
+	{
+		Name: Detection, Key: "detection_ms", Words: "detection", Unit: Duration, Better: Lower, Pooling: Median, OfFault: true,
+		About:  "from the injection of a fault into an instance that was routed to, to the moment that the runtime no longer calls it ready; the longest, over the instances",
+		Remark: "It counts from the moment that the fault was in effect, and no request need have failed by then. The matrix has the median over the trials in which every such instance was noticed, and says in how many it was not.",
+		None:   "the runtime did not notice every instance that a fault was done to, or no such instance was routed to",
+	},
+	{
+		Name: Ejection, Key: "ejection_ms", Words: "ejection", Unit: Duration, Better: Lower, Pooling: Median, OfFault: true,
+		About:  "from the injection of a fault into an instance that was routed to, to the last request that was sent to it before it was routed to again; the longest, over the instances",
+		Remark: "As far as it is known to which instance a request was sent: a kept connection may go on to lead to one that is routed to no more.",
+		None:   "the runtime did not take every such instance out, or no answer names one",
+	},
+	{
+		Name: Return, Key: "return_ms", Words: "return", Unit: Duration, Better: Lower, Pooling: Median, OfFault: true,
+		About: "from the healing of a fault, or its injection where it does not last, to the moment that the instance is routed to again, or where it is gone for good as many as before; the longest, over the instances",
+		None:  "an instance that a fault was done to was not replaced and not routed to again, or none was routed to before",
+	},
+	{
+		Name: FalseEvictions, Key: "false_evictions", Words: "false evictions", Unit: Count, Better: Lower, Pooling: Sum,
+		About:  "instances that the runtime took out or restarted unasked, which no fault was done to or which could serve by the direct probes",
+		Remark: "What an action asks for is none, and neither is what a fault itself ends. Where a trial has no fault, those count that could serve. An instance that cannot serve because of what all of them share was not at fault, and to take it out mends nothing: it counts.",
+		None:   "nobody said which instances were routed to",
+	},
+	{
+		Name: NoneRoutable, Key: "none_routable_ms", Words: "none routable", Unit: Duration, Better: Lower, Pooling: Median,
+		About: "time of the window in which the runtime called no instance ready",
+		None:  "nobody said which instances were routed to",
+	},
+	{
+		Name: Restarts, Key: "restarts", Words: "restarts", Unit: Count, Better: Lower, Pooling: Sum,
+		About:  "starts of instances that no action asked for, in the window and from the first fault on where there is one",
+		Remark: "Of one that had ended or was ended, and of one in the place of another.",
+		None:   "nobody said which instances were routed to",
 	},
 	latency("p50", "median"),
 	latency("p90", "90th percentile"),

@@ -29,6 +29,7 @@ func Build(d *record.TrialData, window Span) Timeline {
 		Bins:     Bins(d, load, BinWidth),
 		Lanes:    Lanes(d, window),
 		Action:   action,
+		Faults:   Faults(d),
 		Pressure: Pressures(d.Waits(), load),
 	}
 }

@@ -12,6 +12,7 @@ type Timeline struct {
 	Bins     []Bin      // all bins from From to To, empty ones too
 	Lanes    []Lane     // one per instance, by first appearance
 	Action   Span       // from the start of the action to its completion; Open when it never completed
+	Faults   []Fault    // the planned ones, in the order of the plan
 	Pressure []Pressure // of the machine's CPUs, in order; empty where the system does not tell
 }
 

@@ -1,0 +1,247 @@
+package judge
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/metric"
+	"github.com/rollout-lab/rollout-lab/internal/record"
+)
+
+// none is a metric without a value.
+const none = -1
+
+func TestWhatTheRuntimeDidAboutAFault(t *testing.T) {
+	all := []string{"a", "b", "c"}
+	everywhere := func(d *drill, at time.Duration, kind record.EventKind, detail ...string) *drill {
+		for _, id := range all {
+			d.say(at, kind, id, detail...)
+		}
+		return d
+	}
+	late := func(d *drill) *drill { // it was known to be in effect 50 ms after it was due
+		for i := range d.Events {
+			if d.Events[i].Kind == record.FaultInjected {
+				d.Events[i].At += 50 * ms
+			}
+		}
+		return d
+	}
+	for _, tc := range []struct {
+		name  string
+		drill *drill
+		// in milliseconds, or counts
+		detection, ejection, comesBack, none float64
+		falseEvictions, restarts             float64
+	}{
+		{"frozen, noticed and back",
+			newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a").say(6200*ms, record.Unready, "a").say(9600*ms, record.Ready, "a"),
+			1200, 1190.1, 600, 0, 0, 0},
+		{"noticed before it was known to be there",
+			late(newDrill().fault("pause", 5*s, 4*s, "a")).breaks(5*s, 9*s, "a").say(5040*ms, record.Unready, "a").say(9600*ms, record.Ready, "a"),
+			0, 0, 600, 0, 0, 0},
+		{"frozen and never noticed",
+			newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a"),
+			none, none, 0, 0, 0, 0},
+		{"taken out again before it was healed",
+			newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a").say(6*s, record.Unready, "a").say(7*s, record.Ready, "a").say(8*s, record.Unready, "a").say(9100*ms, record.Ready, "a"),
+			1000, 980.1, 100, 0, 0, 0},
+		{"restarted only after it was healed",
+			newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a").breaks(9550*ms, 10*s, "a").
+				say(9500*ms, record.Unready, "a").say(9600*ms, record.Started, "a", "exec, after killed: not alive").say(10*s, record.Ready, "a"),
+			4500, 4490.1, 1000, 0, 1, 1},
+		{"killed and started again",
+			newDrill().fault("kill", 5*s, 0, "a").breaks(5*s, 6500*ms, "a").
+				say(5400*ms, record.Unready, "a").say(5500*ms, record.Started, "a", "exec, after signal: killed").say(6500*ms, record.Ready, "a"),
+			400, 380.1, 1500, 0, 0, 1},
+		{"killed, and another one in its place",
+			newDrill().fault("kill", 5*s, 0, "a").breaks(5*s, 16*s, "a").
+				say(5010*ms, record.Unready, "a").say(5020*ms, record.Gone, "a").say(5100*ms, record.Started, "d", "exec").say(6*s, record.Ready, "d"),
+			10, 0, 1000, 0, 0, 1},
+		{"killed and never replaced",
+			newDrill().fault("kill", 5*s, 0, "a").breaks(5*s, 16*s, "a").say(5010*ms, record.Unready, "a").say(5020*ms, record.Gone, "a"),
+			10, 0, none, 0, 0, 0},
+		{"killed, back, and taken out once more while it served",
+			newDrill().fault("kill", 5*s, 0, "a").breaks(5*s, 6*s, "a").
+				say(5400*ms, record.Unready, "a").say(5500*ms, record.Started, "a", "exec, after signal: killed").say(6*s, record.Ready, "a").
+				say(8*s, record.Unready, "a").say(9*s, record.Ready, "a"),
+			400, 380.1, 1000, 0, 1, 1},
+		{"a shared outage takes the fleet out",
+			everywhere(everywhere(newDrill().fault("outage", 5*s, 4*s).breaks(5*s, 9*s, all...), 6*s, record.Unready), 10*s, record.Ready),
+			none, none, none, 4000, 3, 0},
+		{"a shared outage takes nobody out",
+			newDrill().fault("outage", 5*s, 4*s).breaks(5*s, 9*s, all...),
+			none, none, none, 0, 0, 0},
+		{"a shared outage restarts the fleet",
+			everywhere(everywhere(everywhere(newDrill().fault("outage", 5*s, 4*s).breaks(5*s, 9*s, all...), 6*s, record.Unready), 6*s, record.Started, "exec, after killed"), 10*s, record.Ready),
+			none, none, none, 4000, 3, 3},
+		{"slow and restarted, though it serves",
+			newDrill().fault("cpu", 5*s, 4*s, all...).say(7*s, record.Unready, "b").say(7*s, record.Started, "b", "exec, after killed").say(8*s, record.Ready, "b"),
+			none, none, 0, 0, 1, 1},
+		{"its check flaps, though it serves",
+			newDrill().fault("flap", 5*s, 4*s, "a").say(6*s, record.Unready, "a").say(7*s, record.Ready, "a").say(8*s, record.Unready, "a").say(9*s, record.Ready, "a"),
+			1000, 980.1, 0, 0, 1, 0},
+		{"a deadlock that no request shows",
+			newDrill().fault("deadlock", 5*s, 4*s, "a").say(7*s, record.Unready, "a").say(7100*ms, record.Started, "a", "exec, after killed").say(8*s, record.Ready, "a"),
+			2000, 1970.1, 0, 0, 0, 1},
+		{"told to go by whoever drains its node",
+			newDrill().fault("node-drain", 5*s, 4*s, "a").
+				say(5*s, record.Terminating, "a").say(5100*ms, record.Unready, "a").say(6*s, record.Gone, "a").
+				say(5100*ms, record.Terminating, "b").say(5200*ms, record.Unready, "b").say(6*s, record.Gone, "b").
+				say(5500*ms, record.Started, "d").say(6*s, record.Ready, "d").say(5500*ms, record.Started, "e").say(6100*ms, record.Ready, "e"),
+			100, 80.1, 0, 0, 0, 2},
+		{"evicted, and so another one unasked",
+			newDrill().fault("evict", 5*s, 0, "a").
+				say(5*s, record.Terminating, "a").say(5100*ms, record.Unready, "a").say(6*s, record.Gone, "a").
+				say(5100*ms, record.Terminating, "b").say(5200*ms, record.Unready, "b").say(6*s, record.Gone, "b").
+				say(5500*ms, record.Started, "d").say(6*s, record.Ready, "d").say(5500*ms, record.Started, "e").say(6100*ms, record.Ready, "e"),
+			100, 80.1, 1100, 0, 1, 2},
+		{"what a command of the user's does is not known",
+			newDrill().fault("command", 5*s, 4*s).breaks(5*s, 9*s, "a").say(6*s, record.Unready, "a").say(9500*ms, record.Ready, "a").say(7*s, record.Unready, "b").say(8*s, record.Ready, "b"),
+			none, none, none, 0, 1, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := tc.drill.measure()
+			if !got.Valid {
+				t.Fatalf("invalid: %v", got.InvalidReasons)
+			}
+			for name, want := range map[string]float64{metric.Detection: tc.detection, metric.Ejection: tc.ejection, metric.Return: tc.comesBack,
+				metric.NoneRoutable: tc.none, metric.FalseEvictions: tc.falseEvictions, metric.Restarts: tc.restarts} {
+				v, ok := got.Value(name)
+				if !ok {
+					v = none
+				}
+				if v != want {
+					t.Errorf("%s: got %v, want %v; %v, false evictions %v", name, v, want, got.Faults, got.FalseEvictions)
+				}
+			}
+		})
+	}
+}
+
+// What an action stops is none of the runtime's reactions, and a rollout goes on while a fault
+// is there.
+func TestARolloutEvictsNobody(t *testing.T) {
+	d := newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a")
+	d.Trial.Action, d.Trial.Revisions.After = "rollout", "v2"
+	d.say(4*s, record.ActionStarted, "").say(10*s, record.ActionDone, "").
+		say(4*s, record.Started, "new").say(6*s, record.Ready, "new").
+		say(6*s, record.Unready, "b").say(6100*ms, record.Terminating, "b"). // in the order of two watches
+		say(7*s, record.Gone, "b").
+		say(8*s, record.Unready, "c").say(12*s, record.Ready, "c") // unasked
+	got := d.measure()
+	if len(got.FalseEvictions) != 1 || got.FalseEvictions[0].Instance != "c" {
+		t.Errorf("false evictions %v, want c alone", got.FalseEvictions)
+	}
+	if got.Restarts != 0 {
+		t.Errorf("%d restarts, want none", got.Restarts)
+	}
+}
+
+// Recovery counts from the last healing: what is lost while the fault is there is its price.
+func TestRecoveryIsFromTheLastHealing(t *testing.T) {
+	got := newDrill().fault("outage", 5*s, 3*s).breaks(5*s, 8*s, "a", "b", "c").measure()
+	if got.Failed == 0 || got.Recovery == nil || *got.Recovery != 0 {
+		t.Errorf("%d lost while the fault was there, recovery %v, want it at once", got.Failed, got.Recovery)
+	}
+	got = newDrill().fault("outage", 5*s, 3*s).breaks(5*s, 8500*ms, "a", "b", "c").measure()
+	if got.Recovery == nil || *got.Recovery != 500*ms {
+		t.Errorf("recovery %v, want 500ms", got.Recovery)
+	}
+}
+
+func TestAFaultMustHaveBeenThereAndBeGone(t *testing.T) {
+	frozen := func() *drill { return newDrill().fault("pause", 5*s, 4*s, "a", "b").breaks(5*s, 9*s, "a", "b") }
+	first := func(d *drill, kind record.EventKind) *drill {
+		for i, e := range d.Events {
+			if e.Kind == kind {
+				d.Events = append(d.Events[:i:i], d.Events[i+1:]...)
+				break
+			}
+		}
+		return d
+	}
+	late := newDrill()
+	late.Trial.Faults = []record.Fault{{Name: "pause", Kind: "pause", At: 5 * s, For: 8 * s}}
+	late.tell(5*s, record.FaultInjected, "pause", "a").tell(5*s, record.FaultProven, "pause", "a").tell(14500*ms, record.FaultHealed, "pause", "a")
+	never := newDrill()
+	never.Trial.Faults = []record.Fault{{Name: "pause", Kind: "pause", At: 5 * s, For: 8 * s}}
+	notThere := newDrill()
+	notThere.Trial.Faults = []record.Fault{{Name: "pause", Kind: "pause", At: 5 * s, For: 8 * s}}
+	notThere.tell(5*s, record.FaultError, "pause", "")
+	for _, tc := range []struct {
+		name  string
+		drill *drill
+		want  string
+	}{
+		{"as planned", frozen(), "[]"},
+		{"no proof", frozen().drop(record.FaultProven), "[fault-not-proven 0 of 2 pause,one instance]"},
+		{"one proof of two", first(frozen(), record.FaultProven), "[fault-not-proven 1 of 2 pause,one instance]"},
+		{"not healed", frozen().drop(record.FaultHealed), "[fault-outlived 2 of 2 5s pause,one instance]"},
+		{"one not healed", first(frozen(), record.FaultHealed), "[fault-outlived 2 of 2 5s pause,one instance]"},
+		{"still there when asked", first(frozen(), record.FaultHealed).tell(14*s, record.FaultError, "pause", "a"), `[fault-outlived 2 of 2 5s pause,one instance "state T"]`},
+		{"healed behind the window", late, "[fault-outlived 1 of 1 1s pause,]"},
+		{"never injected", never, "[fault-not-proven pause,]"},
+		{"could not be injected", notThere, `[fault-error pause, "state T"]`},
+		{"one of three could not be", frozen().tell(5*s, record.FaultError, "pause", "c"), `[fault-error 2 of 2 pause,one instance "state T"]`},
+		{"one that does not last is not healed", newDrill().fault("kill", 5*s, 0, "a").breaks(5*s, 6*s, "a").say(5100*ms, record.Unready, "a").say(6*s, record.Ready, "a"), "[]"},
+	} {
+		got := tc.drill.measure()
+		if fmt.Sprint(got.InvalidReasons) != tc.want || got.Valid != (tc.want == "[]") {
+			t.Errorf("%s: valid %v, %v, want %s", tc.name, got.Valid, got.InvalidReasons, tc.want)
+		}
+		if strings.Contains(tc.want, "fault") && got.Sound {
+			t.Errorf("%s: the harness did its part, as it is judged", tc.name)
+		}
+	}
+}
+
+// Of a trial that was interrupted before its fault was due the interrupt is reason enough.
+func TestAnInterruptIsNoMissingFault(t *testing.T) {
+	d := newDrill()
+	d.Trial.Faults = []record.Fault{{Name: "pause", Kind: "pause", At: 5 * s, For: 8 * s}}
+	d.say(4500*ms, record.TrialInterrupt, "")
+	if got := d.measure(); fmt.Sprint(got.InvalidReasons) != "[trial-interrupted 4.5s]" {
+		t.Error(got.InvalidReasons)
+	}
+}
+
+// A positive control of a scenario with a fault must miss what the others hold: to lose
+// something is no sign of a bad design where every one does.
+func TestPositiveControlOfAFault(t *testing.T) {
+	limit := func(name string, limit float64) record.Gate {
+		return record.Gate{Design: "good", Metric: name, Op: "<=", Limit: limit}
+	}
+	for _, tc := range []struct {
+		name  string
+		gates []record.Gate
+		drill *drill
+		held  bool
+		why   string
+	}{
+		{"evicts the fleet", []record.Gate{limit("failed", 1000), limit(metric.FalseEvictions, 0)},
+			newDrill().fault("outage", 5*s, 4*s).say(6*s, record.Unready, "a").say(8*s, record.Ready, "a"), true, "misses-limit"},
+		{"never notices", []record.Gate{limit(metric.Detection, 2000)}, newDrill().fault("deadlock", 5*s, 4*s, "a"), true, "misses-limit"},
+		{"loses no more than a good one may", []record.Gate{limit("failed", 1000)}, newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a"), false, "meets-limits"},
+		{"no limit is set on another", []record.Gate{{Design: "bad", Metric: "failed", Op: ">=", Limit: 1}}, newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a"), true, "some-failed"},
+		{"no valid trial", []record.Gate{limit(metric.FalseEvictions, 0)}, newDrill().fault("pause", 5*s, 4*s, "a").drop(record.FaultProven), false, "no-valid-trial"},
+	} {
+		tc.drill.Trial.Design = "bad"
+		sc := record.Scenario{Name: "drill", Designs: []string{"good", "bad"}, Gates: tc.gates, Positive: []string{"bad"}}
+		r := Judge(record.Run{Scenarios: []record.Scenario{sc}}, ended, nil, []Trial{tc.drill.measure()})
+		if len(r.Controls) != 1 || r.Controls[0].Held != tc.held || string(r.Controls[0].Why.Kind) != tc.why {
+			t.Errorf("%s: %+v, want held %v, %s; and no negative control where something is done", tc.name, r.Controls, tc.held, tc.why)
+		}
+	}
+}
+
+func TestAGateOnAFaultThatIsNotThere(t *testing.T) {
+	d := newDrill().measure()
+	sc := record.Scenario{Name: "drill", Designs: []string{"good"}, Gates: []record.Gate{{Design: "good", Metric: metric.Detection, Op: "<=", Limit: 100}}}
+	r := Judge(record.Run{Scenarios: []record.Scenario{sc}}, ended, nil, []Trial{d})
+	if g := r.Gates[0]; g.Verdict != Inconclusive || g.Why.Kind != NoFault {
+		t.Errorf("got %v", g)
+	}
+}
