@@ -84,7 +84,7 @@ func (f *Fault) ToInstances() bool { return fieldOf[Fault]("instances").means(st
 func (f *Fault) Target() string {
 	switch {
 	case f.ToInstances():
-		return selections[f.Selection().Which](f.Selection())
+		return f.Selection().String()
 	case f.Service != "":
 		return f.Service
 	}
@@ -129,21 +129,21 @@ type Selection struct {
 	Share float64 // some: of those that there are, rounded up
 }
 
-// selections say a selection, for people.
-var selections = map[Which]func(Selection) string{
-	SomeInstances: func(s Selection) string {
-		switch {
-		case s.Share > 0:
-			return percent(s.Share) + " of the instances"
-		case s.N == 1:
-			return "one instance"
-		}
+// String says it, for people.
+func (s Selection) String() string {
+	switch {
+	case s.Share > 0:
+		return percent(s.Share) + " of the instances"
+	case s.Which == SomeInstances && s.N == 1:
+		return "one instance"
+	case s.Which == SomeInstances:
 		return fmt.Sprintf("%d instances", s.N)
-	},
-	AllInstances: func(Selection) string { return "all instances" },
-	Oldest:       func(Selection) string { return "the oldest instance" },
-	Newest:       func(Selection) string { return "the newest instance" },
-	FirstNew:     func(Selection) string { return "the first new instance" },
+	case s.Which == AllInstances:
+		return "all instances"
+	case s.Which == FirstNew:
+		return "the first new instance"
+	}
+	return fmt.Sprintf("the %s instance", s.Which)
 }
 
 var fewInstances = regexp.MustCompile(`^[1-9][0-9]{0,2}$`)

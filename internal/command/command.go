@@ -49,6 +49,7 @@ func Find(argv []string) error {
 
 // ExitError says that a command ran and did not succeed.
 type ExitError struct {
+	Code int    // its exit status, -1 where it was ended by force
 	How  string // exit status 1; signal: killed; not ended within 1m0s
 	Tail string // the last lines of its output, "" when there were none
 }
@@ -96,10 +97,10 @@ func Run(ctx context.Context, argv []string, file string) (stop func(), err erro
 	case err = <-ended:
 	case <-ctx.Done():
 		end(cmd.Process.Pid, ended)
-		return stop, &ExitError{How: context.Cause(ctx).Error(), Tail: tail(out)}
+		return stop, &ExitError{Code: -1, How: context.Cause(ctx).Error(), Tail: tail(out)}
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return stop, &ExitError{How: exit.Error(), Tail: tail(out)}
+		return stop, &ExitError{Code: exit.ExitCode(), How: exit.Error(), Tail: tail(out)}
 	}
 	if err != nil {
 		return stop, fmt.Errorf("run %s: %w", argv[0], err)
@@ -174,6 +175,16 @@ func cut(f *os.File) {
 	if f.Truncate(0) == nil {
 		_, _ = fmt.Fprintf(f, "[rollout-lab: %d bytes are left out here]\n%s", info.Size()-int64(n), kept[:n])
 	}
+}
+
+// Tail is the end of what a command has said into a file, on one line; "" where that is nothing.
+func Tail(file string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	return tail(f)
 }
 
 // tail is the end of what a file holds, on one line.

@@ -40,7 +40,7 @@ func TestACommandThatFailsKeepsItsLastLines(t *testing.T) {
 	if !ok {
 		t.Fatalf("got %v, want an ExitError", err)
 	}
-	if exit.How != "exit status 3" || !strings.HasSuffix(exit.Tail, "line 12 | [31mthe reason[0m") || strings.Contains(exit.Tail, "line 1 |") {
+	if exit.How != "exit status 3" || exit.Code != 3 || !strings.HasSuffix(exit.Tail, "line 12 | [31mthe reason[0m") || strings.Contains(exit.Tail, "line 1 |") {
 		t.Errorf("got %q and %q", exit.How, exit.Tail)
 	}
 }

@@ -19,6 +19,8 @@ type Target struct {
 	Stack drivers.Stack // what the environment was deployed from
 	// Instance is the instance of the subject; its ID is "" where the fault is done to none.
 	Instance drivers.Instance
+	After    string // the revision of the subject that the action leads to
+	Folder   string // for what is worth keeping
 }
 
 // injector injects a fault of one kind into one target. It returns once the fault is in effect,
@@ -29,22 +31,23 @@ type injector func(ctx context.Context, f scenarios.Fault, into Target) (drivers
 // injectors are those of each kind, called once for each instance where the kind has instances,
 // else once.
 var injectors = map[scenarios.FaultKind]injector{
-	scenarios.Kill:      byDriver(drivers.FaultKill),
-	scenarios.Pause:     byDriver(drivers.FaultPause),
-	scenarios.CPU:       byDriver(drivers.FaultCPU),
-	scenarios.Evict:     byDriver(drivers.FaultEvict),
-	scenarios.NodeDrain: byDriver(drivers.FaultNodeDrain),
+	scenarios.Kill:      byDriver,
+	scenarios.Pause:     byDriver,
+	scenarios.CPU:       byDriver,
+	scenarios.Evict:     byDriver,
+	scenarios.NodeDrain: byDriver,
+
+	scenarios.CommandFault: injectCommand,
 }
 
 // byDriver is the injector of what the runtime does.
-func byDriver(kind drivers.FaultKind) injector {
-	return func(ctx context.Context, f scenarios.Fault, into Target) (drivers.Injection, error) {
-		in, ok := into.Env.(drivers.Injector)
-		if !ok {
-			return nil, drivers.ErrUnsupported
-		}
-		return in.Inject(ctx, drivers.Fault{Kind: kind, Instance: into.Instance.ID, CPUs: f.Share})
+func byDriver(ctx context.Context, f scenarios.Fault, into Target) (drivers.Injection, error) {
+	in, ok := into.Env.(drivers.Injector)
+	kind, known := ofDriver(&f)
+	if !ok || !known {
+		return nil, drivers.ErrUnsupported
 	}
+	return in.Inject(ctx, drivers.Fault{Kind: kind, Instance: into.Instance.ID, Service: f.Service, CPUs: f.Share})
 }
 
 // Describe is what the record says of the faults that a scenario plans, by their start.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/command"
+	"github.com/rollout-lab/rollout-lab/internal/fault"
 	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/target"
@@ -102,10 +103,10 @@ func (c *calm) reached(over time.Duration) (calm, failing bool) {
 	return !failing && quiet && known >= over+c.scenario.Action.Settle, failing
 }
 
-// measureCommand waits for the baseline phase, runs the command of the trial's design, and ends
-// the load once all is calm behind it. Where the service was failing before there is nothing
-// to measure, and the command is not run.
-func (o *observation) measureCommand(ctx context.Context, loaded <-chan struct{}, end *load.End, folder string) {
+// measureCommand waits for the baseline phase, runs the command of the trial's design while
+// the faults are injected, and ends the load once all is calm behind both. Where the service was
+// failing before there is nothing to measure, and neither is done.
+func (o *observation) measureCommand(ctx context.Context, loaded <-chan struct{}, end *load.End, folder string, inject func()) {
 	a := o.scenario.Action
 	if !o.wait(ctx, o.scenario.Phases.Baseline.From) {
 		return
@@ -119,6 +120,9 @@ func (o *observation) measureCommand(ctx context.Context, loaded <-chan struct{}
 		o.leave(end, record.LoadEnd{Calm: true})
 		return
 	}
+	var faults sync.WaitGroup
+	defer faults.Wait()
+	faults.Go(inject)
 	o.phase.Store(PhaseAction)
 	o.acted = true
 	timed, cancel := context.WithTimeoutCause(ctx, a.Timeout, fmt.Errorf("not ended within %v", a.Timeout))
@@ -126,7 +130,6 @@ func (o *observation) measureCommand(ctx context.Context, loaded <-chan struct{}
 	o.event(record.ActionStarted, string(a.Kind))
 	stop, err := command.Run(timed, o.scenario.CommandOf(o.design), filepath.Join(folder, commandFile))
 	defer stop()
-	over := o.now()
 	switch {
 	case err == nil:
 		o.event(record.ActionDone, "")
@@ -138,6 +141,8 @@ func (o *observation) measureCommand(ctx context.Context, loaded <-chan struct{}
 	default:
 		o.event(record.ActionError, err.Error())
 	}
+	faults.Wait()
+	over := o.now()
 	o.phase.Store(PhaseSettle)
 	var how record.LoadEnd
 	if o.await(ctx, loaded, func() bool {
@@ -240,17 +245,21 @@ func (t *trial) reset(ctx context.Context, folder string) error {
 // findCommands makes sure that there is everything that the trials will run.
 func findCommands(ss []*scenarios.Scenario) error {
 	for _, s := range ss {
-		if !s.Target.Address() {
-			continue
-		}
+		var all [][]string
 		for _, d := range s.Designs {
-			for _, argv := range [][]string{s.CommandOf(d), s.ResetOf(d)} {
-				if len(argv) == 0 {
-					continue
-				}
-				if err := command.Find(argv); err != nil {
-					return &EnvironmentError{"scenario " + s.Name, &drivers.HintError{Err: err, Hint: "it is looked for in PATH; a program in this folder is ./NAME, and a line for a shell is sh -c 'LINE'"}}
-				}
+			if s.Target.Address() {
+				all = append(all, s.CommandOf(d), s.ResetOf(d))
+			}
+		}
+		for i := range s.Faults {
+			all = append(all, fault.Commands(&s.Faults[i])...)
+		}
+		for _, argv := range all {
+			if len(argv) == 0 {
+				continue
+			}
+			if err := command.Find(argv); err != nil {
+				return &EnvironmentError{"scenario " + s.Name, &drivers.HintError{Err: err, Hint: "it is looked for in PATH; a program in this folder is ./NAME, and a line for a shell is sh -c 'LINE'"}}
 			}
 		}
 	}

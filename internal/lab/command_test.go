@@ -439,3 +439,22 @@ func TestCalm(t *testing.T) {
 	until(44*time.Second, record.OK)
 	expect("all is quiet", true, false)
 }
+
+// The load at an address goes on until a fault beside the command is over and calm has followed.
+func TestAFaultBesideACommand(t *testing.T) {
+	t.Parallel()
+	site := newSite(t)
+	s := site.scenario(t, "true", "designs:", site.script(`faults: [{kind: command, at: 300ms, for: 2s, inject: [touch, DIR/broken], heal: [rm, DIR/broken], proof: [test, -e, DIR/broken]}]
+designs:`))
+	r, dir, err := runCommand(t, t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, events := faultsOf(t, dir)
+	if len(events) != 3 || !strings.HasPrefix(events[2], "fault_healed command") {
+		t.Errorf("events %q, want it healed", events)
+	}
+	if trial := only(t, r); trial.Window.To-trial.Window.From < 2300*time.Millisecond+calmInTests {
+		t.Errorf("the window is %v long, and the fault and the calm behind it are longer", trial.Window)
+	}
+}

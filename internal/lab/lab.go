@@ -42,7 +42,8 @@ type Config struct {
 	// closed, and keeps it until it returns.
 	Hold func(ctx context.Context, env drivers.Env)
 
-	calm time.Duration // instead of scenarios.Calm
+	calm        time.Duration // instead of scenarios.Calm
+	feignFaults bool          // see fault.Plan.Feigned
 }
 
 // NewRunID makes a run's ID: it sorts by time and is unique without coordination.

@@ -16,7 +16,7 @@ import (
 // started. The error, scenarios.Errors in the order of the files, holds what a driver refuses
 // and what it needs and cannot find; remarks are what it emulates, what it does not do and what
 // it is not sure to find, each with its position. One thing that several designs ask for is
-// said once.
+// said once. Faults that a driver cannot do here are an *EnvironmentError: elsewhere it may.
 func Review(ctx context.Context, ss []*scenarios.Scenario, ds []drivers.Driver) (remarks []*scenarios.Error, err error) {
 	var problems scenarios.Errors
 	for _, s := range ss {
@@ -41,7 +41,10 @@ func Review(ctx context.Context, ss []*scenarios.Scenario, ds []drivers.Driver) 
 	if len(problems) > 0 {
 		return remarks, problems
 	}
-	return remarks, nil
+	for _, u := range Faults(ctx, ss, ds) {
+		err = errors.Join(err, &EnvironmentError{"scenario " + u.Scenario.Name, u})
+	}
+	return remarks, err
 }
 
 // review is what one driver makes of one scenario.

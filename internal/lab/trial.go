@@ -315,13 +315,15 @@ func (o *observation) run(ctx context.Context, folder string) record.End {
 	others.Go(func() { referenceErr = o.reference(referenceCtx) })
 	loaded := make(chan struct{}) // closed when the load has ended
 	end := &load.End{}
-	others.Go(func() {
-		if o.calm != nil {
-			o.measureCommand(ctx, loaded, end, folder)
-			return
-		}
-		o.act(ctx)
-	})
+	faultCtx, endFaults := context.WithCancelCause(loadCtx)
+	defer endFaults(nil)
+	inject := func() { o.inject(faultCtx, folder) }
+	if o.calm != nil {
+		others.Go(func() { o.measureCommand(ctx, loaded, end, folder, inject) })
+	} else {
+		others.Go(func() { o.act(ctx) })
+		others.Go(inject)
+	}
 	stopProgress := o.progress(stopLoad)
 	stopPressure := o.pressure(o.cpus)
 
@@ -337,6 +339,7 @@ func (o *observation) run(ctx context.Context, folder string) record.End {
 	sum, loadErr := load.Run(loadCtx, plan, o.sample)
 	o.event(record.LoadEnded, "")
 	close(loaded)
+	endFaults(errLoadEnded)
 	if o.calm != nil {
 		stopReference()
 	}
