@@ -27,7 +27,8 @@ import (
 
 func runProxy(ctx context.Context, p program) error {
 	o := proxy.Options{Log: slog.New(slog.NewTextHandler(p.stderr, nil))}
-	mode := ""
+	mode, misbehave := "", ""
+	heartbeat := control.DefaultHeartbeat
 	err := p.flags("proxy", func(f *flag.FlagSet) {
 		f.StringVar(&o.Instance, "instance", "", "names this instance in every answer")
 		f.StringVar(&o.Revision, "revision", "", "names what it runs in every answer")
@@ -41,6 +42,10 @@ func runProxy(ctx context.Context, p program) error {
 		f.DurationVar(&o.CloseWait, "close-wait", proxy.DefaultCloseWait, "modes that drain: then answering with Connection: close")
 		f.DurationVar(&o.StopGrace, "stop-grace", proxy.DefaultStopGrace, "for all of a stop; then requests in flight are cut")
 		f.DurationVar(&o.StaleAfter, "stale-after", proxy.DefaultStaleAfter, "how long synced state counts without a sign of life")
+		f.DurationVar(&heartbeat, "heartbeat", heartbeat, "how often the control plane gives one")
+		f.BoolVar(&o.FailClosed, "fail-closed", false, "serve nothing by state that counts no more")
+		f.BoolVar(&o.AllowFaults, "allow-faults", false, "for experiments: do wrong what the control plane says")
+		f.StringVar(&misbehave, "misbehave", "", fmt.Sprintf("for experiments: be wrong from the start: %q", proxy.Misbehaviours()))
 	}, "instance", "revision", "listen", "health-listen", "control", "upstream", "health")
 	if err != nil {
 		return err
@@ -48,10 +53,13 @@ func runProxy(ctx context.Context, p program) error {
 	if o.Health, err = proxy.ParseMode(mode); err != nil {
 		return &usageError{err, fmt.Sprintf("--health takes one of %q", proxy.Modes())}
 	}
-	if o.StaleAfter <= control.DefaultHeartbeat {
+	if o.Misbehave, err = proxy.ParseMisbehaviour(misbehave); err != nil {
+		return &usageError{err, fmt.Sprintf("--misbehave takes one of %q", proxy.Misbehaviours())}
+	}
+	if o.StaleAfter <= heartbeat {
 		return &usageError{
 			fmt.Errorf("stale-after is %v, but the control plane gives a sign of life every %v",
-				o.StaleAfter, control.DefaultHeartbeat), "use a few times that",
+				o.StaleAfter, heartbeat), "use a few times that",
 		}
 	}
 	// Under a service manager, which may also have opened the port.
@@ -67,6 +75,9 @@ func runProxy(ctx context.Context, p program) error {
 	instance, err := proxy.New(o)
 	if isListenError(err) {
 		return listenError(err)
+	}
+	if errors.Is(err, proxy.ErrCrash) {
+		return err
 	}
 	if err != nil {
 		return &usageError{err, "refproxy proxy --help lists the flags"}
@@ -115,6 +126,8 @@ func runControl(ctx context.Context, p program) error {
 		f.IntVar(&o.Sessions, "sessions", 0, "is the number of session records, at least 1")
 		f.Float64Var(&o.SyncRate, "sync-rate", 0, "is how many records a second each proxy is sent")
 		f.IntVar(&o.Routes, "routes", 0, "is the number of routes beside /app/ and /forbidden/")
+		f.DurationVar(&o.Heartbeat, "heartbeat", control.DefaultHeartbeat, "how often a stream gives a sign of life")
+		f.BoolVar(&o.AllowFaults, "allow-faults", false, "for experiments: let the operator have proxies do something wrong")
 	}, "listen", "admin-listen", "sessions", "sync-rate")
 	if err != nil {
 		return err

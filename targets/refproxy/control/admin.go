@@ -1,11 +1,13 @@
 package control
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
+	"slices"
+
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/feed"
 )
 
 // Admin serves the operator: JSON in every answer, errors included.
@@ -13,77 +15,53 @@ import (
 //	GET  /v1/status
 //	POST /v1/generation[?bad=true]   publish the next generation, or a bad one
 //	POST /v1/revoke?session=ID
+//	GET  /v1/session?session=ID      is it revoked
 //	POST /v1/stall, /v1/unstall      silence the streams, or let them go on
+//	POST /v1/fault?kind=KIND&instance=ID[&instance=ID...][&on=false]
+//	                                 have proxies do something wrong, where that is allowed
 //
 // Each POST but revoke answers with the status after it; revoke answers with the session
-// and the version of the records that says that it is revoked.
+// and the version of the records that says that it is revoked. A fault is in effect, or gone,
+// when it is answered.
 func (p *Plane) Admin() http.Handler {
-	mux := http.NewServeMux()
-	handle := func(method, path string, serve func(r *http.Request) (any, error)) {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			if r.Method != method {
-				w.Header().Set("Allow", method)
-				writeError(w, &adminError{
-					status: http.StatusMethodNotAllowed,
-					text:   fmt.Sprintf("%s does not take %s", path, r.Method), hint: "use " + method,
-				})
-				return
-			}
-			answer, err := serve(r)
-			if err != nil {
-				writeError(w, err)
-				return
-			}
-			writeJSON(w, http.StatusOK, answer)
-		})
+	questions := []admin.Question{
+		{Method: http.MethodGet, Path: "/v1/status", Answer: func(*http.Request) (any, error) { return p.Status(), nil }},
+		{Method: http.MethodPost, Path: "/v1/generation", Answer: p.adminPublish},
+		{Method: http.MethodPost, Path: "/v1/revoke", Answer: p.adminRevoke},
+		{Method: http.MethodGet, Path: "/v1/session", Answer: p.adminSession},
+		{Method: http.MethodPost, Path: "/v1/stall", Answer: p.adminStall(true)},
+		{Method: http.MethodPost, Path: "/v1/unstall", Answer: p.adminStall(false)},
 	}
-	handle(http.MethodGet, "/v1/status", func(*http.Request) (any, error) { return p.Status(), nil })
-	handle(http.MethodPost, "/v1/generation", p.adminPublish)
-	handle(http.MethodPost, "/v1/revoke", p.adminRevoke)
-	handle(http.MethodPost, "/v1/stall", func(*http.Request) (any, error) {
-		p.Stall(true)
+	if p.options.AllowFaults {
+		questions = append(questions, admin.Question{Method: http.MethodPost, Path: "/v1/fault", Answer: p.adminFault})
+	}
+	return admin.Handler(questions)
+}
+
+func (p *Plane) adminStall(stalled bool) func(*http.Request) (any, error) {
+	return func(*http.Request) (any, error) {
+		p.Stall(stalled)
 		return p.Status(), nil
-	})
-	handle(http.MethodPost, "/v1/unstall", func(*http.Request) (any, error) {
-		p.Stall(false)
-		return p.Status(), nil
-	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, &adminError{
-			status: http.StatusNotFound, text: fmt.Sprintf("no such path: %s", r.URL.Path),
-			hint: "there are /v1/status, /v1/generation, /v1/revoke, /v1/stall and /v1/unstall",
-		})
-	})
-	return mux
+	}
 }
 
 func (p *Plane) adminPublish(r *http.Request) (any, error) {
-	bad := false
-	if text := r.URL.Query().Get("bad"); text != "" {
-		var err error
-		if bad, err = strconv.ParseBool(text); err != nil {
-			return nil, &adminError{
-				status: http.StatusBadRequest, text: fmt.Sprintf("bad is %q", text), hint: "use true or false",
-			}
-		}
+	bad, err := admin.Flag(r, "bad", false)
+	if err != nil {
+		return nil, err
 	}
 	p.Publish(bad)
 	return p.Status(), nil
 }
 
 func (p *Plane) adminRevoke(r *http.Request) (any, error) {
-	session := r.URL.Query().Get("session")
-	if session == "" {
-		return nil, &adminError{
-			status: http.StatusBadRequest, text: "session is missing", hint: "add ?session=ID",
-		}
-	}
-	version, err := p.Revoke(session)
-	if errors.Is(err, ErrNoSession) {
-		return nil, &adminError{status: http.StatusNotFound, text: err.Error()}
-	}
+	session, err := admin.Text(r, "session")
 	if err != nil {
 		return nil, err
+	}
+	version, err := p.Revoke(session)
+	if err != nil {
+		return nil, answered(err)
 	}
 	return struct {
 		Session string `json:"session"`
@@ -91,29 +69,44 @@ func (p *Plane) adminRevoke(r *http.Request) (any, error) {
 	}{session, version}, nil
 }
 
-// adminError is an error with the status that it is answered with.
-type adminError struct {
-	status     int
-	text, hint string
-}
-
-func (e *adminError) Error() string { return e.text }
-
-func writeError(w http.ResponseWriter, err error) {
-	answer := struct {
-		Error string `json:"error"`
-		Hint  string `json:"hint,omitempty"`
-	}{Error: err.Error()}
-	status := http.StatusInternalServerError
-	if e, ok := errors.AsType[*adminError](err); ok {
-		status, answer.Hint = e.status, e.hint
+func (p *Plane) adminSession(r *http.Request) (any, error) {
+	session, err := admin.Text(r, "session")
+	if err != nil {
+		return nil, err
 	}
-	writeJSON(w, status, answer)
+	revoked, err := p.Revoked(session)
+	if err != nil {
+		return nil, answered(err)
+	}
+	return struct {
+		Session string `json:"session"`
+		Revoked bool   `json:"revoked"`
+	}{session, revoked}, nil
 }
 
-func writeJSON(w http.ResponseWriter, status int, answer any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	// An error here means that the client is gone: there is nobody to tell.
-	_ = json.NewEncoder(w).Encode(answer)
+func (p *Plane) adminFault(r *http.Request) (any, error) {
+	on, err := admin.Flag(r, "on", true)
+	if err != nil {
+		return nil, err
+	}
+	q := r.URL.Query()
+	fault := feed.Fault(q.Get("kind"))
+	if !slices.Contains(feed.AllFaults(), fault) {
+		return nil, admin.Bad(fmt.Sprintf("use one of %q", feed.AllFaults()), "kind is %q", fault)
+	}
+	if len(q["instance"]) == 0 {
+		return nil, admin.Bad("add &instance=ID, once for each", "instance is missing")
+	}
+	for _, instance := range q["instance"] {
+		err = errors.Join(err, p.SetFault(r.Context(), instance, fault, on))
+	}
+	return p.Status(), answered(err)
+}
+
+// answered is an error as the operator is told of it.
+func answered(err error) error {
+	if errors.Is(err, ErrNoSession) || errors.Is(err, ErrNoInstance) {
+		return &admin.Error{Status: http.StatusNotFound, Text: err.Error()}
+	}
+	return err
 }

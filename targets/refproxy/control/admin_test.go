@@ -40,7 +40,7 @@ func TestAdminRefuses(t *testing.T) {
 		{"GET", "/v1/revoke?session=session-000001", http.StatusMethodNotAllowed, "use POST"},
 		{"POST", "/v1/status", http.StatusMethodNotAllowed, "use GET"},
 		{"POST", "/v1/nothing", http.StatusNotFound, "/v1/generation"},
-		{"POST", "/v1/revoke", http.StatusBadRequest, "?session=ID"},
+		{"POST", "/v1/revoke", http.StatusBadRequest, "?session="},
 		{"POST", "/v1/revoke?session=nobody", http.StatusNotFound, "session-000099"},
 		{"POST", "/v1/revoke?session=session-000100", http.StatusNotFound, "session-000099"},
 		{"POST", "/v1/revoke?session=session-1", http.StatusNotFound, "session-1"},

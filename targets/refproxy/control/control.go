@@ -44,6 +44,9 @@ type Options struct {
 	Routes   int     // routes beside the ones that every configuration has, at least 0
 
 	Heartbeat time.Duration // 0 means DefaultHeartbeat
+
+	// AllowFaults lets the operator have proxies do something wrong.
+	AllowFaults bool
 }
 
 // Plane is a control plane. Its methods may be called concurrently.
@@ -60,6 +63,7 @@ type Plane struct {
 	stalled     bool
 	changed     chan struct{} // closed and replaced whenever anything above changes
 	subscribers map[*subscriber]struct{}
+	processes   map[string]*process // that follow the stream of faults, by their lives
 }
 
 // New returns a control plane at generation 1.
@@ -86,6 +90,7 @@ func New(o Options) (*Plane, error) {
 		revoked:     make([]bool, o.Sessions),
 		changed:     make(chan struct{}),
 		subscribers: make(map[*subscriber]struct{}),
+		processes:   make(map[string]*process),
 	}
 	p.config = &policy.Config{Generation: 1, Routes: p.routes()}
 	for n := range p.revoked {
@@ -141,6 +146,17 @@ func (p *Plane) Revoke(session string) (version uint64, err error) {
 	return p.version(), nil
 }
 
+// Revoked says whether a session is revoked. The error wraps ErrNoSession.
+func (p *Plane) Revoked(session string) (bool, error) {
+	n, err := p.number(session)
+	if err != nil {
+		return false, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.revoked[n], nil
+}
+
 // number is the number of the session with the given ID.
 func (p *Plane) number(session string) (int, error) {
 	digits, ok := strings.CutPrefix(session, strings.TrimRight(credential.SessionID(0), "0"))
@@ -174,6 +190,8 @@ type Status struct {
 	Revoked    int               `json:"revoked"`  // of these
 	Version    uint64            `json:"version"`  // of the session records
 	Stalled    bool              `json:"stalled"`
+	// Faults are those that proxies have been told of, by instance.
+	Faults map[string][]feed.Fault `json:"faults,omitempty"`
 
 	Subscribers []Subscriber `json:"subscribers"` // by instance, then stream
 }
@@ -202,6 +220,14 @@ func (p *Plane) Status() Status {
 	for _, r := range p.revoked {
 		if r {
 			s.Revoked++
+		}
+	}
+	for _, proc := range p.processes {
+		if len(proc.faults) > 0 && proc.streams > 0 {
+			if s.Faults == nil {
+				s.Faults = make(map[string][]feed.Fault)
+			}
+			s.Faults[proc.instance] = slices.Clone(proc.faults)
 		}
 	}
 	for sub := range p.subscribers {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/feed"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/policy"
 )
@@ -37,8 +38,14 @@ func (p *Plane) Streams() http.Handler {
 		p.serve(w, r, "sessions", (*stream).sessions)
 	})
 	mux.HandleFunc("GET "+feed.KeysPath, func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, p.issuer.Keys())
+		admin.WriteJSON(w, http.StatusOK, p.issuer.Keys())
 	})
+	if p.options.AllowFaults {
+		mux.HandleFunc("GET "+feed.FaultsPath, func(w http.ResponseWriter, r *http.Request) {
+			p.serve(w, r, "faults", (*stream).faults)
+		})
+		mux.HandleFunc("POST "+feed.FaultsPath, p.acknowledge)
+	}
 	return mux
 }
 
@@ -243,6 +250,11 @@ func (s *stream) send(ctx context.Context, m feed.Message) error {
 	if err := s.unstalled(ctx); err != nil {
 		return err
 	}
+	return s.write(m)
+}
+
+// write sends one message at once.
+func (s *stream) write(m feed.Message) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return fmt.Errorf("bound write: %w", err)
 	}

@@ -15,6 +15,9 @@ const (
 	ConfigPath   = "/v1/stream/config"
 	SessionsPath = "/v1/stream/sessions"
 	KeysPath     = "/v1/keys"
+	// FaultsPath is there only where both sides were started with faults allowed. A POST to it
+	// says how far a proxy has come.
+	FaultsPath = "/v1/stream/faults"
 )
 
 // Kind says what a message is.
@@ -30,7 +33,23 @@ const (
 	End     Kind = "end"     // the snapshot is whole, and true as of Version
 	Resume  Kind = "resume"  // no snapshot: deltas follow on from Version
 	Delta   Kind = "delta"   // records that changed; within a snapshot they belong to it
+
+	Faults Kind = "faults" // the faults that are on, all of them
 )
+
+// Fault is something that a proxy does wrong because it is told to.
+type Fault string
+
+// The faults.
+const (
+	SlowCheck Fault = "slow-check" // the health port takes long to answer
+	Deadlock  Fault = "deadlock"   // the data plane's own loop stands still and requests wait for it; the health port answers
+	DataDead  Fault = "data-dead"  // the data plane answers 503; the health port is fine
+	Flap      Fault = "flap"       // readiness comes and goes
+)
+
+// AllFaults lists the faults.
+func AllFaults() []Fault { return []Fault{SlowCheck, Deadlock, DataDead, Flap} }
 
 // Message is one line of a stream. Which fields are set follows from its kind.
 type Message struct {
@@ -42,6 +61,7 @@ type Message struct {
 	Total   int            `json:"total,omitempty"`   // records in the snapshot
 	Records []Record       `json:"records,omitempty"`
 	Config  *policy.Config `json:"config,omitempty"`
+	Faults  []Fault        `json:"faults,omitempty"`
 }
 
 // Record is what is known about one session.
@@ -52,7 +72,8 @@ type Record struct {
 }
 
 // Position is how far a follower has come: what it asks a stream to go on from. The zero
-// Position asks for everything.
+// Position asks for everything. Of the stream of faults it names the life of the follower, for
+// a fault is of a process and does not come back with the next one of the same name.
 type Position struct {
 	Epoch   string
 	Version uint64 // of the session records, or the configuration's generation

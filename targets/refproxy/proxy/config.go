@@ -50,6 +50,7 @@ func (c *config) message(m feed.Message) error {
 	default:
 		return errors.New("unexpected kind")
 	}
+	c.fresh()
 	c.update(func(now status) status {
 		if m.Kind == feed.Config && c.rejected == "" {
 			now.generation = m.Config.Generation

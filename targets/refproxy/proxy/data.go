@@ -29,10 +29,15 @@ type dataPlane struct {
 	subsystem
 	instance, revision string
 	failOpen           bool
+	maxAge             time.Duration // of the state that it serves by; 0 means for ever
+
+	faults *faults      // nil where none are allowed
+	probes http.Handler // of the health port
 
 	authenticate *authenticate
 	storage      *storage
 	authorize    *authorize
+	config       *subsystem
 	forward      *httputil.ReverseProxy
 }
 
@@ -48,6 +53,9 @@ func newDataPlane(o Options, upstream *url.URL, transport http.RoundTripper, par
 		instance: o.Instance, revision: o.Revision, failOpen: o.FailOpen,
 		authenticate: parts.authenticate, storage: parts.storage, authorize: parts.authorize,
 	}
+	if o.FailClosed {
+		d.maxAge = o.StaleAfter
+	}
 	d.name = "proxy"
 	d.set(status{reason: "upstream not reached yet"})
 	d.forward = &httputil.ReverseProxy{
@@ -60,6 +68,9 @@ func newDataPlane(o Options, upstream *url.URL, transport http.RoundTripper, par
 		// What it would log, the client sees: an answer that breaks off.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
+	if o.Misbehave == WrongAnswers {
+		d.forward.ModifyResponse = falsify
+	}
 	return d
 }
 
@@ -68,6 +79,9 @@ func (d *dataPlane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h[InstanceHeader] = []string{d.instance}
 	h[RevisionHeader] = []string{d.revision}
+	if d.faults.intercept(w, r, d.probes) {
+		return
+	}
 	session, no := d.decide(r)
 	if no.status != 0 {
 		refuse(w, no)
@@ -131,12 +145,26 @@ func (d *dataPlane) decide(r *http.Request) (string, refusal) {
 	}
 	switch verdict {
 	case policy.Allow:
-		return id, refusal{}
+		return id, d.expired()
 	case policy.NoRoute:
 		return "", refusal{http.StatusNotFound, "authorize: no route"}
 	default:
 		return "", refusal{http.StatusForbidden, fmt.Sprintf("authorize: denied by generation %d", table.Generation())}
 	}
+}
+
+// expired refuses what rests on state that is older than its maximum age: what was revoked since
+// then is not known.
+func (d *dataPlane) expired() refusal {
+	if d.maxAge == 0 {
+		return refusal{}
+	}
+	for _, s := range []*subsystem{&d.storage.subsystem, d.config} {
+		if age := s.age(); age > d.maxAge {
+			return undecided(s, fmt.Sprintf("nothing heard from the control plane for %v, and %v is the most that it counts", age.Round(time.Millisecond), d.maxAge))
+		}
+	}
+	return refusal{}
 }
 
 // undecided refuses a request that a subsystem lacks the state to decide about.

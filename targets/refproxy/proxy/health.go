@@ -151,9 +151,6 @@ func (p *Proxy) pull(h *health) error {
 // take up a new one.
 const generationGrace = 2 * time.Second
 
-// workLimit is how long the data plane's own loop may take for one round.
-const workLimit = 10 * upstreamEvery
-
 // stackAware has every subsystem report what it is, what it serves and until when that
 // counts.
 func (p *Proxy) stackAware(h *health) error {

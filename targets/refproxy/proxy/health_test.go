@@ -523,18 +523,20 @@ func TestOptionsAreChecked(t *testing.T) {
 		change func(*Options)
 		says   string
 	}{
-		"no instance":         {func(o *Options) { o.Instance = "" }, "instance"},
-		"no revision":         {func(o *Options) { o.Revision = "" }, "revision"},
-		"newline in instance": {func(o *Options) { o.Instance = "a\nb" }, "header"},
-		"unknown mode":        {func(o *Options) { o.Health = "good" }, "stack-aware"},
-		"no room to drain":    {func(o *Options) { o.Health, o.StopGrace = Shallow, time.Second }, "lame duck"},
-		"no room to finish":   {func(o *Options) { o.StopGrace = 2 * time.Second }, "lame duck"},
-		"no grace":            {func(o *Options) { o.Health, o.StopGrace = Pull, 0 }, "stop grace"},
-		"negative":            {func(o *Options) { o.LameDuck = -1 }, "negative"},
-		"control no URL":      {func(o *Options) { o.Control = "127.0.0.1:1" }, "control"},
-		"upstream no URL":     {func(o *Options) { o.Upstream = "ftp://x" }, "upstream"},
-		"no such port":        {func(o *Options) { o.Listen = "127.0.0.1:99999" }, "data port"},
-		"no such health port": {func(o *Options) { o.HealthListen = "127.0.0.1:99999" }, "health port"},
+		"no instance":          {func(o *Options) { o.Instance = "" }, "instance"},
+		"no revision":          {func(o *Options) { o.Revision = "" }, "revision"},
+		"newline in instance":  {func(o *Options) { o.Instance = "a\nb" }, "header"},
+		"unknown mode":         {func(o *Options) { o.Health = "good" }, "stack-aware"},
+		"no room to drain":     {func(o *Options) { o.Health, o.StopGrace = Shallow, time.Second }, "lame duck"},
+		"no room to finish":    {func(o *Options) { o.StopGrace = 2 * time.Second }, "lame duck"},
+		"open and closed":      {func(o *Options) { o.FailOpen, o.FailClosed = true, true }, "open and closed"},
+		"unknown misbehaviour": {func(o *Options) { o.Misbehave = "late" }, "never-ready"},
+		"no grace":             {func(o *Options) { o.Health, o.StopGrace = Pull, 0 }, "stop grace"},
+		"negative":             {func(o *Options) { o.LameDuck = -1 }, "negative"},
+		"control no URL":       {func(o *Options) { o.Control = "127.0.0.1:1" }, "control"},
+		"upstream no URL":      {func(o *Options) { o.Upstream = "ftp://x" }, "upstream"},
+		"no such port":         {func(o *Options) { o.Listen = "127.0.0.1:99999" }, "data port"},
+		"no such health port":  {func(o *Options) { o.HealthListen = "127.0.0.1:99999" }, "health port"},
 	} {
 		o := good
 		tt.change(&o)

@@ -98,6 +98,13 @@ type Options struct {
 	// StaleAfter is how long what the control plane brought counts without a sign of
 	// life; it must be well above its heartbeat. 0 means DefaultStaleAfter.
 	StaleAfter time.Duration
+	// FailClosed serves nothing by state that counts no more, whatever the mode tells of it.
+	FailClosed bool
+
+	// AllowFaults has the proxy do wrong what the control plane tells it to, see feed.Fault.
+	AllowFaults bool
+	// Misbehave is what it does wrong anyway.
+	Misbehave Misbehaviour
 
 	// Listener is the data port's when somebody else has opened it; the proxy then does
 	// not listen at Listen itself. New takes it over.
@@ -120,6 +127,8 @@ func (o Options) check() error {
 	case o.Health.drains() && o.StopGrace <= o.LameDuck+o.CloseWait:
 		return fmt.Errorf("stop grace is %v, want more than lame duck %v and close-wait %v together",
 			o.StopGrace, o.LameDuck, o.CloseWait)
+	case o.FailOpen && o.FailClosed:
+		return errors.New("it cannot fail open and closed")
 	case o.StopGrace <= 0:
 		return fmt.Errorf("stop grace is %v, want above 0", o.StopGrace)
 	}
@@ -128,10 +137,9 @@ func (o Options) check() error {
 			return fmt.Errorf("%s %q cannot go into a header", name, value)
 		}
 	}
-	if _, err := ParseMode(string(o.Health)); err != nil {
-		return err
-	}
-	return nil
+	_, modeErr := ParseMode(string(o.Health))
+	_, err := ParseMisbehaviour(string(o.Misbehave))
+	return errors.Join(modeErr, err)
 }
 
 // parts are the subsystems that the data plane decides by.
@@ -148,6 +156,7 @@ type Proxy struct {
 	log      *slog.Logger
 	upstream *url.URL
 
+	faults    *faults // nil where none are allowed
 	parts     parts
 	data      *dataPlane
 	transport *http.Transport // to the upstream
@@ -166,6 +175,9 @@ func New(o Options) (*Proxy, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	if o.Misbehave == CrashAtStart {
+		return nil, ErrCrash
+	}
 	upstream, err := baseURL("upstream", o.Upstream)
 	if err != nil {
 		return nil, err
@@ -182,11 +194,15 @@ func New(o Options) (*Proxy, error) {
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
+	if o.AllowFaults {
+		p.faults = newFaults()
+	}
 	p.parts.storage = newStorage()
 	p.parts.authenticate = newAuthenticate(p.control, control.String(), o.StaleAfter/3)
 	p.parts.authorize = newAuthorize()
 	p.data = newDataPlane(o, upstream, p.transport, &p.parts)
 	p.parts.config = newConfig(p.adopt)
+	p.data.config = &p.parts.config.subsystem
 
 	if p.dataListener = o.Listener; p.dataListener == nil {
 		if p.dataListener, err = net.Listen("tcp", o.Listen); err != nil {
@@ -199,6 +215,8 @@ func New(o Options) (*Proxy, error) {
 	if p.health, err = p.newHealth(); err != nil {
 		return nil, errors.Join(err, p.dataListener.Close(), p.healthListener.Close())
 	}
+	p.health.probes = p.faults.spoil(p.health.probes)
+	p.data.faults, p.data.probes = p.faults, p.health.probes
 	return p, nil
 }
 
@@ -232,11 +250,21 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer stopWork()
 	var work sync.WaitGroup
 	work.Go(func() { p.follow(working, &p.parts.config.subsystem, feed.ConfigPath, p.parts.config) })
-	work.Go(func() { p.follow(working, &p.parts.storage.subsystem, feed.SessionsPath, p.parts.storage) })
+	if o := p.options; o.Misbehave != NeverReady {
+		work.Go(func() { p.follow(working, &p.parts.storage.subsystem, feed.SessionsPath, p.parts.storage) })
+	}
 	work.Go(func() { p.parts.authenticate.run(working) })
-	work.Go(func() { p.watchUpstream(working, health.tick) })
+	work.Go(func() { p.watchUpstream(working) })
+	work.Go(func() { p.work(working, health.tick) })
 
-	failed := make(chan error, 2)
+	failed := make(chan error, 4)
+	if p.faults != nil {
+		work.Go(func() { p.followFaults(working) })
+		work.Go(func() { failed <- p.faults.tell(working, health.told) })
+	}
+	if p.options.Misbehave == CrashAfterReady {
+		work.Go(func() { p.crash(working, failed) })
+	}
 	var servers sync.WaitGroup
 	serve := func(name string, s healthkit.Server, l net.Listener) {
 		servers.Go(func() {
@@ -329,10 +357,55 @@ const upstreamRetry = 50 * time.Millisecond
 // askTimeout is how long a dependency may take to answer a question about itself.
 const askTimeout = time.Second
 
+// The data plane's own loop goes round every workEvery, and is not alive when it has not for
+// workLimit.
+const (
+	workEvery = 100 * time.Millisecond
+	workLimit = 3 * time.Second
+)
+
+// work goes round until ctx ends. What keeps it keeps the requests as well.
+func (p *Proxy) work(ctx context.Context, tick func()) {
+	ticker := time.NewTicker(workEvery)
+	defer ticker.Stop()
+	for p.faults.pass(ctx) == nil {
+		tick()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// crash ends the proxy once it has had all that it needs for long enough.
+func (p *Proxy) crash(ctx context.Context, failed chan<- error) {
+	ticker := time.NewTicker(workEvery)
+	defer ticker.Stop()
+	var since time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		unready := slices.ContainsFunc(p.subsystems(), func(s *subsystem) bool { return s.status().phase == starting })
+		switch {
+		case unready:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) >= CrashDelay:
+			failed <- ErrCrash
+			return
+		}
+	}
+}
+
 // watchUpstream asks the upstream until ctx ends. The data plane is not ready before the
 // upstream answered once. When it goes away later the data plane is degraded only: every
 // instance shares it, so taking one out of service would take all of them.
-func (p *Proxy) watchUpstream(ctx context.Context, tick func()) {
+func (p *Proxy) watchUpstream(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -341,7 +414,6 @@ func (p *Proxy) watchUpstream(ctx context.Context, tick func()) {
 			return
 		case <-timer.C:
 		}
-		tick()
 		err := p.askUpstream(ctx)
 		reached := false
 		p.data.update(func(now status) status {

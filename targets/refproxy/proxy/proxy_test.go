@@ -33,6 +33,8 @@ type stack struct {
 	cancel context.CancelFunc     // asks the proxy to stop
 	ended  chan error             // what Run returned
 	client *http.Client
+
+	cutControl func() // takes the control plane away for good
 }
 
 // setup is what a test may change about its stack.
@@ -79,7 +81,14 @@ func start(t *testing.T, change func(*setup)) *stack {
 	if s.options.Upstream == "" {
 		s.options.Upstream = behind.URL
 	}
-	return run(t, plane, s.options)
+	k := run(t, plane, s.options)
+	k.cutControl = func() {
+		if err := streams.Listener.Close(); err != nil {
+			t.Error(err)
+		}
+		streams.CloseClientConnections()
+	}
+	return k
 }
 
 // run runs a proxy.

@@ -76,6 +76,7 @@ func (s *storage) message(m feed.Message) error {
 	}
 	switch {
 	case fresh:
+		s.fresh()
 		s.set(status{phase: ready})
 	case !synced && (staged == 0 || staged-s.said >= total/20):
 		// A twentieth at a time: each status is one more version of the health model.

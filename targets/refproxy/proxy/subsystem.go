@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/policy"
 )
@@ -29,9 +31,25 @@ type status struct {
 type subsystem struct {
 	name string
 
+	heard atomic.Pointer[time.Time] // when its state was last known to be as new as can be
+
 	mu        sync.Mutex
 	now       status
 	observers []func(status) // must not call back
+}
+
+// fresh takes note that its state is as new as can be.
+func (s *subsystem) fresh() {
+	now := time.Now()
+	s.heard.Store(&now)
+}
+
+// age is how long ago that was the last time, 0 for one that is only just getting its state.
+func (s *subsystem) age() time.Duration {
+	if heard := s.heard.Load(); heard != nil {
+		return time.Since(*heard)
+	}
+	return 0
 }
 
 // set changes the status. Saying the same again is how a subsystem tells an observer that
