@@ -22,6 +22,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/control"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/proxy"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/relay"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/upstream"
 )
 
@@ -165,6 +166,32 @@ func runUpstream(ctx context.Context, p program) error {
 		return &usageError{fmt.Errorf("latency is %v", latency), "--latency takes a duration of at least 0"}
 	}
 	return serve(ctx, p.stderr, []port{{"requests", listen, upstream.Handler(latency)}})
+}
+
+// runRelay passes connections on, and badly where its operator says so.
+func runRelay(ctx context.Context, p program) (err error) {
+	var adminListen string
+	var links []relay.Link
+	err = p.flags("relay", func(f *flag.FlagSet) {
+		f.StringVar(&adminListen, "admin-listen", "", "is the host:port for the operator")
+		f.Func("link", "is NAME=HOST:PORT>HOST:PORT: a link, where it listens and where it leads; once for each", func(text string) error {
+			l, err := relay.ParseLink(text)
+			links = append(links, l)
+			return err
+		})
+	}, "admin-listen", "link")
+	if err != nil {
+		return err
+	}
+	passing, err := relay.Start(links)
+	if isListenError(err) {
+		return listenError(err)
+	}
+	if err != nil {
+		return &usageError{err, "refproxy relay --help lists the flags"}
+	}
+	defer func() { err = errors.Join(err, passing.Close()) }()
+	return serve(ctx, p.stderr, []port{{"admin", adminListen, passing.Admin()}})
 }
 
 // headerTimeout is how long a connection may bring no request. It is far above the time

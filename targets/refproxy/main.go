@@ -33,6 +33,7 @@ commands:
   proxy         serve requests that are allowed, forward them to the upstream
   control       stream routes, policy, session records and signing keys to proxies
   upstream      answer what the proxies forward
+  relay         stand between them, and pass connections on badly when told to
   healthcheck   ask a proxy's health port; exit 0 when it is well
 
 flags of a command: refproxy COMMAND --help
@@ -72,7 +73,7 @@ func Main(ctx context.Context, args []string, getenv func(string) string, stdout
 	context.AfterFunc(ctx, restore)
 
 	commands := map[string]func(context.Context, program) error{
-		"proxy": runProxy, "control": runControl, "upstream": runUpstream, "healthcheck": runHealthcheck,
+		"proxy": runProxy, "control": runControl, "upstream": runUpstream, "relay": runRelay, "healthcheck": runHealthcheck,
 	}
 	name := ""
 	if len(args) > 0 {
@@ -87,7 +88,7 @@ func Main(ctx context.Context, args []string, getenv func(string) string, stdout
 	run, ok := commands[name]
 	if !ok {
 		return report(stderr, "refproxy", &usageError{
-			fmt.Errorf("no such command: %q", name), "use proxy, control, upstream or healthcheck",
+			fmt.Errorf("no such command: %q", name), "use proxy, control, upstream, relay or healthcheck",
 		})
 	}
 	err := run(ctx, program{args: args, getenv: getenv, stdout: stdout, stderr: stderr})

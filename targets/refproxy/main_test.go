@@ -108,13 +108,15 @@ func TestWholeProgram(t *testing.T) {
 	}
 	streams, admin, behind := freeAddr(t), freeAddr(t), freeAddr(t)
 	data, health := freeAddr(t), freeAddr(t)
+	between, trouble := freeAddr(t), freeAddr(t)
 
 	// The proxy comes first: that its control plane is not there yet is no reason to end.
 	proxy := start(t, noEnv, "proxy", "--instance", "a", "--revision", "r1", "--listen", data,
-		"--health-listen", health, "--control", "http://"+streams, "--upstream", "http://"+behind,
+		"--health-listen", health, "--control", "http://"+streams, "--upstream", "http://"+between,
 		"--health", "stack-aware", "--lame-duck", "10ms", "--close-wait", "10ms")
 	healthy(t, health, "live")
 	start(t, noEnv, "upstream", "--listen", behind)
+	start(t, noEnv, "relay", "--admin-listen", trouble, "--link", "upstream="+between+">"+behind)
 	start(t, getenv, "control", "--listen", streams, "--admin-listen", admin,
 		"--sessions", "200", "--sync-rate", "10000", "--routes", "3")
 	healthy(t, "http://"+health, "ready")
@@ -156,6 +158,22 @@ func TestWholeProgram(t *testing.T) {
 	if status, _ := ask(49); status != 403 {
 		t.Errorf("revoked session gets %d, want 403", status)
 	}
+	for _, tt := range []struct {
+		do   string
+		want int
+	}{{"trouble?link=upstream&kind=refuse", 502}, {"heal?link=upstream", 200}} {
+		resp, err := http.Post("http://"+trouble+"/v1/"+tt.do, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil || resp.StatusCode != 200 {
+			t.Errorf("%s: %s, %v", tt.do, resp.Status, err)
+		}
+		if status, _ := ask(1); status != tt.want {
+			t.Errorf("after %s an active session gets %d, want %d", tt.do, status, tt.want)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
 	proxy.wait(t, "proxy")
 	if conn, err := net.Dial("tcp", data); err == nil {
 		t.Errorf("data port still listens after the stop: %v", conn.Close())
@@ -197,6 +215,11 @@ func TestRefusesWhatMakesNoSense(t *testing.T) {
 		{"no duration", proxy("--lame-duck=long"), "", 2, "lame-duck"},
 		{"no room to finish", proxy("--health=stack-aware", "--stop-grace=1s"), "", 2, "stop grace is 1s"},
 		{"staleness too short", proxy("--stale-after=1s"), "", 2, "stale-after is 1s"},
+		{"unknown misbehaviour", proxy("--misbehave=late"), "", 2, `misbehaviour is "late"`},
+		{"crash at start", proxy("--misbehave=crash-at-start"), "", 1, "crashed, as it was told to"},
+		{"open and closed", proxy("--fail-open", "--fail-closed"), "", 2, "cannot fail open and closed"},
+		{"link to nowhere", []string{"relay", "--admin-listen=127.0.0.1:0", "--link=a=127.0.0.1:0"}, "", 2, "want NAME=HOST:PORT>HOST:PORT"},
+		{"link's port taken", []string{"relay", "--admin-listen=127.0.0.1:0", "--link=a=" + taken.Addr().String() + ">127.0.0.1:1"}, "", 1, "another process has the port"},
 		{"control no URL", proxy("--control=127.0.0.1:1"), "", 2, `want a URL like http://`},
 		{"port taken", proxy("--listen=" + taken.Addr().String()), "", 1, "hint: another process has the port"},
 		{"health port taken", proxy("--health-listen=" + taken.Addr().String()), "", 1, "health port: listen tcp"},
@@ -253,5 +276,5 @@ func ExampleMain() {
 	// Output:
 	// 2
 	// refproxy: no such command: "porxy"
-	// hint: use proxy, control, upstream or healthcheck
+	// hint: use proxy, control, upstream, relay or healthcheck
 }
