@@ -83,11 +83,13 @@ type Document struct {
 	Do string `json:"do"`
 	// What stands in the way of a pass: first why, and what to do about it; then one sentence each. Empty only where the verdict is pass.
 	Reasons []string `json:"reasons"`
+	// What a reader must know whatever the verdict is, one sentence each: gates that warn and were missed, what is surely worse by less than its margin, a baseline from another environment.
+	Warnings []string `json:"warnings"`
 	// What was measured: each scenario on each driver with each design.
 	Cells []Cell `json:"cells"`
-	// The gates, each held against the cells of its design.
+	// The gates, each held against the cells of its design; behind a scenario's own the implicit ones.
 	Gates []Gate `json:"gates"`
-	// The designs of a scenario held against each other. They inform and decide nothing.
+	// The designs of a scenario held against each other or against earlier runs. One that no gate asks for informs and decides nothing.
 	Comparisons []Comparison `json:"comparisons"`
 	// The checks that the experiment can tell good from bad.
 	Controls []Control `json:"controls"`
@@ -475,31 +477,49 @@ type Cost struct {
 	MaxRSSBytes int64 `json:"max_rss_bytes"`
 }
 
+// GateVerdict is a verdict, or warn.
+type GateVerdict judge.Verdict
+
 // Gate is a gate held against the cell that it names.
 type Gate struct {
 	// The cell, as scenario/driver/design; scenario/design where no such cell was run.
 	Cell string `json:"cell"`
 	// The name of the metric, as in scenarios.
 	Metric string `json:"metric"`
-	// The operator, >= or <=.
+	// The operator, >= or <=. Empty: it is held against something else than a limit.
 	Op string `json:"op"`
-	// The limit, in the metric's unit. Null: the scenario has no number there.
+	// The limit, in the metric's unit, or as unit says. Null: the scenario has no number there.
 	Limit *float64 `json:"limit"`
-	// What was observed, in the metric's unit: the pooled success rate, or the worst valid trial. Null: there are no data, or the thing never happened; why says which.
+	// What limit, observed, lo and hi are counted in: share (0..1), count or duration (milliseconds). It is the metric's own unit, but for a limit on a count that is a share of the requests.
+	Unit string `json:"unit"`
+	// The stream of the load whose requests alone are meant. Empty: all.
+	Stream string `json:"stream"`
+	// What the design is held against instead of a limit: another design, or baseline, which are earlier runs. Empty: a limit.
+	Against string `json:"against"`
+	// How much more than there is no matter. Null: it is a limit, or there was nothing to compare.
+	MarginMS *float64 `json:"margin_ms"`
+	// The one-sided p of the exact test that the design is worse than there, 0..1. Null: it is a limit, or there was nothing to compare.
+	P *float64 `json:"p"`
+	// fail or warn. With warn the verdict of a missed gate is warn, and the run's does not change.
+	Level string `json:"level"`
+	// Whether the scenario did not ask for it: that the action was completed is a gate of each design that is not known to fail.
+	Implicit bool `json:"implicit"`
+	// What was observed, in the metric's unit, or as unit says: the pooled success rate, the worst valid trial, or the shift from what it is held against. Null: there are no data, or the thing never happened; why says which.
 	Observed *float64 `json:"observed"`
-	// The one-sided 95 % lower bound of a success rate, in the metric's unit. Null: no rate, or no data.
+	// The one-sided 95 % lower bound of a success rate or a shift, in the metric's unit. Null: neither, or no data.
 	Lo *float64 `json:"lo"`
-	// The one-sided 95 % upper bound, likewise, in the metric's unit. Null: no rate, or no data.
+	// The one-sided 95 % upper bound, likewise, in the metric's unit. Null: neither, or no data.
 	Hi *float64 `json:"hi"`
-	// Whether the limit was met. Inconclusive: the data do not say, or not every planned trial is valid.
-	Verdict judge.Verdict `json:"verdict"`
+	// Whether the limit was met, or the design is no worse. Warn: it was missed, and only warns. Inconclusive: the data do not say, or not every planned trial is valid.
+	Verdict GateVerdict `json:"verdict"`
 	// The design that the gate is for.
 	Design string `json:"design"`
 	// Why it was judged so, in one sentence.
 	Why string `json:"why"`
 }
 
-// Comparison holds two designs against each other on one metric.
+// Comparison holds two designs, or a design and what earlier runs showed of it, against each
+// other on one metric.
 type Comparison struct {
 	// The name of the scenario.
 	Scenario string `json:"scenario"`
@@ -507,21 +527,33 @@ type Comparison struct {
 	Driver string `json:"driver"`
 	// The action, as in scenarios.
 	Action string `json:"action"`
-	// The design that is compared with.
+	// The design that is compared with; baseline for earlier runs.
 	A string `json:"a"`
 	// The design that is compared.
 	B string `json:"b"`
 	// The name of the metric, as in scenarios.
 	Metric string `json:"metric"`
+	// The stream of the load whose requests alone are meant. Empty: all.
+	Stream string `json:"stream"`
+	// How many valid trials there are of a.
+	TrialsA uint64 `json:"trials_a"`
+	// How many valid trials there are of b.
+	TrialsB uint64 `json:"trials_b"`
 	// The Hodges-Lehmann shift from a to b, in the metric's unit. Null: not known.
 	Shift *float64 `json:"shift"`
-	// The lower end of its two-sided 95 % interval, in the metric's unit. Null: not known.
+	// Its one-sided 95 % lower bound, in the metric's unit. Null: not known.
 	Lo *float64 `json:"lo"`
-	// The upper end, in the metric's unit. Null: not known.
+	// Its one-sided 95 % upper bound, in the metric's unit. Both bounds together hold at 90 %. Null: not known.
 	Hi *float64 `json:"hi"`
-	// The p of the exact permutation test over the trials, 0..1. Null: not known.
+	// The two-sided p of the exact permutation test over the trials, 0..1: how likely trials that are all alike would be dealt so, or further apart. Null: not known.
 	P *float64 `json:"p"`
-	// Fail: b surely loses more than a, by more than the margin. Pass: it surely does not. Else inconclusive.
+	// The one-sided p of the same test, 0..1: that b is worse. Null: not known.
+	PWorse *float64 `json:"p_worse"`
+	// How much worse is no matter. Null: not known.
+	MarginMS *float64 `json:"margin_ms"`
+	// Whether a gate asks for it. Else it informs, and its verdict decides nothing.
+	Gated bool `json:"gated"`
+	// Fail: b is worse than a by more than the margin. Pass: it is not. Inconclusive: the trials do not say.
 	Verdict judge.Verdict `json:"verdict"`
 	// Why it was judged so, in one sentence.
 	Why string `json:"why"`

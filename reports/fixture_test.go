@@ -300,7 +300,8 @@ func fixtureRun() *judge.Run {
 		},
 		Controls: []judge.Control{{Cell: "quickstart/process/naive", Kind: "positive", Held: true, Why: judge.Reason{Kind: judge.SomeFailed, Tally: judge.Tally{N: 8970, Of: 90000}}}},
 		Comparisons: []judge.Comparison{{Scenario: "quickstart", Driver: "process", Action: "rollout", A: "naive", B: "stack-aware",
-			Metric: "downtime", Shift: -2990, Lo: -3020, Hi: -2960, P: 0.1, Verdict: judge.Inconclusive, Why: judge.Reason{Kind: judge.NeverSure, Tally: judge.Tally{N: 3, Of: 3}, Value: 0.1}}},
+			Metric: "downtime", Trials: judge.Tally{N: 3, Of: 3}, Shift: -2990, Lo: -3020, Hi: -2960, P: 0.1, PWorse: 1, Margin: 598.4, Verdict: judge.Pass,
+			Why: judge.Reason{Kind: judge.NoWorse, Names: []string{"stack-aware", "naive", "downtime"}, Value: 598.4}}},
 	}
 	for _, g := range gates {
 		r := judge.GateResult{Cell: run.Cells[1].Key(), Gate: g, Observed: 1, Lo: 0.99996671, Hi: 1, HasInterval: true, Verdict: judge.Pass, Why: judge.Reason{Kind: judge.RateAtLeast, Tally: judge.Tally{N: 90000, Of: 90000}, Lo: 0.99996671, Hi: 1, Lossy: judge.Tally{Of: 3}, Value: 0.631597}}
@@ -309,6 +310,37 @@ func fixtureRun() *judge.Run {
 			r.Why = judge.Reason{Kind: judge.WorstTrial, Gate: &g, Trial: 1, Tally: judge.Tally{Of: 3}}
 		}
 		run.Gates = append(run.Gates, r)
+	}
+	run.Gates = append(run.Gates, judge.GateResult{Cell: run.Cells[1].Key(), Gate: record.Gate{Design: "stack-aware", Metric: "completed", Op: ">=", Limit: 1},
+		Observed: 1, Verdict: judge.Pass, Implicit: true, Why: judge.Reason{Kind: judge.CompletedEach, Tally: judge.Tally{Of: 3}}})
+	return run
+}
+
+// comparedRun is the same run, held against earlier ones: downtime is worse by less than its
+// margin, a gate warns, and one could not be decided.
+func comparedRun() *judge.Run {
+	run := fixtureRun()
+	key := run.Cells[1].Key()
+	within := judge.Reason{Kind: judge.WorseWithin, Names: []string{"stack-aware", record.PastRuns, "downtime"}, Value: 50, Lo: 3, Hi: 12, P: 0.0002}
+	against := record.Gate{Design: "stack-aware", Metric: "downtime", Against: record.PastRuns}
+	share := record.Gate{Design: "stack-aware", Metric: "failed", Op: "<=", Limit: 0.001, Share: true, Stream: "newconn-get", Warn: true}
+	warned := judge.Reason{Kind: judge.WorstTrial, Gate: &share, Value: 0.00321, Trial: 2, Tally: judge.Tally{Of: 3}}
+	other := record.Gate{Design: "stack-aware", Metric: "recovery", Against: "naive", Margin: 80 * time.Millisecond, Warn: true}
+	unclear := judge.Reason{Kind: judge.MayBeWorse, Names: []string{"stack-aware", "naive", "recovery"}, Value: 80, Lo: -10, Hi: 900, P: 0.2}
+	run.Gates = append(run.Gates,
+		judge.GateResult{Cell: key, Gate: against, Observed: 8, Lo: 3, Hi: 12, HasInterval: true, PWorse: 0.0002, Margin: 50, Verdict: judge.Pass, Why: within},
+		judge.GateResult{Cell: key, Gate: share, Observed: 0.00321, PWorse: 1, Verdict: judge.Warned, Why: warned},
+		judge.GateResult{Cell: key, Gate: other, Observed: 100, Lo: -10, Hi: 900, HasInterval: true, PWorse: 0.2, Margin: 80, Verdict: judge.Inconclusive, Why: unclear})
+	run.Comparisons = append([]judge.Comparison{
+		{Scenario: "quickstart", Driver: "process", Action: "rollout", A: record.PastRuns, B: "stack-aware", Metric: "downtime", Trials: judge.Tally{N: 30, Of: 3},
+			Shift: 8, Lo: 3, Hi: 12, P: 0.0004, PWorse: 0.0002, Margin: 50, Gated: true, Verdict: judge.Pass, Why: within},
+		{Scenario: "quickstart", Driver: "process", Action: "rollout", A: "naive", B: "stack-aware", Metric: "recovery", Trials: judge.Tally{N: 3, Of: 3},
+			Shift: 100, Lo: -10, Hi: 900, P: 0.4, PWorse: 0.2, Margin: 80, Gated: true, Verdict: judge.Inconclusive, Why: unclear},
+	}, run.Comparisons...)
+	run.Warnings = []judge.Reason{
+		{Kind: judge.WorseWithinMargin, Cell: key, Gate: &against, Because: []judge.Reason{within}},
+		{Kind: judge.GateWarns, Cell: key, Gate: &share, Because: []judge.Reason{warned}},
+		{Kind: judge.ComparedAllTheSame, Cell: key, Differs: []record.Difference{{Field: "environment.kernel", Was: "6.1", Is: "6.18.0"}}},
 	}
 	return run
 }

@@ -197,11 +197,22 @@ func skippedCases(run *judge.Run, sk record.Skipped) []string {
 func gateCase(run *judge.Run, class, design string, g judge.GateResult, c *judge.Cell) junitCase {
 	out := junitCase{Class: class, Name: design + ": " + gateLimit(g.Gate)}
 	text := gateText(g)
+	undecided := verdictClass(g.Verdict) == judge.Inconclusive && g.Verdict != judge.Warned
+	if undecided && (g.Gate.Warn || g.Implicit) { // the verdict does not hang on it
+		out.Skipped = &junitOutcome{Message: "undecided: " + format.Clean(gateText(g))}
+		return out
+	}
 	switch g.Verdict {
+	case judge.Warned:
+		out.Out = "warning: " + text + "\n" + columnLines(run, c) + discardedLines(c)
 	case judge.Pass:
 		out.Out = text + "\n" + columnLines(run, c) + discardedLines(c)
 	case judge.Fail:
 		message := text
+		if g.Implicit {
+			out.Failure = &junitOutcome{Message: notCompleted(run, g), Type: "target-failed", Text: columnLines(run, c) + trialLines(c)}
+			return out
+		}
 		if a, causes := adviseOnGate(run, g); causes {
 			message = format.Clean(a.text()) + " (" + text + ")"
 		}
@@ -210,6 +221,25 @@ func gateCase(run *judge.Run, class, design string, g judge.GateResult, c *judge
 		out.Error = &junitOutcome{Message: format.Clean(undecidedText(run, g)), Type: "inconclusive", Text: columnLines(run, c) + trialLines(c)}
 	}
 	return out
+}
+
+// notCompleted says what the target did wrong where it did not complete the action, and what to
+// do about it.
+func notCompleted(run *judge.Run, g judge.GateResult) string {
+	for _, r := range run.Reasons {
+		if r.Kind == judge.TargetFailed && r.Cell == g.Cell && r.Trial == g.Why.Trial {
+			gist, _ := failureGist(r)
+			return format.Clean(gist + ". " + adviseOnFailure(run, r).text())
+		}
+	}
+	return gateText(g)
+}
+
+// saidByGate reports whether the case of the implicit gate says that the target failed.
+func saidByGate(run *judge.Run, r judge.Reason) bool {
+	return slices.ContainsFunc(run.Gates, func(g judge.GateResult) bool {
+		return g.Implicit && g.Verdict == judge.Fail && g.Cell == r.Cell && g.Why.Trial == r.Trial
+	})
 }
 
 // columnLines is the column of a cell in the matrix, a row a line.
@@ -271,7 +301,7 @@ func (doc *junitSuites) evidence(run *judge.Run) {
 		add(name, &junitOutcome{Message: why, Type: "control"})
 	}
 	for _, r := range run.Reasons {
-		if r.Kind == judge.TargetFailed {
+		if r.Kind == judge.TargetFailed && !saidByGate(run, r) {
 			gist, _ := failureGist(r)
 			doc.add("evidence", junitCase{Name: format.Clean(fmt.Sprintf("%s trial %d: the action", r.Cell, r.Trial)), Class: "evidence",
 				Failure: &junitOutcome{Message: format.Clean(gist + ". " + adviseOnFailure(run, r).text()), Type: "target-failed"}})
@@ -283,6 +313,9 @@ func (doc *junitSuites) evidence(run *judge.Run) {
 	doc.count()
 	switch text := format.Clean(messageOf(run)); {
 	case run.Verdict == judge.Pass:
+		for _, r := range run.Warnings {
+			text += "\nwarning: " + format.Clean(Sentence(r))
+		}
 		doc.add("evidence", junitCase{Name: "verdict", Class: "evidence", Out: text})
 	case doc.Failures+doc.Errors > 0: // the others say it
 	default:

@@ -31,6 +31,7 @@ func parseJUnit(t *testing.T, raw []byte) junitSuites {
 func TestJUnitGolden(t *testing.T) {
 	golden(t, "junit.xml", junitText(t, fixtureRun()))
 	golden(t, "junit-missed.xml", junitText(t, missedRun()))
+	golden(t, "junit-compared.xml", junitText(t, comparedRun()))
 }
 
 func TestJUnitCounts(t *testing.T) {
@@ -45,13 +46,13 @@ func TestJUnitCounts(t *testing.T) {
 		run                              *judge.Run
 		tests, failures, errors, skipped int
 	}{
-		{"pass", fixtureRun(), 4, 0, 0, 0},
-		{"gate missed, design skipped", missedRun(), 4, 1, 0, 1},
-		{"cut short", partialRun(), 4, 0, 3, 0},
-		{"control did not hold", controlLost, 3, 0, 1, 0},
+		{"pass", fixtureRun(), 5, 0, 0, 0},
+		{"gate missed, design skipped", missedRun(), 5, 1, 0, 1},
+		{"cut short", partialRun(), 5, 0, 3, 1},
+		{"control did not hold", controlLost, 4, 0, 1, 0},
 		{"inconclusive without gates", noGates, 1, 0, 1, 0},
 		{"failed without gates", noGatesFail, 1, 1, 0, 0},
-		{"hostile", hostileRun(), 4, 2, 1, 1},
+		{"hostile", hostileRun(), 5, 3, 1, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -120,9 +121,9 @@ func TestJUnitOfACellOfWhichATrialWasNotRun(t *testing.T) {
 		skipped record.Skipped
 		want    string
 	}{
-		"the target":  {record.Skipped{Why: "trial 2: it answers 404", ByTarget: true}, "svc: failed <= 0 green, svc: failed <= 0 (2) green, svc: every trial is deployed failure"},
-		"the runtime": {record.Skipped{Why: "trial 2: no space left"}, "svc: failed <= 0 green, svc: failed <= 0 (2) green, svc: every trial is deployed error"},
-		"the driver":  {record.Skipped{Why: "trial 2: no engine", Unavailable: true}, "svc: failed <= 0 green, svc: failed <= 0 (2) green, svc: every trial is deployed skipped"},
+		"the target":  {record.Skipped{Why: "trial 2: it answers 404", ByTarget: true}, "svc: failed <= 0 green, svc: failed <= 0 (2) green, svc: completed green, svc: every trial is deployed failure"},
+		"the runtime": {record.Skipped{Why: "trial 2: no space left"}, "svc: failed <= 0 green, svc: failed <= 0 (2) green, svc: completed green, svc: every trial is deployed error"},
+		"the driver":  {record.Skipped{Why: "trial 2: no engine", Unavailable: true}, "svc: failed <= 0 green, svc: failed <= 0 (2) green, svc: completed green, svc: every trial is deployed skipped"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.skipped.Scenario, tc.skipped.Driver, tc.skipped.Design = "rollout", "process", "svc"

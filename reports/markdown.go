@@ -59,6 +59,9 @@ func markdownVerdict(run *judge.Run) string {
 			fmt.Fprintf(&b, "\n**%s:** %s\n", part.label, markdown(part.text))
 		}
 	}
+	for _, r := range run.Warnings {
+		fmt.Fprintf(&b, "\n**Warning:** %s\n", markdown(Sentence(r)))
+	}
 	if beside := besides(run); len(beside) > 0 {
 		b.WriteString("\n" + markdownList(beside))
 	}

@@ -10,8 +10,8 @@ import (
 
 // limit prints the limit of a gate: not cut off, and where it can be in the form of what is
 // held against it.
-func limit(name string, f float64) string {
-	switch unitOf(name) {
+func limit(unit metric.Unit, f float64) string {
+	switch unit {
 	case metric.Share:
 		if down, up := format.Rate(f), format.RateUp(f); down == up && f >= 0 && f <= 1 {
 			return down
@@ -22,7 +22,7 @@ func limit(name string, f float64) string {
 		return format.Exactly(f)
 	}
 	if whole(f) {
-		return measured(name, f)
+		return format.Signed(f, func(f float64) string { return format.Count(uint64(f)) })
 	}
 	return format.TrimZeros(strconv.FormatFloat(f, 'f', 6, 64))
 }

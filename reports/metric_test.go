@@ -50,7 +50,7 @@ func TestMeasuredAndLimit(t *testing.T) {
 		if got := measured(tt.metric, tt.f); got != tt.measured {
 			t.Errorf("measured(%s, %v): got %s, want %s", tt.metric, tt.f, got, tt.measured)
 		}
-		if got := limit(tt.metric, tt.f); got != tt.limit {
+		if got := limit(unitOf(tt.metric), tt.f); got != tt.limit {
 			t.Errorf("limit(%s, %v): got %s, want %s", tt.metric, tt.f, got, tt.limit)
 		}
 	}

@@ -41,21 +41,22 @@ func adviseOnPass(run *judge.Run) advice {
 // gatesMet names the limits that were met.
 func gatesMet(run *judge.Run) string {
 	const shown = 3
+	gates := decided(run)
 	var limits []string
-	for _, g := range run.Gates {
+	for _, g := range gates {
 		if text := gateLimit(g.Gate); !slices.Contains(limits, text) {
 			limits = append(limits, text)
 		}
 	}
-	if len(run.Gates) == 1 {
+	if len(gates) == 1 {
 		return limits[0] + " was met."
 	}
 	names := enumerated(limits)
 	if n := len(limits) - shown; n > 0 {
 		names = enumerated(append(limits[:shown:shown], fmt.Sprintf("%d more", n)))
 	}
-	all := fmt.Sprintf("all %d", len(run.Gates))
-	if len(run.Gates) == 2 {
+	all := fmt.Sprintf("all %d", len(gates))
+	if len(gates) == 2 {
 		all = "both"
 	}
 	return all + " gates were met: " + names + "."

@@ -15,6 +15,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
+	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
 // SchemaName names the layout of results.json. Within v1 fields are only ever added.
@@ -46,7 +47,7 @@ func Results(run *judge.Run) Document {
 		Environment: Environment{OS: r.Environment.OS, Arch: r.Environment.Arch, CPUs: r.Environment.CPUs,
 			Kernel: r.Environment.Kernel, Go: r.Environment.Go, Fingerprint: r.Environment.Fingerprint,
 			Runtimes: maps.Clone(r.Environment.Runtimes)},
-		Verdict: run.Verdict, Headline: headline(run), Why: why.Why, Do: why.Do, Reasons: reasons(run),
+		Verdict: run.Verdict, Headline: headline(run), Why: why.Why, Do: why.Do, Reasons: reasons(run), Warnings: Sentences(run.Warnings),
 		Scenarios: []Scenario{}, Cells: []Cell{}, Gates: []Gate{}, Comparisons: []Comparison{},
 		Controls: []Control{}, Skipped: []SkippedDesign{},
 	}
@@ -73,8 +74,7 @@ func Results(run *judge.Run) Document {
 		doc.Cells = append(doc.Cells, newCell(&run.Cells[i]))
 	}
 	for _, g := range run.Gates {
-		out := Gate{Cell: g.Cell, Metric: g.Gate.Metric, Op: g.Gate.Op, Limit: finite(g.Gate.Limit),
-			Verdict: g.Verdict, Design: g.Gate.Design, Why: Sentence(g.Why)}
+		out := newGate(g)
 		if !g.NoValue {
 			out.Observed = finite(g.Observed)
 			if g.HasInterval {
@@ -84,13 +84,44 @@ func Results(run *judge.Run) Document {
 		doc.Gates = append(doc.Gates, out)
 	}
 	for _, c := range run.Comparisons {
-		doc.Comparisons = append(doc.Comparisons, Comparison{Scenario: c.Scenario, Driver: c.Driver, Action: c.Action, A: c.A, B: c.B,
-			Metric: c.Metric, Shift: finite(c.Shift), Lo: finite(c.Lo), Hi: finite(c.Hi), P: finite(c.P), Verdict: c.Verdict, Why: Sentence(c.Why)})
+		doc.Comparisons = append(doc.Comparisons, newComparison(c))
 	}
 	for _, c := range run.Controls {
 		doc.Controls = append(doc.Controls, Control{Cell: c.Cell, Kind: c.Kind, Held: c.Held, Why: Sentence(c.Why)})
 	}
 	return doc
+}
+
+func newGate(g judge.GateResult) Gate {
+	out := Gate{Cell: g.Cell, Metric: g.Gate.Metric, Op: g.Gate.Op, Unit: string(limitUnit(g.Gate)), Stream: g.Gate.Stream,
+		Against: g.Gate.Against, Level: "fail", Implicit: g.Implicit, Verdict: GateVerdict(g.Verdict), Design: g.Gate.Design, Why: Sentence(g.Why)}
+	if g.Gate.Warn {
+		out.Level = "warn"
+	}
+	if g.Gate.Against == "" {
+		out.Limit = finite(g.Gate.Limit)
+		return out
+	}
+	switch {
+	case g.Gate.Margin > 0:
+		out.MarginMS = finite(format.InMillis(g.Gate.Margin))
+	case g.Margin > 0:
+		out.MarginMS = finite(g.Margin)
+	}
+	if !g.NoValue {
+		out.P = finite(g.PWorse)
+	}
+	return out
+}
+
+func newComparison(c judge.Comparison) Comparison {
+	out := Comparison{Scenario: c.Scenario, Driver: c.Driver, Action: c.Action, A: c.A, B: c.B, Metric: c.Metric, Stream: c.Stream,
+		TrialsA: c.Trials.N, TrialsB: c.Trials.Of, Gated: c.Gated, Verdict: c.Verdict, Why: Sentence(c.Why)}
+	if c.Compared() {
+		out.Shift, out.Lo, out.Hi, out.P = finite(c.Shift), finite(c.Lo), finite(c.Hi), finite(c.P)
+		out.PWorse, out.MarginMS = finite(c.PWorse), finite(c.Margin)
+	}
+	return out
 }
 
 func newCell(c *judge.Cell) Cell {

@@ -110,13 +110,14 @@ func partialRun() *judge.Run {
 	c.Trials[0] = judge.Trial{Meta: c.Trials[0].Meta, Folder: c.Trials[0].Folder, Partial: true, InvalidReasons: []judge.Reason{{Kind: judge.TrialCutShort}}}
 	estimate(c)
 	for i := range run.Gates {
-		run.Gates[i] = judge.GateResult{Cell: run.Gates[i].Cell, Gate: run.Gates[i].Gate, NoValue: true, Verdict: judge.Inconclusive, Why: judge.Reason{Kind: judge.NoValidTrial}}
+		run.Gates[i] = judge.GateResult{Cell: run.Gates[i].Cell, Gate: run.Gates[i].Gate, Implicit: run.Gates[i].Implicit, NoValue: true, Verdict: judge.Inconclusive, Why: judge.Reason{Kind: judge.NoValidTrial}}
 	}
 	return run
 }
 
 func TestResultsGolden(t *testing.T) {
 	golden(t, "results.json", resultsJSON(t, fixtureRun()))
+	golden(t, "results-compared.json", resultsJSON(t, comparedRun()))
 	golden(t, "results-partial.json", resultsJSON(t, partialRun()))
 }
 

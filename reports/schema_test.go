@@ -91,6 +91,8 @@ func schemaOf(t *testing.T, of reflect.Type) map[string]any {
 		return map[string]any{"type": "number"}
 	case reflect.TypeFor[judge.Verdict]():
 		return map[string]any{"enum": []string{"pass", "fail", "inconclusive"}}
+	case reflect.TypeFor[GateVerdict]():
+		return map[string]any{"enum": []string{"pass", "fail", "warn", "inconclusive"}}
 	case reflect.TypeFor[judge.Outcome]():
 		return map[string]any{"enum": []string{"valid", "failed_by_target", "invalid"}}
 	}
@@ -220,6 +222,8 @@ func typeWords(f field) string {
 		return "ms" + suffix
 	case of == reflect.TypeFor[judge.Verdict]():
 		return "pass, fail or inconclusive"
+	case of == reflect.TypeFor[GateVerdict]():
+		return "pass, fail, warn or inconclusive"
 	case of == reflect.TypeFor[judge.Outcome]():
 		return "valid, failed_by_target or invalid"
 	case of.Kind() == reflect.Slice && of.Elem().Kind() == reflect.Struct:

@@ -14,7 +14,7 @@ import (
 // Sentence says what judge has found. Words from outside are in it as they came.
 func Sentence(r judge.Reason) string {
 	switch r.Kind {
-	case judge.GateMissed, judge.GateUnclear:
+	case judge.GateMissed, judge.GateUnclear, judge.GateWarns, judge.WorseWithinMargin:
 		return fmt.Sprintf("%s: %s: %s", r.Cell, gateLimit(*r.Gate), because(r))
 	case judge.ControlFailed:
 		return fmt.Sprintf("%s: the %s control did not hold: %s", r.Cell, name(r, 0), because(r))
@@ -190,7 +190,7 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 		return fmt.Sprintf("%s, and anything from %s fits that if failures were independent: too few to tell", rateSeen(r), format.Rates(r.Lo, r.Hi))
 	},
 	judge.WorstTrial: func(r judge.Reason) string {
-		return fmt.Sprintf("%s in trial %d%s", measured(r.Gate.Metric, r.Value), r.Trial, worstOf(r))
+		return fmt.Sprintf("%s in trial %d%s", measuredIn(*r.Gate, r.Value), r.Trial, worstOf(r))
 	},
 	judge.WorstWithout: func(r judge.Reason) string {
 		return fmt.Sprintf("%s in trial %d%s", without(r), r.Trial, worstOf(r))
@@ -218,24 +218,59 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.ActionsFailed: func(r judge.Reason) string { return "the target failed in " + nOf(r) + " trials" },
 	judge.NeverRun:      fixed("it was not run"),
 
+	judge.CompletedEach: func(r judge.Reason) string {
+		return "in " + format.Plural(int(r.Of), "trial", "trials")
+	},
+	judge.NotCompleted: func(r judge.Reason) string { return fmt.Sprintf("not in trial %d", r.Trial) },
+	judge.CompletionUnknown: func(r judge.Reason) string {
+		return fmt.Sprintf("what became of the action in trial %d is not known", r.Trial)
+	},
+	judge.NotComparable: fixed("it is no time of which less is better, so it cannot be compared"),
+	judge.NothingToCompare: func(r judge.Reason) string {
+		return "no trial of " + name(r, 0) + " was recorded, so there is nothing to compare with"
+	},
+
 	// Why a comparison came out as it did.
 	judge.TooFewTrials: func(r judge.Reason) string {
-		return fmt.Sprintf("%s against %d", format.Plural(int(r.N), "valid trial", "valid trials"), r.Of)
+		return fmt.Sprintf("%s against %d", format.Plural(int(r.Of), "valid trial", "valid trials"), r.N)
 	},
 	judge.TooManyTrials: func(r judge.Reason) string {
 		return fmt.Sprintf("%d trials are more than the %d that are compared exactly", r.N, r.Of)
 	},
 	judge.NeverSure: func(r judge.Reason) string {
-		return fmt.Sprintf("%s against %d cannot give a p below %.2g; the interval is the range of all differences", format.Plural(int(r.N), "trial", "trials"), r.Of, r.Value)
+		return fmt.Sprintf("too few trials: %d against %d cannot give a p below %.2g", r.Of, r.N, r.Value)
 	},
-	judge.LosesMore: func(r judge.Reason) string {
-		return fmt.Sprintf("%s loses more than %s by at least %s, which exceeds the margin of %s", name(r, 0), name(r, 1), format.MillisOutward(r.Lo, false), format.Millis(r.Value))
+	judge.Worse: worse,
+	judge.NoWorse: func(r judge.Reason) string {
+		if math.IsInf(r.Value, 1) {
+			return fmt.Sprintf("%s is without end %s, and can be no worse", compared(r), thanWith(name(r, 1)))
+		}
+		return fmt.Sprintf("%s is not more than %s, or not by more than the margin of %s", compared(r), thanWith(name(r, 1)), format.Millis(r.Value))
 	},
-	judge.LosesNoMore: func(r judge.Reason) string {
-		return fmt.Sprintf("%s does not lose more than %s by more than the margin of %s", name(r, 0), name(r, 1), format.Millis(r.Value))
+	judge.WorseWithin: func(r judge.Reason) string {
+		return fmt.Sprintf("%s is more than %s (%s), by less than the margin: %s at most, of %s",
+			compared(r), thanWith(name(r, 1)), isLikely(r), format.MillisOutward(r.Hi, true), format.Millis(r.Value))
 	},
-	judge.MayLoseMore: func(r judge.Reason) string {
-		return fmt.Sprintf("%s may lose more than %s by up to %s, which exceeds the margin of %s, or may not", name(r, 0), name(r, 1), format.MillisOutward(r.Hi, true), format.Millis(r.Value))
+	judge.MayBeWorse: func(r judge.Reason) string {
+		return fmt.Sprintf("%s may be more than %s %s, which exceeds the margin of %s, or may not (%s)", compared(r), thanWith(name(r, 1)), upTo(r.Hi), format.Millis(r.Value), isLikely(r))
+	},
+
+	// Why there is nothing that a gate against earlier runs can be held against.
+	judge.NoBaseline: fixed("no baseline was named, so there is nothing to compare with"),
+	judge.BaselineMissing: func(r judge.Reason) string {
+		return fmt.Sprintf("there is no baseline: %s: %s", name(r, 0), r.Text)
+	},
+	judge.NotInBaseline: func(r judge.Reason) string {
+		return fmt.Sprintf("the baseline %s has nothing of it", name(r, 0))
+	},
+	judge.BaselineDiffers: func(r judge.Reason) string {
+		return fmt.Sprintf("the baseline %s was measured otherwise: %s", name(r, 0), changes(r.Differs))
+	},
+	judge.NotMeasuredThen: func(r judge.Reason) string {
+		return fmt.Sprintf("the baseline %s has no %s", name(r, 0), r.Text)
+	},
+	judge.ComparedAllTheSame: func(r judge.Reason) string {
+		return fmt.Sprintf("%s was compared with a baseline that was measured otherwise, as was asked for: %s", r.Cell, changes(r.Differs))
 	},
 }
 

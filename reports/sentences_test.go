@@ -4,12 +4,14 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
@@ -47,7 +49,8 @@ func TestSentences(t *testing.T) {
 	of := func(n, of uint64) judge.Tally { return judge.Tally{N: n, Of: of} }
 	gate := &record.Gate{Design: "good", Metric: "recovery", Op: "<=", Limit: 1500}
 	late := judge.Reason{Kind: judge.LoadLate, Time: 75830 * time.Microsecond, Limit: 50 * ms}
-	pair := []string{"good", "bad"}
+	pair, before := []string{"good", "bad", "downtime"}, []string{"good", record.PastRuns, "recovery"}
+	file, differs := []string{"base.json"}, []record.Difference{{Field: "load.rate", Was: "100", Is: "200"}, {Field: "environment.kernel", Is: "6.1"}}
 	tested := map[judge.Kind]bool{}
 	paused := []string{"pause", "the oldest instance"}
 	for _, tc := range []struct {
@@ -156,12 +159,32 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.MeetsLimits, Tally: of(0, 2)}, "it meets all of the 2 limits that others must hold, so this experiment cannot tell good from bad"},
 		{judge.Reason{Kind: judge.NeverRun}, "it was not run"},
 
-		{judge.Reason{Kind: judge.TooFewTrials, Tally: of(1, 0)}, "1 valid trial against 0"},
-		{judge.Reason{Kind: judge.TooManyTrials, Tally: of(40, 20)}, "40 trials are more than the 20 that are compared exactly"},
-		{judge.Reason{Kind: judge.NeverSure, Tally: of(3, 3), Value: 0.1}, "3 trials against 3 cannot give a p below 0.1; the interval is the range of all differences"},
-		{judge.Reason{Kind: judge.LosesMore, Names: pair, Value: 50, Lo: 2997.9}, "good loses more than bad by at least 2.99 s, which exceeds the margin of 50 ms"},
-		{judge.Reason{Kind: judge.LosesNoMore, Names: pair, Value: 200.3}, "good does not lose more than bad by more than the margin of 201 ms"},
-		{judge.Reason{Kind: judge.MayLoseMore, Names: pair, Value: 50, Hi: 900}, "good may lose more than bad by up to 900 ms, which exceeds the margin of 50 ms, or may not"},
+		{judge.Reason{Kind: judge.CompletedEach, Tally: of(0, 3)}, "in 3 trials"},
+		{judge.Reason{Kind: judge.NotCompleted, Trial: 2}, "not in trial 2"},
+		{judge.Reason{Kind: judge.CompletionUnknown, Trial: 2}, "what became of the action in trial 2 is not known"},
+		{judge.Reason{Kind: judge.NotComparable}, "it is no time of which less is better, so it cannot be compared"},
+		{judge.Reason{Kind: judge.NothingToCompare, Names: []string{"main"}}, "no trial of main was recorded, so there is nothing to compare with"},
+
+		{judge.Reason{Kind: judge.TooFewTrials, Names: pair, Tally: of(0, 1)}, "1 valid trial against 0"},
+		{judge.Reason{Kind: judge.TooManyTrials, Names: pair, Tally: of(40, 20)}, "40 trials are more than the 20 that are compared exactly"},
+		{judge.Reason{Kind: judge.NeverSure, Names: pair, Tally: of(2, 3), Value: 0.1}, "too few trials: 3 against 2 cannot give a p below 0.1"},
+		{judge.Reason{Kind: judge.Worse, Names: pair, Value: 50, Lo: 2997.9, P: 0.05}, "downtime of good is at least 2.99 s more than with bad, which exceeds the margin of 50 ms (p = 0.05)"},
+		{judge.Reason{Kind: judge.Worse, Names: before, Value: 50, Lo: math.Inf(1), P: 0.00001}, "recovery of good is without end, which it is not in the baseline (p < 0.0001)"},
+		{judge.Reason{Kind: judge.NoWorse, Names: before, Value: math.Inf(1)}, "recovery of good is without end in the baseline, and can be no worse"},
+		{judge.Reason{Kind: judge.MayBeWorse, Names: before, Value: 50, Hi: math.Inf(1), P: 0.2}, "recovery of good may be more than in the baseline without end, which exceeds the margin of 50 ms, or may not (p = 0.2)"},
+		{judge.Reason{Kind: judge.NoWorse, Names: pair, Value: 200.3}, "downtime of good is not more than with bad, or not by more than the margin of 201 ms"},
+		{judge.Reason{Kind: judge.WorseWithin, Names: pair, Value: 50, Lo: 3, Hi: 12, P: 0.05}, "downtime of good is more than with bad (p = 0.05), by less than the margin: 12 ms at most, of 50 ms"},
+		{judge.Reason{Kind: judge.MayBeWorse, Names: before, Value: 50, Hi: 900, P: 0.5}, "recovery of good may be more than in the baseline by up to 900 ms, which exceeds the margin of 50 ms, or may not (p = 0.5)"},
+
+		{judge.Reason{Kind: judge.NoBaseline}, "no baseline was named, so there is nothing to compare with"},
+		{judge.Reason{Kind: judge.BaselineMissing, Names: file, Text: "no such file"}, "there is no baseline: base.json: no such file"},
+		{judge.Reason{Kind: judge.NotInBaseline, Names: file}, "the baseline base.json has nothing of it"},
+		{judge.Reason{Kind: judge.BaselineDiffers, Names: file, Differs: differs}, "the baseline base.json was measured otherwise: load.rate was 100 and is 200, environment.kernel was not set and is 6.1"},
+		{judge.Reason{Kind: judge.NotMeasuredThen, Names: file, Text: "standstill"}, "the baseline base.json has no standstill"},
+		{judge.Reason{Kind: judge.ComparedAllTheSame, Cell: "a/b/c", Differs: differs[1:]}, "a/b/c was compared with a baseline that was measured otherwise, as was asked for: environment.kernel was not set and is 6.1"},
+		{judge.Reason{Kind: judge.GateWarns, Cell: "a/b/c", Gate: gate, Because: []judge.Reason{{Kind: judge.WorstTrial, Gate: gate, Value: 11, Trial: 1, Tally: of(0, 1)}}}, "a/b/c: recovery <= 1.50 s: 11 ms in trial 1"},
+		{judge.Reason{Kind: judge.WorseWithinMargin, Cell: "a/b/c", Gate: &record.Gate{Metric: "downtime", Against: "bad", Margin: 80 * ms}, Because: []judge.Reason{{Kind: judge.WorseWithin, Names: pair, Value: 80, Lo: 3, Hi: 12, P: 0.05}}},
+			"a/b/c: downtime against bad, margin 80 ms: downtime of good is more than with bad (p = 0.05), by less than the margin: 12 ms at most, of 80 ms"},
 	} {
 		tested[tc.r.Kind] = true
 		if got := Sentence(tc.r); got != tc.want {
@@ -184,6 +207,7 @@ func counted(scenario, driver, design string, n int, failed uint64) judge.Trial 
 		Meta:  record.Trial{Scenario: scenario, Driver: driver, Action: "rollout", Design: design, N: n, Rate: 1000},
 		Valid: true, Planned: 20_000, Sent: 20_000, OK: 20_000 - failed, Failed: failed,
 		SuccessRate: 1 - float64(failed)/20_000, Downtime: time.Duration(failed) * time.Millisecond,
+		Values: map[string]float64{metric.Completed: 1},
 	}
 }
 

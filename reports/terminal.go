@@ -8,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
-	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
@@ -251,51 +250,20 @@ func (t *terminal) gates(run *judge.Run) {
 	}
 	t.line("%s  %s", t.paint(bold, "gates"), gateTally(run))
 	for _, g := range run.Gates {
-		if g.Verdict == judge.Pass {
+		if g.Verdict == judge.Pass || g.Implicit && g.Verdict != judge.Fail { // what it lacks is said as evidence
 			continue
 		}
-		word := "missed"
-		if g.Verdict != judge.Fail {
-			word = "undecided"
+		word := "undecided"
+		switch g.Verdict {
+		case judge.Fail:
+			word = "missed"
+		case judge.Warned:
+			word = "warned"
 		}
 		t.wrapped("  "+t.paint(verdictStyle(g.Verdict), pad(word, 9))+"  ", "             ", format.Clean(g.Cell))
 		t.wrapped("             ", "             ", gateText(g))
 	}
 	t.line("")
-}
-
-// gateTally says how many gates came out how.
-func gateTally(run *judge.Run) string {
-	tally := map[judge.Verdict]int{}
-	for _, g := range run.Gates {
-		tally[g.Verdict]++
-	}
-	return fmt.Sprintf("%d passed, %d missed, %d inconclusive", tally[judge.Pass], tally[judge.Fail], tally[judge.Inconclusive])
-}
-
-// gateText says what a gate asked for, what was observed and why it was judged so.
-func gateText(g judge.GateResult) string {
-	s := fmt.Sprintf("%s: observed %s", gateLimit(g.Gate), observed(g))
-	if g.Why.Kind != "" {
-		s += "; " + format.Clean(Sentence(g.Why))
-	}
-	return s
-}
-
-func gateLimit(g record.Gate) string {
-	return format.Clean(fmt.Sprintf("%s %s %s", g.Metric, g.Op, limit(g.Metric, g.Limit)))
-}
-
-// observed prints what a gate was held against.
-func observed(g judge.GateResult) string {
-	if g.NoValue {
-		return "no value"
-	}
-	s := measured(g.Gate.Metric, g.Observed)
-	if g.HasInterval {
-		s += " (" + measuredRange(g.Gate.Metric, g.Lo, g.Hi) + ")"
-	}
-	return s
 }
 
 func cellOf(run *judge.Run, key string) *judge.Cell {
@@ -404,7 +372,7 @@ func trialName(c *judge.Cell, t *judge.Trial) string {
 	return format.Clean(fmt.Sprintf("%s trial %d", c.Key(), t.Meta.N))
 }
 
-// verdict writes the verdict, why it came out so and what to do.
+// verdict writes the verdict, why it came out so, what to do, and what warns.
 func (t *terminal) verdict(run *judge.Run) {
 	word := verdictWord(run.Verdict)
 	t.wrapped(t.paint(verdictStyle(run.Verdict), word)+"  ", strings.Repeat(" ", len(word)+2), format.Clean(headline(run)))
@@ -413,6 +381,9 @@ func (t *terminal) verdict(run *judge.Run) {
 		if part.text != "" {
 			t.wrapped(t.paint(bold, part.label)+strings.Repeat(" ", 9-len(part.label)), strings.Repeat(" ", 9), format.Clean(part.text))
 		}
+	}
+	for _, r := range run.Warnings {
+		t.wrapped(t.paint(yellow, "warning")+"  ", strings.Repeat(" ", 9), format.Clean(Sentence(r)))
 	}
 }
 

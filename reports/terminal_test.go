@@ -28,6 +28,7 @@ func terminalText(t *testing.T, run *judge.Run, o TerminalOptions) string {
 func TestTerminalGolden(t *testing.T) {
 	golden(t, "terminal.txt", []byte(terminalText(t, fixtureRun(), TerminalOptions{Folder: "runs/20261122"})))
 	golden(t, "terminal-partial.txt", []byte(terminalText(t, partialRun(), TerminalOptions{})))
+	golden(t, "terminal-compared.txt", []byte(terminalText(t, comparedRun(), TerminalOptions{})))
 	golden(t, "terminal-missed.txt", []byte(terminalText(t, missedRun(), TerminalOptions{Width: 100})))
 }
 

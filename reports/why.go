@@ -218,7 +218,7 @@ func notRun(run *judge.Run, r judge.Reason) (record.Skipped, bool) {
 // designs that a gate is set on first.
 func adviseOnInvalids(run *judge.Run) advice {
 	gated := func(r judge.Reason) int {
-		if slices.ContainsFunc(run.Gates, func(g judge.GateResult) bool { return g.Cell == r.Cell }) {
+		if slices.ContainsFunc(run.Gates, func(g judge.GateResult) bool { return g.Cell == r.Cell && !g.Implicit }) {
 			return 0
 		}
 		return 1
@@ -406,12 +406,40 @@ func adviseOnUnclearGate(run *judge.Run, r judge.Reason) advice {
 		a.Do = "Run all designs: --design leaves the gates of the others undecided."
 	case judge.RateUnclear:
 		a.Do = "More trials decide it: try --trials " + moreTrials(run, r) + "."
+	case judge.NoBaseline:
+		a.Do = "Name one with --baseline FILE; rollout-lab baseline add FILE RUN makes it from a run."
+	case judge.BaselineMissing, judge.NotInBaseline:
+		a.Do = "Make it from a run that is good: rollout-lab baseline add FILE RUN."
+	case judge.BaselineDiffers:
+		a.Do = "Begin the baseline anew with a run that is good: rollout-lab baseline accept FILE --reason TEXT RUN."
+		if environmental(why.Differs) {
+			a.Do += " Or say --allow-different-environment, which every report then repeats."
+		}
+	case judge.NotMeasuredThen:
+		a.Do = "Begin the baseline anew with a run that is good: rollout-lab baseline accept FILE --reason TEXT RUN."
+	case judge.TooFewTrials, judge.NeverSure, judge.MayBeWorse:
+		a.Do = "More trials decide it: try --trials " + fmt.Sprint(max(3, 2*trialsOf(run, r.Cell))) + "."
+		if r.Gate.Against == record.PastRuns && why.Kind != judge.MayBeWorse {
+			a.Do = "More trials decide it, here (--trials) or in the baseline (rollout-lab baseline add)."
+		}
+	case judge.NothingToCompare:
+		a.Do = "Run both designs: --design leaves a gate that compares them undecided."
+	case judge.NotComparable:
+		a.Do = "Take that gate out of the scenario, or compare downtime."
 	case judge.NothingToDeny:
 		a.Do = "Raise load.deny, or take that gate out of the scenario."
 	case judge.NothingToComplete, judge.NoSuchMetric, judge.BadOperator, judge.BadLimit:
 		a.Do = "Take that gate out of the scenario."
 	}
 	return a
+}
+
+// trialsOf is how many valid trials a cell has.
+func trialsOf(run *judge.Run, key string) int {
+	if c := cellOf(run, key); c != nil {
+		return c.Totals().Valid
+	}
+	return 0
 }
 
 // moreTrials is how many trials a rate needs at least to be decided: with no failure more,

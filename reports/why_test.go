@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 	"github.com/rollout-lab/rollout-lab/reports/format"
@@ -19,7 +20,8 @@ func customRun() judge.Run {
 	window := timeline.Span{From: 3 * time.Second, To: 11 * time.Second}
 	t := judge.Trial{Meta: record.Trial{Scenario: "hello", Driver: "process", Action: "rollout", Design: "service", N: 1, Rate: 100, LabBalancer: true,
 		WindowFrom: window.From, WindowTo: window.To, Revisions: record.Revisions{Before: "v1", After: "v2"}, Checks: record.Checks{Every: 200 * time.Millisecond, Rise: 1, Fall: 2}},
-		Valid: true, Window: window, Planned: 1200, Sent: 1200, OK: 1172, Failed: 28, SuccessRate: 1172.0 / 1200, Downtime: 280 * time.Millisecond,
+		Values: map[string]float64{metric.Completed: 1},
+		Valid:  true, Window: window, Planned: 1200, Sent: 1200, OK: 1172, Failed: 28, SuccessRate: 1172.0 / 1200, Downtime: 280 * time.Millisecond,
 		Causes: []judge.CauseCount{
 			{Cause: judge.AfterStop, Count: 27, From: 203 * time.Millisecond, To: 904 * time.Millisecond, Instances: []string{"service-1", "service-2"}, Revision: "v1", Class: "http_502", Reason: "connect refused"},
 			{Cause: judge.ConnectionClosed, Count: 1, From: 300 * time.Millisecond, To: 300 * time.Millisecond, Instances: []string{"service-1"}, Revision: "v1", Class: record.EOF},

@@ -61,6 +61,8 @@ var words = template.FuncMap{
 	"verdictClass": verdictClass,
 	"verdictWord":  verdictWord,
 	"gateWord":     gateWord,
+	"compared":     comparisonWord,
+	"comparedAs":   comparisonClass,
 	"definition":   definitionOf,
 	"def":          func(id string) string { return "#def-" + id },
 	"patterns":     func() template.HTML { return template.HTML(picture.Patterns) },
@@ -155,16 +157,6 @@ func verdictClass(v judge.Verdict) judge.Verdict {
 
 // verdictWord is the verdict in capitals; what is not a verdict is not a pass.
 func verdictWord(v judge.Verdict) string { return strings.ToUpper(string(verdictClass(v))) }
-
-func gateWord(v judge.Verdict) string {
-	switch v {
-	case judge.Pass:
-		return "✓ passed"
-	case judge.Fail:
-		return "✗ missed"
-	}
-	return "? undecided"
-}
 
 // definitionOf is the ID of a metric's definition, "" when there is none to link to.
 func definitionOf(metric string) string {

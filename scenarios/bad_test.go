@@ -58,6 +58,9 @@ gates:
 positive_controls: [naive]
 `
 
+// limited is its gate.
+const limited = "- design: own\n    metric: success_rate\n    op: \">=\"\n    limit: 99.9%"
+
 // spoil replaces the one occurrence of old in good. A « in the replacement marks where
 // the problem is; without one it is in no line.
 func spoil(t *testing.T, old, new string) (text string, line, column int) {
@@ -198,6 +201,26 @@ var badScenarios = []struct {
 	{"control that is not good", "[naive]", "[{design: naive, «om: [process]}]", "unknown key om in positive_controls[0]", "did you mean on?", true},
 	{"control on no driver", "[naive]", "[{design: naive, on: [«procss]}]", "no driver procss", "did you mean process?", true},
 	{"control named by a number", "[naive]", "[«12]", "positive_controls[0] must be text, not 12", "in quotes", true},
+
+	{"gate without a limit", limited, "- design: own\n    metric: downtime", "gates[0].limit is missing", "op and limit, or against: DESIGN or baseline", true},
+	{"misspelt limit", "    limit: 99.9%", "    «limt: 99.9%", "unknown key limt", "did you mean limit?", true},
+	{"limit and against", limited, "- design: own\n    metric: downtime\n    against: baseline\n    «limit: 50ms", "gates[0].limit means nothing with against", "margin says how much more is no matter", false},
+	{"op and against", limited, "- design: own\n    metric: downtime\n    «op: <=\n    against: baseline", "gates[0].op means nothing with against", "margin says how much more is no matter", false},
+	{"margin of a limit", "    limit: 99.9%", "    limit: 99.9%\n    «margin: 50ms", "gates[0].margin is for against", "put it into the limit", true},
+	{"no margin at all", limited, "- {design: own, metric: downtime, against: baseline, margin: «0s}", "gates[0].margin must be longer than 0s", "without it, it is 50 ms", false},
+	{"against nothing", limited, "- {design: own, metric: downtime, against: «nave}", "the gate is against nave, which is no design of the scenario", "did you mean naive?", false},
+	{"against itself", limited, "- {design: own, metric: downtime, against: «own}", "design own is held against itself", "another design, or against: baseline", false},
+	{"too few to compare", limited, "- {design: own, metric: downtime, against: «naive}", "downtime against naive cannot be decided: 1 trials of each tell nothing apart", "trials: 3 or more", false},
+	{"share against", limited, "- {design: own, metric: «success_rate, against: baseline}", "success_rate cannot be compared: against is for times of which less is better", "metric: downtime", false},
+	{"more is better", limited, "- {design: own, metric: «disruption_lag, against: baseline}", "disruption_lag cannot be compared: against is for times of which less is better", "metric: downtime", false},
+	{"unknown level", "    limit: 99.9%", "    limit: 99.9%\n    level: «warning", "gates[0].level must be one of fail, warn, not warning", "did you mean warn?", true},
+	{"unknown stream", "    limit: 99.9%", "    limit: 99.9%\n    stream: «newcon-get", "the load has no stream newcon-get", "did you mean newconn-get?", false},
+	{"stream of what is of all", limited, "- {design: own, metric: recovery, op: <=, limit: 5s, stream: «newconn-get}", "recovery is known of all requests together, not of one stream", "metric: success_rate or failed or downtime", false},
+	{"share of a stream that is too small", limited, "- {design: own, metric: success_rate, op: \">=\", limit: «99.95%, stream: newconn-get}", "success_rate >= 99.95% cannot be met: 4000 requests", "5990 requests would do", false},
+	{"a share that is everything", limited, "- {design: own, metric: failed, op: <=, limit: «100%}", "failed <= 100% cannot be missed: it is never more than 100%", "a lower limit", false},
+	{"more than all", limited, "- {design: own, metric: failed, op: <=, limit: «101%}", "101% is more than 100 %", "", false},
+	{"completed twice", limited, "- {design: own, metric: completed, op: \">=\", limit: «2}", "completed is 1 or 0", "op: \">=\", limit: 1", false},
+	{"the same gate twice", limited, "- {design: own, metric: downtime, against: baseline}\n  - «{design: own, metric: downtime, against: baseline, margin: 1s}", "a second limit on downtime against baseline of design own", "remove one of them", false},
 
 	// Words that have another name now.
 	{"quiet", "  baseline: {", "  «quiet: {", "unknown key quiet in phases", "it is called baseline now", true},

@@ -457,20 +457,6 @@ func (d *Settings) check(name, path string, report report) {
 	}
 }
 
-func (s *Scenario) checkGates(report report) {
-	names := namesOf(s.Designs)
-	for i, g := range s.Gates {
-		path := fmt.Sprintf("gates[%d]", i)
-		if !slices.Contains(names, g.Design) {
-			report(join(path, "design"), "the gate is for design "+quote(g.Design)+", which the scenario does not run", didYouMean(g.Design, names))
-		}
-		same := func(o Gate) bool { return o.Design == g.Design && o.Metric == g.Metric && o.Op == g.Op }
-		if slices.ContainsFunc(s.Gates[:i], same) {
-			report(path, fmt.Sprintf("a second limit on %s %s of design %s", g.Metric, g.Op, quote(g.Design)), "remove one of them")
-		}
-	}
-}
-
 func (s *Scenario) checkControls(report report) {
 	names := namesOf(s.Designs)
 	for i, c := range s.PositiveControls {

@@ -14,14 +14,14 @@ func (s *Scenario) checkDecidable(report report) {
 	window := s.Phases.Window.To - s.Phases.Window.From
 	for i, g := range s.Gates {
 		m, known := metric.ByName(g.Metric)
-		if !known {
+		if !known || g.Against != "" {
 			continue
 		}
 		path := fmt.Sprintf("gates[%d]", i)
 		if s.checkPossible(m, g, path, report); g.Op != "<=" {
 			continue
 		}
-		limit := time.Duration(float64(g.Limit) * float64(time.Millisecond))
+		limit := time.Duration(g.limit() * float64(time.Millisecond))
 		period := time.Duration(float64(time.Second) / s.Load.Rate)
 		switch {
 		case s.Load.Rate < m.Rate:
@@ -43,10 +43,17 @@ func (s *Scenario) checkDecidable(report report) {
 // checkPossible refuses limits that no trial can miss, or none can meet, whatever the design
 // does.
 func (s *Scenario) checkPossible(m metric.Metric, g Gate, path string, report report) {
-	limit := float64(g.Limit)
+	limit := g.limit()
 	atMost := g.Op == "<="
 	most, bounded := s.most(m)
+	if g.Share {
+		most = 1
+	}
 	switch {
+	case m.Name == metric.Completed && (g.Op != ">=" || limit != 1):
+		report(join(path, "limit"), "completed is 1 or 0, and what must hold is that it is 1", "op: \">=\", limit: 1")
+	case m.Name == metric.Completed && s.Action.Kind == None:
+		report(join(path, "metric"), "with kind: none there is nothing to complete", "name an action, or remove the gate")
 	case m.Name == metric.Breaches && s.Load.Deny == 0:
 		report(join(path, "metric"), "nothing can be breached: no request has to be denied", "load.deny: 2%, or remove the gate")
 	case m.Name == metric.Convergence && s.Action.Kind == None:
@@ -54,11 +61,11 @@ func (s *Scenario) checkPossible(m metric.Metric, g Gate, path string, report re
 	case m.Pooling == metric.Rate:
 		s.checkRate(m, g, path, report)
 	case !atMost && limit == 0:
-		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be missed: it is never less", m.Name, limitText(m, limit)), "a higher limit, or op: <=")
+		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be missed: it is never less", m.Name, limitText(m, g, limit)), "a higher limit, or op: <=")
 	case bounded && atMost && limit >= most:
-		report(join(path, "limit"), fmt.Sprintf("%s <= %s cannot be missed: it is never more than %s", m.Name, limitText(m, limit), limitText(m, most)), "a lower limit")
+		report(join(path, "limit"), fmt.Sprintf("%s <= %s cannot be missed: it is never more than %s", m.Name, limitText(m, g, limit), limitText(m, g, most)), "a lower limit")
 	case bounded && !atMost && limit > most:
-		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be met: it is never more than %s", m.Name, limitText(m, limit), limitText(m, most)), "a lower limit")
+		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be met: it is never more than %s", m.Name, limitText(m, g, limit), limitText(m, g, most)), "a lower limit")
 	}
 }
 
@@ -68,8 +75,8 @@ const maxTrials = 100
 // checkRate refuses limits on a pooled rate that so many requests cannot decide. A lower limit
 // is met, and an upper one missed, by requests that were all ok, at best.
 func (s *Scenario) checkRate(m metric.Metric, g Gate, path string, report report) {
-	limit := float64(g.Limit)
-	n := s.inWindow() * uint64(s.Trials)
+	limit := g.limit()
+	n := s.ofStream(g.Stream) * uint64(s.Trials)
 	if n == 0 {
 		return // reported already
 	}
@@ -80,18 +87,18 @@ func (s *Scenario) checkRate(m metric.Metric, g Gate, path string, report report
 		if limit < 1 {
 			needed := math.Ceil(math.Log(metric.Alpha) / math.Log(limit))
 			hint = fmt.Sprintf("%.0f requests would do: a longer window, a higher load.rate", needed)
-			if trials := math.Ceil(needed / float64(s.inWindow())); trials <= maxTrials {
+			if trials := math.Ceil(needed / float64(s.ofStream(g.Stream))); trials <= maxTrials {
 				hint += fmt.Sprintf(", trials: %.0f", trials)
 			}
 			hint += "; or a lower limit"
 		}
-		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be met: %d requests that are all ok are 95 %% sure of no more than %s", m.Name, limitText(m, limit), n, cutPercent(sure)), hint)
+		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be met: %d requests that are all ok are 95 %% sure of no more than %s", m.Name, limitText(m, g, limit), n, cutPercent(sure)), hint)
 	case g.Op == "<=" && limit < 1-sure:
-		report(join(path, "limit"), fmt.Sprintf("%s <= %s cannot be met: %d requests of which none is ok are 95 %% sure of no less than %s", m.Name, limitText(m, limit), n, raisedPercent(1-sure)), "a higher limit")
+		report(join(path, "limit"), fmt.Sprintf("%s <= %s cannot be met: %d requests of which none is ok are 95 %% sure of no less than %s", m.Name, limitText(m, g, limit), n, raisedPercent(1-sure)), "a higher limit")
 	case g.Op == ">=" && limit <= 1-sure:
-		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be missed, not by %d requests of which none is ok", m.Name, limitText(m, limit), n), "a higher limit")
+		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be missed, not by %d requests of which none is ok", m.Name, limitText(m, g, limit), n), "a higher limit")
 	case g.Op == "<=" && limit >= sure:
-		report(join(path, "limit"), fmt.Sprintf("%s <= %s cannot be missed, not by %d requests that are all ok", m.Name, limitText(m, limit), n), "a lower limit, or op: >=")
+		report(join(path, "limit"), fmt.Sprintf("%s <= %s cannot be missed, not by %d requests that are all ok", m.Name, limitText(m, g, limit), n), "a lower limit, or op: >=")
 	}
 }
 
@@ -99,6 +106,18 @@ func (s *Scenario) checkRate(m metric.Metric, g Gate, path string, report report
 func (s *Scenario) inWindow() uint64 {
 	w := s.Phases.Window
 	return hits(s.Load.Rate, w.To) - hits(s.Load.Rate, w.From)
+}
+
+// ofStream is how many of them are a stream's, or how many there are.
+func (s *Scenario) ofStream(stream string) uint64 {
+	if stream == "" {
+		return s.inWindow()
+	}
+	all := 0
+	for _, weight := range s.Load.Streams {
+		all += weight
+	}
+	return s.inWindow() * uint64(s.Load.Streams[stream]) / uint64(max(all, 1))
 }
 
 // most is the most that a trial can show of a metric, in the metric's unit, where the window and
@@ -124,11 +143,11 @@ func (s *Scenario) most(m metric.Metric) (most float64, ok bool) {
 }
 
 // limitText is a limit as it is written.
-func limitText(m metric.Metric, v float64) string {
-	switch m.Unit {
-	case metric.Share:
+func limitText(m metric.Metric, g Gate, v float64) string {
+	switch {
+	case m.Unit == metric.Share || g.Share:
 		return percent(v)
-	case metric.Duration:
+	case m.Unit == metric.Duration:
 		return time.Duration(v * float64(time.Millisecond)).String()
 	}
 	return fmt.Sprintf("%.0f", v)

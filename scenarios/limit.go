@@ -16,9 +16,12 @@ func unitOf(name string) metric.Unit {
 	return m.Unit
 }
 
-// limit reads a limit in the unit of its metric.
-func (d *decoder) limit(n *node, path, name string, to *Limit) {
-	unit := unitOf(name)
+// limit reads a limit in the unit of its metric, or as a share of what the metric counts.
+func (d *decoder) limit(n *node, path string, in *Gate, to *Limit) {
+	name, unit := in.Metric, unitOf(in.Metric)
+	if m, _ := metric.ByName(name); m.OfPlanned && scalar(n, text) && strings.HasSuffix(n.value, "%") {
+		in.Share, unit = true, metric.Share
+	}
 	switch unit {
 	case metric.Share:
 		v, ok := parseShare(n)

@@ -322,7 +322,7 @@ func (s *Scenario) WithDesigns(names []string) error {
 	gates, controls := s.Gates, s.PositiveControls
 	s.Gates, s.PositiveControls = nil, nil
 	for _, g := range gates {
-		if slices.Contains(names, g.Design) {
+		if slices.Contains(names, g.Design) && (g.Against == "" || g.Against == record.PastRuns || slices.Contains(names, g.Against)) {
 			s.Gates = append(s.Gates, g)
 		} else {
 			s.NotChosen.Gates = append(s.NotChosen.Gates, g)

@@ -54,7 +54,7 @@ func TestSharesAreExact(t *testing.T) {
 		changed := strings.Replace(s.Source, "limit: 0.999", "limit: "+text, 1)
 		if s, err = Parse("x.yaml", []byte(changed), offered); err != nil {
 			t.Errorf("%s: %v", text, err)
-		} else if got := float64(s.Gates[0].Limit); got != want {
+		} else if got := float64(*s.Gates[0].Limit); got != want {
 			t.Errorf("%s is %v, want %v", text, got, want)
 		}
 	}

@@ -34,7 +34,7 @@ func TestAMeasurementIsAScenario(t *testing.T) {
 	if strings.Contains(s.Source, secret) {
 		t.Errorf("the source holds the secret:\n%s", s.Source)
 	}
-	if len(s.Gates) != 3 || s.Gates[1].Limit != 250 || s.Gates[2].Limit != 0.999 {
+	if len(s.Gates) != 3 || *s.Gates[1].Limit != 250 || *s.Gates[2].Limit != 0.999 {
 		t.Errorf("gates %+v", s.Gates)
 	}
 	if s.Phases.Baseline != (Phase{time.Second, 4 * time.Second}) || s.Target.Request.Path != "/a?b=c" || !s.Target.TLS.Insecure {

@@ -181,8 +181,10 @@ func (d *decoder) special(n *node, path string, to, in reflect.Value) bool {
 	switch to := to.Addr().Interface().(type) {
 	case *time.Duration:
 		d.duration(n, path, to)
+	case *Gate:
+		d.gate(n, path, to)
 	case *Limit:
-		d.limit(n, path, in.Interface().(Gate).Metric, to)
+		d.limit(n, path, in.Addr().Interface().(*Gate), to)
 	case *Target:
 		d.target(n, path, to)
 	case *Design:

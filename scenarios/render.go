@@ -169,7 +169,7 @@ func (f *field) scalarOf(v, in reflect.Value) string {
 	case time.Duration:
 		return it.String()
 	case Limit:
-		return it.text(in.Interface().(Gate).Metric)
+		return it.text(in.Interface().(Gate))
 	}
 	switch v.Kind() {
 	case reflect.Bool:
@@ -191,11 +191,28 @@ func (f *field) scalarOf(v, in reflect.Value) string {
 }
 
 // text writes a limit in the unit of its metric.
-func (l Limit) text(name string) string {
-	if unitOf(name) == metric.Duration {
+func (l Limit) text(in Gate) string {
+	switch {
+	case in.Share:
+		return shifted(decimalText(float64(l))) + "%"
+	case unitOf(in.Metric) == metric.Duration:
 		return time.Duration(float64(l) * float64(time.Millisecond)).String()
 	}
 	return decimalText(float64(l))
+}
+
+// shifted is a decimal, not negative, times a hundred: to the digit, which a multiplication is not.
+func shifted(decimal string) string {
+	whole, rest, _ := strings.Cut(decimal, ".")
+	rest += "00"
+	whole = strings.TrimLeft(whole+rest[:2], "0")
+	if whole == "" {
+		whole = "0"
+	}
+	if rest = strings.TrimRight(rest[2:], "0"); rest != "" {
+		whole += "." + rest
+	}
+	return whole
 }
 
 func decimalText(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }

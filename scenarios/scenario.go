@@ -390,12 +390,38 @@ func (g Signal) Probe() drivers.Probe {
 	}
 }
 
-// Gate is a limit on a metric of one design.
+// Gate is what must hold of one design: a limit on a metric, or that the metric is not worse
+// than it is of another design, or was in earlier runs. Either Op and Limit are set, or Against.
 type Gate struct {
 	Design string `yaml:"design,required" doc:"one of the scenario's"`
-	Metric string `yaml:"metric,required" words:"{metric}" doc:"what is limited"`
-	Op     string `yaml:"op,required" words:">= <=" doc:"which side of the limit is good"`
-	Limit  Limit  `yaml:"limit,required" doc:"in the metric's unit: 99.9% or 0.999, a count, 250ms"`
+	Metric string `yaml:"metric,required" words:"{metric}" doc:"what is limited, or compared"`
+	Op     string `yaml:"op,omitempty" words:">= <=" doc:"which side of the limit is good"`
+	Limit  *Limit `yaml:"limit" doc:"in the metric's unit: 99.9% or 0.999, a count, 250ms; of failed also a share of the requests: 0.1%"`
+	Stream string `yaml:"stream,omitempty" doc:"only the requests of this stream of the load; without it all of them"`
+
+	Against string        `yaml:"against,omitempty" doc:"instead of a limit: another design of the scenario, or baseline, which are the earlier runs of --baseline"`
+	Margin  time.Duration `yaml:"margin,omitempty" doc:"with against: how much more is no matter; without it 50 ms, or 20 % if that is more"`
+
+	Level string `yaml:"level,omitempty" words:"fail warn" doc:"warn: a miss is a warning, and the verdict stays as it is; fail when nothing is said"`
+
+	// Share says that the limit on a count is a share of the requests, 0..1.
+	Share bool `yaml:"-"`
+}
+
+// Recorded is the gate as the record has it.
+func (g Gate) Recorded() record.Gate {
+	return record.Gate{
+		Design: g.Design, Metric: g.Metric, Op: g.Op, Limit: g.limit(), Share: g.Share, Stream: g.Stream,
+		Against: g.Against, Margin: g.Margin, Warn: g.Level == "warn",
+	}
+}
+
+// limit is the limit as a number, 0 where there is none.
+func (g Gate) limit() float64 {
+	if g.Limit == nil {
+		return 0
+	}
+	return float64(*g.Limit)
 }
 
 // Control names a design that must show failures. In a scenario it may be the name alone.

@@ -93,6 +93,11 @@ func (m *schemas) object(t reflect.Type) schema {
 	if len(required) > 0 {
 		out["required"] = required
 	}
+	if t == reflect.TypeFor[Gate]() {
+		limit, comparison := []string{"op", "limit"}, []string{"against"}
+		out["oneOf"] = []any{schema{"required": limit, "not": schema{"required": comparison}}, schema{"required": comparison}}
+		out["dependentRequired"] = map[string][]string{"margin": comparison}
+	}
 	if t == reflect.TypeFor[Target]() {
 		var one []any
 		for _, kind := range targetKinds {

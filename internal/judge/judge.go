@@ -18,6 +18,8 @@ const (
 	Pass         Verdict = "pass"
 	Fail         Verdict = "fail"
 	Inconclusive Verdict = "inconclusive"
+	// Warned is that of a gate that was missed and only warns; no run has it.
+	Warned Verdict = "warn"
 )
 
 // Run is a judged run.
@@ -30,6 +32,7 @@ type Run struct {
 	Cells       []Cell
 	Gates       []GateResult
 	Comparisons []Comparison
+	Warnings    []Reason // what a reader must know beside the verdict, and what does not change it
 	Controls    []Control
 }
 
@@ -210,15 +213,28 @@ type GateResult struct {
 	NoValue bool
 	Verdict Verdict
 	Why     Reason
+	// Implicit: the scenario did not ask for it. What it says is among the run's reasons by
+	// another name, and only there.
+	Implicit bool
+
+	// Of a gate against another design or earlier runs Observed is the shift. These are of
+	// such a one alone; see Comparison.
+	PWorse float64
+	Margin float64
 }
 
-// Comparison holds two designs against each other on one metric.
+// Comparison holds two designs, or a design and what earlier runs showed of it, against each
+// other on one metric.
 type Comparison struct {
 	Scenario, Driver, Action string
-	A, B                     string
-	Metric                   string
-	Shift, Lo, Hi            float64 // Hodges-Lehmann shift B - A and its interval, in the metric's unit
-	P                        float64 // exact permutation test over the trials
+	A, B                     string // A may be record.PastRuns
+	Metric, Stream           string
+	Trials                   Tally   // valid ones of A, and of B
+	Shift, Lo, Hi            float64 // Hodges-Lehmann shift B - A and its one-sided 95 % bounds, in the metric's unit
+	P                        float64 // exact permutation test over the trials: that they differ
+	PWorse                   float64 // the same, one-sided: that B is worse
+	Margin                   float64 // how much worse is no matter, in the metric's unit
+	Gated                    bool    // a gate asks for it
 	Verdict                  Verdict
 	Why                      Reason
 }

@@ -67,6 +67,7 @@ var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float6
 		return countHits(d, func(h timeline.Hit) bool { return t.inFlight(h.Sample) }), t.Planned > 0
 	},
 	"warm_up_failures": func(_ *record.TrialData, t *Trial) (float64, bool) { return float64(t.WarmUp), t.Planned > 0 },
+	metric.Completed:   func(d *record.TrialData, _ *Trial) (float64, bool) { return completed(d) },
 	"late_failures": func(d *record.TrialData, t *Trial) (float64, bool) {
 		return countHits(d, func(h timeline.Hit) bool { return !h.OK() && h.Intended >= t.Window.To }), t.Planned > 0
 	},
@@ -77,6 +78,21 @@ var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float6
 	"standstill": func(d *record.TrialData, t *Trial) (float64, bool) {
 		return milliseconds(timeline.Standstill(d, t.Window)), t.Planned > 0
 	},
+}
+
+// completed is 1 where the runtime called every step of the action complete, and 0 where it said
+// that it did not get there; it is not known where the record says neither.
+func completed(d *record.TrialData) (float64, bool) {
+	missing := d.Trial.Steps()
+	for _, e := range d.Events {
+		switch e.Kind {
+		case record.ActionFailed:
+			return 0, true
+		case record.ActionDone:
+			missing--
+		}
+	}
+	return 1, missing == 0 && d.Trial.Action != record.NoAction
 }
 
 func countHits(d *record.TrialData, is func(timeline.Hit) bool) (n float64) {

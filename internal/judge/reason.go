@@ -22,9 +22,12 @@ type Reason struct {
 	Limit time.Duration // what Time is held against
 
 	Value, Lo, Hi float64      // of a metric, in its unit, with its bounds
+	P             float64      // of a test
 	Gate          *record.Gate // the limit that it is about
 	Names         []string     // of what Kind says
 	Text          string       // words from outside: the runtime's, the system's
+
+	Differs []record.Difference // what is not as it was
 
 	Because []Reason // what it follows from
 }
@@ -44,7 +47,8 @@ func (r Reason) String() string {
 	part(r.Cell != "", "%s", r.Cell)
 	part(r.Trial != 0, "trial %d", r.Trial)
 	if r.Gate != nil {
-		part(true, "%s %s %v", r.Gate.Metric, r.Gate.Op, r.Gate.Limit)
+		part(r.Gate.Against == "", "%s %s %v", r.Gate.Metric, r.Gate.Op, r.Gate.Limit)
+		part(r.Gate.Against != "", "%s against %s", r.Gate.Metric, r.Gate.Against)
 	}
 	part(r.Tally != Tally{}, "%d of %d", r.N, r.Of)
 	part(r.Load != Tally{}, "load %d of %d", r.Load.N, r.Load.Of)
@@ -52,9 +56,13 @@ func (r Reason) String() string {
 	part(r.Time != 0, "%v", r.Time)
 	part(r.Limit != 0, "limit %v", r.Limit)
 	part(r.Value != 0, "value %.6g", r.Value)
+	part(r.P != 0, "p %.4g", r.P)
 	part(r.Lo != 0 || r.Hi != 0, "from %.6g to %.6g", r.Lo, r.Hi)
 	part(len(r.Names) > 0, "%s", strings.Join(r.Names, ","))
 	part(r.Text != "", "%q", r.Text)
+	for _, d := range r.Differs {
+		part(true, "%s %q %q", d.Field, d.Was, d.Is)
+	}
 	part(len(r.Because) > 0, "because %v", r.Because)
 	return b.String()
 }
@@ -145,6 +153,11 @@ const (
 	WorstTrial        Kind = "worst-trial"         // Gate, Value, Trial; Of: how many trials
 	WorstWithout      Kind = "worst-without"       // the same where the worst trial has no value
 	InvalidBreached   Kind = "invalid-breached"    // Trial; N: breaches
+	CompletedEach     Kind = "completed-each"      // Of: trials
+	NotCompleted      Kind = "not-completed"       // Trial; Because: what the target did wrong
+	CompletionUnknown Kind = "completion-unknown"  // Trial
+	NotComparable     Kind = "not-comparable"      // no time of which less is better
+	NothingToCompare  Kind = "nothing-to-compare"  // Names: the design that has no trial
 	TrialsNotValid    Kind = "trials-not-valid"    // in Because of a reason that would be a pass
 )
 
@@ -161,12 +174,30 @@ const (
 	NeverRun           Kind = "never-run"           //
 )
 
-// Why a comparison came out as it did. Names are B and A; Value is the margin.
+// Why a comparison came out as it did. Names are B, A and the metric; Value is the margin, P the
+// one-sided p that B is worse.
 const (
 	TooFewTrials  Kind = "too-few-trials"  // Tally: valid trials of A and of B
 	TooManyTrials Kind = "too-many-trials" // Tally: trials, and how many can be compared
 	NeverSure     Kind = "never-sure"      // Tally: trials of A and of B; Value: the least p that they can give
-	LosesMore     Kind = "loses-more"      // Lo
-	LosesNoMore   Kind = "loses-no-more"   //
-	MayLoseMore   Kind = "may-lose-more"   // Hi
+	Worse         Kind = "worse"           // Lo, P
+	NoWorse       Kind = "no-worse"        //
+	WorseWithin   Kind = "worse-within"    // Lo, Hi, P: surely worse, and surely by no more than the margin
+	MayBeWorse    Kind = "may-be-worse"    // Lo, Hi, P
+)
+
+// Why there is nothing that a gate against earlier runs can be held against. Names: the file.
+const (
+	NoBaseline      Kind = "no-baseline"       // none was named
+	BaselineMissing Kind = "baseline-missing"  // Text: why
+	NotInBaseline   Kind = "not-in-baseline"   //
+	BaselineDiffers Kind = "baseline-differs"  // Differs
+	NotMeasuredThen Kind = "not-measured-then" // Text: what
+)
+
+// What a reader must know beside the verdict.
+const (
+	GateWarns          Kind = "gate-warns"            // Cell, Gate, Because
+	WorseWithinMargin  Kind = "worse-within-margin"   // Cell, Gate, Because: a gate that is met
+	ComparedAllTheSame Kind = "compared-all-the-same" // Cell, Differs: with --allow-different-environment
 )

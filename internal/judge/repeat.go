@@ -68,7 +68,7 @@ func excused(s *record.Sample, timeout time.Duration) bool {
 // it is not known to fail on that driver.
 func (r *Run) decides(c *Cell) bool {
 	gated := slices.ContainsFunc(r.Record.Scenarios, func(s record.Scenario) bool {
-		return s.Name == c.Scenario && slices.ContainsFunc(s.Gates, func(g record.Gate) bool { return g.Design == c.Design })
+		return s.Name == c.Scenario && slices.ContainsFunc(s.Gates, func(g record.Gate) bool { return g.Design == c.Design && !g.Warn })
 	})
 	return gated && !r.knownToFail(c.Scenario, c.Driver, c.Design)
 }

@@ -19,7 +19,8 @@ const alpha = metric.Alpha
 // not known to; else Inconclusive when anything stands in the
 // way of a pass: a gate or a control that is not clear, a trial that is invalid and was
 // not made up for by a valid repeat, a run that is partial or skipped something, no gate,
-// no data; else Pass. Comparisons inform and do not decide: no limit is set on them.
+// no data; else Pass. A gate that only warns decides nothing, and so does a comparison that
+// no gate asks for.
 func Judge(run record.Run, end *record.RunEnd, missing []string, trials []Trial) Run {
 	r := Run{Record: run, End: end, Cells: cells(trials)}
 	for i := range r.Cells {
@@ -32,10 +33,17 @@ func Judge(run record.Run, end *record.RunEnd, missing []string, trials []Trial)
 		}
 	}
 	for _, s := range run.Scenarios {
-		r.Gates = append(r.Gates, gates(s, r.Cells)...)
+		of := holdGates(&r, s)
+		r.Gates = append(r.Gates, of.gates...)
 		r.Controls = append(r.Controls, controls(s, r.Cells)...)
-		r.Comparisons = append(r.Comparisons, comparisons(s, r.Cells)...)
+		r.Comparisons = append(r.Comparisons, of.comparisons...)
+		for _, c := range comparisons(s, r.Cells) {
+			if !slices.ContainsFunc(of.comparisons, c.sameAs) {
+				r.Comparisons = append(r.Comparisons, c)
+			}
+		}
 	}
+	r.Warnings = warnings(&r)
 
 	failed, unclear := gateReasons(&r)
 	failed = append(targetReasons(&r), failed...)
@@ -156,12 +164,25 @@ func targetReasons(r *Run) (why []Reason) {
 			continue
 		}
 		for j := range c.Trials {
-			if t := &c.Trials[j]; len(t.Failures) > 0 {
-				why = append(why, Reason{Kind: TargetFailed, Cell: c.Key(), Trial: t.Meta.N, Because: t.Failures})
+			t := &c.Trials[j]
+			failures := t.Failures
+			if r.mayNotComplete(c) {
+				failures = slices.DeleteFunc(slices.Clone(failures), func(why Reason) bool { return why.Kind == ActionFailed })
+			}
+			if len(failures) > 0 {
+				why = append(why, Reason{Kind: TargetFailed, Cell: c.Key(), Trial: t.Meta.N, Because: failures})
 			}
 		}
 	}
 	return why
+}
+
+// mayNotComplete reports whether a gate says of a design that an action which it does not
+// complete is a warning only.
+func (r *Run) mayNotComplete(c *Cell) bool {
+	return slices.ContainsFunc(r.Gates, func(g GateResult) bool {
+		return g.Cell == c.Key() && g.Gate.Metric == metric.Completed && g.Gate.Warn
+	})
 }
 
 // knownToFail reports whether a design is a positive control of its scenario on a driver.
@@ -180,6 +201,9 @@ func mustFailOn(s record.Scenario, design, driver string) bool {
 func gateReasons(r *Run) (failed, unclear []Reason) {
 	for i := range r.Gates {
 		g := &r.Gates[i]
+		if g.Gate.Warn || g.Implicit { // what the target did not complete is a reason already
+			continue
+		}
 		why := Reason{Kind: GateUnclear, Cell: g.Cell, Gate: &g.Gate, Because: []Reason{g.Why}}
 		switch g.Verdict {
 		case Pass:
@@ -230,10 +254,37 @@ func evidenceReasons(r *Run, missing []string) (why []Reason) {
 	if len(r.Cells) == 0 {
 		why = append(why, Reason{Kind: NoTrials})
 	}
-	if len(r.Gates) == 0 {
+	if !slices.ContainsFunc(r.Gates, func(g GateResult) bool { return !g.Implicit && !g.Gate.Warn }) {
 		why = append(why, Reason{Kind: NoGates})
 	}
 	return why
+}
+
+// warnings are what a reader must know of a run whatever its verdict is.
+func warnings(r *Run) (why []Reason) {
+	for i := range r.Gates {
+		g := &r.Gates[i]
+		switch {
+		case g.Verdict == Warned:
+			why = append(why, Reason{Kind: GateWarns, Cell: g.Cell, Gate: &g.Gate, Because: []Reason{g.Why}})
+		case g.Why.Kind == WorseWithin:
+			why = append(why, Reason{Kind: WorseWithinMargin, Cell: g.Cell, Gate: &g.Gate, Because: []Reason{g.Why}})
+		}
+	}
+	if b := r.Record.Baseline; b != nil {
+		for _, c := range b.Cells {
+			if len(c.Differs) > 0 && !c.Refused {
+				cell := Cell{Scenario: c.Scenario, Driver: c.Driver, Design: c.Design}
+				why = append(why, Reason{Kind: ComparedAllTheSame, Cell: cell.Key(), Differs: c.Differs})
+			}
+		}
+	}
+	return why
+}
+
+// sameAs reports whether two comparisons are of the same.
+func (c Comparison) sameAs(o Comparison) bool {
+	return c.Driver == o.Driver && c.A == o.A && c.B == o.B && c.Metric == o.Metric && c.Stream == o.Stream
 }
 
 // leastOutage is the downtime that a design known to fail must show at least.

@@ -76,10 +76,10 @@ func starvedIn(d *record.TrialData, t *Trial, spans []timeline.Span) (all []int)
 	return all
 }
 
-// limitsLosses reports whether a gate is missed when too much is lost.
+// limitsLosses reports whether a gate is missed when one trial loses too much.
 func limitsLosses(g record.Gate) bool {
 	m, _ := metric.ByName(g.Metric)
-	return slices.Contains(lossMetrics, g.Metric) && (g.Op == "<=") == (m.Better == metric.Lower)
+	return !g.Warn && g.Against == "" && slices.Contains(lossMetrics, g.Metric) && (g.Op == "<=") == (m.Better == metric.Lower)
 }
 
 // missedWithout reports whether one of the gates is missed by a trial of which some lost

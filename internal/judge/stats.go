@@ -77,12 +77,13 @@ func midranks(a, b []float64) []int {
 	return ranks
 }
 
-// permutationTest is the exact two-sided permutation test of whether a and b come from
-// one distribution. Its statistic is the sum of b's ranks (Wilcoxon's rank sum, ties
-// sharing ranks), because that is the one that belongs to the shift below; p is the share
-// of all ways to deal the trials to the arms whose sum is at least as far from the
-// expected one as the sum seen. Both arms must hold a trial.
-func permutationTest(a, b []float64) (p float64) {
+// permutationTest is the exact permutation test of whether a and b come from one distribution.
+// Its statistic is the sum of b's ranks (Wilcoxon's rank sum, ties sharing ranks), because that
+// is the one that belongs to the shift below. Of all ways to deal the trials to the arms, differ
+// is the share whose sum is at least as far from the expected one as the sum seen, and worse the
+// share whose sum is at least as large: the p of the two-sided test, and of the one-sided one
+// that asks whether b is the larger. Both arms must hold a trial.
+func permutationTest(a, b []float64) (differ, worse float64) {
 	ranks := midranks(a, b)
 	seen, total := 0, 0
 	for i, r := range ranks {
@@ -98,19 +99,22 @@ func permutationTest(a, b []float64) (p float64) {
 	}
 	for sum, chance := range rankSums(ranks, len(b)) {
 		if distance(sum) >= distance(seen) {
-			p += chance
+			differ += chance
+		}
+		if sum >= seen {
+			worse += chance
 		}
 	}
-	return min(p, 1)
+	return min(differ, 1), min(worse, 1)
 }
 
-// leastP is the smallest p that permutationTest can give with arms of these sizes.
+// leastP is the smallest p of the one-sided test with arms of these sizes.
 func leastP(a, b int) float64 {
 	ways := 1.0
 	for i := 1; i <= a; i++ {
 		ways = ways * float64(b+i) / float64(i)
 	}
-	return min(2/ways, 1)
+	return 1 / ways
 }
 
 // shift is the Hodges-Lehmann estimate of how much larger b is than a: the median of all
@@ -122,7 +126,11 @@ func shift(a, b []float64, alpha float64) (estimate, lo, hi float64, covered boo
 	differences := make([]float64, 0, len(a)*len(b))
 	for _, x := range a {
 		for _, y := range b {
-			differences = append(differences, y-x)
+			d := 0.0
+			if y != x { // neither of two that never happened is the larger
+				d = y - x
+			}
+			differences = append(differences, d)
 		}
 	}
 	slices.Sort(differences)
@@ -153,7 +161,11 @@ func median(sorted []float64) float64 {
 	if n%2 == 1 {
 		return sorted[n/2]
 	}
-	return sorted[n/2-1] + (sorted[n/2]-sorted[n/2-1])/2
+	lower, upper := sorted[n/2-1], sorted[n/2]
+	if lower == upper || math.IsInf(upper, 0) || math.IsInf(lower, 0) {
+		return upper
+	}
+	return lower + (upper-lower)/2
 }
 
 // rangeOf is the estimate for times: median and range. Values that are not finite are

@@ -78,7 +78,7 @@ func TestAFailureMoreNeverRaisesTheBounds(t *testing.T) {
 }
 
 // enumerate is the permutation test by the book: deal the trials to the arms in every way.
-func enumerate(a, b []float64) float64 {
+func enumerate(a, b []float64) (differ, worse float64) {
 	all := slices.Concat(a, b)
 	rank := func(v float64) (r float64) {
 		for _, w := range all {
@@ -99,7 +99,7 @@ func enumerate(a, b []float64) float64 {
 	for _, v := range b {
 		seen += rank(v)
 	}
-	ways, far := 0, 0
+	ways, far, more := 0, 0, 0
 	for set := uint(0); set < 1<<len(all); set++ {
 		if bits.OnesCount(set) != len(b) {
 			continue
@@ -114,24 +114,31 @@ func enumerate(a, b []float64) float64 {
 		if math.Abs(sum-mean) >= math.Abs(seen-mean)-1e-9 {
 			far++
 		}
+		if sum >= seen-1e-9 {
+			more++
+		}
 	}
-	return float64(far) / float64(ways)
+	return float64(far) / float64(ways), float64(more) / float64(ways)
 }
 
 func TestPermutationTestIsExact(t *testing.T) {
+	ties, tiesWorse := enumerate([]float64{0, 0, 0, 5}, []float64{5, 5, 5, 9})
 	for _, tc := range []struct {
-		name string
-		a, b []float64
-		want float64
+		name          string
+		a, b          []float64
+		differ, worse float64
 	}{
-		{"three apart from three", []float64{1, 2, 3}, []float64{4, 5, 6}, 2.0 / 20},
-		{"five apart from five", []float64{1, 2, 3, 4, 5}, []float64{6, 7, 8, 9, 10}, 2.0 / 252},
-		{"all the same", []float64{0, 0, 0}, []float64{0, 0, 0}, 1},
-		{"one against one", []float64{1}, []float64{2}, 1},
-		{"ties", []float64{0, 0, 0, 5}, []float64{5, 5, 5, 9}, enumerate([]float64{0, 0, 0, 5}, []float64{5, 5, 5, 9})},
+		{"three apart from three", []float64{1, 2, 3}, []float64{4, 5, 6}, 2.0 / 20, 1.0 / 20},
+		{"three below three", []float64{4, 5, 6}, []float64{1, 2, 3}, 2.0 / 20, 1},
+		{"five apart from five", []float64{1, 2, 3, 4, 5}, []float64{6, 7, 8, 9, 10}, 2.0 / 252, 1.0 / 252},
+		{"one above nineteen", make([]float64, 19), []float64{1}, 1.0 / 20, 1.0 / 20},
+		{"all the same", []float64{0, 0, 0}, []float64{0, 0, 0}, 1, 1},
+		{"one against one", []float64{1}, []float64{2}, 1, 0.5},
+		{"ties", []float64{0, 0, 0, 5}, []float64{5, 5, 5, 9}, ties, tiesWorse},
+		{"never against in time", []float64{1, 2, 3}, []float64{math.Inf(1), math.Inf(1), math.Inf(1)}, 2.0 / 20, 1.0 / 20},
 	} {
-		if got := permutationTest(tc.a, tc.b); math.Abs(got-tc.want) > 1e-12 {
-			t.Errorf("%s: p = %v, want %v", tc.name, got, tc.want)
+		if differ, worse := permutationTest(tc.a, tc.b); math.Abs(differ-tc.differ) > 1e-12 || math.Abs(worse-tc.worse) > 1e-12 {
+			t.Errorf("%s: p = %v and %v, want %v and %v", tc.name, differ, worse, tc.differ, tc.worse)
 		}
 	}
 	rng := rand.New(rand.NewPCG(3, 4))
@@ -144,8 +151,9 @@ func TestPermutationTestIsExact(t *testing.T) {
 	}
 	for range 200 {
 		a, b := draw(1+rng.IntN(6)), draw(1+rng.IntN(6))
-		if got, want := permutationTest(a, b), enumerate(a, b); math.Abs(got-want) > 1e-12 {
-			t.Errorf("a %v, b %v: p = %v, enumerated %v", a, b, got, want)
+		differ, worse := permutationTest(a, b)
+		if wantDiffer, wantWorse := enumerate(a, b); math.Abs(differ-wantDiffer) > 1e-12 || math.Abs(worse-wantWorse) > 1e-12 {
+			t.Errorf("a %v, b %v: p = %v and %v, enumerated %v and %v", a, b, differ, worse, wantDiffer, wantWorse)
 		}
 	}
 }
@@ -154,7 +162,7 @@ func TestLeastP(t *testing.T) {
 	for _, tc := range []struct {
 		a, b int
 		want float64
-	}{{1, 1, 1}, {3, 3, 0.1}, {4, 4, 2.0 / 70}, {5, 5, 2.0 / 252}, {2, 7, 2.0 / 36}} {
+	}{{1, 1, 0.5}, {3, 3, 0.05}, {4, 4, 1.0 / 70}, {5, 5, 1.0 / 252}, {2, 7, 1.0 / 36}, {30, 1, 1.0 / 31}, {30, 3, 1.0 / 5456}} {
 		if got := leastP(tc.a, tc.b); math.Abs(got-tc.want) > 1e-12 {
 			t.Errorf("leastP(%d, %d) = %v, want %v", tc.a, tc.b, got, tc.want)
 		}
@@ -165,7 +173,7 @@ func TestLeastP(t *testing.T) {
 func TestAnIntervalExistsWhereTheTestCanReject(t *testing.T) {
 	for n := 1; n <= 7; n++ {
 		for m := 1; m <= 7; m++ {
-			if _, _, _, covered := shift(make([]float64, n), make([]float64, m), alpha); covered != (leastP(n, m) <= alpha) {
+			if _, _, _, covered := shift(make([]float64, n), make([]float64, m), 2*alpha); covered != (leastP(n, m) <= alpha) {
 				t.Errorf("%d against %d: covered %v, least p %v", n, m, covered, leastP(n, m))
 			}
 		}
@@ -173,6 +181,7 @@ func TestAnIntervalExistsWhereTheTestCanReject(t *testing.T) {
 }
 
 func TestShift(t *testing.T) {
+	inf := math.Inf(1)
 	for _, tc := range []struct {
 		name             string
 		a, b             []float64
@@ -185,6 +194,9 @@ func TestShift(t *testing.T) {
 		{"four", []float64{0, 1, 2, 3}, []float64{100, 101, 102, 103}, 100, 97, 103, true},
 		{"three have no such interval", []float64{0, 1, 2}, []float64{10, 11, 12}, 10, 8, 12, false},
 		{"one", []float64{1}, []float64{3}, 2, 2, 2, false},
+		{"never, both of them", []float64{inf, inf, inf, inf}, []float64{inf, inf, inf, inf}, 0, 0, 0, true},
+		{"never, before", []float64{inf, inf, inf, inf}, []float64{1, 2, 3, 4}, -inf, -inf, -inf, true},
+		{"never, now and then", []float64{1, 1, 1, 1}, []float64{1, 1, inf, inf}, inf, 0, inf, true},
 		{"none", []float64{5, 5, 5, 5}, []float64{5, 5, 5, 5}, 0, 0, 0, true},
 	} {
 		estimate, lo, hi, covered := shift(tc.a, tc.b, alpha)
@@ -218,7 +230,7 @@ func TestShiftInvertsTheTest(t *testing.T) {
 			return out
 		}
 		for by, inside := range map[float64]bool{lo - 1e-9: false, lo + 1e-9: true, hi - 1e-9: true, hi + 1e-9: false} {
-			if p := permutationTest(a, moved(by)); (p > alpha) != inside {
+			if p, _ := permutationTest(a, moved(by)); (p > alpha) != inside {
 				t.Errorf("interval [%v, %v]: shifted by %v p = %v, inside is %v", lo, hi, by, p, inside)
 			}
 		}
@@ -230,7 +242,7 @@ func TestTheLargestComparisonStaysCheap(t *testing.T) {
 	for i := range a {
 		a[i], b[i] = float64(i), float64(i)+0.5
 	}
-	if p := permutationTest(a, b); !(p > 0.5 && p <= 1) {
+	if p, worse := permutationTest(a, b); !(p > 0.5 && p <= 1 && worse > 0.25 && worse < 0.5) {
 		t.Errorf("p = %v of arms that interleave", p)
 	}
 }

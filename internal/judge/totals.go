@@ -140,7 +140,7 @@ func (r *Run) Headline() Headline {
 		}
 	}
 	for _, g := range r.Gates {
-		if g.Verdict == Fail {
+		if g.Verdict == Fail && !g.Implicit {
 			h.Missed = append(h.Missed, g)
 		}
 	}

@@ -63,7 +63,7 @@ func describeScenario(s *scenarios.Scenario) record.Scenario {
 	// Those of designs that were not chosen are part of what the scenario asks for: judge
 	// finds that they were not run.
 	for _, g := range slices.Concat(s.Gates, s.NotChosen.Gates) {
-		out.Gates = append(out.Gates, record.Gate{Design: g.Design, Metric: g.Metric, Op: g.Op, Limit: float64(g.Limit)})
+		out.Gates = append(out.Gates, g.Recorded())
 	}
 	for _, c := range slices.Concat(s.PositiveControls, s.NotChosen.PositiveControls) {
 		out.Positive = append(out.Positive, c.Design)

@@ -51,6 +51,8 @@ const (
 	Recovery      = "recovery"
 	Convergence   = "convergence"
 	Breaches      = "breaches"
+	Failed        = "failed"
+	Completed     = "completed"
 
 	Intermittent   = "intermittent"
 	Standstill     = "standstill"
@@ -76,6 +78,10 @@ type Metric struct {
 	About   string // its definition, without a full stop
 	Remark  string // what a reader of a report must know beside it, in sentences
 
+	// OfPlanned: it counts some of the requests planned in the window, so a limit on it may be a
+	// share of them. ByStream: it can be told of a single stream of the load.
+	OfPlanned, ByStream bool
+
 	// None says what it means that a trial has no value. For a limit such a trial is later
 	// than any, except where NoneIsZero.
 	None       string
@@ -89,6 +95,10 @@ type Metric struct {
 	Rate   float64       // requests a second
 	Bin    time.Duration // it counts bins of this width, or of 1/rate where that is longer
 }
+
+// Comparable reports whether two measurements of it can be held against each other: it is a
+// time of which less is better.
+func (m Metric) Comparable() bool { return m.Unit == Duration && m.Better == Lower }
 
 // All lists the metrics in the order in which reports show them.
 func All() []Metric { return slices.Clone(table) }
@@ -116,19 +126,19 @@ const nothingPlanned = "no request was planned"
 
 var table = []Metric{
 	{
-		Name: SuccessRate, Key: "success_rate", Words: "success rate", Unit: Share, Better: Higher, Pooling: Rate,
+		Name: SuccessRate, Key: "success_rate", Words: "success rate", Unit: Share, Better: Higher, Pooling: Rate, ByStream: true,
 		About:  "requests that were served (or denied, where they had to be) of those planned in the window",
 		Remark: "Ok means: the expected status, the expected body, the whole body read, before the deadline counted from the intended send time. A request that must be denied is ok when it is denied; one that was never sent is a failure. The matrix adds up the valid trials. Its bounds are two one-sided 95 % Clopper-Pearson bounds of that sum: each alone holds at 95 %, both together at 90 %. They assume that requests fail independently of each other; requests that one event loses together do not, so the range over the trials says more about the next trial. Percentages are cut off, never rounded up; only an upper bound is rounded up.",
 		None:   nothingPlanned,
 	},
 	{
-		Name: "failed", Key: "failed", Words: "failed", Unit: Count, Better: Lower, Pooling: Sum,
+		Name: Failed, Key: "failed", Words: "failed", Unit: Count, Better: Lower, Pooling: Sum, OfPlanned: true, ByStream: true,
 		About: "requests planned in the window that were not ok, unsent ones among them, and those that the action cut under way",
 		None:  nothingPlanned,
 	},
 	{
-		Name: Downtime, Key: "downtime_ms", Words: "downtime", Unit: Duration, Better: Lower, Pooling: Median,
-		About:  "failed requests divided by the rate",
+		Name: Downtime, Key: "downtime_ms", Words: "downtime", Unit: Duration, Better: Lower, Pooling: Median, ByStream: true,
+		About:  "failed requests divided by the rate; of a stream, by its share of the rate",
 		Remark: "How long the service was gone, had all failures come at once. The matrix has the median over the valid trials and their range.",
 		None:   nothingPlanned,
 	},
@@ -194,6 +204,11 @@ var table = []Metric{
 		Name: Convergence, Key: "convergence_ms", Words: "convergence", Unit: Duration, Better: Lower, Pooling: Each,
 		About: "from the start of the action to the moment that the runtime calls it complete",
 		None:  "the runtime never called the action complete",
+	},
+	{
+		Name: Completed, Key: "completed", Words: "completed", Unit: Count, Better: Higher, Pooling: Each,
+		About: "1 where the action was completed, 0 where the target did not complete it",
+		None:  "what became of the action is not known",
 	},
 	{
 		Name: "false_ready", Key: "false_ready_ms", Words: "false ready", Unit: Duration, Better: Lower, Pooling: Each,

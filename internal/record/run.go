@@ -15,7 +15,8 @@ type Run struct {
 
 	Environment Environment `json:"environment"`
 	Scenarios   []Scenario  `json:"scenarios"`
-	Trials      []string    `json:"trials"` // folders of the planned trials, in order; repeats of invalid ones are added behind
+	Baseline    *Baseline   `json:"baseline,omitempty"` // nil: none was named
+	Trials      []string    `json:"trials"`             // folders of the planned trials, in order; repeats of invalid ones are added behind
 }
 
 // RunSchema names the layout of a run's files and the words in them. Readers refuse any
@@ -74,15 +75,31 @@ type Scenario struct {
 	PositiveOn map[string][]string `json:"positive_controls_on,omitempty"`
 }
 
-// Gate is a limit on a metric of a design's cells.
+// Gate is a limit on a metric of a design's cells, or, with Against, that the metric is not
+// worse there than elsewhere.
 type Gate struct {
 	Design string `json:"design"`
 	Metric string `json:"metric"` // a name in package metric
 	// Op is >= or <=.
-	Op string `json:"op"`
-	// Limit is a rate 0..1, a count, or milliseconds, as the metric has it.
+	Op string `json:"op,omitempty"`
+	// Limit is a rate 0..1, a count, or milliseconds, as the metric has it; with Share it is a
+	// share, 0..1, of the requests planned.
 	Limit float64 `json:"limit"`
+	Share bool    `json:"share,omitempty"`
+	// Stream is the stream whose requests alone are meant, "" for all.
+	Stream string `json:"stream,omitempty"`
+
+	// Against is what the design is held against: another design of the scenario, or PastRuns.
+	Against string `json:"against,omitempty"`
+	// Margin is how much more does not matter; 0 leaves it to judge.
+	Margin time.Duration `json:"margin_ns,omitempty"`
+
+	// Warn: a miss is a warning and no failure.
+	Warn bool `json:"warn,omitempty"`
 }
+
+// PastRuns is what a gate is against that holds a design against what earlier runs showed of it.
+const PastRuns = "baseline"
 
 // RunEnd closes a run; a run without one was cut short.
 type RunEnd struct {
