@@ -49,24 +49,34 @@ func listCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// printScenarios writes the first sentence about each scenario, folded at the width of the terminal.
+// printScenarios writes the first sentence about each scenario, suite by suite, folded at the
+// width of the terminal.
 func printScenarios(out io.Writer, all []*scenarios.Scenario, width int) {
-	name, action := 0, 0
+	name, what := 0, 0
 	for _, s := range all {
-		name, action = max(name, len(s.Name)), max(action, len(s.ActionName()))
+		name, what = max(name, len(s.Name)), max(what, len(happens(s)))
 	}
-	indent := name + action + 4
-	for _, s := range all {
-		about, _, more := strings.Cut(strings.Join(strings.Fields(s.About), " "), ". ")
-		if more {
-			about += "."
+	indent := name + what + 4
+	suites, of := bySuite(all)
+	for i, suite := range suites {
+		if suite != "" && i > 0 {
+			fmt.Fprintln(out)
 		}
-		for i, line := range format.Fold(about, max(width-indent, 20)) {
-			if i > 0 {
-				fmt.Fprintf(out, "%*s%s\n", indent, "", line)
-				continue
+		if suite != "" {
+			fmt.Fprintf(out, "suite %s, run with --suite %s:\n", suite, suite)
+		}
+		for _, s := range of[suite] {
+			about, _, more := strings.Cut(strings.Join(strings.Fields(s.About), " "), ". ")
+			if more {
+				about += "."
 			}
-			fmt.Fprintf(out, "%-*s  %-*s  %s\n", name, s.Name, action, s.ActionName(), line)
+			for i, line := range format.Fold(about, max(width-indent, 20)) {
+				if i > 0 {
+					fmt.Fprintf(out, "%*s%s\n", indent, "", line)
+					continue
+				}
+				fmt.Fprintf(out, "%-*s  %-*s  %s\n", name, s.Name, what, happens(s), line)
+			}
 		}
 	}
 }
@@ -74,15 +84,20 @@ func printScenarios(out io.Writer, all []*scenarios.Scenario, width int) {
 func listJSON(out io.Writer, all []*scenarios.Scenario) error {
 	type entry struct {
 		Name    string   `json:"name"`
+		Suite   string   `json:"suite,omitempty"`
 		About   string   `json:"about"`
 		Action  string   `json:"action"`
+		Faults  []string `json:"faults,omitempty"`
 		Rate    float64  `json:"rate"`
 		Trials  int      `json:"trials"`
 		Designs []string `json:"designs"`
 	}
 	entries := []entry{}
 	for _, s := range all {
-		e := entry{Name: s.Name, About: strings.TrimSpace(s.About), Action: s.ActionName(), Rate: s.Load.Rate, Trials: s.Trials}
+		e := entry{Name: s.Name, Suite: s.Suite, About: strings.TrimSpace(s.About), Action: s.ActionName(), Rate: s.Load.Rate, Trials: s.Trials}
+		for _, f := range s.Faults {
+			e.Faults = append(e.Faults, string(f.Kind))
+		}
 		for _, d := range s.Designs {
 			e.Designs = append(e.Designs, d.Name)
 		}
@@ -103,8 +118,8 @@ func validateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "validate SCENARIO...", Short: "Check scenarios without running them",
 		Long: `Checks scenarios without running them. With --driver it also asks those drivers, each by
-itself, whether they can honour what the scenarios say, and whether the programs and images
-are there; what a driver emulates or does not do is printed as a note. Nothing is started.`,
+itself, whether they can honour what the scenarios say, whether they can do the faults, and whether
+the programs and images are there; what a driver emulates or does not do is printed as a note. Nothing is started.`,
 		Example: "  rollout-lab validate mine.yaml\n  rollout-lab validate mine.yaml --driver process,docker",
 		Args:    needArgs("a file or the name of a scenario", "rollout-lab list shows the catalogue"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -176,7 +191,7 @@ func doctorCommand(a *app) *cobra.Command {
 	f := driverFlags{app: a}
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Say what can run here, and what is missing", Args: noArgs,
-		Long: "Says of each driver whether it can run here, what it has to say about itself, and what\nis missing. It fails when a driver that was asked for, or every driver, is not available.",
+		Long: "Says of each driver whether it can run here, what it has to say about itself, which faults it\ncan do, and what is missing. It fails when a driver that was asked for, or every driver, is not available.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ds, err := f.chosen()
 			if err != nil {
@@ -202,6 +217,7 @@ func doctorCommand(a *app) *cobra.Command {
 						fmt.Fprintf(a.Out, "  %s\n", line)
 					}
 				}
+				tellFaults(cmd.Context(), a.Out, d)
 				available++
 			}
 			if len(f.names) == 0 && available > 0 {

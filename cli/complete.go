@@ -18,6 +18,7 @@ func complete(root *cobra.Command, a *app) {
 		"driver": listOf(func([]string) []string { return a.driverNames() }),
 		"design": listOf(a.designsOf),
 		"gate":   gateWords,
+		"suite":  listOf(func([]string) []string { return suiteNames() }),
 	}
 	for _, cmd := range root.Commands() {
 		switch cmd.Name() {

@@ -25,6 +25,8 @@ type runFlags struct {
 	watch      watchFlags
 	label      labelFlags
 	outcome    outcomeFlags
+	suite      string
+	named      []string // scenarios that are not there for their suite alone
 	designs    []string
 	rate       float64
 	trials     int
@@ -42,10 +44,15 @@ func runCommand(a *app) *cobra.Command {
 		Long: `Runs scenarios, by name from the catalogue or as FILE.yaml, and writes a folder with
 results.json, report.html, junit.xml, metrics.txt and the raw record. Stdout is the result,
 stderr is progress.`,
-		Example: "  rollout-lab run quickstart\n  rollout-lab run rollout restart --driver process --trials 3\n  rollout-lab run ./mine.yaml --var sync_rate=5000 --design pull",
-		Args:    needArgs("a scenario", "rollout-lab list shows the catalogue"),
+		Example: "  rollout-lab run quickstart\n  rollout-lab run --suite chaos\n  rollout-lab run rollout restart --driver process --trials 3\n  rollout-lab run ./mine.yaml --var sync_rate=5000 --design pull",
+		Args:    needScenarios(&f.suite),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ss, err := f.scenarios(cmd, args)
+			more, err := suiteScenarios(f.suite, args)
+			if err != nil {
+				return err
+			}
+			f.named = args
+			ss, err := f.scenarios(cmd, slices.Concat(args, more))
 			if err != nil {
 				return err
 			}
@@ -53,6 +60,7 @@ stderr is progress.`,
 		},
 	}
 	fl := cmd.Flags()
+	fl.StringVar(&f.suite, "suite", "", "run all scenarios of a suite, but for those with faults that the drivers cannot do")
 	f.drivers.register(fl, a.driverNames()[:1], "drivers to run on")
 	fl.StringSliceVar(&f.designs, "design", nil, "designs to run (default: those of the scenario)")
 	fl.Float64Var(&f.rate, "rate", 0, "requests a second (default: the scenario's)")
@@ -84,6 +92,11 @@ func (f *runFlags) start(cmd *cobra.Command, a *app, ss []*scenarios.Scenario) e
 	ds, err := f.drivers.chosenFor(ss, cmd.Flags().Changed("driver"))
 	if err != nil {
 		return err
+	}
+	if f.suite != "" {
+		if ss, err = withoutImpossible(cmd.Context(), a.Err, ss, f.named, ds); err != nil {
+			return errors.Join(err, closeDrivers(cmd.Context(), ds))
+		}
 	}
 	if _, err := lab.Review(cmd.Context(), ss, ds); err != nil {
 		return errors.Join(err, closeDrivers(cmd.Context(), ds))

@@ -8,7 +8,7 @@ import (
 )
 
 func TestCatalogueIsSound(t *testing.T) {
-	want := []string{"control", "origin", "origin-handover", "quickstart", "restart", "rollout", "scale-in", "scale-out"}
+	want := []string{"control", "kill-one", "origin", "origin-handover", "quickstart", "restart", "rollout", "scale-in", "scale-out"}
 	if diff := cmp.Diff(want, Names()); diff != "" {
 		t.Fatalf("names (-want +got):\n%s", diff)
 	}

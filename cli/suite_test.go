@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/lab"
+	"github.com/rollout-lab/rollout-lab/scenarios"
+)
+
+// limited is a driver that can do some faults and deploys nothing.
+type limited struct {
+	drivers.Driver // of which nothing else is asked
+	faults         map[drivers.FaultKind]error
+}
+
+func (limited) Name() string                                         { return "limited" }
+func (limited) Check(context.Context) error                          { return nil }
+func (d limited) Faults(context.Context) map[drivers.FaultKind]error { return d.faults }
+
+var onlyKill = limited{faults: map[drivers.FaultKind]error{
+	drivers.FaultKill:  nil,
+	drivers.FaultStop:  nil,
+	drivers.FaultPause: &drivers.HintError{Err: fmt.Errorf("%w: no freezer", drivers.ErrUnavailable), Hint: "mount it"},
+}}
+
+func TestASuiteIsItsScenarios(t *testing.T) {
+	names, err := suiteScenarios("chaos", nil)
+	if err != nil || !slices.Contains(names, "kill-one") || slices.Contains(names, "quickstart") {
+		t.Errorf("chaos: %q, %v", names, err)
+	}
+	if again, err := suiteScenarios("chaos", []string{"kill-one"}); err != nil || slices.Contains(again, "kill-one") || len(again) != len(names)-1 {
+		t.Errorf("chaos beside kill-one: %q, %v", again, err)
+	}
+	if names, err := suiteScenarios("", nil); names != nil || err != nil {
+		t.Errorf("no suite: %q, %v", names, err)
+	}
+	var usage *usageError
+	if _, err := suiteScenarios("chaso", nil); !errors.As(err, &usage) || usage.hint != "did you mean chaos?" {
+		t.Errorf("a suite that is none: %v", err)
+	}
+}
+
+// faulty are scenarios with a fault each, of the kinds.
+func faulty(t *testing.T, kinds ...string) (all []*scenarios.Scenario) {
+	t.Helper()
+	text, err := scenarios.Text("kill-one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range kinds {
+		what := strings.NewReplacer("name: kill-one", "name: "+kind, "{kind: kill, at: 1s}", "{kind: "+kind+", at: 1s}").Replace(string(text))
+		if kind != "kill" && kind != "evict" {
+			what = strings.Replace(what, "at: 1s}", "at: 1s, for: 1s}", 1)
+		}
+		s, err := scenarios.Parse(kind+".yaml", []byte(what), scenarios.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// Of a suite what the drivers cannot do is left out, and said; what is named is not left out.
+func TestWhatASuiteLeavesOut(t *testing.T) {
+	ss, ds := faulty(t, "kill", "pause", "evict"), []drivers.Driver{onlyKill}
+	names := func(ss []*scenarios.Scenario) (out []string) {
+		for _, s := range ss {
+			out = append(out, s.Name)
+		}
+		return out
+	}
+	var stderr bytes.Buffer
+	left, err := withoutImpossible(t.Context(), &stderr, ss, nil, ds)
+	if diff := cmp.Diff([]string{"kill"}, names(left)); diff != "" || err != nil {
+		t.Errorf("left (-want +got):\n%s%v", diff, err)
+	}
+	want := "note: pause is left out: fault pause on limited: driver not available: no freezer\nnote: evict is left out: fault evict on limited: not supported by this driver\n"
+	if diff := cmp.Diff(want, stderr.String()); diff != "" {
+		t.Errorf("said (-want +got):\n%s", diff)
+	}
+	left, err = withoutImpossible(t.Context(), &stderr, ss, []string{"pause"}, ds)
+	if diff := cmp.Diff([]string{"kill", "pause"}, names(left)); diff != "" || err != nil {
+		t.Errorf("with one that is named (-want +got):\n%s%v", diff, err)
+	}
+	if _, err := lab.Review(t.Context(), left, ds); report(err, &stderr) != ExitEnvironment || !strings.Contains(stderr.String(), "hint: mount it") {
+		t.Errorf("the one that is named: %v, want exit %d and the hint:\n%s", err, ExitEnvironment, stderr.String())
+	}
+	if _, err := withoutImpossible(t.Context(), &stderr, ss[1:], nil, ds); report(err, &stderr) != ExitEnvironment {
+		t.Errorf("nothing left: %v, want exit %d", err, ExitEnvironment)
+	}
+}
+
+func TestDoctorTellsTheFaults(t *testing.T) {
+	var out bytes.Buffer
+	tellFaults(t.Context(), &out, onlyKill)
+	want := "  faults: kill, stop\n  no fault pause: driver not available: no freezer\n    hint: mount it\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
