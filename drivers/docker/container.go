@@ -51,6 +51,7 @@ type instance struct {
 
 	mu     sync.Mutex
 	killed bool     // by a fault: the engine does not start it again
+	away   bool     // by a fault: nobody is to start it again until it is healed
 	ends   []string // how it has ended, each time
 	detail string   // how it came to its end, when the driver had a hand in that
 
@@ -95,14 +96,13 @@ func (i *instance) follow() {
 func (i *instance) tell(c change) {
 	switch c.kind {
 	case started:
+		i.set(func() { i.away = false })
 		i.Started(c.detail + " " + i.id[:min(len(i.id), 12)])
 	case died:
 		i.exit = c.detail
 		i.SetReady(false, "container ended: "+c.detail)
 		i.Exited(c.detail, lastLines(i.env.logs(i.id), 5))
-		i.mu.Lock()
-		i.ends = append(i.ends, c.detail)
-		i.mu.Unlock()
+		i.set(func() { i.ends = append(i.ends, c.detail) })
 		i.died.Send()
 	}
 }
@@ -121,9 +121,12 @@ func (i *instance) lastWords() string {
 // whether it has. The engine has given up on one that it was to start again and does not.
 func (i *instance) finish(s *status, gaveUp bool) (removed bool) {
 	i.mu.Lock()
-	killed, detail := i.killed, i.detail
+	killed, away, detail := i.killed, i.away, i.detail
 	i.killed = false
 	i.mu.Unlock()
+	if away && !i.Stopping() && !s.deleted {
+		return false
+	}
 	// What was found just before it was started again here is no news.
 	gaveUp = gaveUp && !killed && time.Since(i.restartedAt) > callLimit
 	if i.Service.RestartOnExit && !i.Stopping() && !s.deleted && !gaveUp {

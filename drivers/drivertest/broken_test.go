@@ -144,7 +144,9 @@ func (d *brokenDriver) Deploy(ctx context.Context, s drivers.Stack) (drivers.Env
 	if err != nil || d.env == nil {
 		return env, err
 	}
-	return d.env(env), nil
+	broken := d.env(env)
+	broken.runID = s.RunID
+	return broken, nil
 }
 
 func (d *brokenDriver) Faults(ctx context.Context) map[drivers.FaultKind]error {
@@ -160,6 +162,7 @@ func (d *brokenDriver) Sweep(ctx context.Context, runID string) ([]string, error
 
 type brokenEnv struct {
 	drivers.Env
+	runID     string
 	instances func(context.Context) ([]drivers.Instance, error)
 	scale     func(context.Context, int) error
 	restart   func(context.Context) error
@@ -237,6 +240,59 @@ type claims struct {
 
 func (c claims) Proof(context.Context) (string, bool, error) { return "so it is said", c.there, c.err }
 func (claims) Heal(context.Context) error                    { return nil }
+
+// injected is an injection of a good driver in which something goes wrong.
+type injected struct {
+	drivers.Injection
+	proof func(context.Context) (string, bool, error)
+	heal  func(context.Context) error
+}
+
+func (i *injected) Proof(ctx context.Context) (string, bool, error) { return i.proof(ctx) }
+func (i *injected) Heal(ctx context.Context) error                  { return i.heal(ctx) }
+
+// injects is a driver whose faults of a kind are broken.
+func injects(kind drivers.FaultKind, breaks func(drivers.Injector, *injected)) *brokenDriver {
+	return with(func(good drivers.Env, e *brokenEnv) {
+		e.inject = func(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
+			i, err := good.(drivers.Injector).Inject(ctx, f)
+			if err != nil || f.Kind != kind {
+				return i, err
+			}
+			out := &injected{i, i.Proof, i.Heal}
+			breaks(good.(drivers.Injector), out)
+			return out, nil
+		}
+	})
+}
+
+// pretends is a driver that does nothing about the faults of a kind, and proves them.
+func pretends(kind drivers.FaultKind) *brokenDriver {
+	return with(func(good drivers.Env, e *brokenEnv) {
+		e.inject = func(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
+			if f.Kind == kind {
+				return claims{true, nil}, nil
+			}
+			return good.(drivers.Injector).Inject(ctx, f)
+		}
+	})
+}
+
+// always is a proof that says the same whatever there is.
+func always(there bool) func(context.Context) (string, bool, error) {
+	return claims{there, nil}.Proof
+}
+
+// once is a proof that says yes for once.
+func once() func(context.Context) (string, bool, error) {
+	asked := 0
+	return func(ctx context.Context) (string, bool, error) {
+		asked++
+		return claims{asked == 1, nil}.Proof(ctx)
+	}
+}
+
+func nothing(context.Context) error { return nil }
 
 // The abilities of the driver underneath.
 func (e *brokenEnv) Inject(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
@@ -499,6 +555,94 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 		{"freezes nothing", with(func(_ drivers.Env, e *brokenEnv) {
 			e.inject = func(context.Context, drivers.Fault) (drivers.Injection, error) { return claims{true, nil}, nil }
 		}), "Pause", "in vain"},
+		{"says that it has frozen, and that it has thawed", injects(drivers.FaultPause, func(_ drivers.Injector, i *injected) { i.proof = always(false) }), "Pause", "not there"},
+		{"says that a fault is there when it is healed", injects(drivers.FaultPause, func(_ drivers.Injector, i *injected) { i.proof = always(true) }), "Pause", "still there"},
+		{"proves a fault with nothing to say", injects(drivers.FaultPause, func(_ drivers.Injector, i *injected) {
+			proof := i.proof
+			i.proof = func(ctx context.Context) (string, bool, error) {
+				_, there, err := proof(ctx)
+				return "", there, err
+			}
+		}), "Pause", "want a line"},
+		{"thaws nothing and says that it did", injects(drivers.FaultPause, func(_ drivers.Injector, i *injected) { i.proof, i.heal = once(), nothing }), "Pause", "both to be ready again"},
+		{"thaws once", injects(drivers.FaultPause, func(_ drivers.Injector, i *injected) {
+			heal, n := i.heal, 0
+			i.heal = func(ctx context.Context) error {
+				if n++; n > 1 {
+					return errors.New("it is not frozen")
+				}
+				return heal(ctx)
+			}
+		}), "Pause", "heal: it is not frozen"},
+		{"kills nothing and says that it did", pretends(drivers.FaultKill), "Kill", "serve again"},
+		{"asks it to end instead of killing it", injects(drivers.FaultKill, func(_ drivers.Injector, i *injected) { i.proof = always(false) }), "KillForGood", "not there"},
+		{"forgets who killed it", injects(drivers.FaultKill, func(_ drivers.Injector, i *injected) { i.proof = once() }), "Kill", "not there"},
+		{"kills whom nobody knows", with(func(good drivers.Env, e *brokenEnv) {
+			e.inject = func(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
+				if f.Instance == "nobody" {
+					return claims{true, nil}, nil
+				}
+				return good.(drivers.Injector).Inject(ctx, f)
+			}
+		}), "Kill", "does not exist"},
+		{"stops nothing and says that it did", pretends(drivers.FaultStop), "Stop", "that was stopped answers"},
+		{"stops a dependency once and for all", injects(drivers.FaultStop, func(_ drivers.Injector, i *injected) { i.proof, i.heal = once(), nothing }), "Stop", "does not answer once"},
+		{"stops a dependency for a moment", injects(drivers.FaultStop, func(_ drivers.Injector, i *injected) {
+			proof := i.proof
+			i.proof = func(ctx context.Context) (string, bool, error) {
+				seen, there, err := proof(ctx)
+				return seen, there, errors.Join(err, i.Injection.Heal(ctx))
+			}
+		}), "Stop", "that was stopped answers"},
+		{"throttles nothing and says that it did", pretends(drivers.FaultCPU), "CPU", "with a share it got"},
+		{"throttles for good and says that it does not", injects(drivers.FaultCPU, func(_ drivers.Injector, i *injected) { i.proof, i.heal = once(), nothing }), "CPU", "to get what it likes"},
+		{"throttles until the instance ends", with(func(good drivers.Env, e *brokenEnv) {
+			var throttled drivers.Injection
+			e.inject = func(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
+				if f.Kind == drivers.FaultKill {
+					if err := throttled.Heal(ctx); err != nil {
+						return nil, err
+					}
+				}
+				i, err := good.(drivers.Injector).Inject(ctx, f)
+				if f.Kind == drivers.FaultCPU {
+					throttled = i
+				}
+				return i, err
+			}
+		}), "CPU", "started again it got"},
+		{"lets what is frozen have its whole grace", with(func(good drivers.Env, e *brokenEnv) {
+			e.close = func(ctx context.Context) error {
+				<-time.After(2 * time.Second)
+				return good.Close(ctx)
+			}
+		}), "FaultsAtClose", "was not thawed"},
+		{"injects on after it was told to stop, and says that it did not", with(func(good drivers.Env, e *brokenEnv) {
+			e.inject = func(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
+				i, err := good.(drivers.Injector).Inject(context.WithoutCancel(ctx), f)
+				if err == nil {
+					err = ctx.Err()
+				}
+				return i, err
+			}
+		}), "FaultsCancelled", "there already"},
+		{"takes faults after it was closed", with(func(good drivers.Env, e *brokenEnv) {
+			e.inject = func(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
+				if i, err := good.(drivers.Injector).Inject(ctx, f); !errors.Is(err, drivers.ErrClosed) {
+					return i, err
+				}
+				return claims{true, nil}, nil
+			}
+		}), "FaultsAtClose", "want ErrClosed"},
+		{"asks nobody whether it lives", &brokenDriver{
+			deploy: func(ctx context.Context, good drivers.Driver, s drivers.Stack) (drivers.Env, error) {
+				s.Subject.Liveness = drivers.Probe{}
+				return good.Deploy(ctx, s)
+			},
+			as: func(d *brokenDriver) drivers.Driver {
+				return &supporting{d, drivers.Honours("liveness")}
+			},
+		}, "Liveness", "in vain"},
 		{"tells the wrong instance's last words", with(func(good drivers.Env, e *brokenEnv) {
 			e.logs = func(ctx context.Context, id string) (string, error) {
 				list, err := good.Instances(ctx)
@@ -658,7 +802,7 @@ func TestTheSuitePassesAGoodDriver(t *testing.T) {
 	h := Harness{Left: Processes, SomebodyElses: thisProgram, Driver: func(t testing.TB) drivers.Driver {
 		return &brokenDriver{Driver: goodDriver(t), env: func(good drivers.Env) *brokenEnv { return &brokenEnv{Env: good} }}
 	}}
-	for _, name := range []string{"Deploy", "Scale", "Rollout", "Revisions", "NeverReady", "Sweep", "Kill", "Environment"} {
+	for _, name := range []string{"Deploy", "Scale", "Rollout", "Revisions", "NeverReady", "Sweep", "Kill", "Pause", "Stop", "CPU", "FaultsAtClose", "FaultsCancelled", "Environment"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := find(t, name)
@@ -742,6 +886,15 @@ func TestTheSuiteFindsWhatBrokenDriversLeave(t *testing.T) {
 			env, err := good.Deploy(ctx, s)
 			return env, errors.Join(err, os.Remove(leftover(s.RunID)))
 		}}, "KilledDeploy", "while it deployed"},
+		{"finds nothing of the faults of a killed lab", with(func(good drivers.Env, e *brokenEnv) {
+			e.inject = func(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
+				i, err := good.(drivers.Injector).Inject(ctx, f)
+				if err == nil && IsLab() {
+					err = os.WriteFile(leftover(e.runID), nil, 0o600)
+				}
+				return i, err
+			}
+		}), "KilledFaults", "in the middle of its faults"},
 		{"does not say what a killed lab left", &brokenDriver{sweep: func(ctx context.Context, good drivers.Driver, runID string) ([]string, error) {
 			_, err := good.Sweep(ctx, runID)
 			return nil, err
@@ -767,7 +920,7 @@ func TestTheSuiteFindsWhatBrokenDriversLeave(t *testing.T) {
 			d.Driver = goodDriver(t)
 			return d
 		}}
-		for _, name := range []string{"NothingGoesOn", "KilledLab", "KilledDeploy", "Foreign", "CloseFails"} {
+		for _, name := range []string{"NothingGoesOn", "KilledLab", "KilledDeploy", "KilledFaults", "Foreign", "CloseFails"} {
 			t.Run(name, func(t *testing.T) {
 				if got := judge(t, find(t, name), good); len(got.failures) > 0 || got.skipped != "" {
 					t.Errorf("failures %q, skipped %q", got.failures, got.skipped)
@@ -875,3 +1028,11 @@ type routing struct {
 }
 
 func (d *routing) Capabilities() drivers.Capabilities { return d.capabilities }
+
+// supporting is a driver that says what it makes of what a stack asks for.
+type supporting struct {
+	*brokenDriver
+	support drivers.Support
+}
+
+func (d *supporting) Support() drivers.Support { return d.support }

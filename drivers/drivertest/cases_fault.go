@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -186,4 +190,260 @@ func testWatchdog(t testing.TB, h Harness) {
 	if now := b.expect(2, before); now[victim.ID] == was[victim.ID] {
 		t.Errorf("instance %s was not started again by its watchdog", victim.ID)
 	}
+}
+
+// testStop: a dependency that is stopped answers nobody until the fault is healed, and is then the
+// same one at the same address. The subject is left alone, and a stack is closed without it.
+func testStop(t testing.TB, h Harness) {
+	b := h.Deploy(t)
+	injector := b.can(drivers.FaultStop)
+	was := b.expect(2, before)
+	stop := drivers.Fault{Kind: drivers.FaultStop, Service: dependency}
+	ask := func() (url, boot string, err error) {
+		b.Must("find the dependency", func(ctx context.Context) (err error) {
+			url, err = b.Env.Endpoint(ctx, dependency, "data")
+			return err
+		})
+		answer, err := Get(url + "/")
+		id, _, boot := parseAnswer(answer)
+		if err == nil && !strings.HasPrefix(id, dependency) {
+			t.Errorf("at the address of the dependency answers %q", answer)
+		}
+		return url, boot, err
+	}
+	at, boot, err := ask()
+	if err != nil {
+		t.Fatalf("the dependency: %v", err)
+	}
+	for range 2 {
+		stopped := b.inject(stop)
+		b.proven(stopped)
+		if _, _, err := ask(); err == nil {
+			t.Error("a dependency that was stopped answers")
+		}
+		if _, err := injector.Inject(context.Background(), stop); err == nil {
+			t.Error("a dependency that is stopped already was stopped again")
+		}
+		b.expect(2, before)
+		b.heal(stopped)
+		url, other, err := ask()
+		if err != nil {
+			t.Errorf("the dependency does not answer once its fault is healed: %v", err)
+		}
+		if url != at || other == boot {
+			t.Errorf("at %s answers the process %s, want another one than %s at %s", url, other, boot, at)
+		}
+		boot = other
+	}
+	if now := b.expect(2, before); !maps.Equal(now, was) {
+		t.Errorf("the subject was %v and is %v, want the same processes", was, now)
+	}
+	if _, err := injector.Inject(context.Background(), drivers.Fault{Kind: drivers.FaultStop, Service: "nobody"}); err == nil {
+		t.Error("a dependency that does not exist was stopped")
+	}
+	b.inject(stop) // and it is closed so
+}
+
+const (
+	// littleCPU is the share of a processor that the suite gives.
+	littleCPU = 0.04
+	// atMostCPU is what an instance may have got of it by its own measure. One that has no such
+	// share got more, also on a machine that has other things to do.
+	atMostCPU = 0.12
+)
+
+// testCPU: an instance that gets a share of a processor uses no more, also when it is started
+// again, and as much as it likes once the fault is healed.
+func testCPU(t testing.TB, h Harness) {
+	// Its signal must not depend on what it has left.
+	b := h.Deploy(t, replicas(1), func(s *drivers.Stack) {
+		s.Subject.RestartOnExit, s.Subject.Signal = true, drivers.Probe{Kind: drivers.ProbeNone}
+	})
+	injector := b.can(drivers.FaultCPU)
+	victim := b.Instances()[0]
+	burns := func() (got float64, err error) {
+		answer, err := Get("http://" + victim.Ports["health"] + "/burn")
+		if err == nil {
+			got, err = strconv.ParseFloat(answer, 64)
+		}
+		return got, err
+	}
+	bounded := func(when string) {
+		t.Helper()
+		b.Eventually("it to answer "+when, func(context.Context) error {
+			got, err := burns()
+			if err == nil && got > atMostCPU {
+				t.Errorf("%s it got %.2f of a processor, want %.2f", when, got, littleCPU)
+			}
+			return err
+		})
+	}
+	if _, err := injector.Inject(context.Background(), drivers.Fault{Kind: drivers.FaultCPU, Instance: victim.ID}); err == nil {
+		t.Error("an instance was given no processor at all")
+	}
+	throttled := b.inject(drivers.Fault{Kind: drivers.FaultCPU, Instance: victim.ID, CPUs: littleCPU})
+	bounded("with a share")
+	b.proven(throttled)
+	b.inject(drivers.Fault{Kind: drivers.FaultKill, Instance: victim.ID})
+	b.AwaitNth(2, drivers.Started, victim.ID)
+	bounded("started again")
+	b.heal(throttled)
+	b.Eventually("it to get what it likes", func(context.Context) error {
+		got, err := burns()
+		if err == nil && got <= atMostCPU {
+			err = fmt.Errorf("it gets %.2f of a processor", got)
+		}
+		return err
+	})
+}
+
+// lasting are the faults of the suite's stack that last and that a driver says it can do. The case
+// is skipped where there is none.
+func lasting(t testing.TB, d drivers.Driver) []drivers.Fault {
+	t.Helper()
+	faulter, ok := d.(drivers.Faulter)
+	if !ok {
+		t.Skipf("the driver knows no faults")
+	}
+	can := faulter.Faults(context.Background())
+	out := slices.DeleteFunc([]drivers.Fault{
+		{Kind: drivers.FaultPause},
+		{Kind: drivers.FaultCPU, CPUs: littleCPU},
+		{Kind: drivers.FaultStop, Service: dependency},
+	}, func(f drivers.Fault) bool {
+		why, known := can[f.Kind]
+		return !known || why != nil
+	})
+	if len(out) == 0 {
+		t.Skipf("the driver can do no fault that lasts")
+	}
+	return out
+}
+
+// each are those faults, of one instance each.
+func (b *Bench) each() []drivers.Fault {
+	b.Helper()
+	all, instances := lasting(b, b.Driver), b.Instances()
+	for n, f := range all {
+		if f.Service == "" {
+			all[n].Instance = instances[n%len(instances)].ID
+		}
+	}
+	return all
+}
+
+// testFaultsAtClose: Close heals what nobody has healed, so that what is frozen hears that it is
+// to stop and needs no more than that.
+func testFaultsAtClose(t testing.TB, h Harness) {
+	b := h.Deploy(t, func(s *drivers.Stack) { s.Subject.StopGrace = h.timeout() / 2 })
+	var all []drivers.Injection
+	for _, f := range b.each() {
+		all = append(all, b.inject(f))
+	}
+	began := time.Now()
+	b.Must("close", b.Env.Close)
+	if took := time.Since(began); took > b.Stack.Subject.StopGrace {
+		t.Errorf("to close took %v: what was frozen was not thawed before it was asked to stop", took)
+	}
+	for _, i := range all {
+		b.Must("heal what is closed", i.Heal)
+	}
+	if _, err := b.Env.(drivers.Injector).Inject(context.Background(), b.killOf("anybody")); !errors.Is(err, drivers.ErrClosed) {
+		t.Errorf("a fault after Close: got %v, want ErrClosed", err)
+	}
+}
+
+func (b *Bench) killOf(id string) drivers.Fault {
+	return drivers.Fault{Kind: drivers.FaultKill, Instance: id}
+}
+
+// testFaultsCancelled: an injection that is cancelled either succeeds, or fails and leaves nothing
+// of the fault.
+func testFaultsCancelled(t testing.TB, h Harness) {
+	b := h.Deploy(t)
+	b.expect(2, before)
+	ended, end := context.WithCancel(context.Background())
+	end()
+	for _, f := range b.each() {
+		injected, err := b.Env.(drivers.Injector).Inject(ended, f)
+		if err == nil {
+			b.heal(injected)
+		}
+		b.heal(b.inject(f)) // there is none already
+	}
+	b.Eventually("both to be ready and the dependency to answer", func(ctx context.Context) error {
+		if ready, _ := fold(b.events.soFar()); len(ready) != 2 {
+			return fmt.Errorf("ready: %v", ready)
+		}
+		url, err := b.Env.Endpoint(ctx, dependency, "data")
+		if err == nil {
+			_, err = Get(url + "/")
+		}
+		return err
+	})
+	b.expect(2, before)
+}
+
+// testKilledFaults: what a lab leaves that is killed in the middle of its faults is found by Sweep.
+func testKilledFaults(t testing.TB, h Harness) {
+	lasting(t, h.driver(t))
+	lab := h.startLabThat(t, func(b *Bench) {
+		for _, f := range b.each() {
+			b.inject(f)
+		}
+	})
+	lab.URL = lab.says(t, h.timeout())
+	SweepAlone(t)
+	lab.Kill()
+	sweep(t, h, h.driver(t), "")
+	if err := h.await(func(ctx context.Context) error { return h.nothingLeft(ctx, lab.RunID) }); err != nil {
+		t.Errorf("after a Sweep of what a lab left that was killed in the middle of its faults: %v", err)
+		sweep(t, h, h.driver(t), lab.RunID)
+	}
+}
+
+// testLiveness: an instance whose liveness probe fails is started again under its own name, where
+// the driver honours such a probe, and one that a fault froze as well.
+func testLiveness(t testing.TB, h Harness) {
+	b := h.Deploy(t, func(s *drivers.Stack) {
+		s.Subject.Liveness = drivers.Probe{
+			Kind: drivers.ProbeHTTP, Port: "health", Path: "/live",
+			Interval: livenessInterval, Timeout: livenessInterval, Fall: 3,
+		}
+		s.Subject.StopGrace = livenessInterval
+	})
+	if how := drivers.SupportOf(b.Driver)["liveness"].How; how != drivers.Honoured && how != drivers.Emulated {
+		t.Skipf("the driver makes nothing of a liveness probe (%s)", how)
+	}
+	was := b.expect(2, before)
+	victims := b.Instances()
+	b.Set(victims[0], "alive", false)
+	again := b.AwaitNth(2, drivers.Started, victims[0].ID)
+	if !strings.Contains(again.Detail, "liveness") {
+		t.Errorf("started again with %q, want it to name the liveness probe", again.Detail)
+	}
+	b.Eventually("it to be ready again", func(context.Context) error { return b.isAnother(victims[0], was) })
+	frozen := b.inject(drivers.Fault{Kind: drivers.FaultPause, Instance: victims[1].ID})
+	b.AwaitNth(2, drivers.Started, victims[1].ID)
+	b.Eventually("it to be ready again", func(context.Context) error { return b.isAnother(victims[1], was) })
+	b.heal(frozen)
+	b.expect(2, before)
+}
+
+// livenessInterval is how often the suite has instances asked whether they live.
+const livenessInterval = time.Second
+
+// isAnother says why not another process than before answers for an instance that is ready.
+func (b *Bench) isAnother(i drivers.Instance, was map[string]string) error {
+	answer, err := Get("http://" + i.Addr + "/")
+	if err != nil {
+		return err
+	}
+	if id, _, boot := parseAnswer(answer); id != i.ID || boot == was[id] {
+		return fmt.Errorf("answer %q", answer)
+	}
+	if ready, _ := fold(b.events.soFar()); !slices.Contains(ready, i.ID) {
+		return fmt.Errorf("ready: %v", ready)
+	}
+	return nil
 }

@@ -50,8 +50,14 @@ func (h Harness) StartLab(t testing.TB, mutate ...func(*drivers.Stack)) *Lab {
 // startLab starts a lab that may not have deployed yet.
 func (h Harness) startLab(t testing.TB, mutate ...func(*drivers.Stack)) *Lab {
 	t.Helper()
+	return h.startLabThat(t, func(*Bench) {}, mutate...)
+}
+
+// startLabThat starts a lab that does something once it has deployed, and only then says where.
+func (h Harness) startLabThat(t testing.TB, does func(*Bench), mutate ...func(*drivers.Stack)) *Lab {
+	t.Helper()
 	if IsLab() {
-		h.beLab(t, mutate...)
+		h.beLab(t, does, mutate...)
 	}
 	h.driver(t) // skips the test where there is none
 	self, err := os.Executable()
@@ -109,12 +115,14 @@ func (l *Lab) says(t testing.TB, within time.Duration) string {
 // warning, and waits until it has ended. It may be called more than once.
 func (l *Lab) Kill() { l.kill() }
 
-// beLab is what a lab does: it says its run, deploys, says so, and waits for the end of whoever started it.
-func (h Harness) beLab(t testing.TB, mutate ...func(*drivers.Stack)) {
+// beLab is what a lab does: it says its run, deploys, does what it is to do, says where it has
+// deployed, and waits for the end of whoever started it.
+func (h Harness) beLab(t testing.TB, does func(*Bench), mutate ...func(*drivers.Stack)) {
 	t.Helper()
 	b := h.undeployed(t, mutate...)
 	fmt.Printf("\n%s%s\n", labSays, b.Stack.RunID)
 	b.deploy()
+	does(b)
 	fmt.Printf("\n%s%s\n", labSays, b.url)
 	_, _ = io.Copy(io.Discard, os.Stdin) // until there is nobody left to write
 	b.tearDown()

@@ -55,12 +55,13 @@ const exitStatus = 3
 // arguments. On the
 // health port, /ready is the signal, /asked says how often that was asked, /stopping
 // answers 200 once the process was asked to stop, /release releases what is held,
-// /set?ready=B&serving=B changes what it says and does, and /tell tells the supervisor
-// once more, if there is one that listens, what the signal says.
+// /set?ready=B&serving=B&alive=B changes what it says and does, /tell tells the supervisor
+// once more, if there is one that listens, what the signal says, /live is what a liveness probe
+// asks, and /burn keeps two processors busy for a while and tells how much of one it got.
 type target struct {
 	instance, revision, boot string
 	orphan                   string // address of what it has started and forgotten
-	ready, serving           atomic.Bool
+	ready, serving, alive    atomic.Bool
 	asked                    atomic.Int64
 	stop                     <-chan struct{} // closed when it is asked to stop
 	release                  chan struct{}   // closed when it may answer what it holds
@@ -133,6 +134,7 @@ func runTarget(args []string, out io.Writer) error {
 	t := &target{instance: o.instance, revision: o.revision, boot: rand.Text(), orphan: orphan, stop: ctx.Done(), release: make(chan struct{})}
 	t.ready.Store(!o.bad(badUnready))
 	t.serving.Store(!o.bad(badLies))
+	t.alive.Store(true)
 	if t.supervisor, err = o.supervisor(); err != nil {
 		return err
 	}
@@ -243,6 +245,12 @@ func (t *target) healthHandler() http.Handler {
 		}
 		fmt.Fprint(w, "ok")
 	})
+	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) {
+		if !t.alive.Load() {
+			http.Error(w, "not alive", http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("GET /burn", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, burn(burnFor)) })
 	mux.HandleFunc("GET /asked", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, t.asked.Load()) })
 	mux.HandleFunc("GET /stopping", func(w http.ResponseWriter, _ *http.Request) {
 		select {
@@ -253,7 +261,7 @@ func (t *target) healthHandler() http.Handler {
 	})
 	mux.HandleFunc("POST /release", func(http.ResponseWriter, *http.Request) { t.released.Do(func() { close(t.release) }) })
 	mux.HandleFunc("POST /set", func(w http.ResponseWriter, r *http.Request) {
-		for name, value := range map[string]*atomic.Bool{"ready": &t.ready, "serving": &t.serving} {
+		for name, value := range map[string]*atomic.Bool{"ready": &t.ready, "serving": &t.serving, "alive": &t.alive} {
 			s := r.FormValue(name)
 			if s == "" {
 				continue
@@ -277,6 +285,25 @@ func (t *target) tell(w http.ResponseWriter, _ *http.Request) {
 	if err := t.supervisor.tell(t.ready.Load()); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
+}
+
+// burnFor is how long a target burns when it is asked to.
+const burnFor = 500 * time.Millisecond
+
+// burn keeps two processors busy for so long at least, and returns how much of one this process got
+// meanwhile: 1 is all of it.
+func burn(span time.Duration) float64 {
+	began, used := time.Now(), processorTime()
+	var burning sync.WaitGroup
+	for range 2 {
+		burning.Go(func() {
+			for time.Since(began) < span {
+				continue
+			}
+		})
+	}
+	burning.Wait()
+	return float64(processorTime()-used) / float64(time.Since(began))
 }
 
 // orphanInstance is what an orphan calls itself in its answers.

@@ -323,6 +323,10 @@ func (e *Environment) Find(id string) (*Instance, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.find(id)
+}
+
+func (e *Environment) find(id string) (*Instance, error) {
 	for _, i := range e.instances {
 		if i.ID == id {
 			return i, nil

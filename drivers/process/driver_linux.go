@@ -118,18 +118,22 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	if _, err := owner.Self(); err != nil {
 		return nil, err // nobody would be dead then
 	}
-	match := func(m marked) bool {
+	matches := func(m marks) bool {
 		if runID != "" {
 			return m.run == runID
 		}
 		o, err := owner.Parse(m.owner)
 		return err == nil && o.Dead()
 	}
+	match := func(m marked) bool { return matches(m.marks) }
+	groups, err := findGroups(matches)
+	if err != nil {
+		return nil, err
+	}
 	var killed []marked
 	var errs []error
 	if runID != "" {
 		// What is about to be closed is told to people as well.
-		var err error
 		if killed, err = findMarked(match); err != nil {
 			return nil, err
 		}
@@ -145,6 +149,13 @@ func (d *Driver) Sweep(ctx context.Context, runID string) ([]string, error) {
 	var out []string
 	for _, m := range killed {
 		out = append(out, m.String())
+	}
+	for _, g := range groups {
+		if err := removeGroup(ctx, g.dir, g.home); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, g.String())
 	}
 	return out, errors.Join(errs...)
 }

@@ -69,20 +69,23 @@ const (
 	// markDescriptor is the number of the descriptor: above those that scripts name, and
 	// below those that shells take for themselves, from 63 down.
 	markDescriptor = 47
-	// markPrefix begins the name of its file, as the process file system shows it. The marks
-	// follow, escaped, with commas between them.
-	markPrefix = "/memfd:rollout-lab,"
+	// namePrefix begins a name that is made of marks, which follow it, escaped, with commas
+	// between them.
+	namePrefix = "rollout-lab,"
 )
+
+// name is the marks as the name of a file.
+func (m marks) name() string {
+	name := strings.TrimSuffix(namePrefix, ",")
+	for _, part := range []string{m.run, m.owner, m.instance, m.deployment} {
+		name += "," + url.QueryEscape(part)
+	}
+	return name
+}
 
 // put gives the marks to a command as a descriptor, which is to be closed once that runs.
 func (m marks) put(cmd *exec.Cmd) (io.Closer, error) {
-	name := strings.TrimPrefix(markPrefix, "/memfd:")
-	for n, part := range []string{m.run, m.owner, m.instance, m.deployment} {
-		if n > 0 {
-			name += ","
-		}
-		name += url.QueryEscape(part)
-	}
+	name := m.name()
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("mark %s: %w", name, err)
@@ -107,8 +110,11 @@ func fileMarks(pid int) (marks, bool) {
 	return m, ok
 }
 
+// parseMarks reads marks in the name of a file, or in that of one without a name in any folder,
+// as the process file system shows it.
 func parseMarks(file string) (marks, bool) {
-	name, ours := strings.CutPrefix(strings.TrimSuffix(file, " (deleted)"), markPrefix)
+	file = strings.TrimPrefix(strings.TrimSuffix(file, " (deleted)"), "/memfd:")
+	name, ours := strings.CutPrefix(file, namePrefix)
 	parts := strings.Split(name, ",")
 	if !ours || len(parts) != 4 {
 		return marks{}, false

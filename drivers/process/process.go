@@ -20,6 +20,10 @@
 // An address whose owner is gone for good is dropped after Fall+1 checks even if
 // something else should answer there by then.
 //
+// Liveness is the supervisor's: it asks as a kubelet does, once Startup has succeeded, and ends a
+// process that fails Fall times, as at any stop: after PreStop, with its grace. The next one is
+// the same instance with the same addresses. Startup holds back nothing else.
+//
 // With signal none a running process is a ready one, so the balancer learns of its end
 // when the supervisor does, at once.
 //
@@ -54,7 +58,7 @@ func (*Driver) Support() drivers.Support {
 	}
 	return drivers.Honours(fleet.Features...).
 		With(drivers.Answer{How: drivers.Honoured}, "exec", "args", "env", "signal.kind=none", "signal.kind=tcp", "signal.kind=http",
-			"signal.port", "signal.path", "signal.scheme", "signal.interval", "signal.timeout", "signal.rise", "signal.fall", "stop_grace").
+			"signal.port", "signal.path", "signal.scheme", "signal.interval", "signal.timeout", "signal.rise", "signal.fall", "liveness", "stop_grace").
 		With(fleet.PreStop, "pre_stop").
 		With(drivers.NoObjects, "deployment", "deployment=adopted").
 		With(refused("a program is run here, not an image", "give target.exec a program, under target.on for this driver alone"), "image").
@@ -62,6 +66,6 @@ func (*Driver) Support() drivers.Support {
 		With(refused("nothing here limits a process", isolate), "limits.cpus", "limits.memory").
 		With(refused("nothing here holds a listener open for an instance", "use a driver that is a service manager, such as systemd"), "socket").
 		With(refused("only what can be asked over the network is asked of a process", "a signal of kind http or tcp"), "signal.kind=command", "signal.kind=image").
-		With(drivers.Answer{How: drivers.Noted, Why: "the signal alone is asked, and an instance that ends is started again"}, "startup", "liveness").
+		With(drivers.Answer{How: drivers.Emulated, Why: "it puts off the liveness probe and nothing else: the signal is asked from the start on"}, "startup").
 		With(drivers.Answer{How: drivers.Noted, Why: "nothing listens to notifications: the signal alone decides"}, "notify", "watchdog")
 }

@@ -3,7 +3,11 @@
 package process_test
 
 import (
+	"context"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
@@ -27,7 +31,7 @@ func newDriver(t testing.TB) *process.Driver {
 func harness() drivertest.Harness {
 	return drivertest.Harness{
 		Driver: func(t testing.TB) drivers.Driver { return newDriver(t) },
-		Left:   drivertest.Processes,
+		Left:   left,
 		SomebodyElses: func(t testing.TB, s *drivers.Service) {
 			self, err := program()
 			if err != nil {
@@ -41,3 +45,21 @@ func harness() drivertest.Harness {
 }
 
 func TestConformance(t *testing.T) { drivertest.Run(t, harness()) }
+
+// left lists the processes and the control groups of a run.
+func left(ctx context.Context, runID string) ([]string, error) {
+	out, err := drivertest.Processes(ctx, runID)
+	if err != nil {
+		return nil, err
+	}
+	err = filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // there are none, or it is gone
+		}
+		if entry.IsDir() && strings.Contains(entry.Name(), runID) {
+			out = append(out, path)
+		}
+		return nil
+	})
+	return out, err
+}

@@ -50,13 +50,16 @@ type member struct {
 	unrouted chan struct{} // closed when nothing routes to it any more, after its end
 
 	// guarded by supervisor.mu.
-	ports    []int
-	addrs    map[string]string // by port name
-	child    *child
-	running  bool
-	stopped  bool
-	isForced bool   // forced is closed
-	deadline string // set when it was killed: why
+	ports     []int
+	addrs     map[string]string // by port name
+	child     *child
+	running   bool
+	stopped   bool
+	isForced  bool          // forced is closed
+	deadline  string        // set when it was killed: why
+	unhealthy string        // why its present process is being ended, "" while it is not
+	back      chan struct{} // closed when it may be started again; nil unless a fault keeps it away
+	group     *group        // that its processes are put into; nil unless a fault bounds them
 
 	// Of the supervising goroutine.
 	tries int
@@ -141,6 +144,12 @@ func (s *supervisor) fork(m *member) (bool, error) {
 		return false, nil
 	}
 	c, err := s.start(m)
+	if err == nil && m.group != nil {
+		if err = m.group.add(c.pid); err != nil {
+			err = errors.Join(fmt.Errorf("bound process %d: %w", c.pid, err), c.kill())
+			<-c.done
+		}
+	}
 	if err == nil {
 		m.child, m.running = c, true
 	}
@@ -148,6 +157,7 @@ func (s *supervisor) fork(m *member) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	s.tasks.Go(func() { s.live(m, c) })
 	m.Started(fmt.Sprintf("process %d", c.pid))
 	if m.signal.Kind == drivers.ProbeNone {
 		m.SetReady(true, "process runs")
@@ -203,6 +213,9 @@ func (s *supervisor) supervise(m *member) {
 	for {
 		s.awaitEnd(m)
 		again, delay := s.afterEnd(m)
+		if s.awaitBack(m) {
+			again, delay = !m.Stopping(), 0
+		}
 		if !again || !s.restart(m, delay) {
 			break
 		}
@@ -217,6 +230,24 @@ func (s *supervisor) supervise(m *member) {
 	}
 	s.mu.Unlock()
 	m.Gone(detail)
+}
+
+// awaitBack waits for as long as a fault keeps the instance away, and says whether one did.
+func (s *supervisor) awaitBack(m *member) bool {
+	s.mu.Lock()
+	back := m.back
+	s.mu.Unlock()
+	if back == nil {
+		return false
+	}
+	select {
+	case <-back:
+	case <-m.StopAsked():
+	}
+	s.mu.Lock()
+	m.back = nil
+	s.mu.Unlock()
+	return true
 }
 
 // awaitEnd waits until the present process has ended and enforces the grace once the
@@ -264,7 +295,11 @@ func (s *supervisor) killFor(m *member, c *child, why string) {
 func (s *supervisor) afterEnd(m *member) (again bool, delay time.Duration) {
 	s.mu.Lock()
 	m.running, m.exit = false, m.child.state
-	stopped := m.stopped
+	stopped, unhealthy := m.stopped, m.unhealthy
+	if unhealthy != "" {
+		m.exit += " (" + unhealthy + ")"
+		m.unhealthy = ""
+	}
 	s.mu.Unlock()
 	if m.signal.Kind == drivers.ProbeNone {
 		m.SetReady(false, "process ended: "+m.exit)
@@ -279,7 +314,7 @@ func (s *supervisor) afterEnd(m *member) (again bool, delay time.Duration) {
 	}
 	m.died = true
 	crashes := m.Exited(m.exit, m.output.last(2))
-	if stopped || !m.Service.RestartOnExit {
+	if stopped || !m.Service.RestartOnExit && unhealthy == "" {
 		return false, 0
 	}
 	return true, backoff(crashes)
@@ -392,7 +427,7 @@ func (s *supervisor) check(m *member) {
 		if over == nil {
 			late++
 		}
-		answer, err := m.signal.Ask(context.Background(), s.addrOf(m))
+		answer, err := m.signal.Ask(context.Background(), s.addrOf(m, m.signal.Port))
 		m.checked(answer, err == nil, late)
 		select {
 		case <-over:
@@ -409,10 +444,10 @@ func (s *supervisor) check(m *member) {
 	}
 }
 
-func (s *supervisor) addrOf(m *member) string {
+func (s *supervisor) addrOf(m *member, port string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return m.addrs[m.signal.Port]
+	return m.addrs[port]
 }
 
 // checked takes one check's outcome into account.

@@ -170,7 +170,7 @@ func (d *Driver) startContainer(ctx context.Context, c *choice, m mark) (h *host
 		return nil, err
 	}
 	return &host{
-		kind: HostContainer, address: address, version: leadingNumber(version),
+		kind: HostContainer, address: address, version: leadingNumber(version), cgroup: c.cgroup,
 		program: append([]string{programInside}, d.config.Args...),
 		journal: func(ctx context.Context, selector, unit string, lines int) (string, error) {
 			script := `journalctl --sync; exec journalctl "$@"`

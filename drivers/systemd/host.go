@@ -20,6 +20,7 @@ type host struct {
 	kind    string
 	address string // of its bus
 	version int
+	cgroup  string   // version of control groups
 	program []string // what Args of a service stand behind
 	// journal reads the last lines about a unit, oldest first. selector is --unit for all
 	// of them, systemd's own included, or the field that holds the name for those that
@@ -204,7 +205,7 @@ func (d *Driver) open(ctx context.Context, c *choice, m mark) (*host, error) {
 		selector = "--user-unit"
 	}
 	return &host{
-		kind: c.kind, address: c.address, version: c.number,
+		kind: c.kind, address: c.address, version: c.number, cgroup: c.cgroup,
 		program: append([]string{program}, d.config.Args...),
 		journal: func(ctx context.Context, by, unit string, lines int) (string, error) {
 			if by == "--unit" {

@@ -257,7 +257,10 @@ func (m *manager) Create(ctx context.Context, i *fleet.Instance) error {
 	i.Output(u.lastWords)
 	m.add(u)
 	service := serviceProperties(i.Service, mk, c, m.host.version, m.driver.config.StartTimeout)
-	if err := m.start(ctx, l.calls, u, mk, service, addrs[i.Service.Ports[0]]); err != nil {
+	u.begin = func(ctx context.Context, calls *systemd.Conn) error {
+		return m.start(ctx, calls, u, mk, service, addrs[i.Service.Ports[0]])
+	}
+	if err := u.begin(ctx, l.calls); err != nil {
 		m.release(u)
 		return fmt.Errorf("unit %s: %w", u.name, err)
 	}

@@ -21,6 +21,12 @@ func (m *manager) Stop(ctx context.Context, i *fleet.Instance) error {
 	if err != nil {
 		return nil // it has ended by itself and Gone is on its way
 	}
+	u.mu.Lock()
+	if u.away { // it has ended already, and that was none
+		u.away = false
+		u.enqueueAgain()
+	}
+	u.mu.Unlock()
 	l, err := m.linked(ctx)
 	if err != nil {
 		u.lose("cannot be stopped: " + err.Error())

@@ -35,6 +35,7 @@ type unit struct {
 	title    string // how systemd's own lines in the journal call it beside that
 	socket   string // of the socket unit, "" when there is none
 	ports    []int
+	begin    func(context.Context, *systemd.Conn) error // has systemd accept the units
 	reports  *drivers.Queue[report]
 
 	changed drivers.Broadcast // of running or seen
@@ -43,6 +44,7 @@ type unit struct {
 	service  state   // as told, also before it was dealt with
 	listener state   // of the socket unit
 	accepted bool    // systemd has taken the unit
+	away     bool    // a fault keeps it away: its end is none
 	restarts int     // under way: its end is none
 	removed  bool    // systemd has dropped the unit
 	running  process // the process dealt with last; zero when none runs
@@ -91,7 +93,7 @@ func (u *unit) drop(name string) {
 func (u *unit) lose(why string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.removed, u.accepted, u.restarts = true, true, 0
+	u.removed, u.accepted, u.restarts, u.away = true, true, 0, false
 	u.service.active, u.service.sub, u.service.result = "failed", "lost", why
 	u.service.mainPID, u.service.job, u.listener.active = 0, 0, "failed"
 	u.enqueue()
@@ -99,7 +101,7 @@ func (u *unit) lose(why string) {
 
 // enqueue hands the present state to the worker; the caller holds u.mu.
 func (u *unit) enqueue() {
-	final := u.accepted && u.restarts == 0 && (u.removed || u.service.ended())
+	final := u.accepted && u.restarts == 0 && !u.away && (u.removed || u.service.ended())
 	u.reports.Put(report{u.service, u.listener, final})
 }
 
