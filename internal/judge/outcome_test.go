@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/record"
 )
@@ -132,5 +133,36 @@ func TestVerdictOfOutcomes(t *testing.T) {
 				t.Errorf("verdict %s, headline %s", tc.want, fmt.Sprint(h.Failed, h.Missed))
 			}
 		})
+	}
+}
+
+// A rollout that the runtime may stop is none of the target's failures when it was stopped, and
+// what leads back from it must be complete.
+func TestARolloutThatMayStop(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		action string
+		end    []record.EventKind // of each step, in order
+		want   string
+	}{
+		{"stopped", "rollout", []record.EventKind{record.ActionStopped}, "[] []"},
+		{"completed all the same", "rollout", []record.EventKind{record.ActionDone}, "[] []"},
+		{"stopped, and back", record.RolloutRollback, []record.EventKind{record.ActionStopped, record.ActionDone}, "[] []"},
+		{"stopped, and not back", record.RolloutRollback, []record.EventKind{record.ActionStopped}, "[action-not-completed] []"},
+		{"stopped, and back it failed", record.RolloutRollback, []record.EventKind{record.ActionStopped, record.ActionFailed}, "[] [action-failed]"},
+	} {
+		d := rollout()
+		d.Trial.Action, d.Trial.MayStop = tc.action, true
+		d.Events = slices.DeleteFunc(d.Events, func(e record.Event) bool { return e.Kind == record.ActionDone || e.Kind == record.LoadEnded })
+		for i, kind := range tc.end {
+			d.Events = append(d.Events, record.Event{At: 7*s + time.Duration(i)*s, Kind: kind})
+		}
+		got := Measure(d)
+		if text := fmt.Sprint(got.InvalidReasons, got.Failures); text != tc.want {
+			t.Errorf("%s: got %s, want %s", tc.name, text, tc.want)
+		}
+		if done := tc.end[len(tc.end)-1] == record.ActionDone; (got.Convergence != nil) != (done && len(tc.end) >= d.Trial.Steps()) {
+			t.Errorf("%s: convergence %v", tc.name, got.Convergence)
+		}
 	}
 }

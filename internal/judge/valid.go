@@ -126,7 +126,7 @@ func eventReasons(d *record.TrialData, t *Trial) (why []Reason) {
 		switch e.Kind {
 		case record.ActionStarted:
 			started = true
-		case record.ActionDone:
+		case record.ActionDone, record.ActionStopped:
 			missing, over = missing-1, e.At
 		case record.ActionFailed:
 			missing, over = missing-1, e.At

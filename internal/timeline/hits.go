@@ -127,11 +127,13 @@ func Action(d *record.TrialData) (action Span, ok bool) {
 	action = Span{From: d.Events[started].At, To: end(d), Open: true}
 	missing := d.Trial.Steps()
 	for _, e := range d.Events[started:] {
-		if e.Kind != record.ActionDone {
+		if e.Kind != record.ActionDone && e.Kind != record.ActionStopped {
 			continue
 		}
 		if missing--; missing == 0 {
-			action.To, action.Open = e.At, false
+			if e.Kind == record.ActionDone {
+				action.To, action.Open = e.At, false
+			}
 			break
 		}
 	}
