@@ -95,6 +95,8 @@ type Document struct {
 	Controls []Control `json:"controls"`
 	// The cells of which a trial could not be run.
 	Skipped []SkippedDesign `json:"skipped"`
+	// Which design survives which scenario of a suite, for each suite on each driver. Empty: no scenario is of a suite.
+	Suites []Suite `json:"suites"`
 }
 
 // Tool is the program that made the record.
@@ -583,6 +585,50 @@ type SkippedDesign struct {
 	Why string `json:"why"`
 	// Whether it was deployed and did not serve, which is a fail. Else the runtime or the lab is to blame.
 	ByTarget bool `json:"by_target"`
+}
+
+// Suite says which design survives which of a suite's scenarios on one driver.
+type Suite struct {
+	// The name of the suite.
+	Name string `json:"name"`
+	// The name of the driver.
+	Driver string `json:"driver"`
+	// The designs, what survives the most first.
+	Designs []string `json:"designs"`
+	// The scenarios, what most designs survive first.
+	Scenarios []SuiteScenario `json:"scenarios"`
+}
+
+// SuiteScenario is how the designs of a suite fared in one of its scenarios.
+type SuiteScenario struct {
+	// The name of the scenario.
+	Scenario string `json:"scenario"`
+	// One for each of the suite's designs, in their order.
+	Cells []SuiteCell `json:"cells"`
+}
+
+// SuiteCell is how one design fared in one scenario.
+type SuiteCell struct {
+	// The name of the design.
+	Design string `json:"design"`
+	// survives: it holds every limit that is set on it, or where none is, those that are set on others. breaks: it misses one, or the target failed. unknown: no data, or a planned trial does not count. not_tested: it is none of the scenario's designs.
+	Survival judge.Survival `json:"survival"`
+	// Why it breaks, or why that is not known, in one sentence. Empty: it survives, or was not tested.
+	Why string `json:"why"`
+	// How many trials are valid: what the numbers rest on.
+	ValidTrials int `json:"valid_trials"`
+	// Requests planned in the windows of the valid trials.
+	Planned uint64 `json:"planned"`
+	// Those of them that were not ok. Null: no valid trial.
+	Lost *uint64 `json:"lost"`
+	// The median of detection_ms, over the valid trials in which every instance that a fault was done to was noticed. Null: there is none.
+	DetectionMS *float64 `json:"detection_ms"`
+	// Valid trials in which the runtime did not notice every instance that a fault was done to.
+	Undetected int `json:"undetected"`
+	// false_evictions of the valid trials added up. Null: not known.
+	FalseEvictions *uint64 `json:"false_evictions"`
+	// Breaches of the valid trials added up. Null: no valid trial, or no request had to be denied.
+	Breaches *uint64 `json:"breaches"`
 }
 
 // MarshalJSON writes the fields and, by its key, every metric that a trial has not got in

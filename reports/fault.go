@@ -43,31 +43,33 @@ func ofFaults(name string) func(g group) bool {
 // in how many it did not. A median over the others alone would flatter.
 func reaction(name string) func(c *judge.Cell, p judge.Totals) entry {
 	return func(c *judge.Cell, _ judge.Totals) entry {
-		hit, did := 0, 0
-		for i := range c.Trials {
-			if t := &c.Trials[i]; t.Valid && hitInstance(t) {
-				hit++
-				if _, ok := t.Value(name); ok {
-					did++
-				}
-			}
-		}
+		hit, did := noticed(c, name)
 		switch {
 		case hit == 0:
 			return entry{Value: "no data"}
 		case did == 0:
 			return entry{Value: "never", Bad: true}
 		}
-		e := c.Estimates[name]
-		out := entry{Value: format.Millis(e.Median)}
-		if lo, hi := format.Millis(e.Lo), format.Millis(e.Hi); lo != hi {
-			out.Note = format.Between(lo, hi)
-		}
+		out := spread(c.Estimates[name], "at once")
 		if did < hit {
 			out.Note, out.Bad = fmt.Sprintf("never in %d of %d trials", hit-did, hit), true
 		}
 		return out
 	}
+}
+
+// noticed is in how many valid trials an instance that was routed to was hit, and in how many of
+// them the runtime did what a metric times.
+func noticed(c *judge.Cell, name string) (hit, did int) {
+	for i := range c.Trials {
+		if t := &c.Trials[i]; t.Valid && hitInstance(t) {
+			hit++
+			if _, ok := t.Value(name); ok {
+				did++
+			}
+		}
+	}
+	return hit, did
 }
 
 // countRow prints a count over the valid trials; bad says that there should be none.
@@ -96,14 +98,21 @@ func known(c *judge.Cell, name string) bool {
 }
 
 func noneRoutable(c *judge.Cell, _ judge.Totals) entry {
-	e := c.Estimates[metric.NoneRoutable]
-	switch {
-	case !known(c, metric.NoneRoutable):
+	if !known(c, metric.NoneRoutable) {
 		return entry{Value: "no data"}
-	case e.Hi == 0:
-		return entry{Value: "never"}
 	}
-	out := entry{Value: format.Millis(e.Median), Bad: true}
+	e := c.Estimates[metric.NoneRoutable]
+	out := spread(e, "never")
+	out.Bad = e.Hi > 0
+	return out
+}
+
+// spread prints a time over the trials: its median and its range, or a word where it is 0 in all.
+func spread(e judge.Estimate, none string) entry {
+	if e.Hi == 0 {
+		return entry{Value: none}
+	}
+	out := entry{Value: format.Millis(e.Median)}
 	if lo, hi := format.Millis(e.Lo), format.Millis(e.Hi); lo != hi {
 		out.Note = format.Between(lo, hi)
 	}

@@ -75,6 +75,9 @@ func verdictIcon(v judge.Verdict) string {
 
 // markdownParts is what follows the verdict, the most important first.
 func markdownParts(run *judge.Run) (parts []string) {
+	for _, s := range suites(run) {
+		parts = append(parts, markdownSuite(s))
+	}
 	for _, g := range groups(run) {
 		parts = append(parts, markdownMatrix(g))
 	}

@@ -25,12 +25,13 @@ type page struct {
 	Apart       bool        // it is beside the page instead
 	Coarser     bool        // drawn more coarsely than a page can be
 	Groups      []pageGroup
+	Survivals   []pageSuite
 	Routings    []routing
 	Definitions []definition
 }
 
 func newPage(run *judge.Run, d detail) *page {
-	p := &page{Run: run, sheet: newSheet(), Apart: d.apart, Routings: routings(run), Definitions: definitionsFor(run)}
+	p := &page{Run: run, sheet: newSheet(), Apart: d.apart, Routings: routings(run), Definitions: definitionsFor(run), Survivals: pageSuites(run)}
 	for _, g := range groups(run) {
 		p.Groups = append(p.Groups, newPageGroup(g, d))
 	}

@@ -49,7 +49,7 @@ func Results(run *judge.Run) Document {
 			Runtimes: maps.Clone(r.Environment.Runtimes)},
 		Verdict: run.Verdict, Headline: headline(run), Why: why.Why, Do: why.Do, Reasons: reasons(run), Warnings: Sentences(run.Warnings),
 		Scenarios: []Scenario{}, Cells: []Cell{}, Gates: []Gate{}, Comparisons: []Comparison{},
-		Controls: []Control{}, Skipped: []SkippedDesign{},
+		Controls: []Control{}, Skipped: []SkippedDesign{}, Suites: newSuites(run),
 	}
 	if doc.Environment.Runtimes == nil {
 		doc.Environment.Runtimes = map[string]string{}

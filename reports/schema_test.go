@@ -93,6 +93,8 @@ func schemaOf(t *testing.T, of reflect.Type) map[string]any {
 		return map[string]any{"enum": []string{"pass", "fail", "inconclusive"}}
 	case reflect.TypeFor[GateVerdict]():
 		return map[string]any{"enum": []string{"pass", "fail", "warn", "inconclusive"}}
+	case reflect.TypeFor[judge.Survival]():
+		return map[string]any{"enum": []string{"survives", "breaks", "unknown", "not_tested"}}
 	case reflect.TypeFor[judge.Outcome]():
 		return map[string]any{"enum": []string{"valid", "failed_by_target", "invalid"}}
 	}

@@ -212,6 +212,9 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 		return fmt.Sprintf("it lost %s requests, a median of %s a trial: less than %s is what a machine's own hiccup can cost", nOf(r), format.Span(r.Time), format.Span(r.Limit))
 	},
 	judge.SomeFailed: func(r judge.Reason) string { return nOf(r) + " requests failed" },
+	judge.DidHarm: func(r judge.Reason) string {
+		return fmt.Sprintf("it served %s that had to be denied, and %s evicted for nothing", format.Plural(int(r.N), "request", "requests"), format.Plural(int(r.Of), "instance was", "instances were"))
+	},
 	judge.MeetsLimits: func(r judge.Reason) string {
 		return fmt.Sprintf("it meets all of the %s that others must hold, so this experiment cannot tell good from bad", format.Plural(int(r.Of), "limit", "limits"))
 	},
@@ -382,7 +385,16 @@ func headline(run *judge.Run) string {
 		}
 		text += ": "
 	}
-	return text + losses(h)
+	return text + cameTo(run, h)
+}
+
+// cameTo is what each design came to: what it survives of a suite, where losses of one scenario
+// are no match for those of another, else what it lost.
+func cameTo(run *judge.Run, h judge.Headline) string {
+	if all := suites(run); len(all) > 0 && len(h.Losses) > 0 {
+		return survivals(all)
+	}
+	return losses(h)
 }
 
 // losses says what each design lost, the least first. Over several scenarios or drivers

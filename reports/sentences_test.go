@@ -156,6 +156,7 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.ActionsFailed, Tally: of(1, 3)}, "the target failed in 1 of 3 trials"},
 		{judge.Reason{Kind: judge.MissesLimit, Gate: &record.Gate{Design: "good", Metric: "false_evictions", Op: "<=", Limit: 0}, Because: []judge.Reason{{Kind: judge.WorstTrial, Gate: &record.Gate{Metric: "false_evictions"}, Value: 3, Trial: 1, Tally: of(0, 3)}}},
 			"it misses false_evictions <= 0, which is set on good: 3 in trial 1, the worst of 3 trials"},
+		{judge.Reason{Kind: judge.DidHarm, Tally: of(1, 3)}, "it served 1 request that had to be denied, and 3 instances were evicted for nothing"},
 		{judge.Reason{Kind: judge.MeetsLimits, Tally: of(0, 2)}, "it meets all of the 2 limits that others must hold, so this experiment cannot tell good from bad"},
 		{judge.Reason{Kind: judge.NeverRun}, "it was not run"},
 

@@ -108,6 +108,7 @@ func (t *terminal) body(run *judge.Run, o TerminalOptions) {
 	}
 	t.gates(run)
 	t.evidence(run)
+	t.suites(run)
 	if o.Folder != "" {
 		t.line("report   %s", format.Clean(joinPath(o.Folder, "report.html")))
 		t.line("data     %s", format.Clean(joinPath(o.Folder, "results.json")))

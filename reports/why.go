@@ -33,7 +33,7 @@ func lossesBeside(run *judge.Run) (all []string) {
 		return nil
 	}
 	if h := run.Headline(); len(h.Losses) > 0 {
-		all = append(all, losses(h))
+		all = append(all, cameTo(run, h))
 	}
 	for i := range run.Cells {
 		c := &run.Cells[i]

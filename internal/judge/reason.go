@@ -170,6 +170,7 @@ const (
 	SomeFailed         Kind = "some-failed"         // Tally: failed of planned
 	MissesLimit        Kind = "misses-limit"        // Gate: of another design; Because: why it is missed
 	MeetsLimits        Kind = "meets-limits"        // Of: limits that are set on other designs
+	DidHarm            Kind = "did-harm"            // Tally: breaches, and false evictions
 	ActionsFailed      Kind = "actions-failed"      // Tally: trials in which the target failed, of all
 	NeverRun           Kind = "never-run"           //
 )
