@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/drivers/lifecycle"
@@ -15,6 +16,9 @@ type environment struct {
 	*site
 	subject subject
 	faults  injections
+
+	draining sync.Mutex
+	drained  map[string]*drainage // by node; draining is held
 }
 
 // Assert the capabilities, which callers ask for by type.
@@ -35,7 +39,7 @@ func newEnvironment(d *Driver, c *cluster, stack drivers.Stack, l layout) (*envi
 	if err != nil {
 		return nil, err
 	}
-	e := &environment{site: s, subject: subject}
+	e := &environment{site: s, subject: subject, drained: map[string]*drainage{}}
 	s.life = lifecycle.New(e.shutdown)
 	return e, nil
 }

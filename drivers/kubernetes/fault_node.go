@@ -49,6 +49,7 @@ type drainage struct {
 	*environment
 	node   string
 	cordon cordon
+	users  int // faults that it is, one for each instance that ran on the node; environment.draining is held
 
 	end      context.CancelFunc // of what evicts
 	evicting sync.WaitGroup
@@ -62,9 +63,25 @@ type drainage struct {
 // drain cordons the node of a pod and begins to evict what runs there, as kubectl drain does:
 // nothing that belongs to a daemon set or to the node itself. It returns when everybody was
 // asked to go once; where a disruption budget refuses, it is asked again until the node is
-// uncordoned.
+// uncordoned. A node that the environment drains already is drained until the last of those
+// faults is healed.
 func (e *environment) drain(ctx context.Context, pod *corev1.Pod) (*injection, error) {
+	e.draining.Lock()
+	defer e.draining.Unlock()
 	node := pod.Spec.NodeName
+	d := e.drained[node]
+	if d == nil {
+		var err error
+		if d, err = e.beginDrain(ctx, node); err != nil {
+			return nil, err
+		}
+		e.drained[node] = d
+	}
+	d.users++
+	return &injection{proof: d.proof, heal: d.leave}, nil
+}
+
+func (e *environment) beginDrain(ctx context.Context, node string) (*drainage, error) {
 	if err := e.mayDrain(node); err != nil {
 		return nil, err
 	}
@@ -79,7 +96,22 @@ func (e *environment) drain(ctx context.Context, pod *corev1.Pod) (*injection, e
 	if err := d.begin(ctx); err != nil {
 		return nil, errors.Join(err, undo(ctx, d.heal))
 	}
-	return &injection{proof: d.proof, heal: d.heal}, nil
+	return d, nil
+}
+
+// leave heals the node when the last fault that drains it is healed.
+func (d *drainage) leave(ctx context.Context) error {
+	d.draining.Lock()
+	defer d.draining.Unlock()
+	if d.users > 1 {
+		d.users--
+		return nil
+	}
+	if err := d.heal(ctx); err != nil {
+		return err
+	}
+	delete(d.drained, d.node)
+	return nil
 }
 
 // begin cordons the node and asks everybody to go, once and then again.

@@ -340,6 +340,32 @@ func TestDrainOfANodeOfOthers(t *testing.T) {
 	c.proves(i, false, "unschedulable: false")
 }
 
+// Two instances of one node are two faults and one drain, which the last of them ends.
+func TestDrainOfANodeWithTwoInstances(t *testing.T) {
+	c, _ := faulty(t)
+	c.env.driver.config.Drain = []string{"worker"}
+	c.makes("web2", "v1", runs("2"), on("worker"))
+	c.eventually("the pods", func() bool { return len(c.env.view.tracker.pods) == 2 })
+	c.evicts(0)
+	first := c.inject(drivers.Fault{Kind: drivers.FaultNodeDrain, Instance: "web"})
+	second := c.inject(drivers.Fault{Kind: drivers.FaultNodeDrain, Instance: "web2"})
+	c.disrupted("web")
+	c.disrupted("web2")
+	c.proves(second, true, "2 pods evicted, 0 to go")
+	for _, left := range []struct {
+		fault  drivers.Injection
+		drains bool
+	}{{second, true}, {second, true}, {first, false}} {
+		if err := left.fault.Heal(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if _, is := c.cordoned("worker"); is != left.drains {
+			t.Errorf("the node is cordoned: %t, want %t", is, left.drains)
+		}
+	}
+	c.proves(c.inject(drivers.Fault{Kind: drivers.FaultNodeDrain, Instance: "web"}), false, "unschedulable: true; 0 pods evicted") // again, from the beginning
+}
+
 // In a cluster of the lab's own a drain takes all but daemon sets and what is the node's own,
 // and nothing at all where another run is.
 func TestDrainOfANodeOfTheLab(t *testing.T) {
