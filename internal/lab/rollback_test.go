@@ -19,19 +19,23 @@ func TestARolloutThatIsTakenBack(t *testing.T) {
 	stuck := fmt.Errorf("rollout to v2: %w: 0 of 2 are ready", drivers.ErrNotServing)
 	for _, tt := range []struct {
 		name    string
+		action  string // on top of that it is taken back
 		driver  *memoryDriver
 		events  []record.EventKind
 		verdict judge.Verdict
 		says    string
 	}{
-		{"both work", &memoryDriver{}, []record.EventKind{record.ActionStarted, record.ActionDone, record.ActionStarted, record.ActionDone}, judge.Pass, ""},
-		{"the new one does not serve", &memoryDriver{rolloutErr: map[string]error{"v2": stuck}}, []record.EventKind{record.ActionStarted, record.ActionFailed, record.ActionStarted, record.ActionDone}, judge.Fail, "0 of 2 are ready"},
-		{"there is no way back", &memoryDriver{rolloutErr: map[string]error{"v1": errAtDeadline}}, []record.EventKind{record.ActionStarted, record.ActionDone, record.ActionStarted, record.ActionFailed}, judge.Fail, "rollback did not complete within 200ms"},
-		{"the runtime fails", &memoryDriver{rolloutErr: map[string]error{"v2": errors.New("no quorum")}}, []record.EventKind{record.ActionStarted, record.ActionError}, judge.Inconclusive, "no quorum"},
+		{"both work", "", &memoryDriver{}, []record.EventKind{record.ActionStarted, record.ActionDone, record.ActionStarted, record.ActionDone}, judge.Pass, ""},
+		{"the new one does not serve", "", &memoryDriver{rolloutErr: map[string]error{"v2": stuck}}, []record.EventKind{record.ActionStarted, record.ActionFailed, record.ActionStarted, record.ActionDone}, judge.Fail, "0 of 2 are ready"},
+		{"there is no way back", "", &memoryDriver{rolloutErr: map[string]error{"v1": errAtDeadline}}, []record.EventKind{record.ActionStarted, record.ActionDone, record.ActionStarted, record.ActionFailed}, judge.Fail, "rollback did not complete within 200ms"},
+		{"the new one need not serve", ", may_stop: true", &memoryDriver{rolloutErr: map[string]error{"v2": stuck}}, []record.EventKind{record.ActionStarted, record.ActionStopped, record.ActionStarted, record.ActionDone}, judge.Pass, ""},
+		{"the new one need not come in time", ", may_stop: true", &memoryDriver{rolloutErr: map[string]error{"v2": errAtDeadline}}, []record.EventKind{record.ActionStarted, record.ActionStopped, record.ActionStarted, record.ActionDone}, judge.Pass, ""},
+		{"the way back has to work", ", may_stop: true", &memoryDriver{rolloutErr: map[string]error{"v2": stuck, "v1": stuck}}, []record.EventKind{record.ActionStarted, record.ActionStopped, record.ActionStarted, record.ActionFailed}, judge.Fail, "0 of 2 are ready"},
+		{"the runtime fails", ", may_stop: true", &memoryDriver{rolloutErr: map[string]error{"v2": errors.New("no quorum")}}, []record.EventKind{record.ActionStarted, record.ActionError}, judge.Inconclusive, "no quorum"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := short(t, "designs: [naive, stack-aware]", "designs: [stack-aware]", "kind: rollout", "kind: rollout, then: rollback")
+			s := short(t, "designs: [naive, stack-aware]", "designs: [stack-aware]", "kind: rollout", "kind: rollout, then: rollback"+tt.action)
 			s.Action.Timeout = 200 * time.Millisecond
 			dir, err := runLab(t, t.Context(), tt.driver, s)
 			if err != nil {

@@ -481,7 +481,11 @@ func (o *observation) step(ctx context.Context, what string, do func(context.Con
 	case err == nil:
 		o.event(record.ActionDone, "")
 	case ctx.Err() == nil && (timed.Err() != nil || errors.Is(err, drivers.ErrNotServing)):
-		o.event(record.ActionFailed, err.Error())
+		kind := record.ActionFailed
+		if o.scenario.Action.MayStop && what != scenarios.Rollback {
+			kind = record.ActionStopped
+		}
+		o.event(kind, err.Error())
 	default:
 		o.event(record.ActionError, err.Error())
 		return false
