@@ -59,7 +59,7 @@ func (b *BaselinePhase) add(h timeline.Hit, served map[string]bool) {
 // addDenial counts a request that had to be denied, whenever that was: to let somebody in is
 // no better before the action or behind the window.
 func (t *Trial) addDenial(s *record.Sample) {
-	if s == nil || s.Expect != record.Deny {
+	if s == nil || !s.Expect.MustDeny() {
 		return
 	}
 	t.Denials++

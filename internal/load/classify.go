@@ -32,7 +32,8 @@ type outcome struct {
 
 	status    int // of the answer, 0 when there was none
 	statuses  []int
-	badHeader bool // one that the answer must have is missing or another
+	revoked   record.Expectation // of a request whose session may be revoked: what that comes to; else ""
+	badHeader bool               // one that the answer must have is missing or another
 	bodyOK    bool
 	said      string // the answer's own reason
 	ours      bool   // answers come by way of the lab's own balancer, whose word on the harness counts
@@ -67,7 +68,9 @@ func judged(o *outcome) (record.Class, string) {
 			return record.Harness, o.said
 		case o.late:
 			return record.Timeout, "the answer was complete after the deadline"
-		case !slices.Contains(o.statuses, o.status):
+		case rightly(o.revoked, o.status):
+			return record.OK, o.said
+		case !slices.Contains(o.statuses, o.status), o.revoked == record.DenyRevoked:
 			return record.HTTPStatus(o.status), o.said
 		case o.badHeader:
 			return record.WrongHeader, o.said

@@ -36,6 +36,8 @@ type call struct {
 	want     []byte
 	match    *regexp.Regexp // nil means that the body need match nothing
 	anyBody  bool
+
+	revocation *Revocation
 }
 
 func newCall(base *url.URL, r *Request, expect record.Expectation) (*call, error) {
@@ -57,6 +59,8 @@ func newCall(base *url.URL, r *Request, expect record.Expectation) (*call, error
 		want:     []byte(r.WantBody),
 		match:    r.Match,
 		anyBody:  r.AnyBody,
+
+		revocation: r.Revocation,
 	}
 	for name, value := range r.Header {
 		if http.CanonicalHeaderKey(name) == "Host" {
@@ -158,6 +162,7 @@ func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerN
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: taken.got})
 
 	o := outcome{statuses: c.statuses, behind: behind, ours: names.ours}
+	sent := time.Now()
 	_, multiplexed := rt.(*multiplexed)
 	resp, err := rt.RoundTrip(c.request(ctx, multiplexed))
 	if err == nil {
@@ -178,7 +183,12 @@ func exchange(ctx context.Context, rt http.RoundTripper, c *call, names *headerN
 		resp.Body.Close()
 	}
 	o.err, o.status = err, s.Status
-	o.late = time.Now().After(deadline)
+	now := time.Now()
+	o.late = now.After(deadline)
+	if c.revocation != nil {
+		s.Expect = c.revocation.expect(sent, now)
+		o.revoked = s.Expect
+	}
 	s.Attempts = int(taken.count.Load())
 	o.retried = s.Attempts > 1
 	if err != nil || o.retried {

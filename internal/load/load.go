@@ -36,6 +36,9 @@ type Request struct {
 	WantBody   string            // the exact body of a successful answer
 	Match      *regexp.Regexp    // what its body must match instead, somewhere in its first MiB
 	AnyBody    bool              // any body will do, as long as it is whole
+	// Revocation, unless it is nil, is that of the request's session: what it has to meet with
+	// depends on the time then. Of requests that must be served only.
+	Revocation *Revocation
 
 	Weight int // how often it is sent, in relation to the others of its stream; 0 means 1
 }
@@ -202,6 +205,9 @@ func (p *Plan) validateStreams(bad func(format string, args ...any)) {
 func (r *Request) validate(expect record.Expectation) error {
 	if r.Expect != "" && r.Expect != expect {
 		return fmt.Errorf("%s %s: expectation %q, want %q here", r.Method, r.Path, r.Expect, expect)
+	}
+	if r.Revocation != nil && expect != record.Serve {
+		return fmt.Errorf("%s %s: its session can be revoked, and it must be denied anyway", r.Method, r.Path)
 	}
 	if len(r.Path) == 0 || r.Path[0] != '/' {
 		return fmt.Errorf("%s %q: path does not start with a slash", r.Method, r.Path)

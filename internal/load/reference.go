@@ -166,6 +166,9 @@ func (v *reference) send(k uint64, due time.Time) record.Sample {
 	}
 	got, err := v.roundTrip(r, !stream.Reuse, due.Add(v.plan.Timeout))
 	s.Done = time.Since(v.plan.Base)
+	if r.Revocation != nil {
+		s.Expect = r.Revocation.expect(v.plan.Base.Add(s.Sent), v.plan.Base.Add(s.Done))
+	}
 	s.Status, s.Bytes, s.Instance, s.Revision, s.Reason = got.status, got.bytes, got.instance, got.revision, got.reason
 	s.Class = v.judged(r, &s, &got, err)
 	if err != nil {
@@ -186,7 +189,9 @@ func (v *reference) judged(r *Request, s *record.Sample, got *response, err erro
 		return record.Harness
 	case took > v.plan.Timeout:
 		return record.Timeout
-	case !v.expected(r, s.Expect, s.Status):
+	case rightly(s.Expect, s.Status):
+		return record.OK
+	case !v.expected(r, s.Expect, s.Status), s.Expect == record.DenyRevoked:
 		return record.HTTPStatus(s.Status)
 	case !got.header:
 		return record.WrongHeader

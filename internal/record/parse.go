@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -203,8 +204,8 @@ func parseSample(line []byte, s *Sample, in intern) error {
 	s.Stream = c.text("stream")
 	s.Request = int(c.uint("request"))
 	s.Expect = Expectation(c.text("expect"))
-	if c.err == nil && s.Expect != Serve && s.Expect != Deny {
-		c.fail("expect", []byte(s.Expect), fmt.Errorf("neither %s nor %s", Serve, Deny))
+	if c.err == nil && !slices.Contains(expectations, s.Expect) {
+		c.fail("expect", []byte(s.Expect), fmt.Errorf("none of %q", expectations))
 	}
 	s.Intended = c.duration("intended_ns")
 	s.Sent = c.duration("sent_ns")

@@ -50,11 +50,20 @@ func HTTPStatus(code int) Class { return Class(fmt.Sprintf("http_%03d", code)) }
 // Expectation says what a request must meet with.
 type Expectation string
 
-// The two expectations: most requests must be served, some must be denied.
+// The expectations: most requests must be served, some must be denied. One whose session is
+// revoked meanwhile may be either, for as long as a service may go by what it knew before, and
+// must be denied from then on.
 const (
-	Serve Expectation = "serve"
-	Deny  Expectation = "deny"
+	Serve       Expectation = "serve"
+	Deny        Expectation = "deny"
+	Either      Expectation = "either"
+	DenyRevoked Expectation = "deny_revoked"
 )
+
+var expectations = []Expectation{Serve, Deny, Either, DenyRevoked}
+
+// MustDeny says whether a request must be denied.
+func (e Expectation) MustDeny() bool { return e == Deny || e == DenyRevoked }
 
 // Sample is the outcome of one request.
 type Sample struct {
@@ -75,7 +84,7 @@ type Sample struct {
 }
 
 // Breach reports whether a request that had to be denied was served.
-func (s *Sample) Breach() bool { return s.Expect == Deny && s.Status >= 200 && s.Status < 300 }
+func (s *Sample) Breach() bool { return s.Expect.MustDeny() && s.Status >= 200 && s.Status < 300 }
 
 // Latency is the response time from the intended send time, the one that counts.
 func (s *Sample) Latency() time.Duration { return s.Done - s.Intended }
