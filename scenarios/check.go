@@ -278,6 +278,9 @@ func (s *Scenario) checkTarget(design *Design, d *Settings, driver, path string,
 	if d.Health != "" {
 		c.tell("health", join(path, "health"), join(path, "health")+" is refproxy's: a custom target tells its readiness in its own way", "describe a design with args or env that make it do so, or leave it out")
 	}
+	if d.FailClosed {
+		c.tell("fail_closed", join(path, "fail_closed"), join(path, "fail_closed")+" is refproxy's: a custom target decides in its own way", "describe a design with args or env that make it do so, or leave it out")
+	}
 	if d.FailOpen {
 		c.tell("fail_open", join(path, "fail_open"), join(path, "fail_open")+" is refproxy's: a custom target decides in its own way", "describe a design with args or env that make it do so, or leave it out")
 	}

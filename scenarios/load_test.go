@@ -281,6 +281,7 @@ func TestBuiltinDesigns(t *testing.T) {
 	}
 	aware, _ := BuiltinDesign("stack-aware")
 	want.Name, want.About, want.Health = "stack-aware", aware.About, "stack-aware"
+	want.FailClosed = true
 	want.LameDuck, want.CloseWait, want.Notify, want.Watchdog = time.Second, 400*time.Millisecond, true, 10*time.Second
 	want.Startup = Signal{Kind: "http", Port: "health", Path: "/startupz", Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 60}
 	if diff := cmp.Diff(want, aware.For("process")); diff != "" {
@@ -511,6 +512,7 @@ func TestParseRefusesBadTargets(t *testing.T) {
 		{"refproxy's drain", "    stop_grace: 10s", "    lame_duck: 2s", "lame_duck and close_wait are refproxy's"},
 		{"refproxy's health", "    stop_grace: 10s", "    health: stack-aware", "own.yaml:17:13: designs[0].health is refproxy's"},
 		{"refproxy's health on a driver", "    stop_grace: 10s", "    on: {docker: {health: naive}}", "own.yaml:17:27: designs[0].on.docker.health is refproxy's"},
+		{"refproxy's maximum age", "    stop_grace: 10s", "    fail_closed: true", "own.yaml:17:18: designs[0].fail_closed is refproxy's"},
 		{"refproxy's way to fail", "    stop_grace: 10s", "    fail_open: true", "own.yaml:17:16: designs[0].fail_open is refproxy's"},
 		{"unknown placeholder", `"$${instance}"`, `"$${instnce}"`, "own.yaml:4:46: target.args[2]: no placeholder instnce"},
 		{"what there is", `"$${instance}"`, `"$${port}"`, "there are $${instance}, $${revision}, $${listen.data} and $${listen.health}"},

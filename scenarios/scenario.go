@@ -180,6 +180,7 @@ type Refproxy struct {
 	SyncRate        float64       `yaml:"sync_rate,required" above:"0" hint:"records a second" doc:"records a second and subscriber"`
 	Routes          int           `yaml:"routes" min:"1" max:"10000" default:"10" doc:"routes in the configuration"`
 	UpstreamLatency time.Duration `yaml:"upstream_latency" doc:"how long the upstream takes to answer"`
+	MaxAge          time.Duration `yaml:"max_age" min:"500ms" default:"5s" hint:"such as 2s" doc:"how old what a proxy knows of sessions and policy may get; a design with fail_closed serves nothing by what is older"`
 	GoMaxProcs      int           `yaml:"gomaxprocs" min:"0" max:"1024" default:"1" doc:"GOMAXPROCS of each of its processes, which share few cores; 0 leaves it to Go"`
 }
 
@@ -348,10 +349,11 @@ func (d Design) Equal(o Design) bool { return reflect.DeepEqual(d, o) }
 
 // Settings are what a design decides.
 type Settings struct {
-	Health   string            `yaml:"health" words:"none naive shallow pull stack-aware deep-readiness deep-liveness" doc:"how the reference proxy tells its readiness"`
-	FailOpen bool              `yaml:"fail_open" doc:"the reference proxy serves what it cannot decide yet"`
-	Args     []string          `yaml:"args" doc:"more arguments of a custom target" deployed:"say it as args in the design's manifests"`
-	Env      map[string]string `yaml:"env" doc:"more environment variables of a custom target" deployed:"say it as env in the design's manifests"`
+	Health     string            `yaml:"health" words:"none naive shallow pull stack-aware deep-readiness deep-liveness" doc:"how the reference proxy tells its readiness"`
+	FailOpen   bool              `yaml:"fail_open" doc:"the reference proxy serves what it cannot decide yet"`
+	FailClosed bool              `yaml:"fail_closed" doc:"the reference proxy serves nothing by what is older than the target's max_age"`
+	Args       []string          `yaml:"args" doc:"more arguments of a custom target" deployed:"say it as args in the design's manifests"`
+	Env        map[string]string `yaml:"env" doc:"more environment variables of a custom target" deployed:"say it as env in the design's manifests"`
 
 	Signal   Signal `yaml:"signal,inherited" doc:"what the runtime routes by" deployed:"say it as readinessProbe in the design's manifests"`
 	Startup  Signal `yaml:"startup" doc:"asked first, by runtimes that know such a probe" deployed:"say it as startupProbe in the design's manifests"`

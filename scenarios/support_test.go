@@ -18,7 +18,7 @@ func TestEveryKeyIsAFeatureOrNoBusinessOfADriver(t *testing.T) {
 		inner    = "its own keys are"
 	)
 	no := map[string]string{
-		"health": refproxy, "fail_open": refproxy, "lame_duck": refproxy, "close_wait": refproxy,
+		"health": refproxy, "fail_open": refproxy, "fail_closed": refproxy, "lame_duck": refproxy, "close_wait": refproxy,
 		"signal": inner, "signal.kind": inner, "signal.command": "signal.kind=command",
 		"service": "with deployment", "port": "with deployment", "manifests": "with deployment",
 		"refproxy": "args, env and ports of the driver's own program", "on": inner, "url": "no driver deploys it",

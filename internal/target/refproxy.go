@@ -13,6 +13,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/control"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/upstream"
 )
@@ -35,8 +36,9 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
+	revocation := creds.revocation(s)
 	truth := creds.truth(d)
-	streams, err := creds.streams(s.Load)
+	streams, err := creds.streams(s.Load, revocation)
 	if err != nil {
 		return Target{}, err
 	}
@@ -47,29 +49,42 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	}
 	controlEnvironment := maps.Clone(environment)
 	controlEnvironment["REFPROXY_SEED"] = hex.EncodeToString(seed)
+	through := relayed(s)
+	heartbeat := min(p.MaxAge/5, control.DefaultHeartbeat)
 	proxyArgs := []string{
 		"proxy",
 		"--instance", "${instance}", "--revision", "${revision}",
 		"--listen", "${listen.data}", "--health-listen", "${listen.health}",
-		"--control", "http://${addr.control.api}", "--upstream", "http://${addr.upstream.data}",
-		"--health", d.Health,
+		"--control", reach(ControlName, through), "--upstream", reach(UpstreamName, through),
+		"--health", d.Health, "--heartbeat", heartbeat.String(),
+		// What it heard last had been on its way: so it gives up a little before.
+		"--stale-after", (p.MaxAge - p.MaxAge/10).String(),
 		"--lame-duck", d.LameDuck.String(), "--close-wait", d.CloseWait.String(), "--stop-grace", d.StopGrace.String(),
+	}
+	controlArgs := []string{
+		"control", "--listen", "${listen.api}", "--admin-listen", "${listen.admin}", "--heartbeat", heartbeat.String(),
+		"--sessions", strconv.Itoa(p.Sessions), "--sync-rate", strconv.FormatFloat(p.SyncRate, 'f', -1, 64), "--routes", strconv.Itoa(p.Routes),
 	}
 	if d.FailOpen {
 		proxyArgs = append(proxyArgs, "--fail-open")
 	}
-	return Target{
+	if d.FailClosed {
+		proxyArgs = append(proxyArgs, "--fail-closed")
+	}
+	if asks(s, told...) {
+		proxyArgs, controlArgs = append(proxyArgs, "--allow-faults"), append(controlArgs, "--allow-faults")
+	}
+	t := Target{
 		Stack: drivers.Stack{
 			Dependencies: []drivers.Service{{
-				Name:  "upstream",
+				Name:  UpstreamName,
 				Args:  []string{"upstream", "--listen", "${listen.data}", "--latency", p.UpstreamLatency.String()},
 				Env:   environment,
 				Ports: []string{"data"}, StopGrace: 2 * time.Second,
 				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "data", Path: "/", Body: upstream.Answer(http.MethodGet, "/", nil)},
 			}, {
-				Name: "control",
-				Args: []string{"control", "--listen", "${listen.api}", "--admin-listen", "${listen.admin}",
-					"--sessions", strconv.Itoa(p.Sessions), "--sync-rate", strconv.FormatFloat(p.SyncRate, 'f', -1, 64), "--routes", strconv.Itoa(p.Routes)},
+				Name:  ControlName,
+				Args:  controlArgs,
 				Env:   controlEnvironment,
 				Ports: []string{"api", "admin"}, StopGrace: 2 * time.Second,
 				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "admin", Path: "/v1/status"},
@@ -79,14 +94,24 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 				Serves: serves(truth, drivers.Wire{}),
 			},
 		},
-		Streams: streams,
-		Truth:   truth,
-	}, nil
+		Streams:    streams,
+		Truth:      truth,
+		Revocation: revocation,
+	}
+	if len(through) > 0 {
+		relay := relayService(through)
+		relay.Env = environment
+		t.Stack.Dependencies = append(t.Stack.Dependencies, relay)
+	}
+	t.Stack.Revisions = misbehaving(s, t.Stack.Subject)
+	return t, nil
 }
 
 // credentials are the tokens that the load presents.
 type credentials struct {
 	active  []string // of sessions that may use /app/
+	numbers []int    // of these
+	doomed  string   // of a session that may too, until it is revoked
 	revoked []string // well signed, but their session was revoked before the start
 }
 
@@ -107,7 +132,7 @@ func mintCredentials(seed []byte, sessions int) (*credentials, error) {
 		if err != nil {
 			return nil, fmt.Errorf("refproxy credentials: %w", err)
 		}
-		c.active = append(c.active, token)
+		c.active, c.numbers = append(c.active, token), append(c.numbers, n)
 	}
 	for n := 0; n < sessions && len(c.revoked) < variety; n++ {
 		if !credential.Revoked(n) {
@@ -175,7 +200,7 @@ func (c *credentials) denied(r load.Request, n int) load.Request {
 	return r
 }
 
-func (c *credentials) streams(l scenarios.Traffic) ([]load.Stream, error) {
+func (c *credentials) streams(l scenarios.Traffic, revocation *load.Revocation) ([]load.Stream, error) {
 	var out []load.Stream
 	for _, name := range streamNames(l.Streams) {
 		s := load.Stream{Name: name, Weight: l.Streams[name]}
@@ -193,6 +218,7 @@ func (c *credentials) streams(l scenarios.Traffic) ([]load.Stream, error) {
 		for n := range max(variety, len(c.active)) {
 			s.Requests = append(s.Requests, build("/app/items/"+strconv.Itoa(n), n))
 		}
+		c.doom(s.Requests, revocation)
 		for n := range variety {
 			s.Denials = append(s.Denials, c.denied(build("/app/items/"+strconv.Itoa(n), n), n))
 		}

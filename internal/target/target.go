@@ -24,6 +24,8 @@ type Target struct {
 	Front drivers.Wire
 	// Truth is a request that an instance answers as expected only when it works.
 	Truth load.Request
+	// Revocation is that of a session that some of the requests use, nil where no fault revokes one.
+	Revocation *load.Revocation
 	// Asked: somebody has said what is asked, and knows the requests by their names.
 	Asked bool
 	// Notes say how the requests, or the revisions, differ from what a reader would take them for.

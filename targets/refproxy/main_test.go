@@ -217,7 +217,6 @@ func TestRefusesWhatMakesNoSense(t *testing.T) {
 		{"staleness too short", proxy("--stale-after=1s"), "", 2, "stale-after is 1s"},
 		{"unknown misbehaviour", proxy("--misbehave=late"), "", 2, `misbehaviour is "late"`},
 		{"crash at start", proxy("--misbehave=crash-at-start"), "", 1, "crashed, as it was told to"},
-		{"open and closed", proxy("--fail-open", "--fail-closed"), "", 2, "cannot fail open and closed"},
 		{"link to nowhere", []string{"relay", "--admin-listen=127.0.0.1:0", "--link=a=127.0.0.1:0"}, "", 2, "want NAME=HOST:PORT>HOST:PORT"},
 		{"link's port taken", []string{"relay", "--admin-listen=127.0.0.1:0", "--link=a=" + taken.Addr().String() + ">127.0.0.1:1"}, "", 1, "another process has the port"},
 		{"control no URL", proxy("--control=127.0.0.1:1"), "", 2, `want a URL like http://`},

@@ -529,7 +529,6 @@ func TestOptionsAreChecked(t *testing.T) {
 		"unknown mode":         {func(o *Options) { o.Health = "good" }, "stack-aware"},
 		"no room to drain":     {func(o *Options) { o.Health, o.StopGrace = Shallow, time.Second }, "lame duck"},
 		"no room to finish":    {func(o *Options) { o.StopGrace = 2 * time.Second }, "lame duck"},
-		"open and closed":      {func(o *Options) { o.FailOpen, o.FailClosed = true, true }, "open and closed"},
 		"unknown misbehaviour": {func(o *Options) { o.Misbehave = "late" }, "never-ready"},
 		"no grace":             {func(o *Options) { o.Health, o.StopGrace = Pull, 0 }, "stop grace"},
 		"negative":             {func(o *Options) { o.LameDuck = -1 }, "negative"},

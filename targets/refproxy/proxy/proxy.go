@@ -98,7 +98,8 @@ type Options struct {
 	// StaleAfter is how long what the control plane brought counts without a sign of
 	// life; it must be well above its heartbeat. 0 means DefaultStaleAfter.
 	StaleAfter time.Duration
-	// FailClosed serves nothing by state that counts no more, whatever the mode tells of it.
+	// FailClosed serves nothing by state that counts no more, whatever the mode tells of it, and
+	// whatever was served before there was any.
 	FailClosed bool
 
 	// AllowFaults has the proxy do wrong what the control plane tells it to, see feed.Fault.
@@ -127,8 +128,6 @@ func (o Options) check() error {
 	case o.Health.drains() && o.StopGrace <= o.LameDuck+o.CloseWait:
 		return fmt.Errorf("stop grace is %v, want more than lame duck %v and close-wait %v together",
 			o.StopGrace, o.LameDuck, o.CloseWait)
-	case o.FailOpen && o.FailClosed:
-		return errors.New("it cannot fail open and closed")
 	case o.StopGrace <= 0:
 		return fmt.Errorf("stop grace is %v, want above 0", o.StopGrace)
 	}
