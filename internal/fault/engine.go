@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
@@ -32,10 +34,12 @@ type Plan struct {
 	Env    drivers.Env
 	Stack  drivers.Stack // what Env was deployed from
 	After  string        // the revision of the subject that the action leads to
-	Base   time.Time     // the trial's
-	From   time.Duration // the planned start of the window, from Base
-	Folder string        // where commands leave what they say
-	Event  func(record.Event)
+	// Revocation is the session that a revocation is of, nil where the load uses none.
+	Revocation *load.Revocation
+	Base       time.Time     // the trial's
+	From       time.Duration // the planned start of the window, from Base
+	Folder     string        // where commands leave what they say
+	Event      func(record.Event)
 
 	// Feigned is for tests: every fault is taken back as soon as it was injected, and nobody is
 	// told. Whoever calls it proven then does not look.
@@ -92,8 +96,11 @@ func (o *one) touch(ctx context.Context, into Target) {
 	}
 	o.event(record.FaultInjected, into.Instance.ID, o.fault.How())
 	length := proofLimit
-	if o.fault.Lasts() {
+	switch {
+	case o.fault.Lasts():
 		length = o.fault.For
+	case o.fault.Kind == scenarios.BadRevision: // how long a rollout takes to show it is the runtime's business
+		length = math.MaxInt64
 	}
 	while, end := context.WithTimeout(ctx, length)
 	defer end()

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
@@ -21,6 +22,8 @@ type Target struct {
 	Instance drivers.Instance
 	After    string // the revision of the subject that the action leads to
 	Folder   string // for what is worth keeping
+	// Revocation is the session that a revocation is of, nil where the load uses none.
+	Revocation *load.Revocation
 }
 
 // injector injects a fault of one kind into one target. It returns once the fault is in effect,
@@ -36,6 +39,18 @@ var injectors = map[scenarios.FaultKind]injector{
 	scenarios.CPU:       byDriver,
 	scenarios.Evict:     byDriver,
 	scenarios.NodeDrain: byDriver,
+
+	scenarios.Outage:  injectOutage,
+	scenarios.Network: injectNetwork,
+
+	scenarios.BadRevision: injectRevision,
+	scenarios.Stall:       injectStall,
+	scenarios.BadConfig:   injectBadConfig,
+	scenarios.Revoke:      injectRevoke,
+	scenarios.SlowCheck:   injectTold,
+	scenarios.Deadlock:    injectTold,
+	scenarios.DataDead:    injectTold,
+	scenarios.Flap:        injectTold,
 
 	scenarios.CommandFault: injectCommand,
 }

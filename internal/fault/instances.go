@@ -13,7 +13,7 @@ import (
 // targets are what the fault is done to: the instances that it selects, once they are there, or
 // one target without an instance.
 func (o *one) targets(ctx context.Context) ([]Target, error) {
-	into := Target{Env: o.Env, Stack: o.Stack, After: o.After, Folder: o.Folder}
+	into := Target{Env: o.Env, Stack: o.Stack, After: o.After, Folder: o.Folder, Revocation: o.Revocation}
 	if !o.fault.ToInstances() {
 		return []Target{into}, nil
 	}

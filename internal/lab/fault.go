@@ -22,7 +22,7 @@ func (o *observation) inject(ctx context.Context, folder string) {
 	plan := fault.Plan{
 		Faults: o.scenario.Faults, Env: o.env, Stack: o.target.Stack, After: after,
 		Base: o.base, From: o.scenario.Phases.Window.From, Folder: folder, Event: o.out.Event,
-		Feigned: o.cfg.feignFaults,
+		Revocation: o.target.Revocation, Feigned: o.cfg.feignFaults,
 	}
 	plan.Run(ctx)
 }
