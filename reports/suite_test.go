@@ -296,7 +296,7 @@ func TestWhatSurvives(t *testing.T) {
 		{"no limit, and nothing lost", nil, []damage{{noticed: true}}, judge.Survives, ""},
 		{"no limit, and something lost", nil, []damage{good}, judge.Breaks, "40 of 1,000 requests failed"},
 		{"no limit, and harm done", nil, []damage{{noticed: true, evicts: true}}, judge.Breaks, "it served 0 requests that had to be denied, and 1 instance was evicted for nothing"},
-		{"never noticed", []record.Gate{gate("d", metric.Detection, "<=", 80)}, []damage{{}}, judge.Breaks, "detection <= 80 ms: the runtime did not notice every instance that a fault was done to, or no such instance was routed to in trial 1"},
+		{"never noticed", []record.Gate{gate("d", metric.Detection, "<=", 80)}, []damage{{}}, judge.Breaks, "detection <= 80 ms: not every instance that a fault was done to was noticed, or none of them was routed to in trial 1"},
 		{"no proof", []record.Gate{gate("d", "failed", "<=", 80)}, []damage{{unproven: true}}, judge.Undecided, "no valid trial"},
 		{"no proof in one of two", []record.Gate{gate("d", "failed", "<=", 80)}, []damage{good, {unproven: true}}, judge.Undecided, "failed <= 80: 40 in trial 1, but not every planned trial is valid"},
 		{"no proof in one of two, and no limit", nil, []damage{{}, {unproven: true}}, judge.Undecided, "not every planned trial is valid"},

@@ -165,16 +165,20 @@ func targetReasons(r *Run) (why []Reason) {
 		}
 		for j := range c.Trials {
 			t := &c.Trials[j]
-			failures := t.Failures
-			if r.mayNotComplete(c) {
-				failures = slices.DeleteFunc(slices.Clone(failures), func(why Reason) bool { return why.Kind == ActionFailed })
-			}
-			if len(failures) > 0 {
+			if failures := r.failuresOf(c, t); len(failures) > 0 {
 				why = append(why, Reason{Kind: TargetFailed, Cell: c.Key(), Trial: t.Meta.N, Because: failures})
 			}
 		}
 	}
 	return why
+}
+
+// failuresOf is what the target did wrong in a trial and what is no warning only.
+func (r *Run) failuresOf(c *Cell, t *Trial) []Reason {
+	if !r.mayNotComplete(c) {
+		return t.Failures
+	}
+	return slices.DeleteFunc(slices.Clone(t.Failures), func(why Reason) bool { return why.Kind == ActionFailed })
 }
 
 // mayNotComplete reports whether a gate says of a design that an action which it does not
@@ -345,7 +349,7 @@ func negative(c *Cell) Control {
 // are faults a good design may lose some as well; then it must miss what others must hold.
 func positive(s record.Scenario, c *Cell) Control {
 	control := loses(c)
-	limits := slices.DeleteFunc(slices.Clone(s.Gates), func(g record.Gate) bool { return g.Design == c.Design })
+	limits := limitsOnOthers(s, c.Design)
 	if !c.Faulted() || len(limits) == 0 || control.Why.Kind == ActionsFailed || control.Why.Kind == NoValidTrial {
 		return control
 	}

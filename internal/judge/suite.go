@@ -105,7 +105,7 @@ func (r *Run) suiteCell(s record.Scenario, driver, design string) SuiteCell {
 	i := slices.IndexFunc(r.Cells, func(c Cell) bool { return c.Scenario == s.Name && c.Driver == driver && c.Design == design })
 	if i >= 0 {
 		out.Cell = &r.Cells[i]
-		out.Survival, out.Why = survival(s, out.Cell)
+		out.Survival, out.Why = r.survival(s, out.Cell)
 	}
 	if r.End == nil || out.Survival == Breaks {
 		return out
@@ -122,21 +122,21 @@ func (r *Run) suiteCell(s record.Scenario, driver, design string) SuiteCell {
 }
 
 // survival is what becomes of a design of which there is data.
-func survival(s record.Scenario, c *Cell) (Survival, Reason) {
+func (r *Run) survival(s record.Scenario, c *Cell) (Survival, Reason) {
 	for i := range c.Trials {
-		if t := &c.Trials[i]; len(t.Failures) > 0 {
-			return Breaks, Reason{Kind: TargetFailed, Cell: c.Key(), Trial: t.Meta.N, Because: t.Failures}
+		if why := r.failuresOf(c, &c.Trials[i]); len(why) > 0 {
+			return Breaks, Reason{Kind: TargetFailed, Cell: c.Key(), Trial: c.Trials[i].Meta.N, Because: why}
 		}
 	}
-	limits := limitsOn(s, c.Design)
+	gates := r.gatesOn(s, c)
 	var unclear *Reason
-	for _, g := range limits {
-		r := gate(g, c)
-		why := Reason{Kind: GateMissed, Cell: c.Key(), Gate: &g, Because: []Reason{r.Why}}
-		if r.Verdict == Fail {
+	for i := range gates {
+		g := &gates[i]
+		why := Reason{Kind: GateMissed, Cell: c.Key(), Gate: &g.Gate, Because: []Reason{g.Why}}
+		if g.Verdict == Fail {
 			return Breaks, why
 		}
-		if r.Verdict != Pass && unclear == nil {
+		if g.Verdict != Pass && unclear == nil {
 			why.Kind = GateUnclear
 			unclear = &why
 		}
@@ -147,9 +147,9 @@ func survival(s record.Scenario, c *Cell) (Survival, Reason) {
 		return Undecided, Reason{Kind: NoValidTrial}
 	case unclear != nil:
 		return Undecided, *unclear
-	case len(limits) == 0 && sum.Lost() > 0:
+	case len(gates) == 0 && sum.Lost() > 0:
 		return Breaks, Reason{Kind: SomeFailed, Tally: Tally{sum.Lost(), sum.Planned}}
-	case len(limits) == 0 && (sum.Breaches > 0 || c.Sum(metric.FalseEvictions) > 0):
+	case len(gates) == 0 && (sum.Breaches > 0 || c.Sum(metric.FalseEvictions) > 0):
 		return Breaks, Reason{Kind: DidHarm, Tally: Tally{sum.Breaches, uint64(c.Sum(metric.FalseEvictions))}}
 	case c.short():
 		return Undecided, Reason{Kind: TrialsNotValid}
@@ -157,18 +157,34 @@ func survival(s record.Scenario, c *Cell) (Survival, Reason) {
 	return Survives, Reason{}
 }
 
-// limitsOn are the limits that a design is held to: its own, else those of the others. One that
-// asks a bad design to be bad is none.
-func limitsOn(s record.Scenario, design string) []record.Gate {
-	good := slices.DeleteFunc(slices.Clone(s.Gates), func(g record.Gate) bool {
-		m, known := metric.ByName(g.Metric)
-		return known && (g.Op == "<=") != (m.Better == metric.Lower)
-	})
-	own := slices.DeleteFunc(slices.Clone(good), func(g record.Gate) bool { return g.Design != design })
-	if len(own) > 0 {
-		return own
+// gatesOn are the gates that a design is held to: its own, else the limits of the others.
+func (r *Run) gatesOn(s record.Scenario, c *Cell) (all []GateResult) {
+	for _, g := range r.Gates {
+		if g.Cell == c.Key() && !g.Gate.Warn && !g.Implicit && asksForGood(g.Gate) {
+			all = append(all, g)
+		}
 	}
-	return good
+	if len(all) > 0 {
+		return all
+	}
+	for _, g := range limitsOnOthers(s, c.Design) {
+		all = append(all, gate(g, c))
+	}
+	return all
+}
+
+// limitsOnOthers are the limits that a scenario sets on designs other than one.
+func limitsOnOthers(s record.Scenario, design string) []record.Gate {
+	return slices.DeleteFunc(slices.Clone(s.Gates), func(g record.Gate) bool {
+		return g.Design == design || g.Against != "" || g.Warn || !asksForGood(g)
+	})
+}
+
+// asksForGood reports whether a gate is missed by what is bad: that a design must lose something
+// is no virtue of it.
+func asksForGood(g record.Gate) bool {
+	m, known := metric.ByName(g.Metric)
+	return g.Against != "" || !known || (g.Op == "<=") == (m.Better == metric.Lower)
 }
 
 // sort brings designs and scenarios into an order in which what survives gathers in one corner,

@@ -264,18 +264,18 @@ var table = []Metric{
 		Name: Detection, Key: "detection_ms", Words: "detection", Unit: Duration, Better: Lower, Pooling: Median, OfFault: true,
 		About:  "from the injection of a fault into an instance that was routed to, to the moment that the runtime no longer calls it ready; the longest, over the instances",
 		Remark: "It counts from the moment that the fault was in effect, and no request need have failed by then. The matrix has the median over the trials in which every such instance was noticed, and says in how many it was not.",
-		None:   "the runtime did not notice every instance that a fault was done to, or no such instance was routed to",
+		None:   "not every instance that a fault was done to was noticed, or none of them was routed to",
 	},
 	{
 		Name: Ejection, Key: "ejection_ms", Words: "ejection", Unit: Duration, Better: Lower, Pooling: Median, OfFault: true,
 		About:  "from the injection of a fault into an instance that was routed to, to the last request that was sent to it before it was routed to again; the longest, over the instances",
 		Remark: "As far as it is known to which instance a request was sent: a kept connection may go on to lead to one that is routed to no more.",
-		None:   "the runtime did not take every such instance out, or no answer names one",
+		None:   "not every such instance was taken out, or no answer names one",
 	},
 	{
 		Name: Return, Key: "return_ms", Words: "return", Unit: Duration, Better: Lower, Pooling: Median, OfFault: true,
 		About: "from the healing of a fault, or its injection where it does not last, to the moment that the instance is routed to again, or where it is gone for good as many as before; the longest, over the instances",
-		None:  "an instance that a fault was done to was not replaced and not routed to again, or none was routed to before",
+		None:  "not every such instance is routed to again or was replaced, or none was routed to before",
 	},
 	{
 		Name: FalseEvictions, Key: "false_evictions", Words: "false evictions", Unit: Count, Better: Lower, Pooling: Sum,
