@@ -43,8 +43,21 @@ func causeText(c judge.CauseCount, lost uint64, m *record.Trial) string {
 	return adviseOn(c, lost, m).text()
 }
 
-// adviseOn is causeText in its two parts. It is the only place that words a cause.
+// adviseOn is causeText in its two parts, with the fault that was there and what the runtime did
+// about it.
 func adviseOn(c judge.CauseCount, lost uint64, m *record.Trial) advice {
+	a := adviseOnCause(c, lost, m)
+	if c.Fault != nil {
+		a.Why += " " + aboutFault(c)
+		if c.Cause != judge.NewRevision && c.Cause != judge.BeforeReady { // those say themselves what to do
+			a.Do = againstFault(c.Fault, m)
+		}
+	}
+	return a
+}
+
+// adviseOnCause is the only place that words a cause.
+func adviseOnCause(c judge.CauseCount, lost uint64, m *record.Trial) advice {
 	of, who := causeTally(c.Count, lost), causeInstances(c, m)
 	when, seen := causeMoment(c, m), causeAnswer(c)
 	its := oneOrMany(c, "its", "their")

@@ -409,6 +409,10 @@ type Cause struct {
 	Reason string `json:"reason"`
 	// Of those that hit their deadline, the share, 0..1, of the time until then that passed before the lab had sent them; the rest they waited for the target. Null: none did.
 	LateShare *float64 `json:"late_share"`
+	// The fault that was there when the most of them were sent. Empty: none was, or it differs between the trials.
+	Fault string `json:"fault"`
+	// How many of them were sent while it was there, or were lost in its wake.
+	DuringFault uint64 `json:"during_fault"`
 	// The cause and what to do about it, in sentences.
 	Text string `json:"text"`
 }

@@ -3,9 +3,11 @@ package reports
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/metric"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
@@ -117,4 +119,95 @@ func spread(e judge.Estimate, none string) entry {
 		out.Note = format.Between(lo, hi)
 	}
 	return out
+}
+
+// aboutFault says which fault was there when requests were lost, and what the runtime did about it.
+func aboutFault(c judge.CauseCount) string {
+	f := c.Fault
+	meanwhile := "The fault %s was there"
+	if c.DuringFault < c.Count {
+		meanwhile = "For " + format.Count(c.DuringFault) + " of them the fault %s was there"
+	}
+	return fmt.Sprintf(meanwhile, faultTitle(&f.Fault.Fault)) + ": " + reacted(f) + "."
+}
+
+// faultTitle names a fault, with how it is done and to what.
+func faultTitle(f *record.Fault) string {
+	var how []string
+	for _, part := range []string{f.Target, f.How} {
+		if part != "" {
+			how = append(how, format.Shorten(format.Clean(part), 60))
+		}
+	}
+	if len(how) == 0 {
+		return format.Clean(f.Name)
+	}
+	return fmt.Sprintf("%s (%s)", format.Clean(f.Name), strings.Join(how, ", "))
+}
+
+// reacted says what the runtime did about a fault, as a clause.
+func reacted(f *judge.Fault) string {
+	text := "the runtime took nobody out"
+	it, was := "it", "it was"
+	if hit := f.Hit(); len(hit) > 0 {
+		if len(hit) > 1 {
+			it, was = "them", "they were"
+		}
+		switch found, back := f.Detection(), f.Return(); {
+		case found == nil && noneNoticed(f):
+			text = fmt.Sprintf("the runtime never noticed, and routed to %s all along", it)
+		case found == nil:
+			text = fmt.Sprintf("the runtime did not notice all %d instances", len(hit))
+		case back == nil:
+			text = fmt.Sprintf("the runtime took %s out after %s, and %s not back when the window ended", it, format.Span(*found), was)
+		case f.Lasts():
+			text = fmt.Sprintf("the runtime took %s out after %s, and %s back %s after the fault was over", it, format.Span(*found), was, format.Span(*back))
+		default:
+			text = fmt.Sprintf("the runtime took %s out after %s, and %s back, or replaced, after %s", it, format.Span(*found), was, format.Span(*back))
+		}
+	}
+	if n := len(f.Evicted); n > 0 {
+		text += fmt.Sprintf("; it evicted %s for nothing (%s)", format.Plural(n, "instance", "instances"), format.Clean(some(f.Evicted)))
+		if len(f.Hit()) == 0 {
+			text = fmt.Sprintf("the runtime evicted %s for it, which could do nothing about it (%s)", format.Plural(n, "instance", "instances"), format.Clean(some(f.Evicted)))
+		}
+	}
+	restarts := 0
+	for _, in := range f.Instances {
+		restarts += in.Restarts
+	}
+	if restarts > 0 {
+		text += "; it restarted what the fault was done to " + timesWord(restarts)
+	}
+	return text
+}
+
+func timesWord(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+func noneNoticed(f *judge.Fault) bool {
+	return !slices.ContainsFunc(f.Instances, func(in judge.InstanceFault) bool { return in.Routed && in.Detection != nil })
+}
+
+// againstFault says what to do about what a fault cost.
+func againstFault(f *judge.Fault, m *record.Trial) string {
+	asks := "Ask more often, or believe fewer failures, to notice it sooner"
+	if window := checksOf(m); window != "" {
+		asks += " than after " + window
+	}
+	switch {
+	case len(f.Evicted) > 0 && len(f.Hit()) == 0:
+		return "Let neither readiness nor liveness ask for what all instances share: say that it is degraded, and go on being routed to."
+	case len(f.Evicted) > 0:
+		return "Let liveness ask only whether work goes on, and readiness only for what this instance alone lacks, with time enough for a busy one to answer."
+	case len(f.Hit()) == 0:
+		return "No probe mends what all instances share: have a deadline for it, and something to answer without it."
+	case noneNoticed(f):
+		return "Let the probe ask for what a request needs, and have a timeout: one that only asks whether the port answers never fails here."
+	}
+	return asks + "; what is lost until then only a client that repeats saves."
 }

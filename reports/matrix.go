@@ -67,7 +67,7 @@ func (g group) causeRows() (rows []matrixRow) {
 	}
 	slices.SortStableFunc(all, func(a, b judge.CauseCount) int { return cmp.Compare(b.Count, a.Count) })
 	for _, cause := range all {
-		rows = append(rows, matrixRow{def: "cause", label: "  " + causeLabel(cause.Cause), of: func(c *judge.Cell, p judge.Totals) entry {
+		rows = append(rows, matrixRow{def: "cause", label: "  " + g.causeLabel(cause.Cause), of: func(c *judge.Cell, p judge.Totals) entry {
 			for _, of := range c.Causes() {
 				if of.Cause == cause.Cause {
 					return entry{Value: format.Count(of.Count), Bad: true}
@@ -80,6 +80,27 @@ func (g group) causeRows() (rows []matrixRow) {
 		}})
 	}
 	return rows
+}
+
+// causeLabel is a cause in a word or two: what broke while it was ready has the name of the fault
+// that it broke by, where that is one.
+func (g group) causeLabel(cause judge.Cause) string {
+	fault := ""
+	for _, c := range g.Cells {
+		for _, of := range c.Causes() {
+			switch {
+			case of.Cause != cause:
+			case cause != judge.BrokenWhileReady, of.Fault == nil, fault != "" && fault != of.Fault.Name:
+				return causeLabel(cause)
+			default:
+				fault = of.Fault.Name
+			}
+		}
+	}
+	if fault == "" {
+		return causeLabel(cause)
+	}
+	return "broke: " + format.Shorten(format.Clean(fault), labelWidth-2-len("broke: "))
 }
 
 // denies reports whether a request had to be denied in any trial.

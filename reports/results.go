@@ -221,7 +221,11 @@ func newCauses(causes []judge.CauseCount, m *record.Trial) []Cause {
 		if share, ok := c.Queued.LateShare(); ok {
 			late = &share
 		}
-		out = append(out, Cause{LateShare: late, Cause: c.Cause, Count: c.Count, FromMS: Milliseconds(c.From), ToMS: Milliseconds(c.To),
+		fault := ""
+		if c.Fault != nil {
+			fault = c.Fault.Name
+		}
+		out = append(out, Cause{Fault: fault, DuringFault: c.DuringFault, LateShare: late, Cause: c.Cause, Count: c.Count, FromMS: Milliseconds(c.From), ToMS: Milliseconds(c.To),
 			Instances: present(c.Instances), Revision: c.Revision, Requests: newRequestCounts(c.Requests), Class: c.Class, Reason: c.Reason, Text: causeText(c, lost, m)})
 	}
 	return out

@@ -45,6 +45,10 @@ type CauseCount struct {
 	Class     record.Class  // the most frequent one
 	Reason    string        // the one given most often with any class, "" when none was
 	Ended     string        // how the processes of all of these instances ended unasked, "" where they did not, or differ
+	// Fault is the one that was there when most of those were sent that were sent during one, with
+	// what the runtime did about it; nil where there was none. DuringFault are how many.
+	Fault       *Fault
+	DuringFault uint64
 	// Both are those of them that were sent while both revisions ran, see Stretch.
 	Both uint64
 	// Queued is where those of them that hit their deadline spent the time until then.
@@ -94,10 +98,13 @@ func blame(f *finder, t *Trial) {
 		}
 		of := tallies[cause]
 		if of == nil {
-			of = &causeTally{CauseCount: CauseCount{Cause: cause}, classes: make(failureTally)}
+			of = &causeTally{CauseCount: CauseCount{Cause: cause}, classes: make(failureTally), faults: make(map[*Fault]uint64)}
 			tallies[cause] = of
 		}
 		of.add(h, h.Intended-t.Window.From, instance)
+		if fault := f.during(t, cause, h.Sample, instance); fault != nil {
+			of.faults[fault]++
+		}
 		if sent.Stretch == BothRan {
 			of.Both++
 		}
@@ -150,6 +157,14 @@ func (c *CauseCount) join(o CauseCount, most bool) {
 	if most {
 		c.Class, c.Reason = o.Class, o.Reason
 	}
+	switch {
+	case c.Fault == nil || o.Fault == nil || c.Fault.Name != o.Fault.Name:
+		c.Fault, c.DuringFault = nil, 0
+	case most:
+		c.Fault, c.DuringFault = o.Fault, c.DuringFault+o.DuringFault
+	default:
+		c.DuringFault += o.DuringFault
+	}
 	c.Queued = Queueing{c.Queued.Unsent + o.Queued.Unsent, c.Queued.Sent + o.Queued.Sent, max(c.Queued.Usual, o.Queued.Usual)}
 	c.Count += o.Count
 	c.Both += o.Both
@@ -176,6 +191,7 @@ func sortCauses(all []CauseCount) {
 type causeTally struct {
 	CauseCount
 	classes failureTally
+	faults  map[*Fault]uint64
 }
 
 func (c *causeTally) add(h timeline.Hit, at time.Duration, instance string) {
@@ -210,6 +226,11 @@ func (c *causeTally) sum(f *finder) CauseCount {
 		c.Revision = f.d.Trial.Revisions.After
 	}
 	c.Ended = common(of, func(in *instance) string { return in.ended })
+	for fault, n := range c.faults {
+		if n > c.DuringFault || n == c.DuringFault && fault.Name < c.Fault.Name {
+			c.Fault, c.DuringFault = fault, n
+		}
+	}
 	return c.CauseCount
 }
 

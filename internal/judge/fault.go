@@ -336,3 +336,69 @@ func faultReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	}
 	return why
 }
+
+// byFault are the causes that a fault can be behind: what an action or a release does by itself is
+// not among them.
+var byFault = []Cause{BrokenWhileReady, TooSlow, NoInstance, BeforeReady, NewRevision, Refused, KeptBroken, ConnectionLost, WrongAnswer, Unanswered, Unknown}
+
+// wake is how long behind its end what is lost may be a fault's: runtimes are as late to take
+// something back as to take it out.
+const wake = 5 * time.Second
+
+// during is the fault that was there when a lost request was sent, in the instance that it was
+// sent to or in what all of them share; nil where there was none.
+func (f *finder) during(t *Trial, cause Cause, s *record.Sample, instance string) *Fault {
+	if s == nil || !slices.Contains(byFault, cause) {
+		return nil
+	}
+	var shared *Fault
+	for i := range t.Faults {
+		of := &t.Faults[i]
+		if !of.Injected() || s.Done < min(of.At, of.From) || s.Sent > of.To+wake && (of.Lasts() || of.Detection() != nil && of.Return() != nil) {
+			continue
+		}
+		in := f.instances[instance]
+		switch _, touched := of.Of(instance, s.Done); {
+		case touched && instance != "":
+			return of
+		case of.Kind == revisionFault && in != nil && in.lane.Revision == t.Meta.Revisions.After:
+			return of
+		case instance == "" || len(of.Instances) == 0 && of.Kind != revisionFault:
+			shared = of
+		}
+	}
+	return shared
+}
+
+// Detection and Return are the longest over the instances that were routed to when the fault was
+// injected; nil where there is none, or it did not happen to all of them.
+func (f *Fault) Detection() *time.Duration {
+	return f.slowest(func(in InstanceFault) *time.Duration { return in.Detection })
+}
+func (f *Fault) Return() *time.Duration {
+	return f.slowest(func(in InstanceFault) *time.Duration { return in.Return })
+}
+
+func (f *Fault) slowest(of func(InstanceFault) *time.Duration) (longest *time.Duration) {
+	for _, in := range f.Instances {
+		took := of(in)
+		switch {
+		case !in.Routed:
+		case took == nil:
+			return nil
+		case longest == nil || *took > *longest:
+			longest = took
+		}
+	}
+	return longest
+}
+
+// Hit are the instances that were routed to when the fault was injected into them.
+func (f *Fault) Hit() (ids []string) {
+	for _, in := range f.Instances {
+		if in.Routed {
+			ids = append(ids, in.ID)
+		}
+	}
+	return ids
+}

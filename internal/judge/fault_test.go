@@ -245,3 +245,56 @@ func TestAGateOnAFaultThatIsNotThere(t *testing.T) {
 		t.Errorf("got %v", g)
 	}
 }
+
+// What was lost while a fault was there has its name, where it was sent to what the fault was
+// done to, or to what shares what it was done to.
+func TestCausesNameTheirFault(t *testing.T) {
+	all := []string{"a", "b", "c"}
+	out := func(d *drill, at time.Duration, kind record.EventKind) *drill {
+		for _, id := range all {
+			d.say(at, kind, id)
+		}
+		return d
+	}
+	for _, tc := range []struct {
+		name  string
+		drill *drill
+		want  string // cause, count, fault, of them during it
+	}{
+		{"frozen", newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a").say(6*s, record.Unready, "a").say(10*s, record.Ready, "a"), "[broken_while_ready 33 pause 33]"},
+		{"killed, and never replaced", newDrill().fault("kill", 5*s, 0, "a").breaks(5*s, 16*s, "a"), "[broken_while_ready 300 kill 300]"},
+		{"another one broke by itself", newDrill().fault("pause", 5*s, 4*s, "a").breaks(6*s, 7*s, "b"), "[broken_while_ready 33  0]"},
+		{"shared by all", newDrill().fault("outage", 5*s, s).breaks(5*s, 6*s, all...), "[broken_while_ready 100 outage 100]"},
+		{"and nobody is left to send to", out(out(newDrill().fault("outage", 5*s, 2*s).breaks(5*s, 7*s, all...), 6*s, record.Unready), 8*s, record.Ready), "[no_instance 200 outage 200][broken_while_ready 100 outage 100]"},
+		{"before the fault, and long behind it", newDrill().fault("outage", 6*s, s).breaks(4*s, 4100*ms, "a").breaks(13*s, 13100*ms, "a"), "[broken_while_ready 8  0]"},
+	} {
+		got := ""
+		m := tc.drill.measure()
+		for _, c := range m.Causes {
+			name := ""
+			if c.Fault != nil {
+				name = c.Fault.Name
+			}
+			got += fmt.Sprintf("[%s %d %s %d]", c.Cause, c.Count, name, c.DuringFault)
+		}
+		if got != tc.want {
+			t.Errorf("%s: got %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+// Over the trials of a cell a fault is named where it is the same in all, with what the runtime
+// did about it where the most was lost.
+func TestFaultsOfACell(t *testing.T) {
+	short := newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a").say(6*s, record.Unready, "a").say(10*s, record.Ready, "a").measure()
+	long := newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a").say(8*s, record.Unready, "a").say(10*s, record.Ready, "a").measure()
+	other := newDrill().fault("kill", 5*s, 0, "a").breaks(5*s, 9*s, "a").say(8*s, record.Unready, "a").say(10*s, record.Ready, "a").measure()
+	both := Cell{Trials: []Trial{short, long}}
+	if c := both.Causes()[0]; c.Fault == nil || *c.Fault.Detection() != 3*s || c.DuringFault != c.Count {
+		t.Errorf("got %+v", c)
+	}
+	mixed := Cell{Trials: []Trial{short, other}}
+	if c := mixed.Causes()[0]; c.Fault != nil || c.DuringFault != 0 {
+		t.Errorf("got %+v", c)
+	}
+}

@@ -153,16 +153,16 @@ func watched(of func(t *Trial) float64) func(*Trial) (float64, bool) {
 func slowest(of func(InstanceFault) *time.Duration) func(*Trial) (float64, bool) {
 	return func(t *Trial) (float64, bool) {
 		longest := time.Duration(-1)
-		for _, f := range t.Faults {
-			for _, in := range f.Instances {
-				switch took := of(in); {
-				case !in.Routed:
-				case took == nil:
-					return 0, false
-				default:
-					longest = max(longest, *took)
-				}
+		for i := range t.Faults {
+			f := &t.Faults[i]
+			if len(f.Hit()) == 0 {
+				continue
 			}
+			took := f.slowest(of)
+			if took == nil {
+				return 0, false
+			}
+			longest = max(longest, *took)
 		}
 		return milliseconds(longest), longest >= 0
 	}
