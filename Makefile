@@ -6,10 +6,16 @@ ADAPTERS    = grpc promhealth sdnotify
 PACKAGES    = work
 PLATFORMS   = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: build test lint vuln tidy tidy-check oldest cross cross-quick demo conformance e2e e2e-outage e2e-full kindnode
+.PHONY: build release release-check test lint vuln tidy tidy-check oldest cross cross-quick demo conformance e2e e2e-outage e2e-full kindnode
 
 build: ## the program, in ./rollout-lab
 	CGO_ENABLED=0 go build -trimpath -o rollout-lab ./cmd/rollout-lab
+
+release: ## in dist/release: the program for each system, packed, with sums and what is in it; PLATFORMS=linux/amd64 for one
+	@PLATFORMS='$(filter-out windows/%,$(PLATFORMS))' .ci/release
+
+release-check: ## what dist/release has for this machine, installed where there is nothing else; needs root
+	@.ci/install-check
 
 test: ## everything that needs nothing but Go
 	go test -race -timeout 30m work
