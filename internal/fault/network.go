@@ -103,6 +103,10 @@ func (p *passage) proof(ctx context.Context) (seen string, there bool, err error
 	if ctx.Err() != nil {
 		return "", false, ctx.Err()
 	}
+	now, err := p.counts(ctx)
+	if err != nil {
+		return "", false, err
+	}
 	switch p.trouble.Kind {
 	case relay.Refuse:
 		// By way of a forwarded port nobody is refused; the connection ends.
@@ -114,13 +118,12 @@ func (p *passage) proof(ctx context.Context) (seen string, there bool, err error
 	default:
 		there = c.late
 	}
-	return c.says(limit) + p.meanwhile(ctx), there, nil
+	return agree(now.Trouble != nil && *now.Trouble == p.trouble, there, c.says(limit)+p.meanwhile(now))
 }
 
 // meanwhile says how much of the subject's came to the relay since the trouble began.
-func (p *passage) meanwhile(ctx context.Context) string {
-	now, err := p.counts(ctx)
-	if err != nil || p.trouble.Kind == relay.Refuse { // what is refused does not come
+func (p *passage) meanwhile(now relay.LinkStatus) string {
+	if p.trouble.Kind == relay.Refuse { // what is refused does not come
 		return ""
 	}
 	return fmt.Sprintf("; the relay counts %d pieces sent and %d answered since", now.Sent.Chunks-p.since.Sent.Chunks, now.Answered.Chunks-p.since.Answered.Chunks)

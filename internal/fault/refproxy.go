@@ -98,6 +98,16 @@ func (a got) says() string {
 	return fmt.Sprintf("%d", a.status)
 }
 
+// agree is a proof by two witnesses: what was seen, and what the service that was told says of
+// itself. On a slow machine what is seen may be the machine's doing, and what a service says of
+// itself proves nothing alone: where they do not agree nobody knows.
+func agree(says, sees bool, seen string) (string, bool, error) {
+	if says != sees {
+		return "", false, fmt.Errorf("who was told says that it is there: %v; and: %s", says, seen)
+	}
+	return seen, sees, nil
+}
+
 // done is an injection made of functions.
 type done struct {
 	proof func(ctx context.Context) (seen string, there bool, err error)

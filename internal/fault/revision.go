@@ -8,9 +8,7 @@ import (
 	"sync"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
-	"github.com/rollout-lab/rollout-lab/internal/target"
 	"github.com/rollout-lab/rollout-lab/scenarios"
-	"github.com/rollout-lab/rollout-lab/targets/refproxy/control"
 )
 
 // injectRevision waits for the first instance of the revision after: it misbehaves from its
@@ -120,8 +118,8 @@ func (w *watched) neverReady(ctx context.Context, into Target) (string, bool, er
 	if err != nil {
 		return "", false, err
 	}
-	var plane control.Status
-	if err := operate(ctx, into.Env, target.ControlName, http.MethodGet, "/v1/status", &plane); err != nil {
+	plane, err := statusOf(ctx, into.Env)
+	if err != nil {
 		return "", false, err
 	}
 	for _, i := range there {

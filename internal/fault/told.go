@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/target"
 	"github.com/rollout-lab/rollout-lab/scenarios"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/control"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/feed"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/policy"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/proxy"
@@ -36,10 +38,23 @@ func injectTold(ctx context.Context, f scenarios.Fault, into Target) (drivers.In
 		return nil, fmt.Errorf("%w (taken back: %w)", err, heal(context.WithoutCancel(ctx)))
 	}
 	i := &asked{addr: into.Instance.Addr, serves: into.Stack.Subject.Serves}
-	proof := map[scenarios.FaultKind]func(context.Context) (string, bool, error){
+	look := map[scenarios.FaultKind]func(context.Context) (string, bool){
 		scenarios.SlowCheck: i.slowCheck, scenarios.Deadlock: i.deadlock, scenarios.DataDead: i.dataDead, scenarios.Flap: i.flap,
 	}[f.Kind]
-	return done{proof, heal}, nil
+	return done{func(ctx context.Context) (string, bool, error) {
+		seen, sees := look(ctx)
+		plane, err := statusOf(ctx, into.Env)
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return "", false, err
+		}
+		return agree(slices.Contains(plane.Faults[into.Instance.ID], feed.Fault(f.Kind)), sees, seen)
+	}, heal}, nil
+}
+
+// statusOf is what the control plane says of itself.
+func statusOf(ctx context.Context, env drivers.Env) (s control.Status, err error) {
+	err = operate(ctx, env, target.ControlName, http.MethodGet, "/v1/status", &s)
+	return s, err
 }
 
 // asked is an instance that is asked whether it does what it was told.
@@ -75,23 +90,23 @@ func (i *asked) both(ctx context.Context, request, health time.Duration) (r, h g
 	return r, h, noAnswer, noHealth, say("a request", r, noAnswer, request) + "; " + say("its readiness", h, noHealth, health)
 }
 
-func (i *asked) slowCheck(ctx context.Context) (string, bool, error) {
+func (i *asked) slowCheck(ctx context.Context) (string, bool) {
 	r, _, _, noHealth, seen := i.both(ctx, soon, longer)
-	return seen, noHealth && r.err == nil, ctx.Err()
+	return seen, noHealth && r.err == nil
 }
 
-func (i *asked) deadlock(ctx context.Context) (string, bool, error) {
+func (i *asked) deadlock(ctx context.Context) (string, bool) {
 	_, h, noAnswer, _, seen := i.both(ctx, soon, soon)
-	return seen, noAnswer && h.err == nil, ctx.Err()
+	return seen, noAnswer && h.err == nil
 }
 
-func (i *asked) dataDead(ctx context.Context) (string, bool, error) {
+func (i *asked) dataDead(ctx context.Context) (string, bool) {
 	r, h, _, _, seen := i.both(ctx, soon, soon)
-	return seen, r.status == http.StatusServiceUnavailable && h.status == http.StatusOK, ctx.Err()
+	return seen, r.status == http.StatusServiceUnavailable && h.status == http.StatusOK
 }
 
 // flap has to have seen it both well and unwell, not long ago.
-func (i *asked) flap(ctx context.Context) (string, bool, error) {
+func (i *asked) flap(ctx context.Context) (string, bool) {
 	a, _ := i.health(ctx, soon)
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -108,7 +123,7 @@ func (i *asked) flap(ctx context.Context) (string, bool, error) {
 	if there {
 		seen = fmt.Sprintf("its readiness comes and goes: 200 and 503 within %v", lately)
 	}
-	return seen, there, ctx.Err()
+	return seen, there
 }
 
 // injectStall silences the streams of the control plane.
@@ -119,13 +134,15 @@ func injectStall(ctx context.Context, _ scenarios.Fault, into Target) (drivers.I
 	}
 	return done{func(ctx context.Context) (string, bool, error) {
 		_, silent, err := follow(ctx, into.Env)
-		if err != nil {
+		plane, statusErr := statusOf(ctx, into.Env)
+		if err = errors.Join(err, statusErr); err != nil {
 			return "", false, err
 		}
+		seen := "a stream of the lab's own brings the configuration"
 		if silent {
-			return fmt.Sprintf("a stream of the lab's own is open and brings nothing for %v", soon), true, nil
+			seen = fmt.Sprintf("a stream of the lab's own is open and brings nothing for %v", soon)
 		}
-		return "a stream of the lab's own brings the configuration", false, nil
+		return agree(plane.Stalled, silent, seen)
 	}, heal}, nil
 }
 
