@@ -157,6 +157,33 @@ func TestVerdictsHaveExitCodes(t *testing.T) {
 	}
 }
 
+func TestARegressionIsMoreThanALimitThatWasMissed(t *testing.T) {
+	gate := func(g record.Gate, v judge.Verdict, implicit bool) judge.Run {
+		return judge.Run{Verdict: judge.Fail, Gates: []judge.GateResult{{Gate: g, Verdict: v, Implicit: implicit}}, Reasons: []judge.Reason{{Kind: judge.GateMissed}}}
+	}
+	because := func(kind judge.Kind) judge.Run {
+		return judge.Run{Verdict: judge.Fail, Reasons: []judge.Reason{{Kind: kind}}}
+	}
+	against := record.Gate{Against: record.PastRuns}
+	for name, tc := range map[string]struct {
+		run  judge.Run
+		want int
+	}{
+		"a limit":                       {gate(record.Gate{}, judge.Fail, false), ExitPass},
+		"a baseline":                    {gate(against, judge.Fail, false), ExitFail},
+		"another design":                {gate(record.Gate{Against: "main"}, judge.Fail, false), ExitFail},
+		"a baseline that is no worse":   {gate(against, judge.Pass, false), ExitPass},
+		"an action that never ended":    {gate(record.Gate{}, judge.Fail, true), ExitFail},
+		"a target that failed":          {because(judge.TargetFailed), ExitFail},
+		"a target that never came up":   {because(judge.DeployFailed), ExitFail},
+		"an inconclusive run is not so": {judge.Run{Verdict: judge.Inconclusive}, ExitInconclusive},
+	} {
+		if got := report(policyOf(t, "--fail-on=regression").verdictOf(&tc.run), io.Discard); got != tc.want {
+			t.Errorf("%s: exit code %d, want %d", name, got, tc.want)
+		}
+	}
+}
+
 // Whoever ends a job in a pipeline sends SIGINT, a few seconds later SIGTERM, and a few later
 // still SIGKILL: the second one must not cut off the cleaning up.
 func TestAnotherSignalSoonAfterIsTheSameWish(t *testing.T) {

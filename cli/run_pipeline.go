@@ -57,9 +57,9 @@ func (c *choice) Set(s string) error {
 type policy struct{ failOn, inconclusive choice }
 
 func (p *policy) register(fl *pflag.FlagSet) {
-	p.failOn = choice{"gate", []string{"gate", "never"}}
+	p.failOn = choice{"gate", []string{"gate", "regression", "never"}}
 	p.inconclusive = choice{"fail", []string{"fail", "warn"}}
-	fl.Var(&p.failOn, "fail-on", "what makes the exit code 1: any gate that was missed, or nothing, which lets an inconclusive run pass as well")
+	fl.Var(&p.failOn, "fail-on", "what makes the exit code 1: any gate that was missed; one against a baseline or another design, or a target that failed; or nothing, which lets an inconclusive run pass as well")
 	fl.Var(&p.inconclusive, "inconclusive", "fail makes the exit code of an inconclusive run 2, warn makes it 0")
 }
 
@@ -69,10 +69,23 @@ func (p *policy) verdictOf(r *judge.Run) error {
 	case r.Verdict == judge.Pass, p.failOn.value == "never":
 		return nil
 	case r.Verdict == judge.Fail:
+		if p.failOn.value == "regression" && !regressed(r) {
+			return nil
+		}
 	case p.inconclusive.value == "warn":
 		return nil
 	}
 	return &verdictError{r.Verdict}
+}
+
+// regressed reports whether a run fails for more than a limit that knows of nothing before: what
+// is held against a baseline or another design, or a target that failed.
+func regressed(r *judge.Run) bool {
+	return slices.ContainsFunc(r.Gates, func(g judge.GateResult) bool {
+		return g.Verdict == judge.Fail && (g.Implicit || g.Gate.Against != "")
+	}) || slices.ContainsFunc(r.Reasons, func(reason judge.Reason) bool {
+		return reason.Kind == judge.TargetFailed || reason.Kind == judge.DeployFailed
+	})
 }
 
 // ending is what the exit code of a run follows from: what went wrong around it, or else its
