@@ -83,14 +83,14 @@ func printScenarios(out io.Writer, all []*scenarios.Scenario, width int) {
 
 func listJSON(out io.Writer, all []*scenarios.Scenario) error {
 	type entry struct {
-		Name    string   `json:"name"`
-		Suite   string   `json:"suite,omitempty"`
-		About   string   `json:"about"`
-		Action  string   `json:"action"`
-		Faults  []string `json:"faults,omitempty"`
-		Rate    float64  `json:"rate"`
-		Trials  int      `json:"trials"`
-		Designs []string `json:"designs"`
+		Name    string            `json:"name"`
+		Suite   string            `json:"suite,omitempty"`
+		About   string            `json:"about"`
+		Action  string            `json:"action"`
+		Faults  []string          `json:"faults,omitempty"`
+		Rate    float64           `json:"rate"`
+		Trials  record.TrialRange `json:"trials"`
+		Designs []string          `json:"designs"`
 	}
 	entries := []entry{}
 	for _, s := range all {
@@ -159,7 +159,7 @@ func (a *app) validate(ctx context.Context, arg string, o scenarios.Options, ds 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "%s: ok (action %s, designs: %d, trials of each: %d, requests of each: %d)\n", arg, s.ActionName(), len(s.Designs), s.Trials, s.Planned())
+	fmt.Fprintf(a.Out, "%s: ok (action %s, designs: %d, trials of each: %v, requests of each: %d)\n", arg, s.ActionName(), len(s.Designs), s.Trials, s.Planned())
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
 
@@ -18,7 +19,7 @@ type measureFlags struct {
 	run      runFlags
 	url      string
 	rate     float64
-	trials   int
+	trials   trialsFlag
 	baseline time.Duration
 	timeout  time.Duration
 	settle   time.Duration
@@ -57,7 +58,8 @@ at --max. Unless --gate says otherwise, a single lost request is one, too.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.url, "url", "", "address that the load goes to, with the path that is asked")
 	fl.Float64Var(&f.rate, "rate", 100, "requests a second")
-	fl.IntVar(&f.trials, "trials", 1, "how often the command is run and measured")
+	f.trials = trialsFlag{Least: 1, Most: 1}
+	fl.Var(&f.trials, "trials", "how often the command is run and measured, such as 3, or 3..8 to go on until every gate is decided")
 	fl.StringVar(&f.reset, "reset", "", "line for the shell that takes the change back, between two trials")
 	fl.DurationVar(&f.baseline, "baseline", 10*time.Second, "how long nothing may fail before the command")
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Minute, "how long the command may take; then it is ended")
@@ -97,7 +99,7 @@ var gateForm = regexp.MustCompile(`^\s*([a-z0-9_]+)\s*(<=|>=)\s*(\S+)\s*$`)
 func (f *measureFlags) scenario(command []string) (s *scenarios.Scenario, err error) {
 	m := scenarios.Measurement{
 		Status: f.status, Protocol: f.protocol, CA: f.ca, Insecure: f.insecure,
-		Rate: f.rate, Trials: f.trials, Baseline: f.baseline,
+		Rate: f.rate, Trials: record.TrialRange(f.trials), Baseline: f.baseline,
 		Run: command, Timeout: f.timeout, Settle: f.settle, Max: f.max,
 	}
 	if m.URL, m.Path, err = splitURL(f.url); err != nil {

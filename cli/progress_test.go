@@ -89,10 +89,10 @@ func TestProgressSaysWhatIsLeft(t *testing.T) {
 
 func TestWhatAnEstimateSays(t *testing.T) {
 	for want, e := range map[string]lab.Estimate{
-		"1 trial, about 46 s":                                       {Trials: 1, Takes: 45100 * time.Millisecond},
-		"6 trials, about 2 min 6 s":                                 {Trials: 6, Takes: 126 * time.Second},
-		"1 trial, about 41 s, and as long as the commands take":     {Trials: 1, Takes: 41 * time.Second, Commands: true},
-		"1 trial, about 41 s, and what kind may have to make first": {Trials: 1, Takes: 41 * time.Second, Prepares: []string{"kind"}},
+		"1 trial, about 46 s":                                       {Trials: 1, Most: 1, Takes: 45100 * time.Millisecond},
+		"6 trials, about 2 min 6 s":                                 {Trials: 6, Most: 6, Takes: 126 * time.Second},
+		"1 trial, about 41 s, and as long as the commands take":     {Trials: 1, Most: 1, Takes: 41 * time.Second, Commands: true},
+		"1 trial, about 41 s, and what kind may have to make first": {Trials: 1, Most: 1, Takes: 41 * time.Second, Prepares: []string{"kind"}},
 	} {
 		if got := estimateText(e); got != want {
 			t.Errorf("got %q, want %q", got, want)

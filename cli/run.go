@@ -16,6 +16,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/lab"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
 
@@ -28,8 +29,9 @@ type runFlags struct {
 	suite      string
 	named      []string // scenarios that are not there for their suite alone
 	designs    []string
+	time       timeFlags
 	rate       float64
-	trials     int
+	trials     trialsFlag
 	window     time.Duration
 	out        string
 	vars       []string
@@ -64,7 +66,7 @@ stderr is progress.`,
 	f.drivers.register(fl, a.driverNames()[:1], "drivers to run on")
 	fl.StringSliceVar(&f.designs, "design", nil, "designs to run (default: those of the scenario)")
 	fl.Float64Var(&f.rate, "rate", 0, "requests a second (default: the scenario's)")
-	fl.IntVar(&f.trials, "trials", 0, "trials of each design (default: the scenario's)")
+	fl.Var(&f.trials, "trials", "trials of each design, such as 3, or 3..8 to go on until every gate is decided (default: the scenario's)")
 	fl.DurationVar(&f.window, "window", 0, "measured time from the action's start (default: the scenario's)")
 	fl.StringArrayVar(&f.vars, "var", nil, varUsage)
 	fl.BoolVar(&f.keep, "keep", false, "keep the last trial's environment until Ctrl-C")
@@ -81,12 +83,13 @@ func (f *runFlags) registerShared(fl *pflag.FlagSet) {
 	f.watch.register(fl)
 	f.label.register(fl)
 	f.outcome.register(fl)
+	f.time.register(fl)
 }
 
 // start runs scenarios on the drivers that were chosen for them.
 func (f *runFlags) start(cmd *cobra.Command, a *app, ss []*scenarios.Scenario) error {
 	labels, err := f.label.labels()
-	if err != nil {
+	if err = errors.Join(err, f.checkTime(ss)); err != nil {
 		return err
 	}
 	ds, err := f.drivers.chosenFor(ss, cmd.Flags().Changed("driver"))
@@ -182,7 +185,7 @@ func (f *runFlags) scenarios(cmd *cobra.Command, args []string) ([]*scenarios.Sc
 		over.Rate = &f.rate
 	}
 	if cmd.Flags().Changed("trials") {
-		over.Trials = &f.trials
+		over.Trials = (*record.TrialRange)(&f.trials)
 	}
 	if cmd.Flags().Changed("window") {
 		over.Window = &f.window
@@ -219,7 +222,7 @@ func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario
 	view := newProgress(a.console)
 	cfg := lab.Config{
 		RunID: id, Dir: dir, Scenarios: ss, Drivers: ds, Tool: tool(),
-		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update, Watch: watch, Labels: labels,
+		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update, Watch: watch, Labels: labels, MaxTime: f.time.max,
 		Begins: func(e lab.Estimate) { fmt.Fprintln(a.Err, estimateText(e)) },
 	}
 	if f.keep {

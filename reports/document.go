@@ -65,6 +65,10 @@ type Document struct {
 	Command string `json:"command"`
 	// What was run, in the words of whoever ran it: --label k=v.
 	Labels map[string]string `json:"labels"`
+	// How long the run might take: --max-time. Null: as long as it took.
+	MaxTimeMS *Milliseconds `json:"max_time_ms"`
+	// Why there were no more trials of a scenario on a driver, where their number is open or the time was up.
+	Stopped []Stopped `json:"stopped"`
 	// Whether the run was cut short, or a planned trial is missing or damaged.
 	Partial bool `json:"partial"`
 	// The machine that the run ran on.
@@ -139,6 +143,8 @@ type Scenario struct {
 	Action string `json:"action"`
 	// The number of instances before the action; 0 where it is not known.
 	Replicas int `json:"replicas"`
+	// How many trials of each cell there were to be, repeats of invalid ones not among them.
+	Trials TrialRange `json:"trials"`
 	// What the scenario is about, in its author's words.
 	About string `json:"about"`
 	// The designs, in the order in which the scenario has them.
@@ -512,10 +518,12 @@ type Gate struct {
 	Implicit bool `json:"implicit"`
 	// What was observed, in the metric's unit, or as unit says: the pooled success rate, the worst valid trial, or the shift from what it is held against. Null: there are no data, or the thing never happened; why says which.
 	Observed *float64 `json:"observed"`
-	// The one-sided 95 % lower bound of a success rate or a shift, in the metric's unit. Null: neither, or no data.
+	// The one-sided lower bound of a success rate or a shift, in the metric's unit. Null: neither, or no data.
 	Lo *float64 `json:"lo"`
-	// The one-sided 95 % upper bound, likewise, in the metric's unit. Null: neither, or no data.
+	// The one-sided upper bound, likewise, in the metric's unit. Null: neither, or no data.
 	Hi *float64 `json:"hi"`
+	// The confidence of each bound, 0..1: 0.95, or more where the number of trials is open and there might be more. Null: no bounds.
+	Confidence *float64 `json:"confidence"`
 	// Whether the limit was met, or the design is no worse. Warn: it was missed, and only warns. Inconclusive: the data do not say, or not every planned trial is valid.
 	Verdict GateVerdict `json:"verdict"`
 	// The design that the gate is for.

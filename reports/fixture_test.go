@@ -289,7 +289,7 @@ func fixtureRun() *judge.Run {
 			Environment: record.Environment{OS: "linux", Arch: "amd64", CPUs: 2, Kernel: "6.18.0", Go: "go1.26.0",
 				Runtimes: map[string]string{"process": "builtin", "docker": "20.10.24"}, Fingerprint: "9f86d081884c7d65"},
 			Scenarios: []record.Scenario{{Name: "quickstart", About: "three instances, rolled to a new revision under load", SHA256: "2c26b46b68ffc68ff99b453c1d304134",
-				Source: "name: quickstart\n", Rate: 1000, Window: 30 * time.Second, Action: "rollout", Replicas: 3,
+				Source: "name: quickstart\n", Rate: 1000, Window: 30 * time.Second, Action: "rollout", Replicas: 3, Trials: record.TrialRange{Least: 3, Most: 3},
 				Designs: []string{"naive", "stack-aware"}, Gates: gates, Positive: []string{"naive"}}},
 		},
 		End:     &record.RunEnd{Ended: "2026-11-22T15:10:05Z", Duration: 6 * time.Minute},
@@ -304,7 +304,7 @@ func fixtureRun() *judge.Run {
 			Why: judge.Reason{Kind: judge.NoWorse, Names: []string{"stack-aware", "naive", "downtime"}, Value: 598.4}}},
 	}
 	for _, g := range gates {
-		r := judge.GateResult{Cell: run.Cells[1].Key(), Gate: g, Observed: 1, Lo: 0.99996671, Hi: 1, HasInterval: true, Verdict: judge.Pass, Why: judge.Reason{Kind: judge.RateAtLeast, Tally: judge.Tally{N: 90000, Of: 90000}, Lo: 0.99996671, Hi: 1, Lossy: judge.Tally{Of: 3}, Value: 0.631597}}
+		r := judge.GateResult{Cell: run.Cells[1].Key(), Gate: g, Observed: 1, Lo: 0.99996671, Hi: 1, HasInterval: true, Alpha: 0.05, Verdict: judge.Pass, Why: judge.Reason{Kind: judge.RateAtLeast, Tally: judge.Tally{N: 90000, Of: 90000}, Lo: 0.99996671, Hi: 1, Lossy: judge.Tally{Of: 3}, Value: 0.631597}}
 		if g.Metric == "breaches" {
 			r.Observed, r.HasInterval = 0, false
 			r.Why = judge.Reason{Kind: judge.WorstTrial, Gate: &g, Trial: 1, Tally: judge.Tally{Of: 3}}

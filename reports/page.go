@@ -53,6 +53,14 @@ func (p *page) Incomplete() bool { return incomplete(p.Run) }
 // Skipped are the cells that could not be run.
 func (p *page) Skipped() []record.Skipped { return skipped(p.Run) }
 
+// Stopped says why there are no more trials, where that needs saying.
+func (p *page) Stopped() (texts []string) {
+	for _, s := range stopped(p.Run) {
+		texts = append(texts, stoppedText(p.Run, s))
+	}
+	return texts
+}
+
 // routing is how requests found instances on a driver, as its trials have recorded it.
 type routing struct {
 	Driver, Text string

@@ -49,7 +49,10 @@ func Results(run *judge.Run) Document {
 			Runtimes: maps.Clone(r.Environment.Runtimes)},
 		Verdict: run.Verdict, Headline: headline(run), Why: why.Why, Do: why.Do, Reasons: reasons(run), Warnings: Sentences(run.Warnings),
 		Scenarios: []Scenario{}, Cells: []Cell{}, Gates: []Gate{}, Comparisons: []Comparison{},
-		Controls: []Control{}, Skipped: []SkippedDesign{}, Suites: newSuites(run),
+		Controls: []Control{}, Skipped: []SkippedDesign{}, Suites: newSuites(run), Stopped: newStopped(run),
+	}
+	if r.MaxTime > 0 {
+		doc.MaxTimeMS = new(Milliseconds(r.MaxTime))
 	}
 	if doc.Environment.Runtimes == nil {
 		doc.Environment.Runtimes = map[string]string{}
@@ -65,7 +68,7 @@ func Results(run *judge.Run) Document {
 	}
 	for _, s := range r.Scenarios {
 		doc.Scenarios = append(doc.Scenarios, Scenario{Name: s.Name, SHA256: s.SHA256, Rate: zeroUnlessFinite(s.Rate),
-			WindowMS: Milliseconds(s.Window), Action: s.Action, Replicas: s.Replicas, About: s.About, Designs: present(s.Designs)})
+			WindowMS: Milliseconds(s.Window), Action: s.Action, Replicas: s.Replicas, Trials: TrialRange(s.Trials), About: s.About, Designs: present(s.Designs)})
 	}
 	if len(doc.Scenarios) > 0 {
 		doc.Scenario = &doc.Scenarios[0]
@@ -78,7 +81,7 @@ func Results(run *judge.Run) Document {
 		if !g.NoValue {
 			out.Observed = finite(g.Observed)
 			if g.HasInterval {
-				out.Lo, out.Hi = finite(g.Lo), finite(g.Hi)
+				out.Lo, out.Hi, out.Confidence = finite(g.Lo), finite(g.Hi), finite(math.Round(1e6*(1-g.Alpha))/1e6)
 			}
 		}
 		doc.Gates = append(doc.Gates, out)

@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -56,7 +57,7 @@ func fieldsOf(t *testing.T, of reflect.Type) []field {
 	return fields
 }
 
-// comments are those of the fields in document.go, by type and field.
+// comments are those of the fields of all types here, by type and field.
 var comments = func() func(t *testing.T) map[string]string {
 	var all map[string]string
 	return func(t *testing.T) map[string]string {
@@ -64,21 +65,31 @@ var comments = func() func(t *testing.T) map[string]string {
 			return all
 		}
 		t.Helper()
-		f, err := parser.ParseFile(token.NewFileSet(), "document.go", nil, parser.ParseComments)
+		files, err := filepath.Glob("*.go")
 		if err != nil {
 			t.Fatal(err)
 		}
 		all = make(map[string]string)
-		ast.Inspect(f, func(n ast.Node) bool {
-			if spec, ok := n.(*ast.TypeSpec); ok {
+		for _, file := range files {
+			f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				spec, ok := n.(*ast.TypeSpec)
+				if !ok {
+					return true
+				}
 				if s, ok := spec.Type.(*ast.StructType); ok {
 					for _, f := range s.Fields.List {
-						all[spec.Name.Name+"."+f.Names[0].Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
+						for _, name := range f.Names {
+							all[spec.Name.Name+"."+name.Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
+						}
 					}
 				}
-			}
-			return true
-		})
+				return true
+			})
+		}
 		return all
 	}
 }()

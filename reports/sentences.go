@@ -57,8 +57,11 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 		return fmt.Sprintf("%s planned trials missing: %s", nOf(r), some(r.Names))
 	},
 	judge.CellNotRun: func(r judge.Reason) string { return fmt.Sprintf("%s was not run: %s", r.Cell, r.Text) },
-	judge.NoTrials:   fixed("no trial was recorded, and no data is no pass"),
-	judge.NoGates:    fixed("no gate was set, so there is nothing to pass"),
+	judge.NoTimeLeft: func(r judge.Reason) string {
+		return fmt.Sprintf("--max-time %s left no time for %s, of %d planned", flagTime(r.Limit), noTimeFor(int(r.N), int(r.Repeats)), r.Of)
+	},
+	judge.NoTrials: fixed("no trial was recorded, and no data is no pass"),
+	judge.NoGates:  fixed("no gate was set, so there is nothing to pass"),
 
 	// Why a trial is invalid.
 	judge.TrialCutShort:    fixed("the trial was cut short: its record has no end"),
@@ -181,10 +184,10 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.NoFault:           fixed("no fault is injected there, so there is nothing to notice"),
 	judge.NothingToComplete: fixed("the action none has nothing to complete"),
 	judge.RateAtLeast: func(r judge.Reason) string {
-		return fmt.Sprintf("%s, which is 95 %% sure of at least %s if failures were independent%s", rateSeen(r), format.Rate(r.Lo), lossyTrials(r))
+		return fmt.Sprintf("%s, which is %s sure of at least %s if failures were independent%s", rateSeen(r), confidence(r.Alpha), format.Rate(r.Lo), lossyTrials(r))
 	},
 	judge.RateAtMost: func(r judge.Reason) string {
-		return fmt.Sprintf("%s, which is 95 %% sure of at most %s if failures were independent%s", rateSeen(r), format.RateUp(r.Hi), lossyTrials(r))
+		return fmt.Sprintf("%s, which is %s sure of at most %s if failures were independent%s", rateSeen(r), confidence(r.Alpha), format.RateUp(r.Hi), lossyTrials(r))
 	},
 	judge.RateUnclear: func(r judge.Reason) string {
 		return fmt.Sprintf("%s, and anything from %s fits that if failures were independent: too few to tell", rateSeen(r), format.Rates(r.Lo, r.Hi))
@@ -199,6 +202,7 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 		return fmt.Sprintf("%s in trial %d, which is invalid otherwise", format.Count(r.N), r.Trial)
 	},
 	judge.TrialsNotValid: fixed("not every planned trial is valid"),
+	judge.TrialsNotRun:   fixed("there was no time for every planned trial"),
 
 	// Why a control held or did not.
 	judge.UnprovokedFailures: func(r judge.Reason) string {

@@ -59,6 +59,11 @@ func TestSentences(t *testing.T) {
 	}{
 		{judge.Reason{Kind: judge.GateMissed, Cell: "s/process/good", Gate: gate, Because: []judge.Reason{{Kind: judge.WorstTrial, Gate: gate, Value: 1500.01, Trial: 2, Tally: of(0, 3)}}},
 			"s/process/good: recovery <= 1.50 s: 1.51 s in trial 2, the worst of 3 trials"},
+		{judge.Reason{Kind: judge.NoTimeLeft, Tally: of(4, 10), Limit: 90 * s, Time: 200 * s}, "--max-time 90s left no time for 4 trials, of 10 planned"},
+		{judge.Reason{Kind: judge.NoTimeLeft, Tally: of(1, 2), Repeats: 2, Limit: 5 * time.Minute}, "--max-time 5m left no time for 1 trial and 2 repeats of invalid trials, of 2 planned"},
+		{judge.Reason{Kind: judge.TrialsNotRun}, "there was no time for every planned trial"},
+		{judge.Reason{Kind: judge.RateAtMost, Tally: of(59_000, 60_000), Hi: 0.99, Alpha: 0.001, Lossy: of(1, 3)},
+			"59,000 of 60,000 requests were ok (98.33 %), which is 99.9 % sure of at most 99.00 % if failures were independent; 1 of 3 trials lost requests"},
 		{judge.Reason{Kind: judge.GateUnclear, Cell: "s/good", Gate: gate, Because: []judge.Reason{{Kind: judge.NoSuchDesign}}}, "s/good: recovery <= 1.50 s: no trial of this design was recorded"},
 		{judge.Reason{Kind: judge.ControlFailed, Cell: "s/process/bad", Names: []string{"positive"}, Because: []judge.Reason{{Kind: judge.NeverRun}}}, "s/process/bad: the positive control did not hold: it was not run"},
 		{judge.Reason{Kind: judge.TrialInvalid, Cell: "s/process/bad", Trial: 4, Because: []judge.Reason{late, {Kind: judge.HarnessFailed, Tally: of(1234, 0)}}},

@@ -320,6 +320,9 @@ func evidence(run *judge.Run) (lines [][2]string) {
 		}
 		lines = append(lines, [2]string{word, format.Clean(fmt.Sprintf("%s/%s/%s: %s", s.Scenario, s.Driver, s.Design, s.Why))})
 	}
+	for _, s := range stopped(run) {
+		lines = append(lines, [2]string{"stopped", format.Clean(stoppedText(run, s))})
+	}
 	if incomplete(run) {
 		lines = append(lines, [2]string{"partial", "the run is not complete; what is shown rests on the trials that there are"})
 	}

@@ -170,6 +170,7 @@ var unclear = []struct {
 		return advice{Sentence(r), "Run it again to its end."}
 	}},
 	{[]judge.Kind{judge.CellNotRun}, adviseOnNotRun},
+	{[]judge.Kind{judge.NoTimeLeft}, adviseOnTime},
 	{[]judge.Kind{judge.TrialInvalid}, func(run *judge.Run, _ judge.Reason) advice { return adviseOnInvalids(run) }},
 	{[]judge.Kind{judge.TrialsMissing, judge.NoTrials}, func(_ *judge.Run, r judge.Reason) advice {
 		return advice{Sentence(r), "Run it again."}

@@ -163,6 +163,11 @@ var badScenarios = []struct {
 	{"negative surge", "max_surge: 1", "max_surge: «-1", "rolling.max_surge must be 0..100, not -1", "", true},
 	{"unknown policy", "round-robin", "«random", "balancer.policy must be one of round-robin, least-connections, not random", "", true},
 	{"no trials", "trials: 1", "trials: «0", "trials must be 1..100, not 0", "", true},
+	{"a number of trials in quotes", "trials: 1", "trials: «\"3\"", "trials must be a whole number", "remove the quotes", true},
+	{"a range of trials by a dash", "trials: 1", "trials: «3-8", "trials must be a whole number or a range of them, not 3-8", "3..8", true},
+	{"a range of trials backwards", "trials: 1", "trials: «8..3", "trials: 8..3 has its end before its start", "3..8", false},
+	{"a range of trials from none", "trials: 1", "trials: «0..3", "trials must be 1..100, not 0", "", true},
+	{"a range of too many trials", "trials: 1", "trials: «3..101", "trials must be 1..100, not 101", "", true},
 
 	// Designs.
 	{"unknown builtin design", "  - naive\n", "  - «niave\n", "no builtin design niave", "did you mean naive?", true},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // Bounds on what a scenario may ask for that are not those of one field. They keep slips of
@@ -89,6 +90,10 @@ func (f *field) check(v reflect.Value, path string, by found, report report) {
 			f.check(v.Elem(), path, by, report)
 		}
 	case reflect.Struct:
+		if r, ok := v.Interface().(record.TrialRange); ok {
+			f.checkRange(r, path, report)
+			return
+		}
 		if v.IsZero() {
 			return
 		}

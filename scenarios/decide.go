@@ -76,25 +76,26 @@ const maxTrials = 100
 // is met, and an upper one missed, by requests that were all ok, at best.
 func (s *Scenario) checkRate(m metric.Metric, g Gate, path string, report report) {
 	limit := g.limit()
-	n := s.ofStream(g.Stream) * uint64(s.Trials)
+	n := s.ofStream(g.Stream) * uint64(s.Trials.Most)
 	if n == 0 {
 		return // reported already
 	}
-	sure := math.Pow(metric.Alpha, 1/float64(n)) // the lower bound where all are ok; 1-sure is the upper one where none is
+	alpha := metric.AlphaAt(s.Trials.Most, s.Trials.Least, s.Trials.Most)
+	sure := math.Pow(alpha, 1/float64(n)) // the lower bound where all are ok; 1-sure is the upper one where none is
 	switch {
 	case g.Op == ">=" && limit > sure:
 		hint := "a lower limit, or metric: failed, op: <=, limit: 0"
 		if limit < 1 {
-			needed := math.Ceil(math.Log(metric.Alpha) / math.Log(limit))
+			needed := math.Ceil(math.Log(alpha) / math.Log(limit))
 			hint = fmt.Sprintf("%.0f requests would do: a longer window, a higher load.rate", needed)
 			if trials := math.Ceil(needed / float64(s.ofStream(g.Stream))); trials <= maxTrials {
 				hint += fmt.Sprintf(", trials: %.0f", trials)
 			}
 			hint += "; or a lower limit"
 		}
-		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be met: %d requests that are all ok are 95 %% sure of no more than %s", m.Name, limitText(m, g, limit), n, cutPercent(sure)), hint)
+		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be met: %d requests that are all ok are %s sure of no more than %s", m.Name, limitText(m, g, limit), n, confidence(alpha), cutPercent(sure)), hint)
 	case g.Op == "<=" && limit < 1-sure:
-		report(join(path, "limit"), fmt.Sprintf("%s <= %s cannot be met: %d requests of which none is ok are 95 %% sure of no less than %s", m.Name, limitText(m, g, limit), n, raisedPercent(1-sure)), "a higher limit")
+		report(join(path, "limit"), fmt.Sprintf("%s <= %s cannot be met: %d requests of which none is ok are %s sure of no less than %s", m.Name, limitText(m, g, limit), n, confidence(alpha), raisedPercent(1-sure)), "a higher limit")
 	case g.Op == ">=" && limit <= 1-sure:
 		report(join(path, "limit"), fmt.Sprintf("%s >= %s cannot be missed, not by %d requests of which none is ok", m.Name, limitText(m, g, limit), n), "a higher limit")
 	case g.Op == "<=" && limit >= sure:
@@ -152,6 +153,9 @@ func limitText(m metric.Metric, g Gate, v float64) string {
 	}
 	return fmt.Sprintf("%.0f", v)
 }
+
+// confidence is how sure bounds are, as people say it.
+func confidence(alpha float64) string { return fmt.Sprintf("%.4g %%", 100*(1-alpha)) }
 
 func percent(share float64) string { return fmt.Sprintf("%.10g%%", 100*share) }
 

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -59,9 +60,20 @@ func TestDesignsThatAComparisonNeeds(t *testing.T) {
 	if len(s.Gates) != 1 || s.Gates[0].Against != record.PastRuns || len(s.NotChosen.Gates) != 1 {
 		t.Errorf("without naive there are the gates %+v, and not chosen are %+v", s.Gates, s.NotChosen.Gates)
 	}
-	trials := 2
+	trials := record.TrialRange{Least: 2, Most: 2}
 	if err := s.Override(Overrides{Trials: &trials}); err != nil {
 		t.Errorf("against a baseline, 2 trials may do: %v", err)
+	}
+}
+
+// Where several looks share what one may spend, three trials against three are never enough.
+func TestAComparisonInAnOpenNumberOfTrials(t *testing.T) {
+	text := strings.Replace(good, limited, "- {design: own, metric: downtime, against: naive}", 1)
+	for trials, hint := range map[string]string{"3": "", "2": "trials: 3 or more", "2..3": "trials: 4 or more", "2..4": ""} {
+		_, err := Parse("gates.yaml", []byte(strings.Replace(text, "trials: 1", "trials: "+trials, 1)), offered)
+		if problems, _ := errors.AsType[Errors](err); (err != nil) != (hint != "") || hint != "" && problems[0].Hint != hint {
+			t.Errorf("trials: %s: %v, want %q", trials, err, hint)
+		}
 	}
 }
 

@@ -251,9 +251,9 @@ func hits(rate float64, length time.Duration) uint64 {
 // Overrides are the parts of a scenario that a command line may change. Nil leaves one
 // as it is.
 type Overrides struct {
-	Rate   *float64       // requests a second
-	Window *time.Duration // length of the window; its start stays
-	Trials *int           // an arm
+	Rate   *float64           // requests a second
+	Window *time.Duration     // length of the window; its start stays
+	Trials *record.TrialRange // an arm
 }
 
 // Override changes the scenario and checks it again. On error, which is Errors, the

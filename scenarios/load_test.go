@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // TestErrorsGolden pins how problems look to the person who made them.
@@ -572,11 +574,11 @@ func TestOverride(t *testing.T) {
 	if err := s.Override(Overrides{}); err != nil || s.SHA256() != sum {
 		t.Errorf("nothing overridden: %v, %s became %s", err, sum, s.SHA256())
 	}
-	if err := s.Override(Overrides{Rate: ptr(500.0), Window: ptr(10 * time.Second), Trials: ptr(5)}); err != nil {
+	if err := s.Override(Overrides{Rate: ptr(500.0), Window: ptr(10 * time.Second), Trials: &record.TrialRange{Least: 5, Most: 8}}); err != nil {
 		t.Fatal(err)
 	}
-	if s.Load.Rate != 500 || s.Phases.Window != (Phase{4 * time.Second, 14 * time.Second}) || s.Trials != 5 || s.Length() != 15*time.Second || s.Planned() != 7499 {
-		t.Errorf("got %v/s, window %v, %d trials, %v, %d requests", s.Load.Rate, s.Phases.Window, s.Trials, s.Length(), s.Planned())
+	if s.Load.Rate != 500 || s.Phases.Window != (Phase{4 * time.Second, 14 * time.Second}) || s.Trials.String() != "5..8" || s.Length() != 15*time.Second || s.Planned() != 7499 {
+		t.Errorf("got %v/s, window %v, %v trials, %v, %d requests", s.Load.Rate, s.Phases.Window, s.Trials, s.Length(), s.Planned())
 	}
 	if s.SHA256() == sum {
 		t.Error("another experiment has the same digest")
@@ -592,7 +594,7 @@ func TestOverride(t *testing.T) {
 		{"high rate", Overrides{Rate: ptr(100_001.0)}, "load.rate must be at most 100000"},
 		{"no window", Overrides{Window: ptr(time.Duration(0))}, "the window must be longer than 0s"},
 		{"endless window", Overrides{Window: ptr(time.Duration(math.MaxInt64))}, "the window must be longer than 0s and at most 24h"},
-		{"no trials", Overrides{Trials: ptr(0)}, "trials must be 1..100, not 0"},
+		{"no trials", Overrides{Trials: &record.TrialRange{}}, "trials must be 1..100, not 0"},
 		{"too many requests", Overrides{Rate: ptr(100_000.0), Window: ptr(time.Hour)}, "more than 100000000"},
 	} {
 		s := load()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // Measurement is one command, measured at one address: what a command line says without a
@@ -21,7 +23,7 @@ type Measurement struct {
 	Insecure bool
 
 	Rate     float64 // requests a second
-	Trials   int
+	Trials   record.TrialRange
 	Baseline time.Duration // how long nothing may fail before the command
 
 	Run, Reset           []string
@@ -99,6 +101,10 @@ func (m Measurement) fields() mapped {
 	if len(m.Reset) > 0 {
 		action["reset"] = allPlainly(m.Reset)
 	}
+	var trials any = m.Trials.String()
+	if !m.Trials.Open() {
+		trials = m.Trials.Most
+	}
 	gates := []mapped{}
 	for _, l := range m.Limits {
 		var limit any = l.Limit
@@ -108,7 +114,7 @@ func (m Measurement) fields() mapped {
 		gates = append(gates, mapped{"design": measuredDesign, "metric": l.Metric, "op": l.Op, "limit": limit})
 	}
 	return mapped{
-		"name": "measure", "target": target, "action": action, "trials": m.Trials, "gates": gates,
+		"name": "measure", "target": target, "action": action, "trials": trials, "gates": gates,
 		"load":    mapped{"rate": m.Rate},
 		"phases":  mapped{"baseline": mapped{"from": measurementWarmUp.String(), "to": (measurementWarmUp + m.Baseline).String()}},
 		"designs": []mapped{{"name": measuredDesign}},

@@ -5,12 +5,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 func measurement() Measurement {
 	return Measurement{
 		URL: "https://host:8443", Path: "/a?b=c", Status: "2xx", Header: map[string]string{"Authorization": "Bearer ${token}"}, Insecure: true,
-		Rate: 100, Trials: 2, Baseline: 3 * time.Second,
+		Rate: 100, Trials: record.TrialRange{Least: 2, Most: 2}, Baseline: 3 * time.Second,
 		Run: []string{"deploy", "${not_a_variable}", `"quoted" <&>`}, Reset: []string{"undo"}, Timeout: time.Minute, Settle: 7 * time.Second, Max: time.Hour,
 		Limits: []MeasurementLimit{{"failed", "<=", "3"}, {"downtime", "<=", "250ms"}, {"success_rate", ">=", "99.9%"}},
 	}

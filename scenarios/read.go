@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/metric"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // decoder reads nodes into values, as the fields' declarations say, and remembers where each
@@ -183,6 +184,8 @@ func (d *decoder) special(n *node, path string, to, in reflect.Value) bool {
 		d.duration(n, path, to)
 	case *Gate:
 		d.gate(n, path, to)
+	case *record.TrialRange:
+		d.trials(n, path, to)
 	case *Limit:
 		d.limit(n, path, in.Addr().Interface().(*Gate), to)
 	case *Target:

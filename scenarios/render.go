@@ -72,6 +72,10 @@ func (w *writer) field(depth int, f *field, v, in reflect.Value) {
 		w.field(depth, f, reflect.ValueOf(several.List), in)
 		return
 	}
+	if r, ok := v.Interface().(record.TrialRange); ok {
+		w.line(depth, f.name, r.String())
+		return
+	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {

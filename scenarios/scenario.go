@@ -36,10 +36,10 @@ type Scenario struct {
 	// A service that is slow to start is not one that does not start.
 	DeployTimeout time.Duration `yaml:"deploy_timeout" above:"0s" default:"1m" hint:"such as 5m" doc:"for all instances to serve, before a trial begins; with refproxy the time of a sync comes on top" address:"nothing is deployed"`
 
-	Trials           int       `yaml:"trials" min:"1" max:"100" default:"1" doc:"of each driver and design, unless --trials says otherwise"`
-	Designs          []Design  `yaml:"designs,required" doc:"what is compared: builtin ones by name, or described here"`
-	Gates            []Gate    `yaml:"gates" doc:"what must hold for the run to pass"`
-	PositiveControls []Control `yaml:"positive_controls" doc:"designs that must show failures here; without that the experiment could not tell good from bad"`
+	Trials           record.TrialRange `yaml:"trials" min:"1" max:"100" default:"1" doc:"of each driver and design, unless --trials says otherwise; 3..8 goes on until every gate is decided"`
+	Designs          []Design          `yaml:"designs,required" doc:"what is compared: builtin ones by name, or described here"`
+	Gates            []Gate            `yaml:"gates" doc:"what must hold for the run to pass"`
+	PositiveControls []Control         `yaml:"positive_controls" doc:"designs that must show failures here; without that the experiment could not tell good from bad"`
 
 	// NotChosen are the gates and controls of designs that WithDesigns left out: a run
 	// that lacks them has not shown what the scenario asks for.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 )
 
 // Patterns of texts in a scenario's file, in which ${name} may stand for a value or a part
@@ -128,6 +129,8 @@ func (m *schemas) value(f *field, t reflect.Type) schema {
 	switch t {
 	case durationType:
 		return schema{"type": "string", "pattern": durationPattern}
+	case reflect.TypeFor[record.TrialRange]():
+		return anyOf(f.bounded("integer"), schema{"type": "string", "pattern": rangePattern + "|^" + variablePattern + "$"})
 	case reflect.TypeFor[Limit]():
 		return anyOf(schema{"type": "number", "minimum": 0}, schema{"type": "string", "pattern": percentPattern + "|" + durationPattern})
 	}

@@ -54,7 +54,8 @@ var downtime, _ = metric.ByName(metric.Downtime)
 // compare holds b against what its counterpart showed, which are the valid trials of another
 // design or of earlier runs. The trial is the unit. The exact rank test says how likely trials
 // that are all alike would be dealt so, and the Hodges-Lehmann shift by how much b is worse,
-// with the bounds that the same distribution gives, one-sided and 95 % each.
+// with the bounds that the same distribution gives, one-sided and 95 % each, or surer where the
+// number of b's trials is open, see metric.AlphaAt.
 //
 // The verdict is Fail when b is surely worse by more than the margin, Pass when it surely is
 // not, and Inconclusive when the trials are too few to say, however far apart they lie: with
@@ -80,7 +81,7 @@ func compare(b *Cell, a string, x []float64, m metric.Metric, stream string, mar
 	}
 	r.P, r.PWorse = permutationTest(x, y)
 	var covered bool
-	r.Shift, r.Lo, r.Hi, covered = shift(x, y, 2*alpha)
+	r.Shift, r.Lo, r.Hi, covered = shift(x, y, 2*b.alpha())
 	r.Why = Reason{Kind: MayBeWorse, Names: names, Value: r.Margin, Lo: r.Lo, Hi: r.Hi, P: r.PWorse}
 	switch {
 	case !covered: // just where the least p that these arms can give exceeds alpha
@@ -89,7 +90,7 @@ func compare(b *Cell, a string, x []float64, m metric.Metric, stream string, mar
 		r.Verdict, r.Why.Kind = Fail, Worse
 	case r.Hi <= r.Margin:
 		r.Verdict, r.Why.Kind = Pass, NoWorse
-		if r.PWorse <= alpha {
+		if r.PWorse <= b.alpha() {
 			r.Why.Kind = WorseWithin
 		}
 	}

@@ -92,7 +92,7 @@ func (r *Run) compareGate(g record.Gate, c *Cell) (GateResult, Comparison) {
 	// What never happened any more, or before, is no number.
 	if made.Compared() && !math.IsInf(made.Lo, 0) && !math.IsInf(made.Hi, 0) {
 		result.NoValue, result.HasInterval = false, true
-		result.Observed, result.Lo, result.Hi = made.Shift, made.Lo, made.Hi
+		result.Observed, result.Lo, result.Hi, result.Alpha = made.Shift, made.Lo, made.Hi, c.alpha()
 	}
 	result.notShort(c)
 	return result, made
@@ -104,10 +104,15 @@ func (r *GateResult) notShort(c *Cell) {
 		r.Verdict = Inconclusive
 		r.Why.Because = []Reason{{Kind: TrialsNotValid}}
 	}
+	if r.Verdict == Pass && c.Unfinished {
+		r.Verdict = Inconclusive
+		r.Why.Because = []Reason{{Kind: TrialsNotRun}}
+	}
 }
 
 // gate holds a limit against one cell. One on success_rate is held against the
-// one-sided 95 % Clopper-Pearson bounds of the pooled count: it is met when the rate is
+// one-sided Clopper-Pearson bounds of the pooled count, at 95 % or, where the number of trials
+// is open, at what metric.AlphaAt leaves for this many of them: it is met when the rate is
 // surely on the right side, missed when it is surely on the wrong one, and else the data
 // are too few. Those bounds hold for requests that fail independently, and what fails in a
 // rollout fails together: the reason says so, and for how rare an event the trials are too
@@ -177,12 +182,13 @@ func rateGate(r *GateResult, c *Cell) {
 	}
 	r.NoValue, r.HasInterval = false, true
 	r.Observed = float64(sum.OK) / float64(sum.Planned)
-	r.Lo, r.Hi = c.Bounds.Lo, c.Bounds.Hi
+	r.Alpha = c.alpha()
+	r.Lo, r.Hi = lowerBound(sum.OK, sum.Planned, r.Alpha), upperBound(sum.OK, sum.Planned, r.Alpha)
 	surely, surelyNot := r.Lo >= r.Gate.Limit, r.Hi < r.Gate.Limit
 	if r.Gate.Op == "<=" {
 		surely, surelyNot = r.Hi <= r.Gate.Limit, r.Lo > r.Gate.Limit
 	}
-	r.Why = Reason{Kind: RateUnclear, Tally: Tally{sum.OK, sum.Planned}, Lo: r.Lo, Hi: r.Hi}
+	r.Why = Reason{Kind: RateUnclear, Tally: Tally{sum.OK, sum.Planned}, Lo: r.Lo, Hi: r.Hi, Alpha: r.Alpha}
 	for _, t := range c.valid() {
 		r.Why.Lossy.Of++
 		if t.Failed > 0 {

@@ -41,6 +41,11 @@ type Cell struct {
 	Scenario, Driver, Action, Design string
 	Trials                           []Trial // every one that was run, invalid ones too, in order
 	Decides                          bool    // a pass rests on the design's losing little
+	// Unfinished: there was no time for all the trials that there have to be at least.
+	Unfinished bool
+	// Alpha is one minus the confidence that its gates take: more where the number of trials
+	// depends on what they show, see metric.AlphaAt.
+	Alpha float64
 
 	// Estimates are those of the metrics that are pooled as a median or a rate, by their
 	// name, over the valid trials.
@@ -208,6 +213,7 @@ type GateResult struct {
 	Gate             record.Gate
 	Observed, Lo, Hi float64
 	HasInterval      bool
+	Alpha            float64 // one minus the confidence of Lo and Hi
 	// NoValue: Observed means nothing, because there is no data or the thing never
 	// happened; Why says which.
 	NoValue bool

@@ -15,14 +15,16 @@ type Reason struct {
 	Cell  string // key of the cell that it is about, where that is not clear from its place
 	Trial int    // number of the trial that it is about, or 0
 
-	Tally               // how many, of how many
-	Load  Tally         // the load's own count, where another one differs from it
-	Lossy Tally         // valid trials that lost anything, of all
-	Time  time.Duration // how long, or how long after
-	Limit time.Duration // what Time is held against
+	Tally                 // how many, of how many
+	Repeats uint64        // of invalid trials
+	Load    Tally         // the load's own count, where another one differs from it
+	Lossy   Tally         // valid trials that lost anything, of all
+	Time    time.Duration // how long, or how long after
+	Limit   time.Duration // what Time is held against
 
 	Value, Lo, Hi float64      // of a metric, in its unit, with its bounds
 	P             float64      // of a test
+	Alpha         float64      // one minus the confidence of the bounds
 	Gate          *record.Gate // the limit that it is about
 	Names         []string     // of what Kind says
 	Text          string       // words from outside: the runtime's, the system's
@@ -82,6 +84,7 @@ const (
 	RunInterrupted Kind = "run-interrupted" //
 	TrialsMissing  Kind = "trials-missing"  // Tally: missing of planned; Names: their folders
 	CellNotRun     Kind = "cell-not-run"    // Cell, Text
+	NoTimeLeft     Kind = "no-time-left"    // Tally: trials that were not begun, of those planned; Repeats that were not; Limit: of the run; Time: that it would have taken
 	NoTrials       Kind = "no-trials"       //
 	NoGates        Kind = "no-gates"        //
 )
@@ -147,9 +150,9 @@ const (
 	NothingToComplete Kind = "nothing-to-complete" //
 	NothingToDeny     Kind = "nothing-to-deny"     //
 	NoFault           Kind = "no-fault"            //
-	RateAtLeast       Kind = "rate-at-least"       // Tally: ok of planned; Lo; Lossy; Value: the share of trials up to which an event would not have been seen
-	RateAtMost        Kind = "rate-at-most"        // Tally; Hi; Lossy
-	RateUnclear       Kind = "rate-unclear"        // Tally; Lo, Hi; Lossy
+	RateAtLeast       Kind = "rate-at-least"       // Tally: ok of planned; Lo, Alpha; Lossy; Value: the share of trials up to which an event would not have been seen
+	RateAtMost        Kind = "rate-at-most"        // Tally; Hi, Alpha; Lossy
+	RateUnclear       Kind = "rate-unclear"        // Tally; Lo, Hi, Alpha; Lossy
 	WorstTrial        Kind = "worst-trial"         // Gate, Value, Trial; Of: how many trials
 	WorstWithout      Kind = "worst-without"       // the same where the worst trial has no value
 	InvalidBreached   Kind = "invalid-breached"    // Trial; N: breaches
@@ -159,6 +162,7 @@ const (
 	NotComparable     Kind = "not-comparable"      // no time of which less is better
 	NothingToCompare  Kind = "nothing-to-compare"  // Names: the design that has no trial
 	TrialsNotValid    Kind = "trials-not-valid"    // in Because of a reason that would be a pass
+	TrialsNotRun      Kind = "trials-not-run"      // likewise: there was no time for all of them
 )
 
 // Why a control held or did not.

@@ -25,8 +25,10 @@ func Judge(run record.Run, end *record.RunEnd, missing []string, trials []Trial)
 	r := Run{Record: run, End: end, Cells: cells(trials)}
 	for i := range r.Cells {
 		r.Cells[i].Decides = r.decides(&r.Cells[i])
+		r.Cells[i].look(&r)
 	}
-	r.Partial = end == nil || end.Interrupted || len(missing) > 0
+	_, short := r.outOfTime()
+	r.Partial = end == nil || end.Interrupted || len(missing) > 0 || short
 	for i := range r.Cells {
 		for _, t := range unrepaired(&r.Cells[i]) {
 			r.Partial = r.Partial || t.Partial
@@ -78,6 +80,38 @@ func cells(trials []Trial) []Cell {
 		estimate(&all[i])
 	}
 	return all
+}
+
+// look holds the cell's trials against how many there may be: that says how sure its gates have
+// to be, and whether there had to be more.
+func (c *Cell) look(r *Run) {
+	for _, s := range r.Record.Scenarios {
+		if s.Name != c.Scenario {
+			continue
+		}
+		c.Alpha = metric.AlphaAt(c.rounds(), s.Trials.Least, s.Trials.Most)
+		c.Unfinished = c.rounds() < s.Trials.Least && r.End != nil && slices.ContainsFunc(r.End.Stopped, func(st record.Stopped) bool {
+			return st.Scenario == c.Scenario && st.Driver == c.Driver && st.Why == record.OutOfTime
+		})
+	}
+}
+
+// alpha is one minus the confidence that the cell's gates take.
+func (c *Cell) alpha() float64 {
+	if c.Alpha == 0 {
+		return alpha
+	}
+	return c.Alpha
+}
+
+// rounds is how many trials of the cell were begun, repeats not among them.
+func (c *Cell) rounds() (n int) {
+	for i := range c.Trials {
+		if m := &c.Trials[i].Meta; m.Repeats == 0 {
+			n = max(n, m.N)
+		}
+	}
+	return n
 }
 
 // valid are the cell's trials that count.
@@ -232,6 +266,9 @@ func evidenceReasons(r *Run, missing []string) (why []Reason) {
 	if n := len(missing); n > 0 {
 		why = append(why, Reason{Kind: TrialsMissing, Tally: Tally{uint64(n), uint64(max(len(r.Record.Trials), n))}, Names: missing})
 	}
+	if short, ok := r.outOfTime(); ok {
+		why = append(why, short)
+	}
 	if r.End != nil {
 		for _, s := range r.End.Skipped {
 			if s.ByTarget && !r.knownToFail(s.Scenario, s.Driver, s.Design) {
@@ -289,6 +326,24 @@ func warnings(r *Run) (why []Reason) {
 // sameAs reports whether two comparisons are of the same.
 func (c Comparison) sameAs(o Comparison) bool {
 	return c.Driver == o.Driver && c.A == o.A && c.B == o.B && c.Metric == o.Metric && c.Stream == o.Stream
+}
+
+// outOfTime says what there was no time for.
+func (r *Run) outOfTime() (why Reason, short bool) {
+	if r.End == nil {
+		return Reason{}, false
+	}
+	why = Reason{Kind: NoTimeLeft, Limit: r.Record.MaxTime, Time: r.End.Duration}
+	for _, s := range r.End.Stopped {
+		if s.Why == record.OutOfTime {
+			short = true
+			why.N += uint64(len(s.NotRun))
+			why.Repeats += uint64(s.Repeats)
+			why.Time += s.Needs
+		}
+	}
+	why.Of = uint64(len(r.Record.Trials))
+	return why, short
 }
 
 // leastOutage is the downtime that a design known to fail must show at least.

@@ -402,7 +402,7 @@ func TestAnInterruptEndsTheCommand(t *testing.T) {
 
 // An instance that is on its way keeps the load going, however little fails.
 func TestCalm(t *testing.T) {
-	s, err := scenarios.Measurement{URL: "http://host", Path: "/", Status: "200", Rate: 10, Trials: 1, Baseline: time.Second,
+	s, err := scenarios.Measurement{URL: "http://host", Path: "/", Status: "200", Rate: 10, Trials: record.TrialRange{Least: 1, Most: 1}, Baseline: time.Second,
 		Run: []string{"true"}, Timeout: time.Minute, Settle: 7 * time.Second, Max: time.Minute}.Scenario(scenarios.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ func describeEnvironment(ctx context.Context, ds []drivers.Driver) record.Enviro
 func describeRun(ctx context.Context, cfg Config, began time.Time, ds []drivers.Driver, trials []plannedTrial) record.Run {
 	run := record.Run{
 		Schema: record.RunSchema, Tool: cfg.Tool, ID: cfg.RunID,
-		Started: began.UTC().Format(time.RFC3339), Command: cfg.Command, Labels: cfg.Labels,
+		Started: began.UTC().Format(time.RFC3339), Command: cfg.Command, MaxTime: cfg.MaxTime, Labels: cfg.Labels,
 		Environment: describeEnvironment(ctx, ds),
 	}
 	for _, s := range cfg.Scenarios {
@@ -55,7 +55,7 @@ func describeScenario(s *scenarios.Scenario) record.Scenario {
 	out := record.Scenario{
 		Name: s.Name, Suite: s.Suite, About: s.About, SHA256: s.SHA256(), Source: s.Source, Vars: s.Vars,
 		Rate: s.Load.Rate, Window: s.Phases.Window.To - s.Phases.Window.From,
-		Action: s.ActionName(), Replicas: s.Replicas,
+		Action: s.ActionName(), Replicas: s.Replicas, Trials: s.Trials,
 	}
 	for _, d := range s.Designs {
 		out.Designs = append(out.Designs, d.Name)

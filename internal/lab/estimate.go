@@ -14,8 +14,11 @@ const handling = 2 * time.Second
 
 // Estimate is how long a run will take, before anything of it has been measured.
 type Estimate struct {
-	Trials int
-	Takes  time.Duration
+	Trials      int // at least
+	Takes       time.Duration
+	Most        int // at most: how many there are may depend on what they show
+	TakesAtMost time.Duration
+	MaxTime     time.Duration // that the run may take; 0 means that nothing bounds it
 	// Commands: the trials take as long as commands of the user's, which are in no estimate.
 	Commands bool
 	// Prepares are the drivers that may have to make something first, such as a cluster, which
@@ -88,9 +91,15 @@ func (m *pace) all(trials []plannedTrial) (takes time.Duration) {
 	return takes
 }
 
-func estimate(trials []plannedTrial) Estimate {
-	e := Estimate{Trials: len(trials), Takes: new(pace).all(trials)}
-	for _, t := range trials {
+// estimate is that of the trials that there are to be.
+func (c *course) estimate() Estimate {
+	all := c.schedule.rest()
+	e := Estimate{Most: len(all), TakesAtMost: c.pace.all(all), MaxTime: c.cfg.MaxTime}
+	for _, t := range all {
+		if t.n <= t.scenario.Trials.Least {
+			e.Trials++
+			e.Takes += c.pace.of(t)
+		}
 		e.Commands = e.Commands || t.scenario.Action.Kind == scenarios.Command
 		if _, ok := t.driver.(drivers.Preparer); ok && !slices.Contains(e.Prepares, t.driver.Name()) {
 			e.Prepares = append(e.Prepares, t.driver.Name())

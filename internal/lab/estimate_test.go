@@ -14,16 +14,16 @@ func TestAnEstimateHoldsTheDeployments(t *testing.T) {
 	s := short(t, "sessions: 100, sync_rate: 100000", "sessions: 3000, sync_rate: 1000", "trials: 1", "trials: 3")
 	s.Designs[0].Signal.Interval, s.Designs[0].Signal.Rise = 500*time.Millisecond, 2
 	s.Designs[1].Signal.Interval, s.Designs[1].Signal.Rise = 0, 0
-	e := estimate(plan([]*scenarios.Scenario{s}, []drivers.Driver{&memoryDriver{}}))
+	e := newCourse(Config{Scenarios: []*scenarios.Scenario{s}}, time.Now(), []drivers.Driver{&memoryDriver{}}).estimate()
 	each := lead + handling + s.Length() + 3*time.Second
-	if want := 6*each + 3*time.Second; e.Trials != 6 || e.Takes != want || e.Commands || e.Prepares != nil {
+	if want := 6*each + 3*time.Second; e.Trials != 6 || e.Takes != want || e.Most != 6 || e.TakesAtMost != want || e.Commands || e.Prepares != nil {
 		t.Errorf("estimate %+v, want 6 trials that take %v", e, want)
 	}
 }
 
 func TestTheRestIsEstimatedByWhatWasMeasured(t *testing.T) {
 	s, other := short(t), short(t, "name: short", "name: other")
-	trials := plan([]*scenarios.Scenario{s, other}, []drivers.Driver{&memoryDriver{}})
+	trials := newSchedule([]*scenarios.Scenario{s, other}, []drivers.Driver{&memoryDriver{}}, false).rest()
 	naive, aware, elsewhere := trials[0], trials[1], trials[2]
 	var m pace
 	m.measured(naive, naive.said()+4*time.Second)

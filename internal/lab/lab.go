@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"time"
@@ -38,6 +37,10 @@ type Config struct {
 	// Begins, when not nil, is told how long the run will take, right before its first trial.
 	Begins func(Estimate)
 	Watch  []Watch // what else is watched during each trial
+	// MaxTime bounds the run but for what has to be removed at its end: no trial is begun that
+	// will not have ended by then, and one that is not over then is cut short, unless it runs a
+	// command of the user's. 0 means that nothing bounds it.
+	MaxTime time.Duration
 	// Hold, when not nil, is called with the environment of the last trial before it is
 	// closed, and keeps it until it returns.
 	Hold func(ctx context.Context, env drivers.Env)
@@ -81,84 +84,35 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := errors.Join(findCommands(cfg.Scenarios), prepare(cfg.Scenarios, usable)); err != nil {
 		return err
 	}
-	trials := plan(cfg.Scenarios, usable)
-	run := describeRun(ctx, cfg, began, usable, trials)
+	c := newCourse(cfg, began, usable)
+	if err := c.hasRoom(); err != nil {
+		return err
+	}
+	c.plan = describeRun(ctx, cfg, began, usable, c.schedule.rest())
 	var mask *record.Mask
 	for _, s := range cfg.Scenarios {
 		mask = mask.With(s.Secrets...)
 	}
-	w, err := record.CreateRun(cfg.Dir, run, mask)
+	w, err := record.CreateRun(cfg.Dir, c.plan, mask)
 	if err != nil {
 		return &EnvironmentError{"create the run's folder", err}
 	}
-	interrupted := false
 	defer func() {
 		end := record.RunEnd{
 			Ended: time.Now().UTC().Format(time.RFC3339), Duration: time.Since(began),
-			Interrupted: interrupted, Skipped: skipped,
+			Interrupted: c.interrupted, Skipped: append(skipped, c.skipped...), Stopped: c.stopped(),
 		}
 		if endErr := w.End(end); endErr != nil {
 			err = errors.Join(err, &EnvironmentError{"close the run's record", endErr})
 		}
 	}()
-
 	if cfg.Begins != nil {
-		cfg.Begins(estimate(trials))
+		cfg.Begins(c.estimate())
 	}
-	var pace pace
-	repeats := repeater{used: map[cell]map[int]int{}, next: map[cell]int{}}
-	var failed error
-	for i := 0; i < len(trials); i++ {
-		t := trials[i]
-		began, rest := time.Now(), trials[i+1:]
-		tr := trial{cfg: cfg, plannedTrial: t, index: i + 1, of: len(trials)}
-		takes, then := pace.of(t), pace.all(rest)
-		tr.left = func() time.Duration { return max(takes-time.Since(began), 0) + then }
-		if i == len(trials)-1 {
-			tr.hold = cfg.Hold
-		}
-		folder, err := tr.run(ctx, w)
-		last := !slices.ContainsFunc(rest, func(next plannedTrial) bool { return next.scenario == t.scenario })
-		if ctx.Err() != nil && (i < len(trials)-1 || !tr.observed) {
-			interrupted = true
-			return errors.Join(context.Cause(ctx), ignoreCancel(err))
-		}
-		if errors.Is(err, errRecord) {
-			return err // without a record there is no point in going on
-		}
-		if err != nil {
-			// Nothing was measured. The other cells may still work; the run as a
-			// whole reports the trouble, but for a target that does not serve: that is
-			// a result.
-			byTarget := errors.Is(err, drivers.ErrNotServing)
-			if !byTarget {
-				failed = errors.Join(failed, fmt.Errorf("%s: %w", t, err))
-			}
-			sk := notRun(t.cell(), err)
-			sk.Why, sk.ByTarget = fmt.Sprintf("trial %d: %v", t.n, err), byTarget
-			skipped = append(skipped, sk)
-			cfg.Progress(tr.update(PhaseFailed, err.Error()))
-			continue
-		}
-		measured, err := measure(cfg.Dir, folder)
-		if err != nil {
-			return &EnvironmentError{"read back " + folder, err}
-		}
-		cfg.Progress(tr.done(measured))
-		if !last {
-			if err := tr.reset(ctx, filepath.Join(cfg.Dir, filepath.FromSlash(folder))); err != nil {
-				return errors.Join(checkErr, failed, err)
-			}
-		}
-		pace.measured(t, time.Since(began)-tr.preparing)
-		// A command of the user's is run as often as was asked for, and not once more.
-		if !measured.Valid && !measured.Stands && !t.scenario.Target.Address() {
-			if again, ok := repeats.again(t); ok {
-				trials = append(trials, again)
-			}
-		}
+	if err := c.run(ctx, w); err != nil {
+		return errors.Join(checkErr, err)
 	}
-	return errors.Join(checkErr, failed)
+	return checkErr
 }
 
 // prepare makes sure that this process can hold the load of every trial: where one could not

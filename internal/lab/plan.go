@@ -2,8 +2,10 @@ package lab
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
 
@@ -20,23 +22,95 @@ func (p plannedTrial) String() string {
 	return fmt.Sprintf("%s %s %s #%d", p.scenario.Name, p.driver.Name(), p.design.Name, p.n)
 }
 
-// plan orders the trials: designs take turns, and every second round goes backwards
-// (A B B A A B ...), so that a machine that slowly gets busier favours neither.
-func plan(ss []*scenarios.Scenario, ds []drivers.Driver) []plannedTrial {
-	var out []plannedTrial
-	for _, s := range ss {
-		for _, d := range driversOf(s, ds) {
-			for n := 1; n <= s.Trials; n++ {
-				for i := range s.Designs {
-					if n%2 == 0 {
-						i = len(s.Designs) - 1 - i
-					}
-					out = append(out, plannedTrial{scenario: s, driver: d, design: s.Designs[i], n: n})
-				}
-			}
+// group are the trials of a scenario on a driver: those that are held against each other.
+type group struct {
+	scenario *scenarios.Scenario
+	driver   drivers.Driver
+	rounds   int             // begun: one is a trial of every design
+	stopped  *record.Stopped // why there are no more than those, nil while there may be
+}
+
+// round is its next trial of every design. Every second round goes backwards (A B B A A B ...),
+// so that a machine that slowly gets busier favours no design.
+func (g *group) round() (trials []plannedTrial) {
+	g.rounds++
+	for _, d := range g.scenario.Designs {
+		trials = append(trials, plannedTrial{scenario: g.scenario, driver: g.driver, design: d, n: g.rounds})
+	}
+	if g.rounds%2 == 0 {
+		slices.Reverse(trials)
+	}
+	return trials
+}
+
+// over says whether there are no more rounds.
+func (g *group) over() bool { return g.stopped != nil || g.rounds == g.scenario.Trials.Most }
+
+// schedule is the order of the trials: all of a scenario on a driver, and then the next one; or
+// round by round, where the time may end before the trials.
+type schedule struct {
+	groups   []*group
+	byRounds bool
+}
+
+func newSchedule(ss []*scenarios.Scenario, ds []drivers.Driver, byRounds bool) *schedule {
+	s := &schedule{byRounds: byRounds}
+	for _, scenario := range ss {
+		for _, d := range driversOf(scenario, ds) {
+			s.groups = append(s.groups, &group{scenario: scenario, driver: d})
 		}
 	}
-	return out
+	return s
+}
+
+// next are the trials that come next, and whose they are; none when there are no more. Of a
+// scenario whose number of trials is open that is one round: what it shows decides on another.
+func (s *schedule) next() (trials []plannedTrial, of []*group) {
+	var live []*group
+	for _, g := range s.groups {
+		if !g.over() {
+			live = append(live, g)
+		}
+	}
+	if len(live) == 0 {
+		return nil, nil
+	}
+	if s.byRounds {
+		least := slices.MinFunc(live, func(a, b *group) int { return a.rounds - b.rounds }).rounds
+		for _, g := range live {
+			if g.rounds == least {
+				trials, of = append(trials, g.round()...), append(of, g)
+			}
+		}
+		return trials, of
+	}
+	g := live[0]
+	for {
+		trials = append(trials, g.round()...)
+		if g.over() || g.scenario.Trials.Open() {
+			return trials, []*group{g}
+		}
+	}
+}
+
+// rest are all trials that may still come, in their order.
+func (s *schedule) rest() (trials []plannedTrial) {
+	ahead := &schedule{byRounds: s.byRounds}
+	for _, g := range s.groups {
+		ahead.groups = append(ahead.groups, new(*g))
+	}
+	for {
+		more, _ := ahead.next()
+		if len(more) == 0 {
+			return trials
+		}
+		trials = append(trials, more...)
+	}
+}
+
+// restOf are those of a group.
+func (s *schedule) restOf(g *group) []plannedTrial {
+	return (&schedule{groups: []*group{g}}).rest()
 }
 
 // driversOf are those that can run a scenario: what exists already is deployed by none.
@@ -77,6 +151,6 @@ func (r *repeater) again(t plannedTrial) (plannedTrial, bool) {
 	}
 	r.used[c][first]++
 	r.next[c]++
-	t.repeats, t.n = first, t.scenario.Trials+r.next[c]
+	t.repeats, t.n = first, t.scenario.Trials.Most+r.next[c]
 	return t, true
 }

@@ -55,12 +55,14 @@ func OpenRun(dir string) (*RunReader, error) {
 		return nil, fmt.Errorf("open run %s: %w", dir, err)
 	}
 	planned := make(map[string]bool)
+	notRun := r.notRun()
 	for _, folder := range r.Run.Trials {
 		switch {
 		case planned[folder]:
 			r.Damage = append(r.Damage, fmt.Sprintf("%s: the trial %q is planned twice", runFile, folder))
 		case begun[folder]:
 			r.Folders = append(r.Folders, folder)
+		case notRun[folder]:
 		default:
 			r.Missing = append(r.Missing, folder)
 		}
@@ -75,6 +77,19 @@ func OpenRun(dir string) (*RunReader, error) {
 	slices.SortFunc(others, compareNumbered)
 	r.Folders = append(r.Folders, others...)
 	return r, nil
+}
+
+// notRun are the planned trials that the run itself says were not begun.
+func (r *RunReader) notRun() map[string]bool {
+	all := map[string]bool{}
+	if r.End != nil {
+		for _, s := range r.End.Stopped {
+			for _, folder := range s.NotRun {
+				all[folder] = true
+			}
+		}
+	}
+	return all
 }
 
 // begun finds the folders that hold a trial.json, which is the first file of a trial.

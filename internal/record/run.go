@@ -1,6 +1,10 @@
 package record
 
-import "time"
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
 
 // Run describes a run: what was asked for and where it ran. It is written before the
 // first trial, so that a run that was cut short can still be judged.
@@ -16,7 +20,9 @@ type Run struct {
 	Environment Environment `json:"environment"`
 	Scenarios   []Scenario  `json:"scenarios"`
 	Baseline    *Baseline   `json:"baseline,omitempty"` // nil: none was named
-	Trials      []string    `json:"trials"`             // folders of the planned trials, in order; repeats of invalid ones are added behind
+	Trials      []string    `json:"trials"`             // folders of the planned trials, in order, as many as there may be; repeats of invalid ones are added behind
+
+	MaxTime time.Duration `json:"max_time_ns,omitempty"` // that the run may take; 0 means as long as it takes
 }
 
 // RunSchema names the layout of a run's files and the words in them. Readers refuse any
@@ -65,6 +71,7 @@ type Scenario struct {
 	Window   time.Duration     `json:"window_ns"`
 	Action   string            `json:"action"`
 	Replicas int               `json:"replicas"`
+	Trials   TrialRange        `json:"trials"`
 	Designs  []string          `json:"designs"`
 	Gates    []Gate            `json:"gates"`
 	// Positive names the designs that are known to fail here: where one shows no
@@ -73,6 +80,24 @@ type Scenario struct {
 	// PositiveOn names the drivers on which one of them must, by its design; none means on
 	// every one.
 	PositiveOn map[string][]string `json:"positive_controls_on,omitempty"`
+}
+
+// TrialRange is how many trials there are of each cell, repeats of invalid ones not among them:
+// always as many where both are the same, and else until every gate is decided.
+type TrialRange struct {
+	Least int `json:"least"`
+	Most  int `json:"most"`
+}
+
+// Open says whether the number of trials depends on what they show.
+func (r TrialRange) Open() bool { return r.Least < r.Most }
+
+// String is how a scenario writes it: 3, or 3..8.
+func (r TrialRange) String() string {
+	if !r.Open() {
+		return strconv.Itoa(r.Most)
+	}
+	return fmt.Sprintf("%d..%d", r.Least, r.Most)
 }
 
 // Gate is a limit on a metric of a design's cells, or, with Against, that the metric is not
@@ -108,6 +133,34 @@ type RunEnd struct {
 	Interrupted bool          `json:"interrupted"`
 	// Skipped says which cells could not be run, and why (a driver that is not there).
 	Skipped []Skipped `json:"skipped,omitempty"`
+	// Stopped says why there are no more trials, of scenarios whose number of trials is open or
+	// for which there was no more time.
+	Stopped []Stopped `json:"stopped,omitempty"`
+}
+
+// StopReason is why there are no more trials of a scenario on a driver.
+type StopReason string
+
+// The reasons.
+const (
+	GatesDecided StopReason = "gates_decided" // no gate is left that more trials could decide
+	VerdictFinal StopReason = "verdict_final" // it fails, whatever the rest would have shown
+	MostTrials   StopReason = "most_trials"   // as many as there may be were run
+	OutOfTime    StopReason = "out_of_time"   // the rest would not have ended within the run's MaxTime
+)
+
+// Stopped is where the trials of a scenario on a driver ended.
+type Stopped struct {
+	Scenario string     `json:"scenario"`
+	Driver   string     `json:"driver"`
+	Why      StopReason `json:"why"`
+	Rounds   int        `json:"rounds"` // begun: one is a trial of every design
+	// NotRun are the folders of planned trials that were not begun.
+	NotRun []string `json:"not_run,omitempty"`
+	// Repeats are how many repeats of invalid trials there was no time for, and Needs how long
+	// the trials that were not run would have taken, by what the others took.
+	Repeats int           `json:"repeats_not_run,omitempty"`
+	Needs   time.Duration `json:"needs_ns,omitempty"`
 }
 
 // Skipped is a cell of which a trial could not be run.
