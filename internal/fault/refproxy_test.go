@@ -193,6 +193,23 @@ func TestFeignedFaults(t *testing.T) {
 	}
 }
 
+func TestRelayNotes(t *testing.T) {
+	d := deploy(t, "{kind: none}", "  - {kind: outage, service: upstream, for: 1s}")
+	notes := fault.RelayNotes(t.Context(), d.env, d.target.Stack)
+	if len(notes) != 1 || !strings.Contains(notes[0], "connections to upstream go through a relay") || !strings.Contains(notes[0], "at p99 through it, and") {
+		t.Errorf("notes %q", notes)
+	}
+	if err := d.env.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if notes := fault.RelayNotes(t.Context(), d.env, d.target.Stack); len(notes) != 1 || !strings.Contains(notes[0], "could not be measured") {
+		t.Errorf("of what is not there: %q", notes)
+	}
+	if notes := fault.RelayNotes(t.Context(), d.env, drivers.Stack{}); notes != nil {
+		t.Errorf("without a relay: %q", notes)
+	}
+}
+
 func TestRevokeIsProvenByTheRecordItself(t *testing.T) {
 	t.Parallel()
 	d := deploy(t, "{kind: none}", "  - {kind: revoke}")

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,7 +90,7 @@ func (p plannedTrial) describe() record.Trial {
 	case scenarios.Scale:
 		meta.ReplicasAfter = s.Action.To
 	case scenarios.Rollout:
-		meta.Revisions.After, meta.Revisions.Differ = after, target.RevisionsDiffer()
+		meta.Revisions.After, meta.Revisions.Differ = after, target.RevisionsDiffer() || slices.ContainsFunc(s.Faults, func(f scenarios.Fault) bool { return f.Kind == scenarios.BadRevision })
 	}
 	return meta
 }
@@ -154,8 +155,10 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	if p := tgt.Stack.Subject.Signal; p.Interval > 0 {
 		meta.Checks = record.Checks{Every: p.Interval, Rise: max(p.Rise, 1), Fall: max(p.Fall, 1)}
 	}
+	relayNotes := fault.RelayNotes(ctx, env, tgt.Stack)
 	base := time.Now().Add(lead)
 	meta.Notes = append(tgt.Notes, notesOf(t.driver, t.design, tgt.Stack)...)
+	meta.Notes = append(meta.Notes, relayNotes...)
 	if n, ok := env.(drivers.Noter); ok {
 		meta.Notes = append(meta.Notes, n.Notes()...)
 	}
