@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -129,7 +130,7 @@ func (d *Driver) startContainer(ctx context.Context, c *choice, m mark) (h *host
 		watching.Wait()
 		var err error
 		if id != "" {
-			err = c.engine.RemoveContainer(ctx, id)
+			err = errors.Join(c.engine.RemoveContainer(ctx, id), removeGroups(ctx, m.run, m.stack))
 		}
 		c.engine.Close()
 		return errors.Join(err, os.RemoveAll(dir))
@@ -186,6 +187,43 @@ func (d *Driver) startContainer(ctx context.Context, c *choice, m mark) (h *host
 		},
 		ended: ended, close: closeAll,
 	}, nil
+}
+
+const (
+	// sliceV1 is where a systemd in a container has its units in the host's own hierarchy of
+	// version 1. With version 2 it has one that goes with the container.
+	sliceV1 = "/sys/fs/cgroup/systemd/system.slice"
+	// groupsLimit is how long the processes of a container that was removed may take to end.
+	groupsLimit = 5 * time.Second
+)
+
+// removeGroups removes the control groups of a stack's units once their container is gone: a
+// systemd that has ended with it has not.
+func removeGroups(ctx context.Context, run, stack string) error {
+	groups, err := filepath.Glob(filepath.Join(sliceV1, cleanName(prefix+run+"-"+stack)+"-*"))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, groupsLimit, fmt.Errorf("in use after %v", groupsLimit))
+	defer cancel()
+	ticker := time.NewTicker(bootLook)
+	defer ticker.Stop()
+	var errs []error
+	for _, group := range groups {
+		err := os.Remove(group) // which is empty for the kernel, whatever files are in it
+		for errors.Is(err, syscall.EBUSY) && ctx.Err() == nil {
+			select {
+			case <-ticker.C:
+				err = os.Remove(group)
+			case <-ctx.Done():
+				err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
+			}
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // markFile is in a folder that lab and container share and says whose it is: the folder

@@ -273,6 +273,9 @@ func containers(ctx context.Context, engine *dockerengine.Engine) ([]resource, e
 				if err := r.Remove(ctx); err != nil {
 					return err
 				}
+				if err := removeGroups(ctx, run, r.Labels[labelStack]); err != nil {
+					return err
+				}
 				// A label is only text: nothing is removed that this driver would not have made.
 				if strings.HasPrefix(filepath.Base(dir), dirPrefix) && filepath.IsAbs(dir) {
 					return os.RemoveAll(dir)

@@ -28,18 +28,22 @@ const maxName = 200
 // the description.
 func unitName(m mark) string {
 	name := prefix + m.run + "-" + m.stack + "-" + m.instance
-	clean := strings.Map(func(r rune) rune {
+	clean := cleanName(name)
+	if clean == name && len(name) <= maxName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return fmt.Sprintf("%s-%x", clean[:min(len(clean), maxName-17)], sum[:8])
+}
+
+func cleanName(name string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("-_.", r):
 			return r
 		}
 		return '_'
 	}, name)
-	if clean == name && len(name) <= maxName {
-		return name
-	}
-	sum := sha256.Sum256([]byte(name))
-	return fmt.Sprintf("%s-%x", clean[:min(len(clean), maxName-17)], sum[:8])
 }
 
 // command is what a unit runs.

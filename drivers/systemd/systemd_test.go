@@ -123,7 +123,9 @@ func left(ctx context.Context, runID string) ([]string, error) {
 	for line := range strings.Lines(string(out)) {
 		lines = append(lines, strings.TrimSpace(line))
 	}
-	return lines, err
+	// Those of units in a container, where there is a hierarchy of version 1.
+	groups, globErr := filepath.Glob("/sys/fs/cgroup/systemd/system.slice/rollout-lab-" + runID + "*")
+	return append(lines, groups...), errors.Join(err, globErr)
 }
 
 // foreign is a container, or a unit, of somebody who names it as the lab does.
