@@ -359,6 +359,12 @@ func startRun(t *testing.T, bin, dir, driver string) (*exec.Cmd, string) {
 		}
 	}
 	go func() { _, _ = io.Copy(io.Discard, stderr) }()
+	return cmd, runID(t, dir)
+}
+
+// runID is that of the run in a folder.
+func runID(t *testing.T, dir string) string {
+	t.Helper()
 	run, err := os.ReadFile(filepath.Join(dir, "run.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -369,7 +375,7 @@ func startRun(t *testing.T, bin, dir, driver string) (*exec.Cmd, string) {
 	if err := json.Unmarshal(run, &id); err != nil {
 		t.Fatal(err)
 	}
-	return cmd, id.RunID
+	return id.RunID
 }
 
 // stamped lists the living processes that carry a run's ID in their environment.
