@@ -28,8 +28,9 @@ func fakeRelease(t *testing.T, program string) (bin, sum string) {
 	t.Helper()
 	dir := t.TempDir()
 	script(t, filepath.Join(dir, "tree", "rollout-lab"), program)
-	sh(t, dir, `mkdir -p v1 && for p in linux-amd64 linux-arm64; do tar -C tree -czf v1/rollout-lab-$p.tar.gz .; done; cd v1 && sha256sum *.tar.gz >sha256sums.txt`)
+	sh(t, dir, `mkdir tree/completions && cp `+mustAbs(t, "../../action/baseline")+` tree/baseline-branch && mkdir -p v1 && for p in linux-amd64 linux-arm64; do tar -C tree -czf v1/rollout-lab-$p.tar.gz .; done; cd v1 && sha256sum *.tar.gz >sha256sums.txt`)
 	script(t, filepath.Join(dir, "bin", "curl"), `#!/bin/sh
+to=$(basename "$(eval echo "\${$#}")")
 while [ $# -gt 1 ]; do
 	[ "$1" != --output ] || to=$2
 	shift
@@ -54,7 +55,7 @@ run)
 	printf 'verdict=%s\nexit-code=%s\nreason=because\n' "$LAB_VERDICT" "$LAB_CODE" >>"$GITHUB_OUTPUT"
 	;;
 report) printf 'verdict=inconclusive\nexit-code=2\n' >>"$GITHUB_OUTPUT" ;;
-baseline) basename "$4" >>"$3" ;;
+baseline) echo "$2" "$(basename "${!#}")" >>"$3" ;;
 esac
 exit "$LAB_CODE"
 `
@@ -145,6 +146,8 @@ func TestTheActionPassesOnWhatItIsTold(t *testing.T) {
 			"--driver docker,kind --baseline b.json --out OUT/run --summary OUT/summary.md --label commit=4ead --fail-on never --inconclusive fail", "Run"},
 		{"a push", pushed, "inconclusive", "2", map[string]string{"inconclusive": "warn"},
 			"--driver process --out OUT/run --summary OUT/summary.md --label commit=5e1f --fail-on gate --inconclusive warn", "Run"},
+		{"nothing is accepted in a pull request", pulled, "fail", "1", map[string]string{"accept": "is meant"},
+			"--driver process --out OUT/run --summary OUT/summary.md --label commit=4ead --fail-on gate --inconclusive fail", "Run"},
 		{"no such kind of baseline", pushed, "pass", "0", map[string]string{"baseline": "cache"}, "", "Find the baseline"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
