@@ -28,6 +28,7 @@ type runFlags struct {
 	outcome    outcomeFlags
 	suite      string
 	named      []string // scenarios that are not there for their suite alone
+	baseline   baselineFlags
 	designs    []string
 	time       timeFlags
 	rate       float64
@@ -70,6 +71,7 @@ stderr is progress.`,
 	fl.DurationVar(&f.window, "window", 0, "measured time from the action's start (default: the scenario's)")
 	fl.StringArrayVar(&f.vars, "var", nil, varUsage)
 	fl.BoolVar(&f.keep, "keep", false, "keep the last trial's environment until Ctrl-C")
+	f.baseline.register(fl)
 	f.registerShared(fl)
 	return cmd
 }
@@ -92,6 +94,10 @@ func (f *runFlags) start(cmd *cobra.Command, a *app, ss []*scenarios.Scenario) e
 	if err = errors.Join(err, f.checkTime(ss)); err != nil {
 		return err
 	}
+	past, err := f.baseline.made()
+	if err != nil {
+		return err
+	}
 	ds, err := f.drivers.chosenFor(ss, cmd.Flags().Changed("driver"))
 	if err != nil {
 		return err
@@ -108,7 +114,7 @@ func (f *runFlags) start(cmd *cobra.Command, a *app, ss []*scenarios.Scenario) e
 	if err != nil {
 		return errors.Join(err, closeDrivers(cmd.Context(), ds))
 	}
-	runErr := f.execute(cmd.Context(), a, ss, ds, watch, labels)
+	runErr := f.execute(cmd.Context(), a, ss, ds, watch, labels, past)
 	closeErr := closeDrivers(cmd.Context(), ds)
 	if runErr != nil && closeErr != nil {
 		// What is returned is the verdict, or that it was interrupted.
@@ -213,7 +219,7 @@ func (f *runFlags) scenarios(cmd *cobra.Command, args []string) ([]*scenarios.Sc
 	return out, nil
 }
 
-func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario, ds []drivers.Driver, watch []lab.Watch, labels map[string]string) error {
+func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario, ds []drivers.Driver, watch []lab.Watch, labels map[string]string, past func(record.Run) *record.Baseline) error {
 	id := lab.NewRunID(time.Now())
 	dir := f.out
 	if dir == "" {
@@ -222,7 +228,7 @@ func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario
 	view := newProgress(a.console)
 	cfg := lab.Config{
 		RunID: id, Dir: dir, Scenarios: ss, Drivers: ds, Tool: tool(),
-		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update, Watch: watch, Labels: labels, MaxTime: f.time.max,
+		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update, Watch: watch, Labels: labels, MaxTime: f.time.max, Baseline: past,
 		Begins: func(e lab.Estimate) { fmt.Fprintln(a.Err, estimateText(e)) },
 	}
 	if f.keep {

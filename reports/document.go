@@ -73,6 +73,8 @@ type Document struct {
 	Partial bool `json:"partial"`
 	// The machine that the run ran on.
 	Environment Environment `json:"environment"`
+	// What earlier runs showed, against which the run is held. Null: none was named.
+	Baseline *PastRuns `json:"baseline"`
 	// The first of scenarios. Null: there is none.
 	Scenario *Scenario `json:"scenario"`
 	// What was asked for.
@@ -149,6 +151,28 @@ type Scenario struct {
 	About string `json:"about"`
 	// The designs, in the order in which the scenario has them.
 	Designs []string `json:"designs"`
+	// What its trials are measured under, by key: runs that differ in one of them are not compared. What is under test, its program and its designs, is none of it.
+	Conditions map[string]string `json:"conditions"`
+}
+
+// PastRuns is what earlier runs showed, against which a run is held.
+type PastRuns struct {
+	// The file, as it was named.
+	File string `json:"file"`
+	// Why there is none. Empty: there is one.
+	Missing string `json:"missing"`
+	// The commit of its newest trial. Empty: not known.
+	Commit string `json:"commit"`
+	// How old its newest trial was when the run began, in days of 24 hours; 1 is all of one. Null: it has none.
+	AgeDays *float64 `json:"age_days"`
+	// How many of its trials the run is held against, over all cells.
+	Trials int `json:"trials"`
+	// The fingerprint of the environment of its newest trial. Empty: it has none.
+	Fingerprint string `json:"fingerprint"`
+	// The names of what is not as it was, such as load.rate or environment.kernel. Unless different_environment allows it, what differs so is not compared.
+	Differs []string `json:"differs"`
+	// Whether what was measured in another environment is compared all the same, as was asked for.
+	DifferentEnvironment bool `json:"different_environment"`
 }
 
 // Cell is a scenario on a driver with a design.

@@ -321,6 +321,13 @@ func fixtureRun() *judge.Run {
 func comparedRun() *judge.Run {
 	run := fixtureRun()
 	key := run.Cells[1].Key()
+	run.Record.Scenarios[0].Conditions = map[string]string{"load.rate": "1000", "phases.window.to": "35s"}
+	run.Record.Baseline = &record.Baseline{File: "base.json", AnyEnvironment: true, Cells: []record.PastCell{{Scenario: "quickstart", Driver: "process", Action: "rollout", Design: "stack-aware",
+		Differs: []record.Difference{{Field: "environment.kernel", Was: "6.1", Is: "6.18.0"}},
+		Trials: []record.PastTrial{
+			{RunID: "20261119-090000-aaaaaa", N: 1, Started: "2026-11-19T09:00:00Z", Commit: "0011223344556677", Fingerprint: "aaaaaaaaaaaaaaaa"},
+			{RunID: "20261119-090000-aaaaaa", N: 2, Started: "2026-11-19T09:00:00Z", Commit: "0011223344556677", Fingerprint: "aaaaaaaaaaaaaaaa"},
+		}}}}
 	within := judge.Reason{Kind: judge.WorseWithin, Names: []string{"stack-aware", record.PastRuns, "downtime"}, Value: 50, Lo: 3, Hi: 12, P: 0.0002}
 	against := record.Gate{Design: "stack-aware", Metric: "downtime", Against: record.PastRuns}
 	share := record.Gate{Design: "stack-aware", Metric: "failed", Op: "<=", Limit: 0.001, Share: true, Stream: "newconn-get", Warn: true}

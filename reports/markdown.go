@@ -154,6 +154,9 @@ func markdownEnd(run *judge.Run, o MarkdownOptions) string {
 	if len(lines) > mostRows {
 		lines = lines[:mostRows]
 	}
+	if text := baselineText(&run.Record); text != "" {
+		lines = append(lines, "baseline "+markdown(text))
+	}
 	if o.Link != "" {
 		lines = append(lines, "[report, results and raw record]("+format.Clean(o.Link)+")")
 	} else if o.Folder != "" {

@@ -50,6 +50,9 @@ func (p *page) Beside() []string { return lossesBeside(p.Run) }
 // Incomplete reports whether there is less of the run than was planned.
 func (p *page) Incomplete() bool { return incomplete(p.Run) }
 
+// BaselineText is what the run was held against.
+func (p *page) BaselineText() string { return baselineText(&p.Record) }
+
 // Skipped are the cells that could not be run.
 func (p *page) Skipped() []record.Skipped { return skipped(p.Run) }
 

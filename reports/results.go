@@ -47,7 +47,7 @@ func Results(run *judge.Run) Document {
 		Environment: Environment{OS: r.Environment.OS, Arch: r.Environment.Arch, CPUs: r.Environment.CPUs,
 			Kernel: r.Environment.Kernel, Go: r.Environment.Go, Fingerprint: r.Environment.Fingerprint,
 			Runtimes: maps.Clone(r.Environment.Runtimes)},
-		Verdict: run.Verdict, Headline: headline(run), Why: why.Why, Do: why.Do, Reasons: reasons(run), Warnings: Sentences(run.Warnings),
+		Verdict: run.Verdict, Headline: headline(run), Why: why.Why, Do: why.Do, Reasons: reasons(run), Warnings: Sentences(run.Warnings), Baseline: newBaseline(r),
 		Scenarios: []Scenario{}, Cells: []Cell{}, Gates: []Gate{}, Comparisons: []Comparison{},
 		Controls: []Control{}, Skipped: []SkippedDesign{}, Suites: newSuites(run), Stopped: newStopped(run),
 	}
@@ -68,7 +68,8 @@ func Results(run *judge.Run) Document {
 	}
 	for _, s := range r.Scenarios {
 		doc.Scenarios = append(doc.Scenarios, Scenario{Name: s.Name, SHA256: s.SHA256, Rate: zeroUnlessFinite(s.Rate),
-			WindowMS: Milliseconds(s.Window), Action: s.Action, Replicas: s.Replicas, Trials: TrialRange(s.Trials), About: s.About, Designs: present(s.Designs)})
+			WindowMS: Milliseconds(s.Window), Action: s.Action, Replicas: s.Replicas, Trials: TrialRange(s.Trials), About: s.About, Designs: present(s.Designs), Conditions: map[string]string{}})
+		maps.Copy(doc.Scenarios[len(doc.Scenarios)-1].Conditions, s.Conditions)
 	}
 	if len(doc.Scenarios) > 0 {
 		doc.Scenario = &doc.Scenarios[0]

@@ -276,6 +276,9 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.NotMeasuredThen: func(r judge.Reason) string {
 		return fmt.Sprintf("the baseline %s has no %s", name(r, 0), r.Text)
 	},
+	judge.BaselineUnasked: func(r judge.Reason) string {
+		return fmt.Sprintf("no gate is held against the baseline %s, so it decides nothing: {design: NAME, metric: downtime, against: baseline} would be", name(r, 0))
+	},
 	judge.ComparedAllTheSame: func(r judge.Reason) string {
 		return fmt.Sprintf("%s was compared with a baseline that was measured otherwise, as was asked for: %s", r.Cell, changes(r.Differs))
 	},

@@ -187,6 +187,7 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.NotInBaseline, Names: file}, "the baseline base.json has nothing of it"},
 		{judge.Reason{Kind: judge.BaselineDiffers, Names: file, Differs: differs}, "the baseline base.json was measured otherwise: load.rate was 100 and is 200, environment.kernel was not set and is 6.1"},
 		{judge.Reason{Kind: judge.NotMeasuredThen, Names: file, Text: "standstill"}, "the baseline base.json has no standstill"},
+		{judge.Reason{Kind: judge.BaselineUnasked, Names: file}, "no gate is held against the baseline base.json, so it decides nothing: {design: NAME, metric: downtime, against: baseline} would be"},
 		{judge.Reason{Kind: judge.ComparedAllTheSame, Cell: "a/b/c", Differs: differs[1:]}, "a/b/c was compared with a baseline that was measured otherwise, as was asked for: environment.kernel was not set and is 6.1"},
 		{judge.Reason{Kind: judge.GateWarns, Cell: "a/b/c", Gate: gate, Because: []judge.Reason{{Kind: judge.WorstTrial, Gate: gate, Value: 11, Trial: 1, Tally: of(0, 1)}}}, "a/b/c: recovery <= 1.50 s: 11 ms in trial 1"},
 		{judge.Reason{Kind: judge.WorseWithinMargin, Cell: "a/b/c", Gate: &record.Gate{Metric: "downtime", Against: "bad", Margin: 80 * ms}, Because: []judge.Reason{{Kind: judge.WorseWithin, Names: pair, Value: 80, Lo: 3, Hi: 12, P: 0.05}}},

@@ -109,6 +109,9 @@ func (t *terminal) body(run *judge.Run, o TerminalOptions) {
 	t.gates(run)
 	t.evidence(run)
 	t.suites(run)
+	if text := baselineText(&run.Record); text != "" {
+		t.wrapped("baseline ", "         ", text)
+	}
 	if o.Folder != "" {
 		t.line("report   %s", format.Clean(joinPath(o.Folder, "report.html")))
 		t.line("data     %s", format.Clean(joinPath(o.Folder, "results.json")))

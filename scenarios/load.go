@@ -1,8 +1,6 @@
 package scenarios
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -204,22 +202,6 @@ func (d *decoder) variables(root *node, given map[string]string) map[string]stri
 		}
 	}
 	return vars
-}
-
-// SHA256 is the hex digest of Source and of what is sent from files that it names: two
-// scenarios with the same one ask for the same experiment.
-func (s *Scenario) SHA256() string {
-	sum := sha256.New()
-	io.WriteString(sum, s.Source)
-	if r := s.Target.Request; r != nil && r.BodyFile != "" {
-		fmt.Fprintf(sum, "\x00%d\x00%s", len(r.Sent), r.Sent)
-	}
-	if s.Target.Requests != nil {
-		for _, r := range s.Target.Requests.List {
-			fmt.Fprintf(sum, "\x00%s\x00%v\x00%d\x00%s", r.Label(), r.Header, len(r.Sent), r.Sent)
-		}
-	}
-	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // Tail is how long the load goes on after the planned end of the window. The window is

@@ -17,15 +17,20 @@ import (
 func render(s *Scenario) string {
 	w := &writer{found: s.Target.found()}
 	w.fields(0, reflect.ValueOf(s).Elem(), reflect.Value{})
+	return s.masked(w.String())
+}
+
+// masked is what was rendered, with *** for the secrets.
+func (s *Scenario) masked(text string) string {
 	if len(s.Secrets) == 0 {
-		return w.String()
+		return text
 	}
 	var written []string // as they are in it: within quotes, or as they are
 	for _, secret := range s.Secrets {
 		text := scalarText(secret)
 		written = append(written, text[1:len(text)-1], secret)
 	}
-	return record.NewMask(written...).Text(w.String())
+	return record.NewMask(written...).Text(text)
 }
 
 type writer struct {

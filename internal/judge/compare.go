@@ -138,6 +138,25 @@ func (c *Cell) ofStream(name string) *Cell {
 	return &only
 }
 
+// inform holds the cells of a scenario, none of whose gates asks for that, against what earlier
+// runs showed of them.
+func (r *Run) inform(s record.Scenario) (out []Comparison) {
+	asked := slices.ContainsFunc(s.Gates, func(g record.Gate) bool { return g.Against == record.PastRuns })
+	if r.Record.Baseline == nil || asked {
+		return nil
+	}
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		if c.Scenario != s.Name || r.knownToFail(c.Scenario, c.Driver, c.Design) {
+			continue
+		}
+		if x, why := past(r.Record.Baseline, c, downtime, ""); why == nil {
+			out = append(out, compare(c, record.PastRuns, x, downtime, "", 0))
+		}
+	}
+	return out
+}
+
 // past are the values of a metric in the earlier runs that a cell is held against, and the
 // reason why there are none.
 func past(b *record.Baseline, c *Cell, m metric.Metric, stream string) (all []float64, why *Reason) {

@@ -416,6 +416,26 @@ func TestGatesAgainstEarlierRuns(t *testing.T) {
 	}
 }
 
+// A baseline that no gate asks for informs, decides nothing, and is warned of.
+func TestABaselineThatNoGateAsksFor(t *testing.T) {
+	cell := func(design string, lost ...float64) record.PastCell {
+		return record.PastCell{Scenario: "rollout", Driver: "process", Action: "rollout", Design: design, Trials: earlier(lost...)}
+	}
+	run := described(noBreaches)
+	run.Baseline = &record.Baseline{File: "base.json", Cells: []record.PastCell{cell("bad", 0, 0, 0), cell("good", 0, 0, 0)}}
+	got := Judge(run, ended, nil, append(arm("bad", 3000, 3000, 3000), arm("good", 900, 900, 900)...))
+	if len(got.Comparisons) != 2 || got.Comparisons[0].A != record.PastRuns || got.Comparisons[0].B != "good" || got.Comparisons[0].Gated || got.Comparisons[0].Verdict != Fail {
+		t.Errorf("comparisons %+v", got.Comparisons)
+	}
+	if got.Verdict != Pass || len(got.Warnings) != 1 || got.Warnings[0].Kind != BaselineUnasked {
+		t.Errorf("%s, warnings %v", got.Verdict, got.Warnings)
+	}
+	run.Baseline.Cells = nil
+	if got := Judge(run, ended, nil, append(arm("bad", 3000), arm("good", 0)...)); len(got.Comparisons) != 1 || len(got.Warnings) != 1 {
+		t.Errorf("with nothing in it: comparisons %+v, warnings %v", got.Comparisons, got.Warnings)
+	}
+}
+
 // A stream is compared with the same stream.
 func TestAStreamAgainstEarlierRuns(t *testing.T) {
 	b := &record.Baseline{File: "base.json", Cells: []record.PastCell{{Scenario: "rollout", Driver: "process", Action: "rollout", Design: "good", Trials: earlier(0, 0, 0)}}}

@@ -204,5 +204,6 @@ const (
 const (
 	GateWarns          Kind = "gate-warns"            // Cell, Gate, Because
 	WorseWithinMargin  Kind = "worse-within-margin"   // Cell, Gate, Because: a gate that is met
+	BaselineUnasked    Kind = "baseline-unasked"      // Names: the file; no gate is against it
 	ComparedAllTheSame Kind = "compared-all-the-same" // Cell, Differs: with --allow-different-environment
 )

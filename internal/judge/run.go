@@ -39,7 +39,7 @@ func Judge(run record.Run, end *record.RunEnd, missing []string, trials []Trial)
 		r.Gates = append(r.Gates, of.gates...)
 		r.Controls = append(r.Controls, controls(s, r.Cells)...)
 		r.Comparisons = append(r.Comparisons, of.comparisons...)
-		for _, c := range comparisons(s, r.Cells) {
+		for _, c := range append(r.inform(s), comparisons(s, r.Cells)...) {
 			if !slices.ContainsFunc(of.comparisons, c.sameAs) {
 				r.Comparisons = append(r.Comparisons, c)
 			}
@@ -313,6 +313,9 @@ func warnings(r *Run) (why []Reason) {
 		}
 	}
 	if b := r.Record.Baseline; b != nil {
+		if !slices.ContainsFunc(r.Gates, func(g GateResult) bool { return g.Gate.Against == record.PastRuns }) {
+			why = append(why, Reason{Kind: BaselineUnasked, Names: []string{b.File}})
+		}
 		for _, c := range b.Cells {
 			if len(c.Differs) > 0 && !c.Refused {
 				cell := Cell{Scenario: c.Scenario, Driver: c.Driver, Design: c.Design}

@@ -48,6 +48,9 @@ func describeRun(ctx context.Context, cfg Config, began time.Time, ds []drivers.
 	for _, t := range trials {
 		run.Trials = append(run.Trials, t.folder())
 	}
+	if cfg.Baseline != nil {
+		run.Baseline = cfg.Baseline(run)
+	}
 	return run
 }
 
@@ -55,7 +58,7 @@ func describeScenario(s *scenarios.Scenario) record.Scenario {
 	out := record.Scenario{
 		Name: s.Name, Suite: s.Suite, About: s.About, SHA256: s.SHA256(), Source: s.Source, Vars: s.Vars,
 		Rate: s.Load.Rate, Window: s.Phases.Window.To - s.Phases.Window.From,
-		Action: s.ActionName(), Replicas: s.Replicas, Trials: s.Trials,
+		Action: s.ActionName(), Replicas: s.Replicas, Trials: s.Trials, Conditions: s.Conditions(),
 	}
 	for _, d := range s.Designs {
 		out.Designs = append(out.Designs, d.Name)

@@ -33,7 +33,9 @@ type Config struct {
 	Tool      record.Tool
 	Command   string // as typed, for the report
 	Labels    map[string]string
-	Progress  Progress
+	// Baseline, when not nil, says what of earlier runs the run is held against.
+	Baseline func(record.Run) *record.Baseline
+	Progress Progress
 	// Begins, when not nil, is told how long the run will take, right before its first trial.
 	Begins func(Estimate)
 	Watch  []Watch // what else is watched during each trial

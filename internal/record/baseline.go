@@ -45,6 +45,9 @@ type PastTrial struct {
 	Values map[string]*float64 `json:"values"`
 }
 
+// Same reports whether two of them are the same trial.
+func (t PastTrial) Same(o PastTrial) bool { return t.RunID == o.RunID && t.N == o.N }
+
 // ValueKey names a metric of all requests, or of a stream of them.
 func ValueKey(metric, stream string) string {
 	if stream == "" {

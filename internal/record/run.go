@@ -72,8 +72,10 @@ type Scenario struct {
 	Action   string            `json:"action"`
 	Replicas int               `json:"replicas"`
 	Trials   TrialRange        `json:"trials"`
-	Designs  []string          `json:"designs"`
-	Gates    []Gate            `json:"gates"`
+	// Conditions are what its trials are measured under, by key: see scenarios.
+	Conditions map[string]string `json:"conditions,omitempty"`
+	Designs    []string          `json:"designs"`
+	Gates      []Gate            `json:"gates"`
 	// Positive names the designs that are known to fail here: where one shows no
 	// failure, the experiment cannot tell good from bad and is inconclusive.
 	Positive []string `json:"positive_controls"`
