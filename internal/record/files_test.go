@@ -77,7 +77,8 @@ func TestRoundTrip(t *testing.T) {
 	samples := []Sample{sample(0), sample(1), sample(2), sample(3)}
 	samples[1].Class, samples[1].Reason, samples[1].Instance = Other, hostile, hostile
 	samples[2].Expect, samples[2].Sent, samples[2].Attempts = Deny, -5, 3
-	samples[3].Class, samples[3].Status = HTTPStatus(503), 503
+	samples[0].Expect = Either
+	samples[3].Class, samples[3].Status, samples[3].Expect = HTTPStatus(503), 503, DenyRevoked
 	reference := []Sample{sample(0), sample(7)}
 	probes := []ProbeResult{
 		{At: 5, Took: 6, Instance: "a,b", Revision: hostile, OK: true, Class: OK},

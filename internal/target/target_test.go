@@ -21,7 +21,7 @@ func TestEveryScenarioAndDesignMakesAStackThatDriversAccept(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range all {
-		for _, name := range []string{"none", "naive", "pull", "stack-aware", "fail-open"} {
+		for _, name := range []string{"none", "naive", "pull", "stack-aware", "fail-open", "shallow", "deep-readiness", "deep-liveness"} {
 			d, ok := scenarios.BuiltinDesign(name)
 			if !ok {
 				t.Fatalf("no builtin design %s", name)
