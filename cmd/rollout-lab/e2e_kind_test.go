@@ -31,12 +31,14 @@ func init() {
 		if !usedKind {
 			return
 		}
-		nodes, err := exec.Command("docker", "ps", "--all", "--quiet", "--filter", "label=io.x-k8s.kind.cluster="+kindCluster).Output()
-		if err != nil || len(nodes) == 0 {
-			return // no engine, or no cluster was made
-		}
-		if out, err := exec.Command("docker", append([]string{"rm", "--force", "--volumes"}, strings.Fields(string(nodes))...)...).CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "remove cluster %s: %v: %s", kindCluster, err, out)
+		for _, cluster := range []string{kindCluster, kindWorkers} {
+			nodes, err := exec.Command("docker", "ps", "--all", "--quiet", "--filter", "label=io.x-k8s.kind.cluster="+cluster).Output()
+			if err != nil || len(nodes) == 0 {
+				continue // no engine, or no such cluster was made
+			}
+			if out, err := exec.Command("docker", append([]string{"rm", "--force", "--volumes"}, strings.Fields(string(nodes))...)...).CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "remove cluster %s: %v: %s", cluster, err, out)
+			}
 		}
 	})
 }
