@@ -30,7 +30,7 @@ faults: [%s]
 trials: 1
 designs: [stack-aware]
 gates:
-  - {design: stack-aware, metric: failed, op: <=, limit: 100000}
+  - {design: stack-aware, metric: failed, op: <=, limit: 0}
 `
 
 // inNodes counts, with nothing of the lab's, what is not as it should be in the nodes of a

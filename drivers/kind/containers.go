@@ -1,7 +1,6 @@
 package kind
 
 import (
-	"bufio"
 	"context"
 	_ "embed"
 	"errors"
@@ -34,7 +33,7 @@ func (c containers) Kill(ctx context.Context, node, container string) error {
 
 // Freeze implements kubernetes.Containers.
 func (c containers) Freeze(ctx context.Context, node, container string) error {
-	is, err := c.Look(ctx, node, container)
+	is, err := c.Freezer(ctx, node, container)
 	if err != nil || is.Frozen {
 		return err
 	}
@@ -43,103 +42,133 @@ func (c containers) Freeze(ctx context.Context, node, container string) error {
 
 // Thaw implements kubernetes.Containers.
 func (c containers) Thaw(ctx context.Context, node, container string) error {
-	is, err := c.Look(ctx, node, container)
+	is, err := c.Freezer(ctx, node, container)
 	if err != nil || is.Ended || !is.Frozen {
 		return err
 	}
 	err = c.ctr(ctx, node, container, "resume")
 	if err != nil {
-		if is, looked := c.Look(ctx, node, container); looked == nil && (is.Ended || !is.Frozen) {
+		if is, looked := c.Freezer(ctx, node, container); looked == nil && (is.Ended || !is.Frozen) {
 			return nil // its kubelet was faster
 		}
 	}
 	return err
 }
 
-// Throttle implements kubernetes.Containers.
-func (c containers) Throttle(ctx context.Context, node, container string, cpus float64) error {
-	quota := "0"
-	if cpus > 0 {
-		quota = strconv.Itoa(quotaOf(cpus))
+// freezerScript prints what the kernel says of a container, by either version of cgroups.
+//
+//go:embed freezer.sh
+var freezerScript string
+
+// Freezer implements kubernetes.Containers.
+func (c containers) Freezer(ctx context.Context, node, container string) (kubernetes.Freezer, error) {
+	out, err := c.script(ctx, node, freezerScript, container)
+	if err != nil {
+		return kubernetes.Freezer{}, err
 	}
-	out, err := c.script(ctx, node, throttleScript, container, quota)
-	if err == nil && cpus > 0 && strings.TrimSpace(out) == "ended" {
+	return parseFreezer(out)
+}
+
+func parseFreezer(text string) (f kubernetes.Freezer, err error) {
+	err = eachLine(text, func(key string, values []string) error {
+		switch {
+		case key == "ended":
+			f.Ended = true
+		case key == "processes":
+			f.Processes = strings.Join(values, "")
+		case key == "frozen" && len(values) == 1:
+			f.Frozen = values[0] == "1" || values[0] == "FROZEN"
+		default:
+			return errUnknown
+		}
+		return nil
+	})
+	return f, err
+}
+
+// quotaScript reads and sets the quota of a pod, by either version of cgroups.
+//
+//go:embed quota.sh
+var quotaScript string
+
+// Throttle implements kubernetes.Containers.
+func (c containers) Throttle(ctx context.Context, node, pod string, cpus float64) error {
+	quota := 0
+	if cpus > 0 {
+		quota = quotaOf(cpus)
+	}
+	is, err := c.quota(ctx, node, pod, strconv.Itoa(quota))
+	if err == nil && is.Ended && cpus > 0 {
 		err = errors.New("it has ended")
 	}
 	return err
 }
 
-// Look implements kubernetes.Containers.
-func (c containers) Look(ctx context.Context, node, container string) (kubernetes.Condition, error) {
-	out, err := c.script(ctx, node, lookScript, container)
-	if err != nil {
-		return kubernetes.Condition{}, err
-	}
-	return parseCondition(out)
+// Quota implements kubernetes.Containers.
+func (c containers) Quota(ctx context.Context, node, pod string) (kubernetes.Quota, error) {
+	return c.quota(ctx, node, pod)
 }
 
-func (c containers) script(ctx context.Context, node, text, container string, args ...string) (string, error) {
-	if node == "" || container == "" {
-		return "", errors.New("no node or no container")
-	}
-	out, err := c.engine.Exec(ctx, node, nil, append([]string{"sh", "-c", text, "sh", container}, args...)...)
+func (c containers) quota(ctx context.Context, node, pod string, args ...string) (kubernetes.Quota, error) {
+	out, err := c.script(ctx, node, quotaScript, strings.ReplaceAll(pod, "-", "_"), args...)
 	if err != nil {
-		return "", fmt.Errorf("cgroup of container %.12s on node %s: %w", container, node, errors.Unwrap(err))
+		return kubernetes.Quota{}, err
+	}
+	return parseQuota(out)
+}
+
+func parseQuota(text string) (q kubernetes.Quota, err error) {
+	err = eachLine(text, func(key string, values []string) (err error) {
+		switch {
+		case key == "ended":
+			q.Ended = true
+		case key == "quota" && len(values) == 2:
+			q.CPUs, err = processors(values[0], values[1])
+		case key == "throttled_time" && len(values) == 1:
+			q.Throttled, err = throttled(values[0], time.Nanosecond)
+		case key == "throttled_usec" && len(values) == 1:
+			q.Throttled, err = throttled(values[0], time.Microsecond)
+		default:
+			err = errUnknown
+		}
+		return err
+	})
+	return q, err
+}
+
+func (c containers) script(ctx context.Context, node, text, what string, args ...string) (string, error) {
+	if node == "" || what == "" {
+		return "", errors.New("no node, or nothing to look at there")
+	}
+	out, err := c.engine.Exec(ctx, node, nil, append([]string{"sh", "-c", text, "sh", what}, args...)...)
+	if err != nil {
+		return "", fmt.Errorf("cgroup of %.12s on node %s: %w", what, node, errors.Unwrap(err)) // without the script
 	}
 	return out, nil
 }
 
-// cpuPeriod is the time of which a bound is a part, in microseconds, as runc has it.
+var errUnknown = errors.New("nobody knows what it means")
+
+// eachLine reads what a script prints: a word and its values in each line.
+func eachLine(text string, take func(key string, values []string) error) error {
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		if err := take(words[0], words[1:]); err != nil {
+			return fmt.Errorf("%q: %w", strings.TrimSpace(line), err)
+		}
+	}
+	return nil
+}
+
+// cpuPeriod is the time of which a quota is a part, in microseconds, as runc has it.
 const cpuPeriod = 100_000
 
 // quotaOf is so much of one processor in microseconds of cpuPeriod; the kernel takes no less
 // than a millisecond.
 func quotaOf(cpus float64) int { return max(int(math.Round(cpus*cpuPeriod)), 1000) }
-
-// lookScript prints what the kernel says of a container, by either version of cgroups.
-//
-//go:embed look.sh
-var lookScript string
-
-// throttleScript sets the quota of a container in microseconds, 0 for none.
-//
-//go:embed throttle.sh
-var throttleScript string
-
-// parseCondition reads what lookScript prints: a word and its values in each line.
-func parseCondition(text string) (kubernetes.Condition, error) {
-	var c kubernetes.Condition
-	lines := bufio.NewScanner(strings.NewReader(text))
-	for lines.Scan() {
-		words := strings.Fields(lines.Text())
-		if len(words) == 0 {
-			continue
-		}
-		var err error
-		switch key, values := words[0], words[1:]; {
-		case key == "ended":
-			return kubernetes.Condition{Ended: true}, nil
-		case key == "processes":
-			c.Processes = strings.Join(values, "")
-		case len(values) == 0:
-			err = errors.New("it says nothing")
-		case key == "frozen":
-			c.Frozen = values[0] == "1" || values[0] == "FROZEN"
-		case key == "quota" && len(values) == 2:
-			c.CPUs, err = processors(values[0], values[1])
-		case key == "throttled_time":
-			c.Throttled, err = throttled(values[0], time.Nanosecond)
-		case key == "throttled_usec":
-			c.Throttled, err = throttled(values[0], time.Microsecond)
-		default:
-			err = errors.New("nobody knows what it means")
-		}
-		if err != nil {
-			return c, fmt.Errorf("%q: %w", lines.Text(), err)
-		}
-	}
-	return c, lines.Err()
-}
 
 // processors is the bound that a quota is, in a period.
 func processors(quota, period string) (float64, error) {

@@ -8,38 +8,38 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/kubernetes"
 )
 
-func TestParseCondition(t *testing.T) {
-	for name, c := range map[string]struct {
-		text string
-		want kubernetes.Condition
-	}{
-		"version 1, frozen": {
-			"frozen FROZEN\nquota -1 100000\nthrottled_time 0\nprocesses D D\n",
-			kubernetes.Condition{Frozen: true, Processes: "DD"},
-		},
-		"version 1, throttled": {
-			"frozen THAWED\nquota 10000 100000\nthrottled_time 1500000000\nprocesses S\n",
-			kubernetes.Condition{CPUs: 0.1, Throttled: 1500 * time.Millisecond, Processes: "S"},
-		},
-		"version 1, on its way": {"frozen FREEZING\nquota -1 100000\n", kubernetes.Condition{}},
-		"version 2, frozen": {
-			"frozen 1\nquota max 100000\nthrottled_usec 0\nprocesses S\n",
-			kubernetes.Condition{Frozen: true, Processes: "S"},
-		},
-		"version 2, throttled": {
-			"frozen 0\nquota 50000 100000\nthrottled_usec 2500\nprocesses R\n",
-			kubernetes.Condition{CPUs: 0.5, Throttled: 2500 * time.Microsecond, Processes: "R"},
-		},
-		"ended":        {"ended\n", kubernetes.Condition{Ended: true}},
-		"no processes": {"frozen 0\nprocesses\n", kubernetes.Condition{}},
+// TestWhatNodesSay reads what the scripts print, by either version of cgroups.
+func TestWhatNodesSay(t *testing.T) {
+	for text, want := range map[string]kubernetes.Freezer{
+		"frozen FROZEN\nprocesses D D\n": {Frozen: true, Processes: "DD"},
+		"frozen THAWED\nprocesses S\n":   {Processes: "S"},
+		"frozen FREEZING\n":              {}, // on its way
+		"frozen 1\nprocesses S\n":        {Frozen: true, Processes: "S"},
+		"frozen 0\nprocesses\n":          {},
+		"ended\n":                        {Ended: true},
 	} {
-		if got, err := parseCondition(c.text); err != nil || got != c.want {
-			t.Errorf("%s: got %+v, %v; want %+v", name, got, err, c.want)
+		if got, err := parseFreezer(text); err != nil || got != want {
+			t.Errorf("%q: got %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]kubernetes.Quota{
+		"quota -1 100000\nthrottled_time 0\n":             {},
+		"quota 10000 100000\nthrottled_time 1500000000\n": {CPUs: 0.1, Throttled: 1500 * time.Millisecond},
+		"quota max 100000\nthrottled_usec 0\n":            {},
+		"quota 50000 100000\nthrottled_usec 2500\n":       {CPUs: 0.5, Throttled: 2500 * time.Microsecond},
+		"ended\n": {Ended: true},
+	} {
+		if got, err := parseQuota(text); err != nil || got != want {
+			t.Errorf("%q: got %+v, %v; want %+v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"frozen\n", "quota 1 0\n", "quota x 100000\n", "throttled_time soon\n", "sh: not found\n"} {
-		if got, err := parseCondition(text); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(text)) {
-			t.Errorf("%q: got %+v, %v; want an error that quotes it", text, got, err)
+		_, frozen := parseFreezer(text)
+		_, quota := parseQuota(text)
+		for _, err := range []error{frozen, quota} {
+			if err == nil || !strings.Contains(err.Error(), strings.TrimSpace(text)) {
+				t.Errorf("%q: got %v, want an error that quotes it", text, err)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +51,7 @@ type injections struct {
 	closed bool
 	begun  sync.WaitGroup // injections that are under way
 	all    []*injection   // that last
+	away   []string       // dependencies that are stopped
 }
 
 // begin is followed by begun.Done.
@@ -61,6 +63,23 @@ func (f *injections) begin() error {
 	}
 	f.begun.Add(1)
 	return nil
+}
+
+// take notes that a dependency is stopped, which it can be once.
+func (f *injections) take(service string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.Contains(f.away, service) {
+		return errors.New("it is stopped already")
+	}
+	f.away = append(f.away, service)
+	return nil
+}
+
+func (f *injections) free(service string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.away = slices.DeleteFunc(f.away, func(s string) bool { return s == service })
 }
 
 func (f *injections) add(i *injection) {

@@ -23,19 +23,27 @@ type Containers interface {
 	// do nothing where it is so already, and Thaw none where the container has ended.
 	Freeze(ctx context.Context, node, container string) error
 	Thaw(ctx context.Context, node, container string) error
-	// Throttle gives a container so much of one processor and no more; 0 is as much as it
-	// wants. It does nothing to a container that has ended where cpus takes a bound back.
-	Throttle(ctx context.Context, node, container string, cpus float64) error
-	// Look asks the kernel of a node about a container.
-	Look(ctx context.Context, node, container string) (Condition, error)
+	// Freezer asks the kernel of a node about a container.
+	Freezer(ctx context.Context, node, container string) (Freezer, error)
+	// Throttle gives a pod, named by its UID, so much of one processor and no more, also when
+	// its containers are started again; 0 is as much as it wants. It does nothing where there
+	// is no such pod any more and cpus takes a bound back.
+	Throttle(ctx context.Context, node, pod string, cpus float64) error
+	// Quota asks the kernel of a node about a pod.
+	Quota(ctx context.Context, node, pod string) (Quota, error)
 }
 
-// Condition is what the kernel of a node says of a container.
-type Condition struct {
-	Ended     bool          // there is no such container on the node any more
-	Frozen    bool          // by its freezer
-	Processes string        // their states as /proc has them, such as "S" or "DD"
-	CPUs      float64       // of one processor that it may use; 0 means no bound
+// Freezer is what the kernel of a node says of whether a container goes on.
+type Freezer struct {
+	Ended     bool // there is no such container on the node any more
+	Frozen    bool
+	Processes string // their states as /proc has them, such as "S" or "DD"
+}
+
+// Quota is what the kernel of a node says of how much a pod may compute.
+type Quota struct {
+	Ended     bool          // there is no such pod on the node any more
+	CPUs      float64       // of one processor; 0 means no bound
 	Throttled time.Duration // how long it had to wait for the sake of that bound, ever
 }
 
@@ -63,7 +71,7 @@ func (e *environment) freeze(ctx context.Context, pod *corev1.Pod) (*injection, 
 		return nil, errors.Join(err, undo(ctx, heal))
 	}
 	return &injection{heal: heal, proof: func(ctx context.Context) (string, bool, error) {
-		is, err := containers.Look(ctx, on.node, on.container)
+		is, err := containers.Freezer(ctx, on.node, on.container)
 		switch {
 		case err != nil:
 			return "", false, err
@@ -76,23 +84,28 @@ func (e *environment) freeze(ctx context.Context, pod *corev1.Pod) (*injection, 
 
 // throttle gives an instance a share of one processor. That it has hit its bound is the proof.
 func (e *environment) throttle(ctx context.Context, pod *corev1.Pod, cpus float64) (*injection, error) {
-	on, err := e.container(pod)
-	if err != nil {
-		return nil, err
-	}
 	containers := e.driver.config.Containers
-	was, err := containers.Look(ctx, on.node, on.container)
-	if err != nil {
-		return nil, err
+	switch {
+	case containers == nil:
+		return nil, noContainers()
+	case cpus <= 0:
+		return nil, fmt.Errorf("%g of a processor is none", cpus)
 	}
-	if was.CPUs > 0 && was.CPUs <= cpus {
+	node, id := pod.Spec.NodeName, string(pod.UID)
+	was, err := containers.Quota(ctx, node, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case was.Ended:
+		return nil, errors.New("it does not run")
+	case was.CPUs > 0 && was.CPUs <= cpus:
 		return nil, &drivers.HintError{
 			Err:  fmt.Errorf("it has no more than %g of a processor anyway", was.CPUs),
 			Hint: "give the fault a smaller share, or the target a larger limits.cpus",
 		}
 	}
 	heal := func(ctx context.Context) error {
-		if err := containers.Throttle(ctx, on.node, on.container, was.CPUs); err != nil {
+		if err := containers.Throttle(ctx, node, id, was.CPUs); err != nil {
 			return err
 		}
 		return e.markFault(ctx, pod, "")
@@ -100,19 +113,22 @@ func (e *environment) throttle(ctx context.Context, pod *corev1.Pod, cpus float6
 	if err := e.markFault(ctx, pod, drivers.FaultCPU); err != nil {
 		return nil, err
 	}
-	if err := containers.Throttle(ctx, on.node, on.container, cpus); err != nil {
+	if err := containers.Throttle(ctx, node, id, cpus); err != nil {
 		return nil, errors.Join(err, undo(ctx, heal))
 	}
 	return &injection{heal: heal, proof: func(ctx context.Context) (string, bool, error) {
-		is, err := containers.Look(ctx, on.node, on.container)
+		is, err := containers.Quota(ctx, node, id)
 		switch {
 		case err != nil:
 			return "", false, err
 		case is.Ended:
-			return fmt.Sprintf("container %.12s is not on its node any more", on.container), false, nil
+			return "pod " + pod.Name + " is not on its node any more", false, nil
 		}
-		waited := is.Throttled - was.Throttled
-		return fmt.Sprintf("container %.12s may use %g of a processor and has waited %v for it", on.container, is.CPUs, waited.Round(time.Millisecond)),
+		may, waited := "all that it wants", is.Throttled-was.Throttled
+		if is.CPUs > 0 {
+			may = fmt.Sprintf("%g", is.CPUs)
+		}
+		return fmt.Sprintf("pod %s may use %s of a processor and has waited %v for it", pod.Name, may, waited.Round(time.Millisecond)),
 			is.CPUs > 0 && is.CPUs != was.CPUs && waited > 0, nil
 	}}, nil
 }

@@ -143,7 +143,16 @@ func (e *environment) stop(ctx context.Context, service string) (*injection, err
 	if !ok {
 		return nil, errors.New("there is no such dependency")
 	}
-	heal := func(ctx context.Context) error { return e.startAgain(ctx, s) }
+	if err := e.faults.take(service); err != nil {
+		return nil, err
+	}
+	heal := func(ctx context.Context) error {
+		err := e.startAgain(ctx, s)
+		if err == nil {
+			e.faults.free(service)
+		}
+		return err
+	}
 	if err := e.stopDependency(ctx, s); err != nil {
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), faultLimit, fmt.Errorf("not back within %v", faultLimit))
 		defer cancel()

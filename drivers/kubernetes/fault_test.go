@@ -24,57 +24,58 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers/owner"
 )
 
-// node is a node in memory: its kernel, and the containers that it knows by being asked.
+// node is a node in memory: its kernel, and the containers and pods that it knows by being asked.
 type node struct {
-	mu         sync.Mutex
-	conditions map[string]*Condition
-	killed     func(container string)
-	fails      error // of whatever is done
+	mu       sync.Mutex
+	freezers map[string]*Freezer // by container
+	quotas   map[string]*Quota   // by pod
+	killed   func(container string)
+	fails    error // of whatever is done
 }
 
 func newNode() *node {
-	return &node{conditions: map[string]*Condition{}, killed: func(string) {}}
+	return &node{freezers: map[string]*Freezer{}, quotas: map[string]*Quota{}, killed: func(string) {}}
 }
 
-// with does something to a container that runs.
-func (n *node) with(container string, do func(*Condition)) error {
+// with does something to what a node knows by that ID.
+func with[T any](n *node, known map[string]*T, id string, do func(*T)) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.fails != nil {
 		return n.fails
 	}
-	if n.conditions[container] == nil {
-		n.conditions[container] = &Condition{Processes: "S"}
+	if known[id] == nil {
+		known[id] = new(T)
 	}
-	do(n.conditions[container])
+	do(known[id])
 	return nil
 }
 
 func (n *node) Kill(_ context.Context, _, container string) error {
 	n.killed(container)
-	return n.with(container, func(c *Condition) { *c = Condition{Ended: true} })
+	return with(n, n.freezers, container, func(f *Freezer) { *f = Freezer{Ended: true} })
 }
 
 func (n *node) Freeze(_ context.Context, _, container string) error {
-	return n.with(container, func(c *Condition) { c.Frozen, c.Processes = true, "D" })
+	return with(n, n.freezers, container, func(f *Freezer) { f.Frozen, f.Processes = true, "D" })
 }
 
 func (n *node) Thaw(_ context.Context, _, container string) error {
-	return n.with(container, func(c *Condition) { c.Frozen, c.Processes = false, "S" })
+	return with(n, n.freezers, container, func(f *Freezer) { f.Frozen, f.Processes = false, "S" })
 }
 
-func (n *node) Throttle(_ context.Context, _, container string, cpus float64) error {
-	return n.with(container, func(c *Condition) { c.CPUs = cpus })
-}
-
-func (n *node) Look(_ context.Context, _, container string) (is Condition, err error) {
-	err = n.with(container, func(c *Condition) { is = *c })
+func (n *node) Freezer(_ context.Context, _, container string) (is Freezer, err error) {
+	err = with(n, n.freezers, container, func(f *Freezer) { is = *f })
 	return is, err
 }
 
-// bites lets a container wait for the sake of its bound.
-func (n *node) bites(container string) {
-	_ = n.with(container, func(c *Condition) { c.Throttled += time.Second })
+func (n *node) Throttle(_ context.Context, _, pod string, cpus float64) error {
+	return with(n, n.quotas, pod, func(q *Quota) { q.CPUs = cpus })
+}
+
+func (n *node) Quota(_ context.Context, _, pod string) (is Quota, err error) {
+	err = with(n, n.quotas, pod, func(q *Quota) { is = *q })
+	return is, err
 }
 
 // faulty is an API server in memory with one instance, "web", that runs on node "worker".
@@ -200,11 +201,12 @@ func TestFrozenContainerIsMarkedAndThawed(t *testing.T) {
 // before is put back.
 func TestThrottledContainer(t *testing.T) {
 	c, n := faulty(t)
-	_ = n.Throttle(t.Context(), "worker", "1", 0.5)
+	_ = n.Throttle(t.Context(), "worker", "uid-web", 0.5)
+	c.refuses(drivers.Fault{Kind: drivers.FaultCPU, Instance: "web"}, nil, "0 of a processor is none")
 	c.refuses(drivers.Fault{Kind: drivers.FaultCPU, Instance: "web", CPUs: 0.5}, nil, "no more than 0.5 of a processor anyway")
 	i := c.inject(drivers.Fault{Kind: drivers.FaultCPU, Instance: "web", CPUs: 0.1})
 	c.proves(i, false, "may use 0.1 of a processor and has waited 0s")
-	n.bites("1")
+	_ = with(n, n.quotas, "uid-web", func(q *Quota) { q.Throttled += time.Second })
 	c.proves(i, true, "has waited 1s")
 	if err := i.Heal(t.Context()); err != nil {
 		t.Error(err)
@@ -220,7 +222,7 @@ func TestCloseHeals(t *testing.T) {
 	c, n := faulty(t)
 	i := c.inject(drivers.Fault{Kind: drivers.FaultPause, Instance: "web"})
 	c.client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
-		if is, _ := n.Look(t.Context(), "worker", "1"); is.Frozen {
+		if is, _ := n.Freezer(t.Context(), "worker", "1"); is.Frozen {
 			t.Error("the pod is deleted while it is frozen")
 		}
 		return false, nil, nil
@@ -228,7 +230,7 @@ func TestCloseHeals(t *testing.T) {
 	if err := c.env.Close(t.Context()); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	if is, _ := n.Look(t.Context(), "worker", "1"); is.Frozen {
+	if is, _ := n.Freezer(t.Context(), "worker", "1"); is.Frozen {
 		t.Error("it is still frozen")
 	}
 	if err := i.Heal(t.Context()); err != nil {
@@ -240,13 +242,15 @@ func TestCloseHeals(t *testing.T) {
 // Sweep thaws what a killed lab has frozen, before the pod is deleted.
 func TestRemovalReleasesWhatIsMarked(t *testing.T) {
 	n := newNode()
-	_, _ = n.Freeze(t.Context(), "worker", "1"), n.Throttle(t.Context(), "worker", "1", 0.1)
+	_, _ = n.Freeze(t.Context(), "worker", "1"), n.Throttle(t.Context(), "worker", "uid-web", 0.1)
 	frozen := pod("web", runs("1"), on("worker"))
 	frozen.Namespace, frozen.Labels, frozen.Annotations[annotationFault] = "there", map[string]string{"x": "y"}, "pause"
 	client := fake.NewClientset(frozen)
 	client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
-		if is, _ := n.Look(t.Context(), "worker", "1"); is.Frozen || is.CPUs != 0 {
-			t.Errorf("the pod is deleted while its container is %+v", is)
+		freezer, _ := n.Freezer(t.Context(), "worker", "1")
+		quota, _ := n.Quota(t.Context(), "worker", "uid-web")
+		if freezer.Frozen || quota.CPUs != 0 {
+			t.Errorf("the pod is deleted while it is %+v %+v", freezer, quota)
 		}
 		return false, nil, nil
 	})
@@ -496,6 +500,7 @@ func TestStopKeepsADependencyAway(t *testing.T) {
 		t.Errorf("killed %v, want its container, and no replicas", killed)
 	}
 	c.proves(i, true, "0 endpoints")
+	c.refuses(drivers.Fault{Kind: drivers.FaultStop, Service: "upstream"}, nil, "stopped already")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- i.Heal(ctx) }()

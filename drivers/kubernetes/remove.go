@@ -151,14 +151,14 @@ func (r removal) release(ctx context.Context, pod *corev1.Pod) error {
 	if r.containers == nil || pod.Annotations[annotationFault] == "" {
 		return nil
 	}
+	err := r.containers.Throttle(ctx, pod.Spec.NodeName, string(pod.UID), 0)
 	for _, s := range pod.Status.ContainerStatuses {
-		_, id, ok := strings.Cut(s.ContainerID, "://")
-		if !ok {
-			continue
+		if _, id, ok := strings.Cut(s.ContainerID, "://"); ok {
+			err = errors.Join(err, r.containers.Thaw(ctx, pod.Spec.NodeName, id))
 		}
-		if err := errors.Join(r.containers.Thaw(ctx, pod.Spec.NodeName, id), r.containers.Throttle(ctx, pod.Spec.NodeName, id, 0)); err != nil {
-			return fmt.Errorf("heal pod %s of its fault: %w", pod.Name, err)
-		}
+	}
+	if err != nil {
+		return fmt.Errorf("heal pod %s of its fault: %w", pod.Name, err)
 	}
 	return nil
 }

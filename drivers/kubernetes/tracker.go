@@ -29,6 +29,7 @@ type tracker struct {
 	pods     []*podRecord
 	slices   map[string]*discoveryv1.EndpointSlice
 	troubles map[string]string  // the last warning about each pod
+	killings map[string]string  // why a kubelet ended a container of a pod last
 	finished map[types.UID]bool // pods that have ended for good, though their objects may remain
 }
 
@@ -46,7 +47,7 @@ type podRecord struct {
 }
 
 func newTracker(first string, open func(*corev1.Pod) map[string]string, emit func(drivers.Event)) *tracker {
-	return &tracker{container: containerName, first: first, open: open, emit: emit, slices: map[string]*discoveryv1.EndpointSlice{}, troubles: map[string]string{}, finished: map[types.UID]bool{}}
+	return &tracker{container: containerName, first: first, open: open, emit: emit, slices: map[string]*discoveryv1.EndpointSlice{}, troubles: map[string]string{}, killings: map[string]string{}, finished: map[types.UID]bool{}}
 }
 
 func (r *podRecord) revision() string {
@@ -115,6 +116,10 @@ func (t *tracker) podSeen(at time.Time, pod *corev1.Pod) {
 			detail := c.detail
 			if len(r.containers) > 0 {
 				detail = strings.TrimSpace(fmt.Sprintf("restart %d %s", len(r.containers), lastEnd(pod)))
+				if why := t.killings[pod.Name]; why != "" {
+					detail += "; " + why
+					delete(t.killings, pod.Name)
+				}
 			}
 			r.containers = append(r.containers, c.id)
 			t.event(at, drivers.Started, r, detail)
@@ -145,6 +150,7 @@ func (t *tracker) podGone(at time.Time, pod *corev1.Pod) {
 	r.pod = pod
 	t.pods = slices.DeleteFunc(t.pods, func(o *podRecord) bool { return o == r })
 	delete(t.troubles, pod.Name)
+	delete(t.killings, pod.Name)
 	if r.routed {
 		r.routed = false
 		t.event(at, drivers.Unready, r, "the pod is gone, ahead of its endpoint")
@@ -192,6 +198,9 @@ func (t *tracker) lost(at time.Time, what string, err error) {
 
 // warned takes in an event about a pod, for the details of others.
 func (t *tracker) warned(e *corev1.Event) {
+	if e.Reason == "Killing" && e.InvolvedObject.Kind == "Pod" {
+		t.killings[e.InvolvedObject.Name] = oneLine(e.Message) // such as that it failed its liveness probe
+	}
 	if e.Type == corev1.EventTypeWarning && e.InvolvedObject.Kind == "Pod" {
 		t.troubles[e.InvolvedObject.Name] = e.Reason + ": " + oneLine(e.Message)
 	}
