@@ -48,6 +48,31 @@ func TestGoneInstanceIsUnreachableOnTwoNodes(t *testing.T) {
 	goneInstanceIsUnreachable(t, d, 2)
 }
 
+// TestNodeDrain is the part of the suite that takes a cluster with two workers.
+func TestNodeDrain(t *testing.T) {
+	haveEngine(t)
+	c := config()
+	c.Cluster, c.Workers = "rollout-lab-test-drain", 2
+	d := kind.New(c)
+	t.Cleanup(func() {
+		if err := d.Close(context.Background()); err != nil { // the cluster is that of the test which has made it
+			t.Error(err)
+		}
+	})
+	if _, err := d.Kubeconfig(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if why := d.Faults(t.Context())[drivers.FaultNodeDrain]; why != nil {
+		t.Fatalf("no node can be drained: %v", why)
+	}
+	drivertest.Run(t, drivertest.Harness{
+		Driver: func(testing.TB) drivers.Driver { return d }, Shared: true,
+		Left:    func(ctx context.Context, runID string) ([]string, error) { return leftIn(ctx, d, runID) },
+		Timeout: 2 * time.Minute, FailsWithin: 15 * time.Second,
+		AlwaysRestarts: true, SurgeExcludesTerminating: true, AsyncRouting: true, TerminatingFallback: true,
+	}, "NodeDrain", "KilledDrain")
+}
+
 // refusesOtherNumbers: a cluster that is there is used as it is or not at all.
 func refusesOtherNumbers(t *testing.T, of kind.Config) {
 	of.Workers += 2

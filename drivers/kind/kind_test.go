@@ -175,9 +175,12 @@ func client(ctx context.Context, d *kind.Driver) (kube.Interface, error) {
 	return kube.NewForConfig(config)
 }
 
-// left finds namespaces by any of their labels.
-func left(ctx context.Context, runID string) ([]string, error) {
-	c, err := client(ctx, one.driver)
+// left finds what is left of a run in the common cluster.
+func left(ctx context.Context, runID string) ([]string, error) { return leftIn(ctx, one.driver, runID) }
+
+// leftIn finds namespaces by any of their labels, and nodes by any of their annotations.
+func leftIn(ctx context.Context, d *kind.Driver, runID string) ([]string, error) {
+	c, err := client(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +192,15 @@ func left(ctx context.Context, runID string) ([]string, error) {
 	for _, n := range list.Items {
 		if labelled(n.Labels, runID) {
 			out = append(out, "namespace "+n.Name)
+		}
+	}
+	nodes, err := c.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range nodes.Items {
+		if strings.Contains(fmt.Sprint(n.Annotations), runID) {
+			out = append(out, fmt.Sprintf("node %s, unschedulable: %t", n.Name, n.Spec.Unschedulable))
 		}
 	}
 	return out, nil

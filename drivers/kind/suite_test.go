@@ -15,11 +15,12 @@ const long = false
 // driver runs the whole suite.
 var (
 	lanesOfKind = [][]string{
-		{"Deploy", "Rollout", "DeployRefuses", "DeployCancelled", "Kill", "Describes", "Foreign", "Environment"},
-		{"Close", "CloseWithoutGrace", "Sweep", "KilledLab", "Apart"},
+		{"Deploy", "Rollout", "DeployRefuses", "DeployCancelled", "Describes", "Foreign", "Environment"},
+		{"Close", "CloseWithoutGrace", "Sweep", "KilledLab", "KilledFaults", "Apart"},
+		{"Kill", "Pause", "CPU", "FaultsAtClose", "FaultsCancelled"},
 	}
 	lanesOfAnyCluster = [][]string{
-		{"Deploy", "Scale", "Restart", "Revisions", "Watch", "NeverReady", "StopFirst", "EndsAtOnce", "Cancel", "Busy", "Logs", "Terminate"},
+		{"Deploy", "Scale", "Restart", "Revisions", "Watch", "NeverReady", "StopFirst", "EndsAtOnce", "Cancel", "Busy", "Logs", "Terminate", "Stop", "Evict"},
 		{"SignalDecides", "SignalLies", "NoSignal", "Drain", "StopGrace", "DeregisterFirst", "Close", "Sweep", "DeployFails", "Notes", "SignalOverTLS"},
 	}
 )
