@@ -90,13 +90,14 @@ func (w *watched) end(l *life, why string) {
 	}
 }
 
-// ended says whether one has ended by itself, after it was ready or before.
+// ended says whether one has ended by itself; afterReady, whether one has that was ready. Where
+// a running instance is a ready one nothing ends before it is.
 func (w *watched) ended(afterReady bool) (string, bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range slices.Backward(w.ends) {
-		if l.ready == afterReady {
-			when := map[bool]string{true: "after it was ready", false: "before it was ready"}[afterReady]
+		if l.ready || !afterReady {
+			when := map[bool]string{true: "after it was ready", false: "before it was ready"}[l.ready]
 			return fmt.Sprintf("%s ended by itself %s: %s", l.instance, when, l.why), true, nil
 		}
 	}
