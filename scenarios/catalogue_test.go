@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -8,7 +9,13 @@ import (
 )
 
 func TestCatalogueIsSound(t *testing.T) {
-	want := []string{"control", "kill-one", "origin", "origin-handover", "quickstart", "restart", "rollout", "scale-in", "scale-out"}
+	plain := []string{"control", "origin", "origin-handover", "quickstart", "restart", "rollout", "scale-in", "scale-out"}
+	chaos := []string{
+		"bad-config", "bad-revision", "control-outage", "cpu-pressure", "crash-after-ready", "crash-loop", "deadlock",
+		"dependency-flap", "dependency-outage", "dependency-slow", "freeze-one", "grace-too-short", "kill-one", "node-drain",
+		"revoke-under-stall", "rollout-under-outage",
+	}
+	want := slices.Sorted(slices.Values(slices.Concat(plain, chaos)))
 	if diff := cmp.Diff(want, Names()); diff != "" {
 		t.Fatalf("names (-want +got):\n%s", diff)
 	}
@@ -35,17 +42,36 @@ func TestCatalogueIsSound(t *testing.T) {
 			if diff := cmp.Diff(s, again); diff != "" {
 				t.Errorf("its Source gives another scenario (-want +got):\n%s", diff)
 			}
-			// The action must fit into the window with the calm behind it that recovery is
-			// told by; origin is the known exception, and says so.
-			if got := stackAwareTakes(s); name != "origin" && got+5*time.Second > s.Phases.Window.To-s.Phases.Window.From {
+			if chaotic := slices.Contains(chaos, name); chaotic != (s.Suite == "chaos") {
+				t.Errorf("it is of suite %q", s.Suite)
+			}
+			if s.Suite != "" && len(s.PositiveControls) == 0 {
+				t.Error("no design must fail: it cannot show that it tells them apart")
+			}
+			// The action and the faults must fit into the window with the calm behind them that
+			// recovery is told by; but origin says that it does not, and a revision that goes on
+			// crashing never recovers.
+			if got := stackAwareTakes(s); name != "origin" && name != "crash-after-ready" && got+5*time.Second > s.Phases.Window.To-s.Phases.Window.From {
 				t.Errorf("stack-aware takes about %v: too long for a window of %v", got, s.Phases.Window.To-s.Phases.Window.From)
 			}
 		})
 	}
 }
 
-// stackAwareTakes estimates how long the action takes with the design stack-aware.
+// stackAwareTakes estimates how long it takes until the faults are over, and from then on the
+// action with the design stack-aware.
 func stackAwareTakes(s *Scenario) time.Duration {
+	var over time.Duration
+	for _, f := range s.Faults {
+		over = max(over, f.At+f.For)
+	}
+	if s.Action.MayStop {
+		return over + s.Action.Timeout
+	}
+	return over + actionTakes(s)
+}
+
+func actionTakes(s *Scenario) time.Duration {
 	d, _ := BuiltinDesign("stack-aware")
 	in := s.Target.Refproxy.SyncTime() + 300*time.Millisecond // the process starts, the probe sees it
 	out := d.LameDuck + d.CloseWait

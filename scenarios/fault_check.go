@@ -10,6 +10,8 @@ import (
 // checkFaults reports what of the faults does not go together with each other or with the rest
 // of the scenario.
 func (s *Scenario) checkFaults(report report) {
+	causes := newCauses(report)
+	defer causes.end()
 	for i := range s.Faults {
 		f, path := &s.Faults[i], fmt.Sprintf("faults[%d]", i)
 		same := func(o Fault) bool { return o.Name == f.Name && f.Name != "" }
@@ -18,7 +20,7 @@ func (s *Scenario) checkFaults(report report) {
 		}
 		switch {
 		case f.Kind == "": // reported already
-		case s.checkFaultTarget(f, path, report):
+		case s.checkVictim(f, path, causes) && s.checkFaultTarget(f, path, report):
 			f.checkMode(path, report)
 			f.checkToxic(path, report)
 			s.checkFaultTime(f, path, report)
@@ -30,20 +32,30 @@ func (s *Scenario) checkFaults(report report) {
 // ownFaults are the kinds of which a custom target can be the victim.
 var ownFaults = []FaultKind{Kill, Pause, CPU, Evict, NodeDrain, CommandFault}
 
-// checkFaultTarget says whether the target is one that the fault can be done to, and reports
-// where it is none.
-func (s *Scenario) checkFaultTarget(f *Fault, path string, report report) (fine bool) {
+// checkVictim says whether the target is one that such a fault can be done to, and notes where it
+// is none.
+func (s *Scenario) checkVictim(f *Fault, path string, c *causes) (fine bool) {
 	at := join(path, "kind")
 	switch {
 	case s.Target.Address() && f.Kind != CommandFault:
-		report(at, fmt.Sprintf("a fault of kind %s is done to what the lab has deployed, and the target is an address", f.Kind),
+		c.tell("victim", at, fmt.Sprintf("a fault of kind %s is done to what the lab has deployed, and the target is an address", f.Kind),
 			"say kind: command with inject, heal and proof")
 	case s.Target.Own() && slices.Contains([]FaultKind{Outage, Network}, f.Kind):
-		report(at, fmt.Sprintf("a fault of kind %s is done to a dependency, and the target has none that the lab deploys", f.Kind),
+		c.tell("victim", at, fmt.Sprintf("a fault of kind %s is done to a dependency, and the target has none that the lab deploys", f.Kind),
 			"use target: {refproxy: ...}, or kind: command with inject, heal and proof")
 	case s.Target.Own() && !slices.Contains(ownFaults, f.Kind):
-		report(at, fmt.Sprintf("a fault of kind %s is something that the reference proxy can be told to do, and the target is another", f.Kind),
+		c.tell("victim", at, fmt.Sprintf("a fault of kind %s is something that the reference proxy can be told to do, and the target is another", f.Kind),
 			"a custom target can have "+wordsOf(ownFaults))
+	default:
+		return true
+	}
+	return false
+}
+
+// checkFaultTarget says whether what the fault is done to will be there, and reports where not.
+func (s *Scenario) checkFaultTarget(f *Fault, path string, report report) (fine bool) {
+	at := join(path, "kind")
+	switch {
 	case f.Kind == BadRevision && s.Action.Kind != Rollout:
 		report(at, "a fault of kind revision is the revision that a rollout leads to, and the action is "+string(s.Action.Kind), "say action: {kind: rollout}")
 	case f.ToInstances() && f.Selection().Which == FirstNew && s.Action.Kind != Rollout:

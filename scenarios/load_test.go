@@ -254,7 +254,7 @@ func TestLoad(t *testing.T) {
 	if _, err := Load("quikstart", offered); !errors.As(err, &e) || e.Hint != "did you mean quickstart?" {
 		t.Errorf("a near name: %v", err)
 	}
-	if _, err := Load("zzz", offered); !errors.As(err, &e) || !strings.Contains(e.Hint, "the catalogue has: control, ") {
+	if _, err := Load("zzz", offered); !errors.As(err, &e) || !strings.Contains(e.Hint, "the catalogue has: bad-config, ") {
 		t.Errorf("a far name: %v", err)
 	}
 	if _, err := Load("designs", offered); !errors.As(err, &e) {
