@@ -42,12 +42,15 @@ var others = []definition{
 }
 
 // definitionsFor are the definitions of what a run's page shows: where no request had to be
-// denied, nothing about those.
+// denied, nothing about those, and where nothing was done beside the action, nothing about faults.
 func definitionsFor(run *judge.Run) []definition {
 	denies := slices.ContainsFunc(groups(run), group.denies) ||
 		slices.ContainsFunc(run.Gates, func(g judge.GateResult) bool { return g.Gate.Metric == metric.Breaches })
+	faulted := slices.ContainsFunc(groups(run), group.faulted) ||
+		slices.ContainsFunc(run.Gates, func(g judge.GateResult) bool { m, _ := metric.ByName(g.Gate.Metric); return m.OfFault })
 	return slices.DeleteFunc(slices.Clone(definitions), func(d definition) bool {
-		return !denies && (d.ID == metric.Breaches || d.ID == "denials")
+		m, _ := metric.ByName(d.ID)
+		return !denies && slices.Contains([]string{metric.Breaches, metric.StaleAllowed, "denials"}, d.ID) || !faulted && m.OfFault
 	})
 }
 

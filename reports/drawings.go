@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 	"github.com/rollout-lab/rollout-lab/reports/picture"
 	"github.com/rollout-lab/rollout-lab/reports/svg"
@@ -76,7 +77,11 @@ func draw(trials []chosen, l picture.Layout, data bool) svg.Image {
 	var shown []picture.Trial
 	var about []string
 	for _, c := range trials {
-		shown = append(shown, picture.Trial{Name: format.Clean(c.Cell.Design), Summary: c.summary(), Action: format.Clean(c.Cell.Action),
+		action := format.Clean(c.Cell.Action)
+		if action == record.NoAction {
+			action = "" // nothing begins there but the window
+		}
+		shown = append(shown, picture.Trial{Name: format.Clean(c.Cell.Design), Summary: c.summary(), Action: action,
 			Timeline: &c.Trial.Timeline, Zero: c.zero()})
 		about = append(about, c.about())
 	}

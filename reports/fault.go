@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/metric"
@@ -24,6 +25,7 @@ var faultRows = []matrixRow{
 	{def: metric.FalseEvictions, of: countRow(metric.FalseEvictions, true), when: ofFaults(metric.FalseEvictions)},
 	{def: metric.Restarts, of: countRow(metric.Restarts, false), when: ofFaults(metric.Restarts)},
 	{def: metric.NoneRoutable, of: noneRoutable, when: ofFaults(metric.NoneRoutable)},
+	{def: metric.StaleAllowed, of: countRow(metric.StaleAllowed, true), when: group.revokes},
 }
 
 // hits reports whether a fault was done to an instance that was routed to.
@@ -35,6 +37,11 @@ func hitInstance(t *judge.Trial) bool {
 	return slices.ContainsFunc(t.Faults, func(f judge.Fault) bool {
 		return slices.ContainsFunc(f.Instances, func(in judge.InstanceFault) bool { return in.Routed })
 	})
+}
+
+// revokes reports whether a request was due on what no longer holds.
+func (g group) revokes() bool {
+	return g.gated(metric.StaleAllowed) || g.any(func(t *judge.Trial) bool { _, ok := t.Value(metric.StaleAllowed); return t.Valid && ok })
 }
 
 func ofFaults(name string) func(g group) bool {
@@ -210,4 +217,55 @@ func againstFault(f *judge.Fault, m *record.Trial) string {
 		return "Let the probe ask for what a request needs, and have a timeout: one that only asks whether the port answers never fails here."
 	}
 	return asks + "; what is lost until then only a client that repeats saves."
+}
+
+// faultLine is a fault in one thing, as a row of the table under a timeline.
+type faultLine struct {
+	Title, Instance, From, To, Seen      string
+	Detection, Ejection, Return, Evicted string
+}
+
+// Faults are those of the trial, each in each thing that it was done to.
+func (t pictureTable) Faults() (all []faultLine) {
+	for i := range t.Trial.Faults {
+		f := &t.Trial.Faults[i]
+		title := faultTitle(&f.Fault.Fault)
+		if !f.Injected() {
+			all = append(all, faultLine{Title: title, From: "never", Seen: format.Clean(strings.Join(f.Errors, "; "))})
+		}
+		for k, touch := range f.Touched {
+			line := faultLine{Title: title, Instance: touch.Instance, From: t.At(touch.From), Seen: "nothing"}
+			if touch.Proven {
+				line.Seen = format.Clean(touch.Seen)
+			}
+			switch {
+			case touch.Open:
+				line.To = "never"
+			case f.Lasts():
+				line.To = t.At(touch.To)
+			}
+			for _, in := range f.Instances {
+				if in.ID == touch.Instance && in.Routed {
+					line.Detection, line.Ejection, line.Return = reactionTime(in.Detection), reactionTime(in.Ejection), reactionTime(in.Return)
+				}
+			}
+			if k == 0 {
+				line.Evicted = format.Clean(strings.Join(f.Evicted, ", "))
+			}
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+func reactionTime(d *time.Duration) string {
+	if d == nil {
+		return "never"
+	}
+	return format.Span(*d)
+}
+
+// AnyFault reports whether something was done to a trial beside its action.
+func (p *page) AnyFault() bool {
+	return slices.ContainsFunc(p.Groups, func(g pageGroup) bool { return g.faulted() })
 }

@@ -129,7 +129,10 @@ func (g pageGroup) AnyNote() bool {
 
 // Columns are those of the table of trials.
 func (g pageGroup) Columns() []trialColumn {
-	return slices.DeleteFunc(trialColumns(), func(c trialColumn) bool { return c.ID == metric.Breaches && !g.denies() })
+	return slices.DeleteFunc(trialColumns(), func(c trialColumn) bool {
+		m, _ := metric.ByName(c.ID)
+		return !g.denies() && slices.Contains([]string{metric.Breaches, metric.StaleAllowed}, c.ID) || !g.faulted() && m.OfFault
+	})
 }
 
 // Causes says of each cell why it lost what it lost.

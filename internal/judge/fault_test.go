@@ -298,3 +298,27 @@ func TestFaultsOfACell(t *testing.T) {
 		t.Errorf("got %+v", c)
 	}
 }
+
+// Whoever is served on a revoked session past its maximum age is a breach, and counted apart.
+func TestStaleAllowed(t *testing.T) {
+	d := newDrill().fault("revoke", 5*s, 0).data()
+	if _, ok := func() (float64, bool) { m := Measure(d); return m.Value(metric.StaleAllowed) }(); ok {
+		t.Error("a value without a request on a revoked session")
+	}
+	for i := range d.Samples {
+		switch smp := &d.Samples[i]; {
+		case smp.Intended < 5*s || i%10 != 0:
+		case smp.Intended < 7*s:
+			smp.Expect = record.Either
+		default:
+			smp.Expect, smp.Status = record.DenyRevoked, 403
+			if smp.Intended < 8*s {
+				smp.Status, smp.Class = 200, record.HTTPStatus(200)
+			}
+		}
+	}
+	got := Measure(d)
+	if v, ok := got.Value(metric.StaleAllowed); !ok || v != 10 || got.Breaches != 10 {
+		t.Errorf("got %v, %v and %d breaches, want 10 and 10", v, ok, got.Breaches)
+	}
+}

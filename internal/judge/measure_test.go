@@ -600,7 +600,9 @@ func TestEveryMetricIsComputed(t *testing.T) {
 			t.Errorf("%s = %v, want %v", name, got, want)
 		}
 	}
-	faulted := newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a").say(6*s, record.Unready, "a").say(10*s, record.Ready, "a").measure()
+	stale := newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a").say(6*s, record.Unready, "a").say(10*s, record.Ready, "a").data()
+	stale.Samples[700].Expect, stale.Samples[700].Status = record.DenyRevoked, 403
+	faulted := Measure(stale)
 	for _, name := range metric.Names() {
 		v, ok := m.Value(name)
 		if strings.HasPrefix(name, "intermittent_") { // nothing was

@@ -75,6 +75,16 @@ var computeFromRecord = map[string]func(d *record.TrialData, t *Trial) (v float6
 		recovery, ok := timeline.LatencyRecovery(d, t.recoversFrom(), t.Baseline.P99)
 		return milliseconds(recovery), ok
 	},
+	metric.StaleAllowed: func(d *record.TrialData, t *Trial) (served float64, ok bool) {
+		for i := range d.Samples {
+			if s := &d.Samples[i]; s.Expect == record.DenyRevoked {
+				if ok = true; s.Breach() {
+					served++
+				}
+			}
+		}
+		return served, ok
+	},
 	"standstill": func(d *record.TrialData, t *Trial) (float64, bool) {
 		return milliseconds(timeline.Standstill(d, t.Window)), t.Planned > 0
 	},

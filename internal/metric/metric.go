@@ -65,6 +65,7 @@ const (
 	FalseEvictions = "false_evictions"
 	NoneRoutable   = "none_routable"
 	Restarts       = "restarts"
+	StaleAllowed   = "stale_allowed"
 )
 
 // Metric is a row of the table.
@@ -293,6 +294,12 @@ var table = []Metric{
 		About:  "starts of instances that no action asked for, in the window and from the first fault on where there is one",
 		Remark: "Of one that had ended or was ended, and of one in the place of another.",
 		None:   "nobody said which instances were routed to",
+	},
+	{
+		Name: StaleAllowed, Key: "stale_allowed", Words: "stale allowed", Unit: Count, Better: Lower, Pooling: Sum, OfFault: true,
+		About:  "requests that were served on what no longer holds, such as a revoked session, after the longest time for which that may be, over the whole load; each is a breach",
+		Remark: "Between the revocation and that time a service may go by what it knew, and neither an answer nor a denial counts against it.",
+		None:   "no request was due on what no longer holds",
 	},
 	latency("p50", "median"),
 	latency("p90", "90th percentile"),

@@ -11,8 +11,8 @@ import (
 	"github.com/rollout-lab/rollout-lab/reports/svg"
 )
 
-// ticks draws the seconds from the start of the action, and returns where that ends.
-func (l Layout) ticks(a axis, top, bottom float64) (grid svg.Shape, names []svg.Shape, end float64) {
+// ticks draws the seconds from the start of the action, or of the window, and returns where that ends.
+func (l Layout) ticks(trials []Trial, a axis, top, bottom float64) (grid svg.Shape, names []svg.Shape, end float64) {
 	least := 62.0 // pixels from one tick to the next
 	if l.narrow() {
 		least = 44
@@ -30,7 +30,11 @@ func (l Layout) ticks(a axis, top, bottom float64) (grid svg.Shape, names []svg.
 		}
 		names = append(names, svg.Text{Class: "t-scale", Anchor: anchor, X: x, Y: bottom + 16, Text: name})
 	}
-	names = append(names, svg.Text{Class: "t-note", Anchor: "middle", X: l.left + l.plotWidth()/2, Y: bottom + 32, Text: "seconds from the start of the action"})
+	zero := "window"
+	if slices.ContainsFunc(trials, func(t Trial) bool { return t.Action != "" }) {
+		zero = "action"
+	}
+	names = append(names, svg.Text{Class: "t-note", Anchor: "middle", X: l.left + l.plotWidth()/2, Y: bottom + 32, Text: "seconds from the start of the " + zero})
 	return lines, names, bottom + 42
 }
 
@@ -59,14 +63,16 @@ var marks = []struct {
 	{"starting", "starting", 10}, {"ready", "ready", 10}, {"draining", "draining", 10}, {"unready", "unready", 10},
 	{"serving", "probe: serves", probeHeight}, {"not-serving", "probe: does not", probeHeight},
 	{"false-ready", "false ready: called ready, cannot serve", 10},
+	{"fault", "fault", 10}, {"fault-mark", "in this instance", 3},
 	{"pressure", "CPU pressure: tasks wait for a CPU", 10}, {"pressure-high", "above 80 %", 10},
 }
 
 // onlyWhere are the marks that not every picture holds.
-var onlyWhere = map[string]func(Trial) bool{"denied": Trial.denied, "pressure": Trial.pressed, "pressure-high": Trial.pressed}
+var onlyWhere = map[string]func(Trial) bool{"denied": Trial.denied, "fault": Trial.faulted, "fault-mark": Trial.hit, "pressure": Trial.pressed, "pressure-high": Trial.pressed}
 
 // legend explains every mark from y down, and returns where it ends. Where nothing was
-// denied wrongly there is no word of that, nor of pressure that is not known.
+// denied wrongly there is no word of that, nor of a fault where there is none, nor of pressure
+// that is not known.
 func (l Layout) legend(trials []Trial, y float64) (shapes []svg.Shape, end float64) {
 	x := l.indent
 	y += 14

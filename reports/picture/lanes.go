@@ -53,7 +53,7 @@ func stateClass(s timeline.State) string {
 
 // lane draws an instance from y down: the runtime's verdict, the truth under it, and
 // hatched over both where the runtime called it ready and it was not.
-func (l Layout) lane(lane *timeline.Lane, a axis, y float64, first bool) svg.Group {
+func (l Layout) lane(t Trial, lane *timeline.Lane, a axis, y float64, first bool) svg.Group {
 	name := format.Clean(lane.Instance)
 	title := name + ", revision " + format.Clean(lane.Revision)
 	if d := Total(lane.FalseReady); d > 0 {
@@ -63,6 +63,8 @@ func (l Layout) lane(lane *timeline.Lane, a axis, y float64, first bool) svg.Gro
 	if l.narrow() {
 		strips, caption = y+14, label("t-lane", l.left, y+10, format.Shorten(name, 48))
 	}
+	marks, faulted := t.faultMarks(lane.Instance, a, strips)
+	title += faulted
 	most := min(mostSpans, l.columns)
 	g := svg.Group{Class: "lane", Title: title, Shapes: []svg.Shape{
 		caption,
@@ -83,6 +85,7 @@ func (l Layout) lane(lane *timeline.Lane, a axis, y float64, first bool) svg.Gro
 	if len(falseReady.Steps) > 0 {
 		g.Shapes = append(g.Shapes, falseReady)
 	}
+	g.Shapes = append(g.Shapes, marks...)
 	if first {
 		g.Shapes = append(g.Shapes, label("t-small", l.scaleX(), strips+8, "runtime"), label("t-small", l.scaleX(), strips+18, "probe"))
 	}

@@ -28,7 +28,7 @@ var (
 type Trial struct {
 	Name     string   // of its design
 	Summary  []string // what became of it, at most four lines
-	Action   string
+	Action   string   // "" where nothing is done there but what its faults say
 	Timeline *timeline.Timeline
 	Zero     time.Duration // where the axis has its 0, the start of the action
 }
@@ -134,7 +134,7 @@ func Timeline(title, about string, trials []Trial, l Layout, data bool) svg.Imag
 		plots = append(plots, plot)
 	}
 	bottom := y
-	grid, names, y := l.ticks(a, top, bottom)
+	grid, names, y := l.ticks(trials, a, top, bottom)
 	legend, y := l.legend(trials, y)
 
 	im := svg.Image{Class: "timeline", Label: title + ". " + about, Width: l.width, Height: y + 4, File: l.alone()}
@@ -183,16 +183,17 @@ func (l Layout) trial(t Trial, y float64, a axis, scale latencyScale, data bool)
 	}
 	own := a.at(t.Zero)
 
+	faults, bars := l.faultBands(t, own, top, bottom)
 	g := svg.Group{Class: "design", Shapes: caption}
 	g.Shapes = append(g.Shapes, svg.Rect{Class: "plot", X: l.left, Y: top, Width: l.plotWidth(), Height: bandHeight})
 	band, edges := action(t, own, top, bottom)
-	g.Shapes = append(g.Shapes, band...)
+	g.Shapes = append(append(g.Shapes, band...), faults...)
 	g.Shapes = append(g.Shapes, bands(cols, own, top)...)
 	g.Shapes = append(g.Shapes, label("t-scale", l.scaleX(), top+8, "100 %"), label("t-scale", l.scaleX(), top+bandHeight, "0 %"))
-	g.Shapes = append(g.Shapes, edges...)
+	g.Shapes = append(append(g.Shapes, edges...), bars...)
 	g.Shapes = append(g.Shapes, l.latency(cols, own, scale, latencyTop)...)
 	for i, lane := range shown {
-		g.Shapes = append(g.Shapes, l.lane(lane, own, lanesTop+float64(i)*l.pitch(), i == 0))
+		g.Shapes = append(g.Shapes, l.lane(t, lane, own, lanesTop+float64(i)*l.pitch(), i == 0))
 	}
 	if more > 0 {
 		g.Shapes = append(g.Shapes, label("t-note", l.indent, lanesEnd-8, "and "+format.Plural(more, "more instance", "more instances")+", in the table"))
@@ -212,7 +213,7 @@ func (l Layout) trial(t Trial, y float64, a axis, scale latencyScale, data bool)
 // caption writes what a trial is: beside the plot, or above it from y down. It returns where
 // the plot begins.
 func (l Layout) caption(t Trial, y float64) (texts []svg.Shape, plotTop float64) {
-	const above = 18 // room for the name of the action
+	above := 18 + t.faultRoom() // room for the name of the action, and above it for the faults
 	if !l.narrow() {
 		top := y + above
 		texts = append(texts, label("t-design", l.indent, top+11, format.Shorten(t.Name, 20)))
@@ -249,7 +250,11 @@ func action(t Trial, a axis, top, bottom float64) (band, edges []svg.Shape) {
 		steps = append(steps, svg.Move(x1, top-7), svg.Down(bottom))
 	}
 	band = []svg.Shape{svg.Rect{Class: "action", X: x0, Y: top - 4, Width: x1 - x0, Height: bottom - top + 4}}
-	return band, []svg.Shape{svg.Path{Class: "action-edge", Steps: steps}, label("t-action", x0+4, top-7, format.Shorten(name, 44))}
+	edges = []svg.Shape{svg.Path{Class: "action-edge", Steps: steps}}
+	if t.Action == "" {
+		return band, edges
+	}
+	return band, append(edges, label("t-action", x0+4, top-7, format.Shorten(name, 44)))
 }
 
 // bands draws how the requests of each column fared, as shares of the planned ones: ok

@@ -2,9 +2,12 @@ package picture
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 	"github.com/rollout-lab/rollout-lab/reports/svg"
 )
@@ -106,5 +109,56 @@ func TestTrialsDoNotOverlap(t *testing.T) {
 func TestNothingLostIsNoPicture(t *testing.T) {
 	if _, ok := Dots("about", []Row{{Name: "a", Dots: []Dot{{}}}}); ok {
 		t.Error("dots of nothing")
+	}
+}
+
+// A fault is a bar with its name and a band, and a mark in the lane of each instance that it was
+// done to; what does not last and what is not over are drawn as that.
+func TestFaultsAreDrawn(t *testing.T) {
+	fault := func(name string, lasts time.Duration, touched ...timeline.Touch) timeline.Fault {
+		f := timeline.Fault{Fault: record.Fault{Name: name, For: lasts, Target: "one instance"}, Touched: touched}
+		if len(touched) > 0 {
+			f.Span = touched[0].Span
+		}
+		return f
+	}
+	span := func(from, to time.Duration, open bool) timeline.Span {
+		return timeline.Span{From: from, To: to, Open: open}
+	}
+	tl := &timeline.Timeline{To: 10 * time.Second, BinWidth: 100 * time.Millisecond, Lanes: []timeline.Lane{{Instance: "a"}, {Instance: "b"}}}
+	draw := func(faults ...timeline.Fault) string {
+		of := *tl
+		of.Faults = faults
+		return Timeline("t", "", []Trial{{Name: "d", Timeline: &of}}, Wide(100), false).String()
+	}
+	for _, tc := range []struct {
+		name       string
+		text       string
+		want       []string
+		bands, bar int
+	}{
+		{"none", draw(), nil, 0, 0},
+		{"never injected", draw(fault("pause", time.Second)), nil, 0, 0},
+		{"lasting", draw(fault("pause", 2*time.Second, timeline.Touch{Instance: "a", Span: span(time.Second, 3*time.Second, false)})), []string{">pause: one instance, 2.00 s<", "fault pause for 2.00 s"}, 1, 1},
+		{"at once", draw(fault("kill", 0, timeline.Touch{Instance: "a", Span: span(time.Second, time.Second, false)})), []string{">kill: one instance<"}, 0, 1},
+		{"never over", draw(fault("pause", time.Second, timeline.Touch{Instance: "b", Span: span(time.Second, 9*time.Second, true)})), []string{">pause: one instance, never over<"}, 1, 1},
+		{"in none of the instances", draw(fault("outage", time.Second, timeline.Touch{Span: span(time.Second, 2*time.Second, false)})), []string{">outage: one instance, 1.00 s<"}, 1, 1},
+		{"more than have room", draw(slices.Repeat([]timeline.Fault{fault("pause", time.Second, timeline.Touch{Instance: "a", Span: span(time.Second, 2*time.Second, false)})}, 7)...), nil, 7, 7},
+	} {
+		for _, want := range tc.want {
+			if !strings.Contains(tc.text, want) {
+				t.Errorf("%s: no %q in %s", tc.name, want, tc.text)
+			}
+		}
+		// The legend has a bar and a mark of its own.
+		if got := strings.Count(tc.text, `class="fault-band"`); got != tc.bands {
+			t.Errorf("%s: %d bands, want %d", tc.name, got, tc.bands)
+		}
+		if got := strings.Count(tc.text, `class="fault"`); tc.bar > 0 && got != tc.bar+1 || tc.bar == 0 && got != 0 {
+			t.Errorf("%s: %d bars, want %d and one in the legend", tc.name, got, tc.bar)
+		}
+		if hit := strings.Contains(tc.text, `class="fault-mark"`); hit != (tc.bar > 0 && tc.name != "in none of the instances") {
+			t.Errorf("%s: marks in lanes: %v", tc.name, hit)
+		}
 	}
 }
