@@ -131,6 +131,7 @@ type brokenDriver struct {
 	sweep  func(ctx context.Context, good drivers.Driver, runID string) ([]string, error)
 	env    func(good drivers.Env) *brokenEnv
 	as     func(d *brokenDriver) drivers.Driver // with abilities
+	within time.Duration                        // each operation has; 0 means 3 s
 }
 
 func (d *brokenDriver) Deploy(ctx context.Context, s drivers.Stack) (drivers.Env, error) {
@@ -264,6 +265,12 @@ func injects(kind drivers.FaultKind, breaks func(drivers.Injector, *injected)) *
 			return out, nil
 		}
 	})
+}
+
+// slowly gives a broken driver more time, for instances that have little of a processor.
+func slowly(d *brokenDriver) *brokenDriver {
+	d.within = 6 * time.Second
+	return d
 }
 
 // pretends is a driver that does nothing about the faults of a kind, and proves them.
@@ -594,23 +601,6 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 				return seen, there, errors.Join(err, i.Injection.Heal(ctx))
 			}
 		}), "Stop", "that was stopped answers"},
-		{"throttles nothing and says that it did", pretends(drivers.FaultCPU), "CPU", "with a share it got"},
-		{"throttles for good and says that it does not", injects(drivers.FaultCPU, func(_ drivers.Injector, i *injected) { i.proof, i.heal = once(), nothing }), "CPU", "to get what it likes"},
-		{"throttles until the instance ends", with(func(good drivers.Env, e *brokenEnv) {
-			var throttled drivers.Injection
-			e.inject = func(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
-				if f.Kind == drivers.FaultKill {
-					if err := throttled.Heal(ctx); err != nil {
-						return nil, err
-					}
-				}
-				i, err := good.(drivers.Injector).Inject(ctx, f)
-				if f.Kind == drivers.FaultCPU {
-					throttled = i
-				}
-				return i, err
-			}
-		}), "CPU", "started again it got"},
 		{"lets what is frozen have its whole grace", with(func(good drivers.Env, e *brokenEnv) {
 			e.close = func(ctx context.Context) error {
 				<-time.After(2 * time.Second)
@@ -734,7 +724,7 @@ func TestTheSuiteFindsBrokenDrivers(t *testing.T) {
 func (tt broken) mustBeFound(t *testing.T, h Harness) {
 	t.Helper()
 	var runs sync.Map
-	h.Timeout = 3 * time.Second
+	h.Timeout = cmp.Or(tt.driver.within, 3*time.Second)
 	h.Driver = func(t testing.TB) drivers.Driver {
 		d := *tt.driver
 		d.Driver = &remembering{Driver: goodDriver(t), runs: &runs}
@@ -802,7 +792,7 @@ func TestTheSuitePassesAGoodDriver(t *testing.T) {
 	h := Harness{Left: Processes, SomebodyElses: thisProgram, Driver: func(t testing.TB) drivers.Driver {
 		return &brokenDriver{Driver: goodDriver(t), env: func(good drivers.Env) *brokenEnv { return &brokenEnv{Env: good} }}
 	}}
-	for _, name := range []string{"Deploy", "Scale", "Rollout", "Revisions", "NeverReady", "Sweep", "Kill", "Pause", "Stop", "CPU", "FaultsAtClose", "FaultsCancelled", "Environment"} {
+	for _, name := range []string{"Deploy", "Scale", "Rollout", "Revisions", "NeverReady", "Sweep", "Kill", "Pause", "Stop", "FaultsAtClose", "FaultsCancelled", "Environment"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := find(t, name)
@@ -814,7 +804,8 @@ func TestTheSuitePassesAGoodDriver(t *testing.T) {
 }
 
 // TestTheSuiteFindsWhatBrokenDriversLeave does so for the cases that look at everything
-// that goes on, in this process or on this machine: one after the other.
+// that goes on, in this process or on this machine, or at how much of it an instance gets: one
+// after the other.
 func TestTheSuiteFindsWhatBrokenDriversLeave(t *testing.T) {
 	var going sync.WaitGroup
 	forever := make(chan struct{})
@@ -895,6 +886,29 @@ func TestTheSuiteFindsWhatBrokenDriversLeave(t *testing.T) {
 				return i, err
 			}
 		}), "KilledFaults", "in the middle of its faults"},
+		{"throttles nothing and says that it did", pretends(drivers.FaultCPU), "CPU", "no processor at all"},
+		{"throttles for a moment and says that it still does", slowly(injects(drivers.FaultCPU, func(_ drivers.Injector, i *injected) {
+			i.proof = always(true)
+			if err := i.Injection.Heal(context.Background()); err != nil {
+				panic(err)
+			}
+		})), "CPU", "a share to be kept at once"},
+		{"throttles for good and says that it does not", slowly(injects(drivers.FaultCPU, func(_ drivers.Injector, i *injected) { i.proof, i.heal = once(), nothing })), "CPU", "to get what another one gets"},
+		{"throttles until the instance ends", slowly(with(func(good drivers.Env, e *brokenEnv) {
+			var throttled drivers.Injection
+			e.inject = func(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
+				if f.Kind == drivers.FaultKill {
+					if err := throttled.Heal(ctx); err != nil {
+						return nil, err
+					}
+				}
+				i, err := good.(drivers.Injector).Inject(ctx, f)
+				if f.Kind == drivers.FaultCPU {
+					throttled = i
+				}
+				return i, err
+			}
+		})), "CPU", "a share to be kept when it is started again"},
 		{"does not say what a killed lab left", &brokenDriver{sweep: func(ctx context.Context, good drivers.Driver, runID string) ([]string, error) {
 			_, err := good.Sweep(ctx, runID)
 			return nil, err
@@ -920,7 +934,7 @@ func TestTheSuiteFindsWhatBrokenDriversLeave(t *testing.T) {
 			d.Driver = goodDriver(t)
 			return d
 		}}
-		for _, name := range []string{"NothingGoesOn", "KilledLab", "KilledDeploy", "KilledFaults", "Foreign", "CloseFails"} {
+		for _, name := range []string{"NothingGoesOn", "CPU", "KilledLab", "KilledDeploy", "KilledFaults", "Foreign", "CloseFails"} {
 			t.Run(name, func(t *testing.T) {
 				if got := judge(t, find(t, name), good); len(got.failures) > 0 || got.skipped != "" {
 					t.Errorf("failures %q, skipped %q", got.failures, got.skipped)

@@ -288,7 +288,7 @@ func (t *target) tell(w http.ResponseWriter, _ *http.Request) {
 }
 
 // burnFor is how long a target burns when it is asked to.
-const burnFor = 500 * time.Millisecond
+const burnFor = time.Second
 
 // burn keeps two processors busy for so long at least, and returns how much of one this process got
 // meanwhile: 1 is all of it.

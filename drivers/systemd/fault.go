@@ -323,8 +323,8 @@ func (t throttled) Proof(ctx context.Context) (seen string, there bool, err erro
 		quota == t.want && wait > t.wait, nil
 }
 
-// Heal sets the share again that the unit had, and takes away what systemd has kept of the other
-// one. A unit that is gone needs no healing.
+// Heal sets the share again that the unit had. A unit that is gone needs no healing, and has taken
+// along what systemd keeps of a transient one.
 func (t throttled) Heal(ctx context.Context) error {
 	was := uint64(noQuota)
 	if cpus := t.unit.instance.Service.Limits.CPUs; cpus > 0 {
