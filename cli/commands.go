@@ -187,11 +187,15 @@ func schemaCommand(a *app) *cobra.Command {
 	}
 }
 
+// doctorRate is the highest rate that the doctor tries: more than any scenario of the catalogue
+// asks for.
+const doctorRate = 2000
+
 func doctorCommand(a *app) *cobra.Command {
 	f := driverFlags{app: a}
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Say what can run here, and what is missing", Args: noArgs,
-		Long: "Says of each driver whether it can run here, what it has to say about itself, which faults it\ncan do, and what is missing. It fails when a driver that was asked for, or every driver, is not available.",
+		Long: "Says in three seconds which rate the machine holds, and of each driver whether it can run here,\nwhat it has to say about itself, which faults it can do, and what is missing. It fails when a driver that was asked for, or every driver, is not available.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ds, err := f.chosen()
 			if err != nil {
@@ -199,6 +203,11 @@ func doctorCommand(a *app) *cobra.Command {
 			}
 			t := tool()
 			fmt.Fprintf(a.Out, "rollout-lab %s %s/%s, %d CPUs, %s\n", t.Version, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+			p, err := lab.HeldRate(cmd.Context(), doctorRate)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.Out, "load             %s\n", reports.HeldText(*p))
 			var errs error
 			available := 0
 			for _, d := range ds {

@@ -31,7 +31,7 @@ type runFlags struct {
 	baseline   baselineFlags
 	designs    []string
 	time       timeFlags
-	rate       float64
+	rate       rateFlag
 	trials     trialsFlag
 	window     time.Duration
 	out        string
@@ -66,7 +66,7 @@ stderr is progress.`,
 	fl.StringVar(&f.suite, "suite", "", "run all scenarios of a suite, but for those with faults that the drivers cannot do")
 	f.drivers.register(fl, a.driverNames()[:1], "drivers to run on")
 	fl.StringSliceVar(&f.designs, "design", nil, "designs to run (default: those of the scenario)")
-	fl.Float64Var(&f.rate, "rate", 0, "requests a second (default: the scenario's)")
+	fl.Var(&f.rate, "rate", "requests a second, or auto for what this machine holds, at most the scenario's (default: the scenario's)")
 	fl.Var(&f.trials, "trials", "trials of each design, such as 3, or 3..8 to go on until every gate is decided (default: the scenario's)")
 	fl.DurationVar(&f.window, "window", 0, "measured time from the action's start (default: the scenario's)")
 	fl.StringArrayVar(&f.vars, "var", nil, varUsage)
@@ -114,7 +114,12 @@ func (f *runFlags) start(cmd *cobra.Command, a *app, ss []*scenarios.Scenario) e
 	if err != nil {
 		return errors.Join(err, closeDrivers(cmd.Context(), ds))
 	}
-	runErr := f.execute(cmd.Context(), a, ss, ds, watch, labels, past)
+	f.time.began = time.Now()
+	preflight, err := f.preflight(cmd.Context(), a, ss)
+	if err != nil {
+		return errors.Join(err, closeDrivers(cmd.Context(), ds))
+	}
+	runErr := f.execute(cmd.Context(), a, lab.Config{Scenarios: ss, Drivers: ds, Watch: watch, Labels: labels, Baseline: past, Preflight: preflight})
 	closeErr := closeDrivers(cmd.Context(), ds)
 	if runErr != nil && closeErr != nil {
 		// What is returned is the verdict, or that it was interrupted.
@@ -187,8 +192,8 @@ func (f *runFlags) scenarios(cmd *cobra.Command, args []string) ([]*scenarios.Sc
 		return nil, err
 	}
 	var over scenarios.Overrides
-	if cmd.Flags().Changed("rate") {
-		over.Rate = &f.rate
+	if cmd.Flags().Changed("rate") && !f.rate.auto {
+		over.Rate = &f.rate.value
 	}
 	if cmd.Flags().Changed("trials") {
 		over.Trials = (*record.TrialRange)(&f.trials)
@@ -219,18 +224,17 @@ func (f *runFlags) scenarios(cmd *cobra.Command, args []string) ([]*scenarios.Sc
 	return out, nil
 }
 
-func (f *runFlags) execute(ctx context.Context, a *app, ss []*scenarios.Scenario, ds []drivers.Driver, watch []lab.Watch, labels map[string]string, past func(record.Run) *record.Baseline) error {
+// execute runs what the configuration says, of which it fills in the rest.
+func (f *runFlags) execute(ctx context.Context, a *app, cfg lab.Config) error {
 	id := lab.NewRunID(time.Now())
 	dir := f.out
 	if dir == "" {
 		dir = filepath.Join("rollout-lab-runs", id)
 	}
 	view := newProgress(a.console)
-	cfg := lab.Config{
-		RunID: id, Dir: dir, Scenarios: ss, Drivers: ds, Tool: tool(),
-		Command: "rollout-lab " + shellJoin(withoutOut(a.args)), Progress: view.update, Watch: watch, Labels: labels, MaxTime: f.time.max, Baseline: past,
-		Begins: func(e lab.Estimate) { fmt.Fprintln(a.Err, estimateText(e)) },
-	}
+	cfg.RunID, cfg.Dir, cfg.Tool, cfg.Command = id, dir, tool(), "rollout-lab "+shellJoin(withoutOut(a.args))
+	cfg.Began, cfg.MaxTime, cfg.Progress = f.time.began, f.time.max, view.update
+	cfg.Begins = func(e lab.Estimate) { fmt.Fprintln(a.Err, estimateText(e)) }
 	if f.keep {
 		cfg.Hold = hold(a)
 	}

@@ -1,15 +1,19 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/lab"
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/reports"
 	"github.com/rollout-lab/rollout-lab/reports/format"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
@@ -35,8 +39,74 @@ func (f *trialsFlag) Set(text string) error {
 	return nil
 }
 
+// rateFlag is how many requests a second there are to be, or that the machine chooses. It is a
+// pflag.Value.
+type rateFlag struct {
+	value float64
+	auto  bool
+}
+
+func (f *rateFlag) String() string {
+	switch {
+	case f.auto:
+		return "auto"
+	case f.value == 0:
+		return "" // nothing was said
+	}
+	return strconv.FormatFloat(f.value, 'g', -1, 64)
+}
+
+func (f *rateFlag) Type() string { return "R|auto" }
+
+func (f *rateFlag) Set(text string) error {
+	if f.auto = text == "auto"; f.auto {
+		return nil
+	}
+	value, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return fmt.Errorf("%q is neither a number nor auto", text)
+	}
+	f.value = value
+	return nil
+}
+
+// preflight sees which rate this machine holds, where there is a reason to, and says so; with
+// --rate auto it is what the scenarios run at.
+func (f *runFlags) preflight(ctx context.Context, a *app, ss []*scenarios.Scenario) (*record.Preflight, error) {
+	p, err := lab.Preflight(ctx, ss, f.rate.auto)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	if p.Auto {
+		if err := lab.ChooseRates(ss, p); err != nil {
+			return nil, &drivers.HintError{Err: err, Hint: "at the rate that this machine holds this cannot be decided: " + reports.HeldText(*p)}
+		}
+		fmt.Fprintln(a.Err, "--rate auto: "+reports.HeldText(*p))
+		for _, s := range ss {
+			if asked, lowered := p.Instead[s.Name]; lowered {
+				fmt.Fprintf(a.Err, "  %s runs at %s instead of %s\n", s.Name, reports.FlagRate(s.Load.Rate), reports.FlagRate(asked))
+			}
+		}
+		return p, nil
+	}
+	for _, s := range ss {
+		if s.Load.Rate > p.Held {
+			fmt.Fprintf(a.Err, "scenario %s asks for %s requests a second: %s\n", s.Name, reports.FlagRate(s.Load.Rate), reports.HeldText(*p))
+			hint := "--rate " + reports.FlagRate(p.Held) + " would do, and --rate auto takes it"
+			if p.Held == 0 {
+				hint = "see what else takes the CPUs here: on this machine no rate says anything of a service"
+			}
+			fmt.Fprintln(a.Err, "hint: "+hint)
+		}
+	}
+	return p, nil
+}
+
 // timeFlags say how long a run may take.
-type timeFlags struct{ max time.Duration }
+type timeFlags struct {
+	max   time.Duration
+	began time.Time
+}
 
 func (f *timeFlags) register(fl *pflag.FlagSet) {
 	fl.DurationVar(&f.max, "max-time", 0, "how long the run may take in all, such as 5m: no trial is begun that would end later (default: as long as it takes)")

@@ -67,6 +67,8 @@ type Document struct {
 	Labels map[string]string `json:"labels"`
 	// How long the run might take: --max-time. Null: as long as it took.
 	MaxTimeMS *Milliseconds `json:"max_time_ms"`
+	// Which rate the machine held. Null: nobody asked, because nothing gave a reason to.
+	Preflight *Preflight `json:"preflight"`
 	// Why there were no more trials of a scenario on a driver, where their number is open or the time was up.
 	Stopped []Stopped `json:"stopped"`
 	// Whether the run was cut short, or a planned trial is missing or damaged.

@@ -56,8 +56,12 @@ func (p *page) BaselineText() string { return baselineText(&p.Record) }
 // Skipped are the cells that could not be run.
 func (p *page) Skipped() []record.Skipped { return skipped(p.Run) }
 
-// Stopped says why there are no more trials, where that needs saying.
-func (p *page) Stopped() (texts []string) {
+// Course says how the run went: the rate that the machine holds and why there are no more trials,
+// where that needs saying.
+func (p *page) Course() (texts []string) {
+	if text := preflightText(p.Run); text != "" {
+		texts = append(texts, text)
+	}
 	for _, s := range stopped(p.Run) {
 		texts = append(texts, stoppedText(p.Run, s))
 	}

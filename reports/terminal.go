@@ -323,6 +323,9 @@ func evidence(run *judge.Run) (lines [][2]string) {
 		}
 		lines = append(lines, [2]string{word, format.Clean(fmt.Sprintf("%s/%s/%s: %s", s.Scenario, s.Driver, s.Design, s.Why))})
 	}
+	if text := preflightText(run); text != "" {
+		lines = append(lines, [2]string{"rate   ", format.Clean(text)})
+	}
 	for _, s := range stopped(run) {
 		lines = append(lines, [2]string{"stopped", format.Clean(stoppedText(run, s))})
 	}

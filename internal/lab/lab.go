@@ -31,14 +31,16 @@ type Config struct {
 	Scenarios []*scenarios.Scenario
 	Drivers   []drivers.Driver
 	Tool      record.Tool
-	Command   string // as typed, for the report
+	Command   string    // as typed, for the report
+	Began     time.Time // when the run began, if that was before Run is called
 	Labels    map[string]string
 	// Baseline, when not nil, says what of earlier runs the run is held against.
 	Baseline func(record.Run) *record.Baseline
 	Progress Progress
 	// Begins, when not nil, is told how long the run will take, right before its first trial.
-	Begins func(Estimate)
-	Watch  []Watch // what else is watched during each trial
+	Begins    func(Estimate)
+	Watch     []Watch           // what else is watched during each trial
+	Preflight *record.Preflight // which rate the machine holds, where that was asked
 	// MaxTime bounds the run but for what has to be removed at its end: no trial is begun that
 	// will not have ended by then, and one that is not over then is cut short, unless it runs a
 	// command of the user's. 0 means that nothing bounds it.
@@ -72,7 +74,10 @@ func (e *EnvironmentError) Unwrap() error { return e.Err }
 // (an *EnvironmentError, or ctx's error when it was interrupted); what the trials
 // showed is for Judge to say. The record is readable whatever the error.
 func Run(ctx context.Context, cfg Config) (err error) {
-	began := time.Now()
+	began := cfg.Began
+	if began.IsZero() {
+		began = time.Now()
+	}
 	if cfg.Progress == nil {
 		cfg.Progress = func(Update) {}
 	}

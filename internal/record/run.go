@@ -22,7 +22,8 @@ type Run struct {
 	Baseline    *Baseline   `json:"baseline,omitempty"` // nil: none was named
 	Trials      []string    `json:"trials"`             // folders of the planned trials, in order, as many as there may be; repeats of invalid ones are added behind
 
-	MaxTime time.Duration `json:"max_time_ns,omitempty"` // that the run may take; 0 means as long as it takes
+	Preflight *Preflight    `json:"preflight,omitempty"`   // nil: nobody asked which rate the machine holds
+	MaxTime   time.Duration `json:"max_time_ns,omitempty"` // that the run may take; 0 means as long as it takes
 }
 
 // RunSchema names the layout of a run's files and the words in them. Readers refuse any
@@ -82,6 +83,17 @@ type Scenario struct {
 	// PositiveOn names the drivers on which one of them must, by its design; none means on
 	// every one.
 	PositiveOn map[string][]string `json:"positive_controls_on,omitempty"`
+}
+
+// Preflight is which rate the machine held, before anything was deployed, against an echo.
+type Preflight struct {
+	Asked float64       `json:"asked"`        // requests a second: the most that a scenario asks for
+	Held  float64       `json:"held"`         // the most that was held, no more than Asked; 0: nothing that was tried
+	Lag   time.Duration `json:"lag_p99_ns"`   // of the schedule, at Held, or at the lowest rate that was tried
+	Limit time.Duration `json:"lag_limit_ns"` // up to which a rate is held
+	Auto  bool          `json:"auto"`         // the rate was to be chosen by it
+	// Instead is what scenarios asked for, by their name, whose rate was chosen lower.
+	Instead map[string]float64 `json:"instead,omitempty"`
 }
 
 // TrialRange is how many trials there are of each cell, repeats of invalid ones not among them:
