@@ -4,9 +4,11 @@ package kind_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -52,7 +54,7 @@ func TestGoneInstanceIsUnreachableOnTwoNodes(t *testing.T) {
 func TestNodeDrain(t *testing.T) {
 	haveEngine(t)
 	c := config()
-	c.Cluster, c.Workers = "rollout-lab-test-drain", 2
+	c.Cluster, c.Workers = cmp.Or(os.Getenv(keepEnv+"_WORKERS"), "rollout-lab-test-drain"), 2 // one that is there stays
 	d := kind.New(c)
 	t.Cleanup(func() {
 		if err := d.Close(context.Background()); err != nil { // the cluster is that of the test which has made it
