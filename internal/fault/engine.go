@@ -125,14 +125,14 @@ func (o *one) inject(ctx context.Context, into Target) (drivers.Injection, error
 	if !known {
 		return nil, fmt.Errorf("%s: %w", o.fault.Kind, drivers.ErrUnsupported)
 	}
-	if o.Feigned && !o.fault.Lasts() {
+	if o.Feigned && !o.fault.Lasts() && o.fault.Kind != scenarios.BadRevision {
 		return feigned{}, nil // there would be nothing to take back
 	}
 	injected, err := inject(ctx, *o.fault, into)
 	if err != nil || !o.Feigned {
 		return injected, err
 	}
-	return injected, injected.Heal(ctx)
+	return injected, injected.Heal(ctx) // which does nothing of a revision: it is another's to be good
 }
 
 // feigned is a fault that was never injected.

@@ -120,6 +120,9 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	if err != nil {
 		return "", &EnvironmentError{"prepare the target", err}
 	}
+	if t.cfg.feignFaults {
+		tgt.Stack.Revisions = nil // the one after is as good as the one before
+	}
 	tgt.Stack.RunID = t.cfg.RunID
 	tgt.Stack.Name = fmt.Sprintf("%s-%s-%d", t.scenario.Name, t.design.Name, t.n)
 
