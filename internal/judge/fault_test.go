@@ -322,3 +322,38 @@ func TestStaleAllowed(t *testing.T) {
 		t.Errorf("got %v, %v and %d breaches, want 10 and 10", v, ok, got.Breaches)
 	}
 }
+
+// A repeat makes up for an invalid trial that lost no more than its limits allow: where a fault
+// is injected every design loses something, on a busy machine as well.
+func TestARepeatOfATrialWithAFault(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		limit float64
+		want  Verdict
+	}{{"within its limits", 40, Pass}, {"beyond them", 20, Fail}} {
+		gates := []record.Gate{{Design: "good", Metric: "failed", Op: "<=", Limit: tc.limit}}
+		trial := func(n, repeats int, late bool) Trial {
+			d := newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a").say(6*s, record.Unready, "a").say(10*s, record.Ready, "a").data()
+			d.Trial.N, d.Trial.Repeats, d.Gates = n, repeats, gates
+			if late {
+				for i := range d.Samples {
+					d.Samples[i].Sent += 60 * ms
+					d.Samples[i].Done += 60 * ms
+				}
+			}
+			return Measure(d)
+		}
+		first := trial(1, 0, true)
+		if first.Valid || first.Unexcused.N == 0 {
+			t.Fatalf("%s: valid %v, %v unexcused", tc.name, first.Valid, first.Unexcused)
+		}
+		sc := record.Scenario{Name: "drill", Designs: []string{"good"}, Gates: gates}
+		r := Judge(record.Run{Scenarios: []record.Scenario{sc}}, ended, nil, []Trial{first, trial(2, 1, false)})
+		if r.Verdict != tc.want {
+			t.Errorf("%s: %s, %v", tc.name, r.Verdict, r.Reasons)
+		}
+		if got := first.Allowed; got != (tc.want == Pass) {
+			t.Errorf("%s: allowed %v", tc.name, got)
+		}
+	}
+}

@@ -85,6 +85,8 @@ type Trial struct {
 	Stands bool
 	// Unexcused are the lost requests for which the harness does not answer, of all: see unexcused.
 	Unexcused Tally
+	// Allowed: a fault was planned, and as it is the trial meets every limit on its design.
+	Allowed bool
 	// Sound: the harness did its part. The load was the one planned, all of it is on record,
 	// and nothing of the lab itself failed, so what failed was the target.
 	Sound bool

@@ -56,7 +56,7 @@ func Measure(d *record.TrialData) Trial {
 	t.InvalidReasons, t.Failures = failures(reasons)
 	t.Remarks = remarks
 	t.Valid, t.Sound = len(t.InvalidReasons) == 0, !harness.in(t.InvalidReasons)
-	t.Unexcused = unexcused(d, &t)
+	t.Unexcused, t.Allowed = unexcused(d, &t), allowed(d, &t)
 	t.Stands = len(t.Failures) > 0 || target.in(t.InvalidReasons)
 	return t
 }

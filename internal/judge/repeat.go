@@ -76,8 +76,24 @@ func (r *Run) decides(c *Cell) bool {
 // madeUp reports whether a valid repeat makes up for an invalid trial. Not for what the target
 // did or did not do; and where a gate is set not for requests that the harness does not answer
 // for: of a service that fails in every second trial a pass would only be a matter of trying
-// again.
-func (c *Cell) madeUp(t *Trial) bool { return !t.Stands && !(c.Decides && t.Unexcused.N > 0) }
+// again. A fault costs something whatever the design, so what the limits allow is no such reason.
+func (c *Cell) madeUp(t *Trial) bool {
+	return !t.Stands && !(c.Decides && t.Unexcused.N > 0 && !t.Allowed)
+}
+
+// allowed reports whether a trial with a fault meets every limit on its design as it is, so that
+// a repeat hides nothing.
+func allowed(d *record.TrialData, t *Trial) bool {
+	if len(t.Meta.Faults) == 0 {
+		return false
+	}
+	as := *t
+	as.Valid = true
+	c := cells([]Trial{as})[0]
+	return !slices.ContainsFunc(d.Gates, func(g record.Gate) bool {
+		return !g.Warn && g.Against == "" && asksForGood(g) && gate(g, &c).Verdict == Fail
+	})
+}
 
 // NotMadeUp says why a valid repeat of an invalid trial does not make up for it, where there
 // is one and what was lost is the reason.
