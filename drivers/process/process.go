@@ -27,6 +27,15 @@
 // With signal none a running process is a ready one, so the balancer learns of its end
 // when the supervisor does, at once.
 //
+// # Faults
+//
+// kill and pause are SIGKILL and SIGSTOP to the process group, proven by the status with which the
+// kernel says that the process has ended and by the states of the group. A dependency that is
+// stopped gets no other process until it is healed. cpu is a control group of the instance, of
+// either version, which all of its processes are put into until it is healed; it takes one
+// that this process may make. Nothing of a group outlives its instance but an empty folder, which
+// carries the marks and is removed by Sweep.
+//
 // # Leaving nothing behind
 //
 // A child is killed by the kernel when the lab dies, whatever it dies of. Children of

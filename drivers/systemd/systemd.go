@@ -26,6 +26,14 @@
 // time that the service was ready on, the instance is ready as long as that socket is
 // active, because the address accepts connections whatever becomes of the service.
 //
+// # Faults
+//
+// kill and pause are SIGKILL and SIGSTOP to all processes of a unit; systemd takes no notice of the
+// second, but a watchdog does. They are proven by what systemd tells of the end of the main
+// process, and by its state in the process file system. The unit of a dependency that is stopped
+// is gone until it is made again, as it was. cpu is a CPUQuota of the running unit, which its
+// next process has too; it takes a systemd that has the cpu controller.
+//
 // # Leaving nothing behind
 //
 // Units outlive the lab. Their names carry the run and their descriptions the lab's
