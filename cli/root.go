@@ -268,7 +268,7 @@ Exit codes: 0 pass, 1 a gate or the target failed, 2 inconclusive or invalid evi
 	root.AddCommand(
 		runCommand(a), measureCommand(a), listCommand(a), validateCommand(a), schemaCommand(a),
 		doctorCommand(a), cleanCommand(a), reportCommand(a), versionCommand(a),
-		lintCommand(a), showCommand(a), initCommand(a), baselineCommand(a),
+		lintCommand(a), showCommand(a), initCommand(a), baselineCommand(a), compareCommand(a),
 	)
 	complete(root, a)
 	return root

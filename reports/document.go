@@ -331,6 +331,9 @@ type Trial struct {
 
 	// By the metric's name; one without a value is not in it.
 	Metrics map[string]float64 `json:"-"`
+
+	// Absent are the metrics that the file that it was read from does not know.
+	Absent []string `json:"-"`
 }
 
 // Outage is the longest outage with its bracket. Offsets count from the start of the window.
@@ -695,6 +698,7 @@ func (t *Trial) UnmarshalJSON(b []byte) error {
 	for _, m := range trialMetrics() {
 		var v *float64
 		if raw, ok := values[m.Key]; !ok {
+			t.Absent = append(t.Absent, m.Name)
 			continue
 		} else if err := json.Unmarshal(raw, &v); err != nil {
 			return fmt.Errorf("%s: %w", m.Key, err)

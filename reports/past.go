@@ -37,7 +37,7 @@ func (d *Document) Past(c *Cell) []record.PastTrial {
 func (t *Trial) past(rate float64) map[string]*float64 {
 	values := map[string]*float64{}
 	for _, m := range metric.All() {
-		if !m.Comparable() {
+		if !m.Comparable() || slices.Contains(t.Absent, m.Name) {
 			continue
 		}
 		values[m.Name] = nil

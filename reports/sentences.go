@@ -273,6 +273,7 @@ var sentences = map[judge.Kind]func(r judge.Reason) string{
 	judge.BaselineDiffers: func(r judge.Reason) string {
 		return fmt.Sprintf("the baseline %s was measured otherwise: %s", name(r, 0), changes(r.Differs))
 	},
+	judge.NotMeasuredNow: func(r judge.Reason) string { return "the run has no " + r.Text },
 	judge.NotMeasuredThen: func(r judge.Reason) string {
 		return fmt.Sprintf("the baseline %s has no %s", name(r, 0), r.Text)
 	},

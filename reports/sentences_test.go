@@ -186,6 +186,7 @@ func TestSentences(t *testing.T) {
 		{judge.Reason{Kind: judge.BaselineMissing, Names: file, Text: "no such file"}, "there is no baseline: base.json: no such file"},
 		{judge.Reason{Kind: judge.NotInBaseline, Names: file}, "the baseline base.json has nothing of it"},
 		{judge.Reason{Kind: judge.BaselineDiffers, Names: file, Differs: differs}, "the baseline base.json was measured otherwise: load.rate was 100 and is 200, environment.kernel was not set and is 6.1"},
+		{judge.Reason{Kind: judge.NotMeasuredNow, Text: "standstill"}, "the run has no standstill"},
 		{judge.Reason{Kind: judge.NotMeasuredThen, Names: file, Text: "standstill"}, "the baseline base.json has no standstill"},
 		{judge.Reason{Kind: judge.BaselineUnasked, Names: file}, "no gate is held against the baseline base.json, so it decides nothing: {design: NAME, metric: downtime, against: baseline} would be"},
 		{judge.Reason{Kind: judge.ComparedAllTheSame, Cell: "a/b/c", Differs: differs[1:]}, "a/b/c was compared with a baseline that was measured otherwise, as was asked for: environment.kernel was not set and is 6.1"},

@@ -42,7 +42,7 @@ func comparisons(s record.Scenario, all []Cell) []Comparison {
 		}
 		for _, b := range here {
 			if b != a {
-				out = append(out, compare(b, a.Design, a.values(downtime, ""), downtime, "", 0))
+				out = append(out, compare(b, b.values(downtime, ""), a.Design, a.values(downtime, ""), downtime, "", 0))
 			}
 		}
 	}
@@ -61,8 +61,7 @@ var downtime, _ = metric.ByName(metric.Downtime)
 // not, and Inconclusive when the trials are too few to say, however far apart they lie: with
 // two trials against two no p is below 1/6, with three against three 0.05 can be reached, and
 // one trial needs nineteen. A margin of 0 is the usual one.
-func compare(b *Cell, a string, x []float64, m metric.Metric, stream string, margin time.Duration) Comparison {
-	y := b.values(m, stream)
+func compare(b *Cell, y []float64, a string, x []float64, m metric.Metric, stream string, margin time.Duration) Comparison {
 	r := Comparison{
 		Scenario: b.Scenario, Driver: b.Driver, Action: b.Action, A: a, B: b.Design, Metric: m.Name, Stream: stream,
 		Trials: Tally{uint64(len(x)), uint64(len(y))}, P: 1, PWorse: 1, Verdict: Inconclusive,
@@ -151,10 +150,28 @@ func (r *Run) inform(s record.Scenario) (out []Comparison) {
 			continue
 		}
 		if x, why := past(r.Record.Baseline, c, downtime, ""); why == nil {
-			out = append(out, compare(c, record.PastRuns, x, downtime, "", 0))
+			out = append(out, compare(c, c.values(downtime, ""), record.PastRuns, x, downtime, "", 0))
 		}
 	}
 	return out
+}
+
+// ComparePast holds what a run showed of a cell against what a baseline has of it, when both are
+// in the past. Where the baseline lacks the cell, or it does not fit, the comparison is
+// Inconclusive and says so.
+func ComparePast(b *record.Baseline, now record.PastCell, m metric.Metric, margin time.Duration) Comparison {
+	c := &Cell{Scenario: now.Scenario, Driver: now.Driver, Action: now.Action, Design: now.Design}
+	x, why := past(b, c, m, "")
+	y, unknown := pastValues(now.Trials, m, "")
+	if unknown != "" && why == nil {
+		x, why = nil, &Reason{Kind: NotMeasuredNow, Text: unknown}
+	}
+	made := compare(c, y, record.PastRuns, x, m, "", margin)
+	made.Gated = true
+	if why != nil {
+		made.Why = *why // there was nothing to compare with
+	}
+	return made
 }
 
 // past are the values of a metric in the earlier runs that a cell is held against, and the
@@ -176,11 +193,21 @@ func past(b *record.Baseline, c *Cell, m metric.Metric, stream string) (all []fl
 	if cell.Refused {
 		return nil, &Reason{Kind: BaselineDiffers, Names: []string{b.File}, Differs: cell.Differs}
 	}
-	for _, t := range cell.Trials {
+	all, unknown := pastValues(cell.Trials, m, stream)
+	if unknown != "" {
+		return nil, &Reason{Kind: NotMeasuredThen, Names: []string{b.File}, Text: unknown}
+	}
+	return all, nil
+}
+
+// pastValues are the values of a metric in trials of the past; unknown is its name where one of
+// them has not measured it.
+func pastValues(trials []record.PastTrial, m metric.Metric, stream string) (all []float64, unknown string) {
+	for _, t := range trials {
 		v, measured := t.Values[record.ValueKey(m.Name, stream)]
 		switch {
 		case !measured:
-			return nil, &Reason{Kind: NotMeasuredThen, Names: []string{b.File}, Text: record.ValueKey(m.Name, stream)}
+			return nil, record.ValueKey(m.Name, stream)
 		case v != nil:
 			all = append(all, *v)
 		case m.NoneIsZero:
@@ -189,5 +216,5 @@ func past(b *record.Baseline, c *Cell, m metric.Metric, stream string) (all []fl
 			all = append(all, math.Inf(1))
 		}
 	}
-	return all, nil
+	return all, ""
 }

@@ -82,7 +82,7 @@ func (r *Run) compareGate(g record.Gate, c *Cell) (GateResult, Comparison) {
 		}
 		x = r.Cells[other].values(m, g.Stream)
 	}
-	made := compare(c, g.Against, x, m, g.Stream, g.Margin)
+	made := compare(c, c.values(m, g.Stream), g.Against, x, m, g.Stream, g.Margin)
 	made.Gated = true
 	if why != nil {
 		made.Why = *why // there was nothing to compare with

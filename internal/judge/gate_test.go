@@ -436,6 +436,43 @@ func TestABaselineThatNoGateAsksFor(t *testing.T) {
 	}
 }
 
+// Two runs that are over are compared as a run with a baseline is.
+func TestComparePast(t *testing.T) {
+	cell := record.PastCell{Scenario: "rollout", Driver: "process", Action: "rollout", Design: "pr", Trials: earlier(0, 0, 0)}
+	b := &record.Baseline{File: "base", Cells: []record.PastCell{cell}}
+	of := func(lost ...float64) record.PastCell { c := cell; c.Trials = earlier(lost...); return c }
+	other := of(0, 0, 0)
+	other.Design = "other"
+	recovery, _ := metric.ByName(metric.Recovery)
+	standstill, _ := metric.ByName(metric.Standstill)
+	for _, tc := range []struct {
+		name   string
+		now    record.PastCell
+		m      metric.Metric
+		margin time.Duration
+		want   Verdict
+		kind   Kind
+	}{
+		{"the same", of(0, 0, 0), downtime, 0, Pass, NoWorse},
+		{"worse", of(60, 60, 60), downtime, 0, Fail, Worse},
+		{"within a margin", of(60, 60, 60), downtime, 100 * time.Millisecond, Pass, WorseWithin},
+		{"none of it", of(), downtime, 0, Inconclusive, TooFewTrials},
+		{"not in the baseline", other, downtime, 0, Inconclusive, NotInBaseline},
+		{"never in either", of(1, 1, 1), recovery, 0, Pass, NoWorse},
+		{"not measured then", of(1, 1, 1), standstill, 0, Inconclusive, NotMeasuredThen},
+	} {
+		got := ComparePast(b, tc.now, tc.m, tc.margin)
+		if got.Verdict != tc.want || got.Why.Kind != tc.kind || !got.Gated || got.A != record.PastRuns || got.B != tc.now.Design {
+			t.Errorf("%s: %+v, want %s, %s", tc.name, got, tc.want, tc.kind)
+		}
+	}
+	unmeasured := of(60, 60, 60)
+	delete(unmeasured.Trials[1].Values, metric.Downtime)
+	if got := ComparePast(b, unmeasured, downtime, 0); got.Verdict != Inconclusive || got.Why.Kind != NotMeasuredNow || got.Compared() {
+		t.Errorf("not measured now: %+v", got)
+	}
+}
+
 // A stream is compared with the same stream.
 func TestAStreamAgainstEarlierRuns(t *testing.T) {
 	b := &record.Baseline{File: "base.json", Cells: []record.PastCell{{Scenario: "rollout", Driver: "process", Action: "rollout", Design: "good", Trials: earlier(0, 0, 0)}}}

@@ -197,6 +197,7 @@ const (
 	BaselineMissing Kind = "baseline-missing"  // Text: why
 	NotInBaseline   Kind = "not-in-baseline"   //
 	BaselineDiffers Kind = "baseline-differs"  // Differs
+	NotMeasuredNow  Kind = "not-measured-now"  // Text: what
 	NotMeasuredThen Kind = "not-measured-then" // Text: what
 )
 
