@@ -263,6 +263,8 @@ type Trial struct {
 	Valid bool `json:"valid"`
 	// Why the trial is invalid, one sentence each. Empty: it is valid.
 	InvalidReasons []string `json:"invalid_reasons"`
+	// The flags, with their numbers, by which it may be valid: --rate 400. Empty: it is valid, or none is known.
+	Try []string `json:"try"`
 	// failed_by_target: the target did something wrong that no limit stands for, whether or not the numbers count. Else valid or invalid.
 	Outcome judge.Outcome `json:"outcome"`
 	// What the target did wrong, one sentence each. Empty: nothing that is no number.

@@ -163,7 +163,7 @@ func newSummary(c *judge.Cell) Summary {
 
 func newTrial(t *judge.Trial) Trial {
 	out := Trial{
-		N: t.Meta.N, Repeats: t.Meta.Repeats, Partial: t.Partial, Valid: t.Valid, InvalidReasons: Sentences(t.InvalidReasons),
+		N: t.Meta.N, Repeats: t.Meta.Repeats, Partial: t.Partial, Valid: t.Valid, InvalidReasons: Sentences(t.InvalidReasons), Try: remedies(t.InvalidReasons, &t.Meta),
 		Outcome: t.Outcome(), Failures: Sentences(t.Failures),
 		Notes:   append(Sentences(t.Remarks), t.Meta.Notes...),
 		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Outages: t.Outages, SyncMS: optional(t.Sync),

@@ -173,6 +173,9 @@ func invalidity(c *judge.Cell, t *judge.Trial) string {
 	if why == "" {
 		why = "no reason given"
 	}
+	if ways := remedies(reasons, &t.Meta); len(ways) > 0 {
+		why += "; try " + strings.Join(ways, " ")
+	}
 	var repeats []string
 	for i := range c.Trials {
 		if c.Trials[i].Meta.Repeats == t.Meta.N && t.Meta.N != 0 {

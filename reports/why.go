@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/metric"
@@ -320,9 +319,15 @@ func adviseOnTrials(kind judge.Kind, same []judge.Reason, m *record.Trial) advic
 	if len(same) > 1 {
 		why += fmt.Sprintf(", and so in %d trials", len(same))
 	}
+	flag := ""
+	for _, r := range same { // the one that is enough for all
+		if way := remedy(r, m); len(flag) == 0 || r.Time == highest && highest > 0 {
+			flag = way
+		}
+	}
 	slower := "Run it on a quieter machine."
-	if m.Rate >= 100 { // below, it is not the rate that keeps the machine busy
-		slower = "Try --rate " + format.TrimZeros(fmt.Sprintf("%.1f", math.Floor(m.Rate/2))) + ", or a quieter machine."
+	if flag != "" {
+		slower = "Try " + flag + ", or a quieter machine."
 	}
 	switch kind {
 	case judge.LoadLate:
@@ -334,9 +339,6 @@ func adviseOnTrials(kind judge.Kind, same []judge.Reason, m *record.Trial) advic
 	case judge.LoadIncomplete, judge.RecordIncomplete, judge.PhaseEmpty, judge.PhaseUncovered, judge.ReferenceDisagrees, judge.ReferenceSawMore, judge.ReferenceSilent, judge.ProbesSparse:
 		return advice{why, slower}
 	case judge.MachineSaturated:
-		if rate := same[0].Value; rate >= 1 {
-			slower = "Try --rate " + format.TrimZeros(fmt.Sprintf("%.1f", math.Floor(rate))) + ", or a quieter machine."
-		}
 		return advice{why, slower + " Where that is the question, say load.saturation: allowed."}
 	case judge.HarnessFailed:
 		return advice{why, strings.TrimSuffix(slower, ".") + ", or more open files (ulimit -n)."}
@@ -345,25 +347,25 @@ func adviseOnTrials(kind judge.Kind, same []judge.Reason, m *record.Trial) advic
 		if lowest != highest {
 			by = format.Between(format.Span(lowest), by)
 		}
-		return advice{fmt.Sprintf("the action completed %s after the window had ended", by), "Try --window " + longerWindow(m, highest) + "."}
+		return advice{fmt.Sprintf("the action completed %s after the window had ended", by), try(flag, "")}
 	case judge.ActionNotCompleted:
-		return advice{why, "Try --window " + longerWindow(m, m.WindowTo-m.WindowFrom) + "."}
+		return advice{why, try(flag, "")}
 	case judge.ActionWithheld:
 		return advice{why, "Mend first what fails without any action: ask it in a loop, and look into its log."}
 	case judge.NeverQuiet:
-		return advice{why, "Give it more time with --max (action.max)."}
+		return advice{why, try(flag, "give it more time with action.max")}
 	case judge.BaselineFailures, judge.EarlyFailures:
 		return advice{why, "It fails without any action: mend that first, or let the baseline phase begin later."}
 	case judge.BaselineServers, judge.BaselineUnnamed:
 		return advice{why, "See in its log why an instance serves nothing, or let the baseline phase begin later."}
 	case judge.FinalServers, judge.FinalUnnamed:
-		return advice{why, "See in its log why an instance serves nothing, or try --window " + longerWindow(m, m.WindowTo-m.WindowFrom) + "."}
+		return advice{why, try(flag, "see in its log why an instance serves nothing")}
 	case judge.NoneReady:
 		return advice{why, "Check the design's signal: the runtime never believed it."}
 	case judge.FaultNotProven:
 		return advice{why, "A fault that nobody else saw tests nothing: see with rollout-lab doctor whether it can be done here, and that the fault lasts long enough to be seen."}
 	case judge.FaultOutlived:
-		return advice{why, "rollout-lab clean takes back what is left of it; then run it again, with --window " + longerWindow(m, highest) + " if it only takes its time."}
+		return advice{why, "rollout-lab clean takes back what is left of it; then run it again, with " + flag + " if it only takes its time."}
 	case judge.FaultError:
 		return advice{why, "Mend that, and run it again: rollout-lab doctor says which faults can be done here."}
 	case judge.ActionError, judge.TrialError, judge.EventsLost:
@@ -383,13 +385,6 @@ func often(n int) string {
 		return "three times "
 	}
 	return fmt.Sprintf("%d times ", n)
-}
-
-// longerWindow is a window that has room for so much more, as the flag wants it.
-func longerWindow(m *record.Trial, more time.Duration) string {
-	const room = 500 * time.Millisecond
-	long := m.WindowTo - m.WindowFrom + more + room
-	return fmt.Sprintf("%ds", (long+time.Second-1)/time.Second)
 }
 
 // adviseOnUnclearGate says what a gate lacks to be decided.

@@ -146,7 +146,7 @@ func TestInconclusiveLeadsWithItsReason(t *testing.T) {
 		{"both", gate, &record.RunEnd{}, []judge.Trial{trial(1, judge.Reason{Kind: judge.ActionOutlasted, Time: 5920 * ms}, judge.Reason{Kind: judge.LoadLate, Time: 61 * ms, Limit: 50 * ms})},
 			"good could not be measured: the action completed 5.92 s after the window had ended, and this machine sent the load late (p99 61 ms, limit 50 ms)", "Try --window 12s. Try --rate 250, or a quieter machine."},
 		{"no CPU to spare", gate, &record.RunEnd{}, []judge.Trial{trial(1, judge.Reason{Kind: judge.ReferenceDisagrees}, judge.Reason{Kind: judge.MachineSaturated, Tally: judge.Tally{N: 2, Of: 3}, Time: 2200 * ms, Value: 333.3})},
-			"good could not be measured: the machine had no CPU to spare for 2.20 s of the window, and 2 of 3 lost requests may be lost by that", "Try --rate 333, or a quieter machine. Where that is the question, say load.saturation: allowed."},
+			"good could not be measured: the machine had no CPU to spare for 2.20 s of the window, and 2 of 3 lost requests may be lost by that", "Try --rate 330, or a quieter machine. Where that is the question, say load.saturation: allowed."},
 		{"interrupted", gate, &record.RunEnd{Interrupted: true}, []judge.Trial{trial(1, judge.Reason{Kind: judge.TrialInterrupted, Time: time.Second})},
 			"the run was interrupted", "Run it again to its end."},
 		{"no driver", gate, &record.RunEnd{Skipped: []record.Skipped{{Scenario: "rollout", Driver: "docker", Design: "good", Why: "no engine", Unavailable: true}}}, nil,
@@ -278,8 +278,8 @@ func TestEveryReasonHasAWayOut(t *testing.T) {
 			}
 		}
 	}
-	if got := longerWindow(m, 5920*time.Millisecond); got != "27s" {
-		t.Errorf("an action that ends 5.92 s after a window of 20 s needs %s, want 27s", got)
+	if got := longerWindow(m, 5920*time.Millisecond); got != "--window 27s" {
+		t.Errorf("an action that ends 5.92 s after a window of 20 s needs %s, want --window 27s", got)
 	}
 }
 

@@ -106,9 +106,9 @@ const (
 	ActionOutlasted    Kind = "action-outlasted"     // Time: behind the window
 	NoLoadPlanned      Kind = "no-load-planned"      //
 	NoRequests         Kind = "no-requests"          //
-	LoadIncomplete     Kind = "load-incomplete"      // Tally: sent of planned
+	LoadIncomplete     Kind = "load-incomplete"      // Tally: sent of planned; Value: a rate that may do
 	RecordIncomplete   Kind = "record-incomplete"    // Tally: recorded of sent
-	LoadLate           Kind = "load-late"            // Time: p99 of the schedule's lag; Limit
+	LoadLate           Kind = "load-late"            // Time: p99 of the schedule's lag; Limit; Value: a rate that may do
 	HarnessFailed      Kind = "harness-failed"       // N: requests
 	MachineSaturated   Kind = "machine-saturated"    // Tally: lost by it of failed; Time: how long; Value: a rate that would do
 	NotMadeUp          Kind = "not-made-up"          // in Because of TrialInvalid. Tally: losses that are not the harness's, of all

@@ -107,6 +107,16 @@ func (t *Trial) rateToSpare() float64 {
 	return t.Meta.Rate / 2
 }
 
+// easierRate is one at which a load that this machine did not keep up with has a chance: half of it,
+// or less where the baseline phase says so; 0 where it is not the rate that keeps a machine busy.
+func (t *Trial) easierRate() float64 {
+	const easy = 100
+	if t.Meta.Rate < easy {
+		return 0
+	}
+	return min(t.Meta.Rate/2, t.rateToSpare())
+}
+
 // saturated are the stretches of a window in which tasks waited for a CPU during saturatedAt
 // of saturatedFor and more.
 func saturated(d *record.TrialData, window timeline.Span) (spans []timeline.Span) {

@@ -176,16 +176,16 @@ func loadReasons(d *record.TrialData, t *Trial) (why []Reason) {
 	case sent == 0:
 		why = append(why, Reason{Kind: NoRequests})
 	case sent != m.Planned:
-		why = append(why, Reason{Kind: LoadIncomplete, Tally: Tally{sent, m.Planned}})
+		why = append(why, Reason{Kind: LoadIncomplete, Tally: Tally{sent, m.Planned}, Value: t.easierRate()})
 	}
 	if d.End != nil && d.End.Sent != sent {
 		why = append(why, Reason{Kind: RecordIncomplete, Tally: Tally{sent, d.End.Sent}})
 	}
 	if lag := t.ScheduleLag.P99; lag > lagLimit {
-		why = append(why, Reason{Kind: LoadLate, Time: lag, Limit: lagLimit})
+		why = append(why, Reason{Kind: LoadLate, Time: lag, Limit: lagLimit, Value: t.easierRate()})
 	}
 	if n := harnessSamples(d.Samples) + harnessSamples(d.Reference); n > 0 {
-		why = append(why, Reason{Kind: HarnessFailed, Tally: Tally{N: n}})
+		why = append(why, Reason{Kind: HarnessFailed, Tally: Tally{N: n}, Value: t.easierRate()})
 	}
 	if sent == 0 {
 		return why

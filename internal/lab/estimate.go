@@ -10,7 +10,7 @@ import (
 
 // handling is what a deployment and its removal take beside what a scenario says of them. A
 // measured one takes its place as soon as there is one.
-const handling = 2 * time.Second
+const handling = time.Second
 
 // Estimate is how long a run will take, before anything of it has been measured.
 type Estimate struct {
