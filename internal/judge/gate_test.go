@@ -123,6 +123,28 @@ func TestAComparisonOfTooFewValidTrials(t *testing.T) {
 	}
 }
 
+// A design is held against the other one where it runs itself.
+func TestGatesAgainstADesignOnTheSameDriver(t *testing.T) {
+	gate := record.Gate{Design: "pr", Metric: metric.Downtime, Against: "main"}
+	var trials []Trial
+	for _, driver := range []string{"docker", "process"} {
+		for _, t := range append(arm("main", 900, 900, 900), arm("pr", 900, 900, 900)...) {
+			if driver == "process" && t.Meta.Design == "main" {
+				t.Downtime = 0
+			}
+			trials = append(trials, in(t, "rollout", driver, "rollout"))
+		}
+	}
+	got := asked(Judge(two(gate), ended, nil, trials))
+	if len(got) != 2 || got[0].Verdict != Pass || got[1].Verdict != Fail {
+		t.Errorf("on docker, where main loses as much, and on process, where it loses nothing: %+v", got)
+	}
+	alone := asked(Judge(two(gate), ended, nil, trials[3:])) // docker has no main
+	if alone[0].Verdict != Inconclusive || alone[0].Why.Kind != NothingToCompare || alone[1].Verdict != Fail {
+		t.Errorf("where docker has no main: %+v", alone)
+	}
+}
+
 // What only warns is in the list, and decides nothing.
 func TestGatesThatWarn(t *testing.T) {
 	warn := record.Gate{Design: "good", Metric: "failed", Op: "<=", Limit: 5, Warn: true}
@@ -476,6 +498,9 @@ func TestComparePast(t *testing.T) {
 // A stream is compared with the same stream.
 func TestAStreamAgainstEarlierRuns(t *testing.T) {
 	b := &record.Baseline{File: "base.json", Cells: []record.PastCell{{Scenario: "rollout", Driver: "process", Action: "rollout", Design: "good", Trials: earlier(0, 0, 0)}}}
+	for _, t := range b.Cells[0].Trials {
+		t.Values[metric.Downtime] = new(900.0) // of all requests
+	}
 	run := described(record.Gate{Design: "good", Metric: metric.Downtime, Against: record.PastRuns, Stream: "fresh"})
 	run.Baseline = b
 	got := Judge(run, ended, nil, []Trial{streamed(1, 20, 20), streamed(2, 20, 20), streamed(3, 20, 20)})
