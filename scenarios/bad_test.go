@@ -153,6 +153,7 @@ var badScenarios = []struct {
 	{"no sessions", "sessions: 30000", "sessions: «0", "target.refproxy.sessions must be 1..10000000, not 0", "", true},
 	{"negative sync rate", "sync_rate: 10000", "sync_rate: «-5", "target.refproxy.sync_rate must be more than 0, not -5", "records a second", true},
 	{"sync for days", "sync_rate: 10000", "sync_rate: «0.01", "an instance would sync for 3e+06 s", "raise sync_rate", false},
+	{"upstream slower than anybody waits", "upstream_latency: 2ms", "upstream_latency: «1500ms", "target.refproxy.upstream_latency must be at most 900ms, not 1.5s", "gives it a second", false},
 	{"negative replicas", "replicas: 3", "replicas: «-1", "replicas must be 1..100, not -1", "", true},
 	{"unknown action", "kind: rollout", "kind: «rolout", "action.kind must be one of none, rollout, restart, scale, command, not rolout", "did you mean rollout?", true},
 	{"scale to the same number", "kind: rollout", "kind: scale\n  to: «3", "action.to is 3, which is what replicas already is", "another number", false},

@@ -179,7 +179,7 @@ type Refproxy struct {
 	Sessions        int           `yaml:"sessions,required" min:"1" max:"10000000" doc:"session records to sync at start"`
 	SyncRate        float64       `yaml:"sync_rate,required" above:"0" hint:"records a second" doc:"records a second and subscriber"`
 	Routes          int           `yaml:"routes" min:"1" max:"10000" default:"10" doc:"routes in the configuration"`
-	UpstreamLatency time.Duration `yaml:"upstream_latency" doc:"how long the upstream takes to answer"`
+	UpstreamLatency time.Duration `yaml:"upstream_latency" max:"900ms" hint:"whoever asks an instance whether it serves gives it a second" doc:"how long the upstream takes to answer"`
 	MaxAge          time.Duration `yaml:"max_age" min:"500ms" default:"5s" hint:"such as 2s" doc:"how old what a proxy knows of sessions and policy may get; a design with fail_closed serves nothing by what is older"`
 	GoMaxProcs      int           `yaml:"gomaxprocs" min:"0" max:"1024" default:"1" doc:"GOMAXPROCS of each of its processes, which share few cores; 0 leaves it to Go"`
 }
