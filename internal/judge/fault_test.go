@@ -2,12 +2,15 @@ package judge
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/metric"
 	"github.com/rollout-lab/rollout-lab/internal/record"
+	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
 // none is a metric without a value.
@@ -355,5 +358,110 @@ func TestARepeatOfATrialWithAFault(t *testing.T) {
 		if got := first.Allowed; got != (tc.want == Pass) {
 			t.Errorf("%s: allowed %v", tc.name, got)
 		}
+	}
+}
+
+// Over random records: an eviction is false only where no fault was done to the instance, or where
+// it served; nobody was routed to just when no lane says so; and a trial counts only where every
+// planned fault was seen by something else and taken back.
+func TestFaultsOfAnyRecord(t *testing.T) {
+	rng := rand.New(rand.NewPCG(31, 32))
+	when := func() time.Duration { return 4*s + time.Duration(rng.Int64N(int64(9*s)))/ms*ms }
+	kinds := []string{"kill", "pause", "cpu", "outage", "deadlock", "flap", "evict", "node-drain", "command", "revision"}
+	evictions, untouched, valid := 0, 0, 0
+	for range 150 {
+		d := newDrill()
+		for n := range rng.IntN(3) {
+			kind, at := kinds[rng.IntN(len(kinds))], when()
+			lasts := time.Duration(0)
+			if !slices.Contains([]string{"kill", "evict", "revision"}, kind) {
+				lasts = time.Duration(1+rng.IntN(3)) * s
+			}
+			name := fmt.Sprint(kind, n)
+			d.Trial.Faults = append(d.Trial.Faults, record.Fault{Name: name, Kind: kind, At: at, For: lasts})
+			ids := []string{""}
+			if kind != "outage" && kind != "command" {
+				ids = []string{"a", "b", "c"}[:1+rng.IntN(3)]
+			}
+			for _, id := range ids {
+				if rng.IntN(12) > 0 {
+					d.tell(at, record.FaultInjected, name, id)
+				}
+				if rng.IntN(12) > 0 {
+					d.tell(at+50*ms, record.FaultProven, name, id)
+				}
+				if lasts > 0 && rng.IntN(12) > 0 {
+					d.tell(at+lasts, record.FaultHealed, name, id)
+				}
+			}
+		}
+		for _, id := range []string{"a", "b", "c"} {
+			if rng.IntN(2) == 0 {
+				from := when()
+				d.breaks(from, from+2*s, id)
+			}
+			for range rng.IntN(4) {
+				from := when()
+				d.say(from, record.Unready, id)
+				d.say(from+time.Duration(rng.IntN(3000))*ms, []record.EventKind{record.Ready, record.Started, record.Gone, record.Terminating}[rng.IntN(4)], id, "exec, after killed")
+			}
+		}
+		data := d.data()
+		got := Measure(data)
+		for _, e := range got.FalseEvictions {
+			evictions++
+			var lane *timeline.Lane
+			for i := range got.Timeline.Lanes {
+				if got.Timeline.Lanes[i].Instance == e.Instance {
+					lane = &got.Timeline.Lanes[i]
+				}
+			}
+			hit := slices.ContainsFunc(data.Events, func(ev record.Event) bool {
+				return ev.Kind == record.FaultInjected && ev.Instance == e.Instance && ev.At <= e.At
+			})
+			serving := slices.ContainsFunc(lane.Truth, func(span timeline.StateSpan) bool {
+				return span.State == timeline.Serving && span.From <= e.At && span.To >= e.At-2*data.Trial.ProbeEvery
+			})
+			if !hit {
+				untouched++
+			}
+			if hit && !serving {
+				t.Errorf("%s, to which a fault was done and which did not serve, is a false eviction at %v: %v", e.Instance, e.At, data.Events)
+			}
+			if lane.VerdictAt(e.At-1) != timeline.Ready || lane.VerdictAt(e.At) == timeline.Ready {
+				t.Errorf("%s was not taken out at %v: %v", e.Instance, e.At, lane.Verdict)
+			}
+		}
+		for at := got.Window.From; at < got.Window.To; at += 7 * ms {
+			routed := slices.ContainsFunc(got.Timeline.Lanes, func(l timeline.Lane) bool { return l.VerdictAt(at) == timeline.Ready })
+			none := slices.ContainsFunc(got.NoneRouted, func(span timeline.Span) bool { return span.Holds(at) })
+			if routed == none {
+				t.Fatalf("at %v: routed %v, nobody routed %v", at, routed, none)
+			}
+		}
+		if !got.Valid {
+			continue
+		}
+		valid++
+		for _, f := range data.Trial.Faults {
+			injected, proven, healed := 0, 0, 0
+			for _, e := range data.Events {
+				switch {
+				case e.Fault != f.Name:
+				case e.Kind == record.FaultInjected:
+					injected++
+				case e.Kind == record.FaultProven:
+					proven++
+				case e.Kind == record.FaultHealed:
+					healed++
+				}
+			}
+			if injected == 0 || proven < injected || f.For > 0 && healed < injected {
+				t.Errorf("valid with %s injected %d, proven %d, healed %d times", f.Name, injected, proven, healed)
+			}
+		}
+	}
+	if evictions == 0 || untouched == 0 || untouched == evictions || valid == 0 {
+		t.Errorf("%d false evictions, %d of them untouched, %d valid trials: the records show too little", evictions, untouched, valid)
 	}
 }
