@@ -117,7 +117,7 @@ func validateCommand(a *app) *cobra.Command {
 	var vars []string
 	cmd := &cobra.Command{
 		Use: "validate SCENARIO...", Short: "Check scenarios without running them",
-		Long: `Checks scenarios without running them. With --driver it also asks those drivers, each by
+		Long: `Checks scenarios without running them; - is one on standard input. With --driver it also asks those drivers, each by
 itself, whether they can honour what the scenarios say, whether they can do the faults, and whether
 the programs and images are there; what a driver emulates or does not do is printed as a note. Nothing is started.`,
 		Example: "  rollout-lab validate mine.yaml\n  rollout-lab validate mine.yaml --driver process,docker",
@@ -145,9 +145,25 @@ the programs and images are there; what a driver emulates or does not do is prin
 	return cmd
 }
 
+// load reads a scenario; - is standard input.
+func (a *app) load(arg string, o scenarios.Options) (*scenarios.Scenario, error) {
+	if arg != "-" {
+		return scenarios.Load(arg, o)
+	}
+	text, err := io.ReadAll(io.LimitReader(a.In, mostInput))
+	if err != nil {
+		return nil, fmt.Errorf("read standard input: %w", err)
+	}
+	return scenarios.Parse("standard input", text, o)
+}
+
+// mostInput bounds a scenario on standard input, in bytes: more than any may have, so that what is
+// cut is refused as too large.
+const mostInput = 16 << 20
+
 // validate checks one scenario, and asks the drivers about it.
 func (a *app) validate(ctx context.Context, arg string, o scenarios.Options, ds []drivers.Driver) error {
-	s, err := scenarios.Load(arg, o)
+	s, err := a.load(arg, o)
 	if err != nil {
 		return err
 	}
