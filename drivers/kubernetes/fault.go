@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,8 +27,10 @@ type injection struct {
 	proof func(context.Context) (seen string, there bool, err error)
 	heal  func(context.Context) error // nil for one that does not last
 
-	healing sync.Mutex
-	healed  bool
+	fault  drivers.Fault
+	all    *injections
+	mu     sync.Mutex // held while it is healed
+	healed bool
 }
 
 // Proof implements drivers.Injection.
@@ -35,51 +38,57 @@ func (i *injection) Proof(ctx context.Context) (string, bool, error) { return i.
 
 // Heal implements drivers.Injection.
 func (i *injection) Heal(ctx context.Context) error {
-	i.healing.Lock()
-	defer i.healing.Unlock()
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if i.heal == nil || i.healed {
 		return nil
 	}
-	err := i.heal(ctx)
-	i.healed = err == nil
-	return err
+	if err := i.heal(ctx); err != nil {
+		return fmt.Errorf("heal %s of %s: %w", i.fault.Kind, cmp.Or(i.fault.Instance, i.fault.Service), err)
+	}
+	i.healed = true
+	i.all.end(i.fault)
+	return nil
 }
 
 // injections are the faults of an environment: begun until it closes, and healed then.
 type injections struct {
 	mu     sync.Mutex
 	closed bool
-	begun  sync.WaitGroup // injections that are under way
-	all    []*injection   // that last
-	away   []string       // dependencies that are stopped
+	begun  sync.WaitGroup  // injections that are under way
+	there  []drivers.Fault // that last, those included that are under way
+	all    []*injection    // that last, the healed ones included
 }
 
-// begin is followed by begun.Done.
-func (f *injections) begin() error {
+// begin refuses a fault that is there already. It is followed by begun.Done.
+func (f *injections) begin(fault drivers.Fault) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
+	switch {
+	case f.closed:
 		return drivers.ErrClosed
+	case slices.ContainsFunc(f.there, sameAs(fault)):
+		return errors.New("that fault is there already")
+	}
+	if fault.Kind.Lasting() {
+		f.there = append(f.there, fault)
 	}
 	f.begun.Add(1)
 	return nil
 }
 
-// take notes that a dependency is stopped, which it can be once.
-func (f *injections) take(service string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if slices.Contains(f.away, service) {
-		return errors.New("it is stopped already")
+// sameAs says of a fault whether it is the same one, of whatever degree.
+func sameAs(one drivers.Fault) func(drivers.Fault) bool {
+	return func(other drivers.Fault) bool {
+		return one.Kind == other.Kind && one.Instance == other.Instance && one.Service == other.Service
 	}
-	f.away = append(f.away, service)
-	return nil
 }
 
-func (f *injections) free(service string) {
+// end takes in that a fault is not there any more.
+func (f *injections) end(fault drivers.Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.away = slices.DeleteFunc(f.away, func(s string) bool { return s == service })
+	f.there = slices.DeleteFunc(f.there, sameAs(fault))
 }
 
 func (f *injections) add(i *injection) {
@@ -95,15 +104,23 @@ func (f *injections) close(ctx context.Context) error {
 	f.mu.Unlock()
 	f.begun.Wait()
 	var errs []error
-	for n := len(f.all) - 1; n >= 0; n-- {
-		errs = append(errs, f.all[n].Heal(ctx))
+	for _, i := range slices.Backward(f.all) {
+		errs = append(errs, i.Heal(ctx))
 	}
 	return errors.Join(errs...)
 }
 
 // Inject implements drivers.Injector.
 func (e *environment) Inject(ctx context.Context, f drivers.Fault) (drivers.Injection, error) {
-	if err := e.faults.begin(); err != nil {
+	i, err := e.begin(ctx, f)
+	if err != nil {
+		return nil, fmt.Errorf("%s of %s: %w", f.Kind, cmp.Or(f.Instance, f.Service), err)
+	}
+	return i, nil
+}
+
+func (e *environment) begin(ctx context.Context, f drivers.Fault) (*injection, error) {
+	if err := e.faults.begin(f); err != nil {
 		return nil, err
 	}
 	defer e.faults.begun.Done()
@@ -113,13 +130,10 @@ func (e *environment) Inject(ctx context.Context, f drivers.Fault) (drivers.Inje
 	defer cancel()
 	i, err := e.inject(ctx, f)
 	if err != nil {
-		what := f.Instance
-		if f.Kind == drivers.FaultStop {
-			what = f.Service
-		}
-		return nil, fmt.Errorf("%s of %s: %w", f.Kind, what, err)
+		e.faults.end(f)
+		return nil, err
 	}
-	if i.heal != nil {
+	if i.fault, i.all = f, &e.faults; i.heal != nil {
 		e.faults.add(i)
 	}
 	return i, nil

@@ -82,14 +82,17 @@ func (e *environment) freeze(ctx context.Context, pod *corev1.Pod) (*injection, 
 	}}, nil
 }
 
+// leastCPUs is the smallest share of a processor that kernels know.
+const leastCPUs = 0.01
+
 // throttle gives an instance a share of one processor. That it has hit its bound is the proof.
 func (e *environment) throttle(ctx context.Context, pod *corev1.Pod, cpus float64) (*injection, error) {
 	containers := e.driver.config.Containers
 	switch {
 	case containers == nil:
 		return nil, noContainers()
-	case cpus <= 0:
-		return nil, fmt.Errorf("%g of a processor is none", cpus)
+	case cpus < leastCPUs:
+		return nil, fmt.Errorf("a share of %g of a processor: want at least %g", cpus, leastCPUs)
 	}
 	node, id := pod.Spec.NodeName, string(pod.UID)
 	was, err := containers.Quota(ctx, node, id)

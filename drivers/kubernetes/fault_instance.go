@@ -143,16 +143,7 @@ func (e *environment) stop(ctx context.Context, service string) (*injection, err
 	if !ok {
 		return nil, errors.New("there is no such dependency")
 	}
-	if err := e.faults.take(service); err != nil {
-		return nil, err
-	}
-	heal := func(ctx context.Context) error {
-		err := e.startAgain(ctx, s)
-		if err == nil {
-			e.faults.free(service)
-		}
-		return err
-	}
+	heal := func(ctx context.Context) error { return e.startAgain(ctx, s) }
 	if err := e.stopDependency(ctx, s); err != nil {
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), faultLimit, fmt.Errorf("not back within %v", faultLimit))
 		defer cancel()
@@ -171,7 +162,8 @@ func (s *site) dependency(name string) (drivers.Service, bool) {
 }
 
 // stopDependency kills its container first, where that can be: what comes after it are
-// warnings to nobody.
+// warnings to nobody. Where it cannot, the pod has a second, and is waited for until its kubelet
+// says that it has ended.
 func (e *environment) stopDependency(ctx context.Context, s drivers.Service) error {
 	e.view.mu.Lock()
 	pod := e.view.paths.dependency(s.Name).pod
@@ -189,11 +181,19 @@ func (e *environment) stopDependency(ctx context.Context, s drivers.Service) err
 	if err := e.scaleService(ctx, s, 0); err != nil {
 		return err
 	}
-	none := int64(0)
-	if err := e.cluster.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &none}); gone(err) != nil {
+	api, grace := e.cluster.client.CoreV1().Pods(pod.Namespace), int64(0)
+	if e.driver.config.Containers == nil {
+		grace = noGrace
+	}
+	if err := api.Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &grace}); gone(err) != nil {
 		return err
 	}
 	return awaitRemoval(ctx, func() (left string, err error) {
+		if _, err := api.Get(ctx, pod.Name, metav1.GetOptions{}); err == nil {
+			return "pod " + pod.Name, nil
+		} else if gone(err) != nil {
+			return "", err
+		}
 		seen, absent, err := e.absent(ctx, s)
 		if absent {
 			seen = ""

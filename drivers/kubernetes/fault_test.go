@@ -174,6 +174,7 @@ func TestFrozenContainerIsMarkedAndThawed(t *testing.T) {
 	f := drivers.Fault{Kind: drivers.FaultPause, Instance: "web"}
 	i := c.inject(f)
 	c.proves(i, true, "frozen true; its processes' states: D")
+	c.refuses(f, nil, "there already")
 	if c.mark("web") != "pause" {
 		t.Error("the pod is not marked: nobody would find it after the lab was killed")
 	}
@@ -202,7 +203,7 @@ func TestFrozenContainerIsMarkedAndThawed(t *testing.T) {
 func TestThrottledContainer(t *testing.T) {
 	c, n := faulty(t)
 	_ = n.Throttle(t.Context(), "worker", "uid-web", 0.5)
-	c.refuses(drivers.Fault{Kind: drivers.FaultCPU, Instance: "web"}, nil, "0 of a processor is none")
+	c.refuses(drivers.Fault{Kind: drivers.FaultCPU, Instance: "web"}, nil, "0 of a processor: want at least 0.01")
 	c.refuses(drivers.Fault{Kind: drivers.FaultCPU, Instance: "web", CPUs: 0.5}, nil, "no more than 0.5 of a processor anyway")
 	i := c.inject(drivers.Fault{Kind: drivers.FaultCPU, Instance: "web", CPUs: 0.1})
 	c.proves(i, false, "may use 0.1 of a processor and has waited 0s")
@@ -500,7 +501,7 @@ func TestStopKeepsADependencyAway(t *testing.T) {
 		t.Errorf("killed %v, want its container, and no replicas", killed)
 	}
 	c.proves(i, true, "0 endpoints")
-	c.refuses(drivers.Fault{Kind: drivers.FaultStop, Service: "upstream"}, nil, "stopped already")
+	c.refuses(drivers.Fault{Kind: drivers.FaultStop, Service: "upstream"}, nil, "there already")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- i.Heal(ctx) }()
