@@ -101,6 +101,11 @@ func (c Comparison) Compared() bool {
 	return c.Trials.N > 0 && c.Trials.Of > 0 && c.Trials.N+c.Trials.Of <= mostCompared
 }
 
+// sameAs reports whether two comparisons are of the same.
+func (c Comparison) sameAs(o Comparison) bool {
+	return c.Driver == o.Driver && c.A == o.A && c.B == o.B && c.Metric == o.Metric && c.Stream == o.Stream
+}
+
 // values are those of a metric in the cell's valid trials, over all requests or a stream's.
 // What did not happen is later than anything, or 0 where the metric says so.
 func (c *Cell) values(m metric.Metric, stream string) (all []float64) {
