@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/record"
@@ -37,6 +38,7 @@ type junitSuite struct {
 type junitCase struct {
 	Name    string        `xml:"name,attr"`
 	Class   string        `xml:"classname,attr"`
+	Time    string        `xml:"time,attr,omitempty"`
 	Failure *junitOutcome `xml:"failure"`
 	Error   *junitOutcome `xml:"error"`
 	Skipped *junitOutcome `xml:"skipped"`
@@ -82,7 +84,9 @@ func newJUnit(run *judge.Run) *junitSuites {
 			suite, design = c.Scenario+" "+c.Driver, format.Clean(c.Design)
 			class = format.Clean(c.Scenario + "." + c.Driver)
 		}
-		doc.add(suite, gateCase(run, class, design, g, c))
+		of := gateCase(run, class, design, g, c)
+		of.Time = caseTime(run, c)
+		doc.add(suite, of)
 	}
 	for _, sk := range skipped(run) {
 		for _, name := range skippedCases(run, sk) {
@@ -106,6 +110,25 @@ func newJUnit(run *judge.Run) *junitSuites {
 	doc.lead(run)
 	doc.count()
 	return doc
+}
+
+// caseTime is a gate's share of the time under load of its cell's trials: the cases of a cell
+// add up to it.
+func caseTime(run *judge.Run, c *judge.Cell) string {
+	if c == nil {
+		return ""
+	}
+	var load time.Duration
+	for i := range c.Trials {
+		load += c.Trials[i].Meta.LoadTo - c.Trials[i].Meta.LoadFrom
+	}
+	gates := 0
+	for _, g := range run.Gates {
+		if g.Cell == c.Key() {
+			gates++
+		}
+	}
+	return fmt.Sprintf("%.3f", load.Seconds()/float64(gates))
 }
 
 // lead has the first case that is red for what the run is red for say why it came out so, and

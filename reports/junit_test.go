@@ -3,6 +3,9 @@ package reports
 import (
 	"bytes"
 	"encoding/xml"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -156,5 +159,35 @@ func TestJUnitOfARunThatWasCutShort(t *testing.T) {
 	const want = "failed <= 0: observed no value; no trial of this design was recorded. Run it again to its end."
 	if got := messages(t, junitText(t, &run)); len(got) == 0 || got[0] != want {
 		t.Errorf("got %q, want first %q", got, want)
+	}
+}
+
+// The times of the cases of a cell add up to that of its load.
+func TestJUnitTellsHowLongEachCaseTook(t *testing.T) {
+	run := comparedRun()
+	seconds := 0.0
+	for _, s := range parseJUnit(t, junitText(t, run)).Suites {
+		for _, c := range s.Cases {
+			if c.Time == "" {
+				continue
+			}
+			of, err := strconv.ParseFloat(c.Time, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seconds += of
+		}
+	}
+	want := 0.0
+	for i := range run.Cells {
+		c := &run.Cells[i]
+		if slices.ContainsFunc(run.Gates, func(g judge.GateResult) bool { return g.Cell == c.Key() }) {
+			for _, t := range c.Trials {
+				want += (t.Meta.LoadTo - t.Meta.LoadFrom).Seconds()
+			}
+		}
+	}
+	if math.Abs(seconds-want) > 0.01 || want == 0 {
+		t.Errorf("the cases took %.3f s, want %.3f s", seconds, want)
 	}
 }

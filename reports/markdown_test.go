@@ -46,6 +46,7 @@ func rendered(t *testing.T, text string) *html.Node {
 func TestMarkdownGolden(t *testing.T) {
 	golden(t, "summary.md", []byte(markdownText(t, fixtureRun(), MarkdownOptions{Folder: "runs/20261122"})))
 	golden(t, "summary-missed.md", []byte(markdownText(t, missedRun(), MarkdownOptions{Folder: "runs/20261122", Link: "https://github.com/o/r/actions/runs/1#artifacts"})))
+	golden(t, "summary-compared.md", []byte(markdownText(t, comparedRun(), MarkdownOptions{})))
 	golden(t, "summary-partial.md", []byte(markdownText(t, partialRun(), MarkdownOptions{})))
 }
 
