@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/rhysd/actionlint"
@@ -67,7 +68,14 @@ type githubJob struct {
 	env       map[string]string // of every step
 	path      []string
 	artifacts map[string]string // folders, by the artifact's name
+	took      []stepTime
 	log       bytes.Buffer
+}
+
+// stepTime is how long a step took, and how much of a processor.
+type stepTime struct {
+	name      string
+	wall, cpu time.Duration
 }
 
 func newGithubJob(t *testing.T, workspace string, event map[string]string) *githubJob {
@@ -163,14 +171,18 @@ func (j *githubJob) shell(a *githubAction, n int, s githubStep, known map[string
 	cmd.Dir = j.workspace
 	cmd.Env = []string{"HOME=" + j.temp, "PATH=" + strings.Join(j.path, ":"), "RUNNER_TEMP=" + j.temp, "GITHUB_ACTIONS=true", "GITHUB_ACTION_PATH=" + a.folder,
 		"GITHUB_OUTPUT=" + outputs, "GITHUB_STEP_SUMMARY=" + summaries, "GITHUB_PATH=" + paths, "GITHUB_RUN_ATTEMPT=1", "GITHUB_RUN_ID=7",
-		"GITHUB_SERVER_URL=https://github.example", "GITHUB_REPOSITORY=o/r", "GOCACHE=" + os.Getenv("GOCACHE")}
+		"GITHUB_SERVER_URL=https://github.example", "GITHUB_REPOSITORY=o/r", "GOCACHE=" + sh(j.t, ".", "go env GOCACHE")}
 	for k, v := range j.env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
 	for k, v := range s.Env {
 		cmd.Env = append(cmd.Env, k+"="+interpolate(j.t, v, known))
 	}
+	began := time.Now()
 	text, err := cmd.CombinedOutput()
+	if p := cmd.ProcessState; p != nil {
+		j.took = append(j.took, stepTime{s.Name, time.Since(began), p.UserTime() + p.SystemTime()})
+	}
 	fmt.Fprintf(&j.log, "--- step %d %s: %v\n%s", n+1, s.Name, err, text)
 	read := func(path string) string {
 		text, err := os.ReadFile(path)
