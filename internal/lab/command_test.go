@@ -157,16 +157,6 @@ func runCommand(t *testing.T, ctx context.Context, s *scenarios.Scenario) (*judg
 	return mustJudge(t, dir), dir, err
 }
 
-// skipIfBusy ends a test that asks for a pass on a machine that was too busy for one.
-func skipIfBusy(t *testing.T, trial *judge.Trial) {
-	t.Helper()
-	for _, r := range trial.InvalidReasons {
-		if r.Kind == judge.LoadLate || r.Kind == judge.HarnessFailed {
-			t.Skipf("the machine is too busy for a valid trial: %v", r)
-		}
-	}
-}
-
 func only(t *testing.T, r *judge.Run) *judge.Trial {
 	t.Helper()
 	if len(r.Cells) != 1 || len(r.Cells[0].Trials) != 1 {

@@ -632,3 +632,13 @@ func TestTheRecordHoldsWhatADriverSaysOfItself(t *testing.T) {
 		}
 	}
 }
+
+// skipIfBusy ends a test that asks for a pass on a machine that was too busy for one.
+func skipIfBusy(t *testing.T, trial *judge.Trial) {
+	t.Helper()
+	for _, r := range trial.InvalidReasons {
+		if r.Kind == judge.LoadLate || r.Kind == judge.HarnessFailed {
+			t.Skipf("the machine is too busy for a valid trial: %v", r)
+		}
+	}
+}
