@@ -19,6 +19,7 @@ release-check: ## what dist/release has for this machine, installed where there 
 
 test: ## everything that needs nothing but Go
 	go test -race -timeout 30m work
+	go test -run "Simulation|StoppingEarly" ./internal/judge # what a race detector has nothing to say of
 
 lint: ## gofmt, go vet, staticcheck, go mod tidy; the import rules are tests (internal/archtest)
 	@test -z "$$(gofmt -l .)" || { gofmt -d . ; exit 1; }
