@@ -41,12 +41,14 @@ func (d *Driver) Faults(ctx context.Context) map[drivers.FaultKind]error {
 
 // noShares says why no unit can be given a share of a processor.
 func (c *choice) noShares() error {
-	why := ""
+	why, hint := "", "use --systemd-host system, a machine with control groups of version 2, or the docker driver"
 	switch {
 	case c.kind == HostContainer && c.cgroup == "1":
 		why = "in a container with control groups of version 1 systemd has its own hierarchy and no other"
 	case c.kind == HostUser && c.cgroup == "1":
 		why = "with control groups of version 1 the systemd of a user has its own hierarchy and no other"
+	case c.kind == HostSystem && c.cgroup == "1" && !offered("/sys/fs/cgroup/cpu/cgroup.procs"):
+		why, hint = "systemd has its own hierarchy of control groups here and no other", "use a machine with control groups of version 2, or the docker driver"
 	case c.kind == HostUser && !c.delegated("cpu"):
 		why = "the systemd of this user was not given the cpu controller"
 	default:
@@ -54,8 +56,18 @@ func (c *choice) noShares() error {
 	}
 	return &drivers.HintError{
 		Err:  fmt.Errorf("%w: %s", drivers.ErrUnavailable, why),
-		Hint: "use --systemd-host system, a machine with control groups of version 2, or the docker driver",
+		Hint: hint,
 	}
+}
+
+// offered says whether there is such a file of the kernel's, and not for reading alone, as in a
+// container, where systemd goes without.
+func offered(file string) bool {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err == nil {
+		return f.Close() == nil
+	}
+	return errors.Is(err, fs.ErrPermission) // for others than this process
 }
 
 // delegated says whether a systemd of this machine has a controller for its units.
