@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -104,15 +105,30 @@ func handedListener() (net.Listener, error) {
 // childInstance is the name of a child that only tells the supervisor.
 const childInstance = "child"
 
-// childTells has a child tell the supervisor that it is ready, and waits until it has.
+// child is kept, and its pipe with it, until this process ends.
+var child *exec.Cmd
+
+// childTells has a child tell the supervisor that it is ready, and waits until it has. The child
+// lives as long as this process: of one that has ended systemd cannot tell which unit it was of.
 func childTells() error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	cmd := exec.Command(self, "-instance", childInstance)
-	cmd.Stderr = os.Stderr
-	return cmd.Run()
+	child, cmd.Stderr = cmd, os.Stderr
+	if _, err := cmd.StdinPipe(); err != nil { // it is closed by the end of this process
+		return err
+	}
+	told, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	_, err = told.Read(make([]byte, 1))
+	return err
 }
 
 func childMain() error {
@@ -120,5 +136,12 @@ func childMain() error {
 	if err != nil {
 		return err
 	}
-	return s.tell(true)
+	if err := s.tell(true); err != nil {
+		return err
+	}
+	if _, err := os.Stdout.WriteString("told\n"); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
 }
