@@ -105,30 +105,33 @@ func handedListener() (net.Listener, error) {
 // childInstance is the name of a child that only tells the supervisor.
 const childInstance = "child"
 
-// child is kept, and its pipe with it, until this process ends.
-var child *exec.Cmd
+// viaChild tells nothing itself, and keeps the pipe to the child that has.
+type viaChild struct {
+	nobody
+	child *exec.Cmd
+}
 
 // childTells has a child tell the supervisor that it is ready, and waits until it has. The child
 // lives as long as this process: of one that has ended systemd cannot tell which unit it was of.
-func childTells() error {
+func childTells() (supervisor, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cmd := exec.Command(self, "-instance", childInstance)
-	child, cmd.Stderr = cmd, os.Stderr
+	cmd.Stderr = os.Stderr
 	if _, err := cmd.StdinPipe(); err != nil { // it is closed by the end of this process
-		return err
+		return nil, err
 	}
 	told, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
 	_, err = told.Read(make([]byte, 1))
-	return err
+	return viaChild{nobody{}, cmd}, err
 }
 
 func childMain() error {

@@ -110,7 +110,7 @@ func (o *options) supervisor() (supervisor, error) {
 	if !o.bad(badChild) {
 		return dialSupervisor()
 	}
-	return nobody{}, childTells()
+	return childTells()
 }
 
 func runTarget(args []string, out io.Writer) error {
