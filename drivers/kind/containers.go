@@ -31,13 +31,24 @@ func (c containers) Kill(ctx context.Context, node, container string) error {
 	return c.ctr(ctx, node, container, "kill", "--signal", "SIGKILL")
 }
 
+// freezeTries is how often a container is to be frozen. A runtime gives up, and thaws what it has
+// frozen, while one of the processes is being made or another caller, who may have been cancelled
+// since, is still at it.
+const freezeTries = 5
+
 // Freeze implements kubernetes.Containers.
 func (c containers) Freeze(ctx context.Context, node, container string) error {
-	is, err := c.Freezer(ctx, node, container)
-	if err != nil || is.Frozen {
-		return err
+	var failed error
+	for range freezeTries {
+		is, err := c.Freezer(ctx, node, container)
+		if err != nil || is.Frozen {
+			return err
+		}
+		if failed = c.ctr(ctx, node, container, "pause"); failed == nil || ctx.Err() != nil {
+			break
+		}
 	}
-	return c.ctr(ctx, node, container, "pause")
+	return failed
 }
 
 // Thaw implements kubernetes.Containers.
