@@ -38,8 +38,8 @@ func Annotations(run *judge.Run, ends bool) []Annotation {
 	}
 	all := []Annotation{{level, "rollout-lab: " + verdictWord(run.Verdict), format.Clean(messageOf(run))}}
 	for _, verdict := range []judge.Verdict{judge.Fail, judge.Inconclusive} {
-		for _, g := range run.Gates {
-			if verdictClass(g.Verdict) != verdict || len(all) == MaxAnnotations || g.Implicit && g.Verdict != judge.Fail {
+		for _, g := range shownGates(run) {
+			if verdictClass(g.Verdict) != verdict || len(all) == MaxAnnotations {
 				continue
 			}
 			gate := Annotation{Warning, gateWord(g.Verdict) + ": " + format.Clean(g.Cell), gateText(g)}

@@ -12,10 +12,16 @@ import (
 	"github.com/rollout-lab/rollout-lab/reports/format"
 )
 
+// shownGates are those that people are told of and that are counted: what the scenario asks for, and
+// of what nobody has asked for what was missed. What such a one lacks is said as evidence.
+func shownGates(run *judge.Run) []judge.GateResult {
+	return slices.DeleteFunc(slices.Clone(run.Gates), func(g judge.GateResult) bool { return g.Implicit && g.Verdict != judge.Fail })
+}
+
 // gateTally says how many gates came out how.
 func gateTally(run *judge.Run) string {
 	tally := map[judge.Verdict]int{}
-	for _, g := range run.Gates {
+	for _, g := range shownGates(run) {
 		tally[g.Verdict]++
 	}
 	s := fmt.Sprintf("%d passed, %d missed, %d inconclusive", tally[judge.Pass], tally[judge.Fail], tally[judge.Inconclusive])
@@ -164,7 +170,7 @@ func environmental(differs []record.Difference) bool {
 // decided are the gates that a run passed by: those that its scenario asks for, and that do
 // more than warn.
 func decided(run *judge.Run) []judge.GateResult {
-	return slices.DeleteFunc(slices.Clone(run.Gates), func(g judge.GateResult) bool { return g.Implicit || g.Gate.Warn })
+	return slices.DeleteFunc(shownGates(run), func(g judge.GateResult) bool { return g.Implicit || g.Gate.Warn })
 }
 
 // gateWord is the verdict of a gate.

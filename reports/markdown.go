@@ -81,7 +81,7 @@ func markdownParts(run *judge.Run) (parts []string) {
 	for _, g := range groups(run) {
 		parts = append(parts, markdownMatrix(g))
 	}
-	if len(run.Gates) > 0 {
+	if len(shownGates(run)) > 0 {
 		parts = append(parts, markdownGates(run))
 	}
 	if lines := evidence(run); len(lines) > 0 {
@@ -122,7 +122,7 @@ func markdownMatrix(g group) string {
 // markdownGates are the gates, those first that were not passed.
 func markdownGates(run *judge.Run) string {
 	rows := [][]string{{"", "gate", "on", "observed", "why"}}
-	gates := slices.Clone(run.Gates)
+	gates := shownGates(run)
 	slices.SortStableFunc(gates, func(a, b judge.GateResult) int { return gateRank(a.Verdict) - gateRank(b.Verdict) })
 	for _, g := range gates {
 		why := ""

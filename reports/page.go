@@ -30,6 +30,9 @@ type page struct {
 	Definitions []definition
 }
 
+// Gates are those that the page shows.
+func (p *page) Gates() []judge.GateResult { return shownGates(p.Run) }
+
 func newPage(run *judge.Run, d detail) *page {
 	p := &page{Run: run, sheet: newSheet(), Apart: d.apart, Routings: routings(run), Definitions: definitionsFor(run), Survivals: pageSuites(run)}
 	for _, g := range groups(run) {

@@ -249,12 +249,13 @@ func columnWidth(column []entry) int {
 
 // gates writes how many gates were passed, and every other one in full.
 func (t *terminal) gates(run *judge.Run) {
-	if len(run.Gates) == 0 {
+	gates := shownGates(run)
+	if len(gates) == 0 {
 		return
 	}
 	t.line("%s  %s", t.paint(bold, "gates"), gateTally(run))
-	for _, g := range run.Gates {
-		if g.Verdict == judge.Pass || g.Implicit && g.Verdict != judge.Fail { // what it lacks is said as evidence
+	for _, g := range gates {
+		if g.Verdict == judge.Pass {
 			continue
 		}
 		word := "undecided"
