@@ -119,6 +119,7 @@ func TestTroubleBesideAFailHidesNoFail(t *testing.T) {
 		{judge.Fail, nil, "", ExitFail}, {judge.Fail, trouble, "", ExitFail}, {judge.Fail, errors.Join(errInterrupted, trouble), "", ExitInterrupted},
 		{judge.Inconclusive, trouble, "", ExitEnvironment}, {judge.Pass, trouble, "", ExitEnvironment}, {judge.Pass, nil, "", ExitPass},
 		{judge.Fail, trouble, "--fail-on=never", ExitEnvironment}, {judge.Inconclusive, trouble, "--inconclusive=warn", ExitEnvironment},
+		{judge.Fail, trouble, "--fail-on=regression", ExitEnvironment}, // it has no comparison
 	} {
 		p := policyOf(t, tc.flags)
 		if got := report(p.ending(&judge.Run{Verdict: tc.verdict}, tc.err), io.Discard); got != tc.want {
@@ -161,6 +162,11 @@ func TestARegressionIsMoreThanALimitThatWasMissed(t *testing.T) {
 	gate := func(g record.Gate, v judge.Verdict, implicit bool) judge.Run {
 		return judge.Run{Verdict: judge.Fail, Gates: []judge.GateResult{{Gate: g, Verdict: v, Implicit: implicit}}, Reasons: []judge.Reason{{Kind: judge.GateMissed}}}
 	}
+	limitAnd := func(g record.Gate, v judge.Verdict) judge.Run {
+		run := gate(record.Gate{}, judge.Fail, false)
+		run.Gates = append(run.Gates, judge.GateResult{Gate: g, Verdict: v})
+		return run
+	}
 	because := func(kind judge.Kind) judge.Run {
 		return judge.Run{Verdict: judge.Fail, Reasons: []judge.Reason{{Kind: kind}}}
 	}
@@ -169,7 +175,10 @@ func TestARegressionIsMoreThanALimitThatWasMissed(t *testing.T) {
 		run  judge.Run
 		want int
 	}{
-		"a limit":                       {gate(record.Gate{}, judge.Fail, false), ExitPass},
+		"a limit, and nothing compared": {gate(record.Gate{}, judge.Fail, false), ExitInconclusive},
+		"a limit, and no baseline":      {limitAnd(against, judge.Inconclusive), ExitInconclusive},
+		"a limit, and no worse":         {limitAnd(against, judge.Pass), ExitPass},
+		"a limit, and what only warns":  {limitAnd(record.Gate{Against: record.PastRuns, Warn: true}, judge.Pass), ExitInconclusive},
 		"a baseline":                    {gate(against, judge.Fail, false), ExitFail},
 		"another design":                {gate(record.Gate{Against: "main"}, judge.Fail, false), ExitFail},
 		"a baseline that is no worse":   {gate(against, judge.Pass, false), ExitPass},

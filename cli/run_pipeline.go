@@ -59,33 +59,51 @@ type policy struct{ failOn, inconclusive choice }
 func (p *policy) register(fl *pflag.FlagSet) {
 	p.failOn = choice{"gate", []string{"gate", "regression", "never"}}
 	p.inconclusive = choice{"fail", []string{"fail", "warn"}}
-	fl.Var(&p.failOn, "fail-on", "what makes the exit code 1: any gate that was missed; one against a baseline or another design, or a target that failed; or nothing, which lets an inconclusive run pass as well")
+	fl.Var(&p.failOn, "fail-on", "what makes the exit code 1: any gate that was missed; one against a baseline or another design (2 where none of these is decided), or a target that failed; or nothing, which lets an inconclusive run pass as well")
 	fl.Var(&p.inconclusive, "inconclusive", "fail makes the exit code of an inconclusive run 2, warn makes it 0")
 }
 
 // verdictOf is the error that carries a verdict to the exit code.
 func (p *policy) verdictOf(r *judge.Run) error {
+	verdict := r.Verdict
+	if verdict == judge.Fail && p.failOn.value == "regression" {
+		verdict = regression(r)
+	}
 	switch {
-	case r.Verdict == judge.Pass, p.failOn.value == "never":
+	case verdict == judge.Pass, p.failOn.value == "never":
 		return nil
-	case r.Verdict == judge.Fail:
-		if p.failOn.value == "regression" && !regressed(r) {
-			return nil
-		}
-	case p.inconclusive.value == "warn":
+	case verdict != judge.Fail && p.inconclusive.value == "warn":
 		return nil
 	}
-	return &verdictError{r.Verdict}
+	return &verdictError{verdict}
 }
 
-// regressed reports whether a run fails for more than a limit that knows of nothing before: what
-// is held against a baseline or another design, or a target that failed.
-func regressed(r *judge.Run) bool {
-	return slices.ContainsFunc(r.Gates, func(g judge.GateResult) bool {
-		return g.Verdict == judge.Fail && (g.Implicit || g.Gate.Against != "")
-	}) || slices.ContainsFunc(r.Reasons, func(reason judge.Reason) bool {
+// regression is the verdict of a run that fails, for who asks for no more than that nothing has
+// become worse: what is held against a baseline or another design, and that the target did not
+// fail. A limit that was missed says nothing of that: where nothing was compared, or a comparison
+// is not decided, this is not known.
+func regression(r *judge.Run) judge.Verdict {
+	if slices.ContainsFunc(r.Reasons, func(reason judge.Reason) bool {
 		return reason.Kind == judge.TargetFailed || reason.Kind == judge.DeployFailed
-	})
+	}) {
+		return judge.Fail
+	}
+	compared, held := 0, 0
+	for _, g := range r.Gates {
+		if g.Verdict == judge.Fail && (g.Implicit || g.Gate.Against != "") {
+			return judge.Fail
+		}
+		if g.Gate.Against != "" && !g.Gate.Warn {
+			compared++
+			if g.Verdict == judge.Pass {
+				held++
+			}
+		}
+	}
+	if compared == 0 || held < compared {
+		return judge.Inconclusive
+	}
+	return judge.Pass
 }
 
 // ending is what the exit code of a run follows from: what went wrong around it, or else its
@@ -93,7 +111,8 @@ func regressed(r *judge.Run) bool {
 // trouble with the surroundings for a reason to try again must not try again on that.
 func (p *policy) ending(judged *judge.Run, runErr error) error {
 	verdict := p.verdictOf(judged)
-	if runErr != nil && (verdict == nil || judged.Verdict != judge.Fail || errors.Is(runErr, errInterrupted)) {
+	fail, is := errors.AsType[*verdictError](verdict)
+	if runErr != nil && (!is || fail.verdict != judge.Fail || errors.Is(runErr, errInterrupted)) {
 		return runErr
 	}
 	return verdict
