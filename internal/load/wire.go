@@ -82,6 +82,9 @@ type watchedConn struct {
 	trace   tracing
 	dialled time.Time // when that began
 
+	reading sync.Mutex // held while something is read; before mu
+	left    []byte     // read already, and nobody has it yet
+
 	mu       sync.Mutex
 	received int64
 	err      error // the first one
@@ -117,6 +120,13 @@ func (c *watchedConn) Close() error {
 }
 
 func (c *watchedConn) Read(p []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if len(c.left) > 0 {
+		n := copy(p, c.left)
+		c.left = c.left[n:]
+		return n, nil
+	}
 	n, err := c.Conn.Read(p)
 	c.note(n, err)
 	return n, err
@@ -125,9 +135,37 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 func (c *watchedConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	if err != nil {
+		if alert := c.alert(err); alert != nil {
+			err = alert
+		}
 		c.note(0, err)
 	}
 	return n, err
+}
+
+// alert is what the server said in TLS before it reset a connection that cannot be written
+// to any more, nil when it said nothing. In TLS 1.3 it refuses a client's certificate when
+// the handshake has ended for the client, which may be writing by then: that its write
+// fails is then not what happened. After a reset, what came before it can still be read,
+// and no read waits.
+func (c *watchedConn) alert(write error) error {
+	if _, ok := c.Conn.(*tls.Conn); !ok || !isAny(write, resetErrors) {
+		return nil
+	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	received, ended := c.seen()
+	if received == 0 && ended == nil {
+		buffer := make([]byte, 4096)
+		var n int
+		n, ended = c.Conn.Read(buffer)
+		c.left = buffer[:n]
+		c.note(n, nil) // an end that is no alert is the reset's
+	}
+	if ended == nil || !distrust(ended) {
+		return nil
+	}
+	return ended
 }
 
 func (c *watchedConn) note(received int, err error) {
