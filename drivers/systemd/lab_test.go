@@ -308,21 +308,28 @@ func TestTheFolderOfAKilledLabIsSwept(t *testing.T) {
 	}
 	lab := harness().StartLab(t)
 	drivertest.SweepAlone(t)
-	dirs := func() []string {
-		found, err := filepath.Glob(filepath.Join(os.TempDir(), "rollout-lab-systemd-*"))
+	dirs := func() (of []string) { // there may be folders of other labs, dead ones included
+		marks, err := filepath.Glob(filepath.Join(os.TempDir(), "rollout-lab-systemd-*", "mark"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return found
+		for _, path := range marks {
+			if text, err := os.ReadFile(path); err == nil && strings.Contains(string(text), lab.RunID) {
+				of = append(of, filepath.Dir(path))
+			}
+		}
+		return of
 	}
-	before := dirs()
+	if before := dirs(); len(before) != 1 {
+		t.Fatalf("shared folders of run %s: %q; want one", lab.RunID, before)
+	}
 	lab.Kill()
 	removed, err := newDriver(t).Sweep(t.Context(), "")
 	if err != nil || !slices.ContainsFunc(removed, func(s string) bool { return strings.Contains(s, lab.RunID) }) {
 		t.Errorf("sweep removed %q, %v; want what is of run %s", removed, err, lab.RunID)
 	}
-	if after := dirs(); len(after) != len(before)-1 {
-		t.Errorf("shared folders before %q, after %q; want one less", before, after)
+	if after := dirs(); len(after) != 0 {
+		t.Errorf("shared folders of run %s after the sweep: %q", lab.RunID, after)
 	}
 }
 
