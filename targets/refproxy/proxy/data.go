@@ -59,7 +59,13 @@ func newDataPlane(o Options, upstream *url.URL, transport http.RoundTripper, par
 	d.name = "proxy"
 	d.set(status{reason: "upstream not reached yet"})
 	d.forward = &httputil.ReverseProxy{
-		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(upstream)
+			// Before this, whatever the client's Connection header names was taken out.
+			if session, ok := r.In.Header[SessionHeader]; ok {
+				r.Out.Header[SessionHeader] = session
+			}
+		},
 		Transport:  onceTransport{transport},
 		BufferPool: &bufferPool{},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
@@ -90,11 +96,21 @@ func (d *dataPlane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The token ends here: the upstream must not be able to use it anywhere else, and
 	// only the proxy says to the upstream who is asking.
 	delete(r.Header, "Authorization")
-	delete(r.Header, SessionHeader)
+	for name := range r.Header {
+		if namesSession(name) {
+			delete(r.Header, name)
+		}
+	}
 	if session != "" {
 		r.Header[SessionHeader] = []string{session}
 	}
 	d.forward.ServeHTTP(w, r)
+}
+
+// namesSession reports whether an upstream may read a header as that of the session: many take an
+// underscore for a hyphen.
+func namesSession(name string) bool {
+	return len(name) == len(SessionHeader) && strings.EqualFold(strings.ReplaceAll(name, "_", "-"), SessionHeader)
 }
 
 // decide returns the session that a request is let through for, or the refusal. The

@@ -316,6 +316,8 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// TestUpstreamLearnsTheSessionAndNotTheToken, whatever the client says of the session or of the
+// headers that are its connection's alone.
 func TestUpstreamLearnsTheSessionAndNotTheToken(t *testing.T) {
 	asked := make(chan http.Header, 10)
 	k := start(t, func(s *setup) {
@@ -326,25 +328,43 @@ func TestUpstreamLearnsTheSessionAndNotTheToken(t *testing.T) {
 		})
 	})
 	k.synced()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+k.proxy.Addr().String()+"/app/", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+token(t, credential.SessionID(1), time.Hour))
-	req.Header.Set(SessionHeader, credential.SessionID(2)) // pretends to be another one
-	resp, err := k.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := resp.Body.Close(); err != nil {
-		t.Fatal(err)
-	}
-	h := <-asked
-	if got := h.Values(SessionHeader); len(got) != 1 || got[0] != credential.SessionID(1) {
-		t.Errorf("upstream is told sessions %q, want %s", got, credential.SessionID(1))
-	}
-	if got := h.Get("Authorization"); got != "" {
-		t.Errorf("upstream is given the token %q", got)
+	other := credential.SessionID(2)
+	for name, header := range map[string]http.Header{
+		"nothing":                   {},
+		"another session":           {SessionHeader: {other}},
+		"in lower case":             {"rollout-lab-session": {other}},
+		"with underscores":          {"Rollout_Lab_Session": {other}},
+		"with some underscores":     {"ROLLOUT_LAB-SESSION": {other}},
+		"the connection's":          {"Connection": {SessionHeader}},
+		"the connection's, twice":   {"Connection": {"close, rollout-lab-session", SessionHeader}, SessionHeader: {other}},
+		"the connection's, a token": {"Connection": {"Authorization"}},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+k.proxy.Addr().String()+"/app/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = header
+		req.Header.Set("Authorization", "Bearer "+token(t, credential.SessionID(1), time.Hour))
+		resp, err := k.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s, %v", name, resp.Status, err)
+		}
+		got := <-asked
+		var told []string
+		for field, values := range got {
+			if strings.EqualFold(strings.ReplaceAll(field, "_", "-"), SessionHeader) {
+				told = append(told, values...)
+			}
+		}
+		if len(told) != 1 || told[0] != credential.SessionID(1) {
+			t.Errorf("%s: upstream is told sessions %q, want %s", name, told, credential.SessionID(1))
+		}
+		if got := got.Get("Authorization"); got != "" {
+			t.Errorf("%s: upstream is given the token %q", name, got)
+		}
 	}
 }
 
