@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,6 +59,7 @@ func newDataPlane(o Options, upstream *url.URL, transport http.RoundTripper, par
 	d.set(status{reason: "upstream not reached yet"})
 	d.forward = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.RawPath = "" // the path that was decided on, and not how the client spelt it
 			r.SetURL(upstream)
 			// Before this, whatever the client's Connection header names was taken out.
 			if session, ok := r.In.Header[SessionHeader]; ok {
@@ -116,9 +116,7 @@ func namesSession(name string) bool {
 // decide returns the session that a request is let through for, or the refusal. The
 // session is empty when the proxy fails open and cannot know it.
 func (d *dataPlane) decide(r *http.Request) (string, refusal) {
-	if !canonical(r.URL.Path) {
-		// The policy would be asked about another path than the one that the upstream
-		// may understand.
+	if !canonical(r.URL) {
 		return "", refusal{http.StatusBadRequest, "proxy: path is not in canonical form"}
 	}
 	token, ok := bearer(r.Header.Get("Authorization"))
@@ -228,15 +226,6 @@ func bearer(header string) (string, bool) {
 		return "", false
 	}
 	return header[len(scheme):], true
-}
-
-// canonical reports whether a path is absolute and free of empty, . and .. segments.
-func canonical(p string) bool {
-	if p == "/" {
-		return true
-	}
-	trimmed := strings.TrimSuffix(p, "/")
-	return strings.HasPrefix(trimmed, "/") && trimmed != "/" && path.Clean(trimmed) == trimmed
 }
 
 // bufferPool lends the buffers that answers are copied through.

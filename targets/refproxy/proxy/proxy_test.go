@@ -309,10 +309,45 @@ func TestRefuses(t *testing.T) {
 		{"out of a route, encoded", "/app/%2e%2e/forbidden/x", good, 400, "proxy: path"},
 		{"out of a route, encoded slash", "/app/..%2fforbidden/x", good, 400, "proxy: path"},
 		{"empty segment", "/app//x", good, 400, "proxy: path"},
+		{"out of a route, encoded twice", "/app/%252e%252e/forbidden/0", good, 400, "proxy: path"},
+		{"encoded twice, slash", "/app/..%252fforbidden/0", good, 400, "proxy: path"},
+		{"out of a route, path parameter", "/app/..;/forbidden/0", good, 400, "proxy: path"},
+		{"out of a route, path parameter encoded", "/app/..%3bx=y/forbidden/0", good, 400, "proxy: path"},
+		{"out of a route, backslash", "/app/..%5cforbidden/0", good, 400, "proxy: path"},
+		{"encoded slash", "/app%2fx", good, 400, "proxy: path"},
+		{"encoded slash within a route", "/app/x%2Fy", good, 400, "proxy: path"},
+		{"overlong dots", "/app/%c0%ae%c0%ae/forbidden/0", good, 400, "proxy: path"},
+		{"control character", "/app/%00/x", good, 400, "proxy: path"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k.ask("GET", tt.path, tt.authorization, "").expect(t, tt.name, tt.status, tt.reason)
 		})
+	}
+}
+
+// TestUpstreamGetsThePathThatWasDecidedOn, in one spelling whatever the client's.
+func TestUpstreamGetsThePathThatWasDecidedOn(t *testing.T) {
+	asked := make(chan string, 10)
+	k := start(t, func(s *setup) {
+		s.upstream = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/app/") {
+				asked <- r.RequestURI
+			}
+		})
+	})
+	k.synced()
+	for path, want := range map[string]string{
+		"/app/x":               "/app/x",
+		"/app/x?a=%2e%2e/":     "/app/x?a=%2e%2e/",
+		"/app/%78":             "/app/x",
+		"/%61pp/%7Ex":          "/app/~x",
+		"/app/a%20b%3fc":       "/app/a%20b%3Fc",
+		"/app/%c3%a9!$&'()*+,": "/app/%C3%A9%21$&%27%28%29%2A+,",
+	} {
+		k.get(path, 1).expect(t, path, 200, "")
+		if got := <-asked; got != want {
+			t.Errorf("%s arrives as %s, want %s", path, got, want)
+		}
 	}
 }
 

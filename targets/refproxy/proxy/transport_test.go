@@ -208,11 +208,12 @@ func TestUpstreamOutageDoesNotEvict(t *testing.T) {
 
 func TestCanonical(t *testing.T) {
 	for path, want := range map[string]bool{
-		"/": true, "/app/": true, "/app/x": true, "/app/x.y/..z/": true,
+		"/": true, "/app/": true, "/app/x": true, "/app/x.y/..z/": true, "/app/é ?": true,
 		"": false, "*": false, "app/": false, "//": false, "/app//x": false, "/app//": false,
 		"/.": false, "/app/.": false, "/app/./": false, "/app/../x": false, "/..": false,
+		"/app/%41": false, "/app/%": false, "/app/;": false, `/app\x`: false, "/app/\x7f": false, "/app/\xff": false,
 	} {
-		if got := canonical(path); got != want {
+		if got := canonical(&url.URL{Path: path}); got != want {
 			t.Errorf("canonical(%q) = %v, want %v", path, got, want)
 		}
 	}
