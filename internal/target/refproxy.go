@@ -19,9 +19,10 @@ import (
 )
 
 const (
-	tokenLife    = 24 * time.Hour // longer than any run
-	tokensAtMost = 256            // distinct sessions that the load uses
-	variety      = 32             // distinct requests of each kind and stream
+	tokenLife    = credential.MaxLife // longer than any run
+	tokenAge     = 10 * time.Minute   // as presented first: the clocks of a cluster's nodes may be behind
+	tokensAtMost = 256                // distinct sessions that the load uses
+	variety      = 32                 // distinct requests of each kind and stream
 	postBytes    = 256
 )
 
@@ -120,7 +121,7 @@ func mintCredentials(seed []byte, sessions int) (*credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("refproxy credentials: %w", err)
 	}
-	expires := time.Now().Add(tokenLife)
+	issued := time.Now().Add(-tokenAge)
 	var c credentials
 	// Spread over the whole range, so that the last records to be synced count too.
 	step := max(1, sessions/tokensAtMost)
@@ -128,7 +129,7 @@ func mintCredentials(seed []byte, sessions int) (*credentials, error) {
 		if credential.Revoked(n) {
 			continue
 		}
-		token, err := issuer.Token(credential.SessionID(n), expires)
+		token, err := issuer.Token(credential.SessionID(n), issued, tokenLife)
 		if err != nil {
 			return nil, fmt.Errorf("refproxy credentials: %w", err)
 		}
@@ -138,7 +139,7 @@ func mintCredentials(seed []byte, sessions int) (*credentials, error) {
 		if !credential.Revoked(n) {
 			continue
 		}
-		token, err := issuer.Token(credential.SessionID(n), expires)
+		token, err := issuer.Token(credential.SessionID(n), issued, tokenLife)
 		if err != nil {
 			return nil, fmt.Errorf("refproxy credentials: %w", err)
 		}

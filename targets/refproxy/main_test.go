@@ -128,7 +128,7 @@ func TestWholeProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask := func(n int) (status int, body string) {
-		token, err := issuer.Token(credential.SessionID(n), time.Now().Add(time.Hour))
+		token, err := issuer.Token(credential.SessionID(n), time.Now(), time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,6 +24,9 @@ const (
 	Audience   = "rollout-lab-refproxy"
 )
 
+// MaxLife is the longest that a token may count, from when it was issued until it expires.
+const MaxLife = 24 * time.Hour
+
 // SeedSize is the length of a seed in bytes.
 const SeedSize = ed25519.SeedSize
 
@@ -83,14 +86,16 @@ func NewIssuer(seed []byte) (*Issuer, error) {
 	return &Issuer{key: key, kid: keyID(key.Public().(ed25519.PublicKey))}, nil
 }
 
-// Token returns a signed token for a session that expires at the given time, which is
-// rounded down to the second.
-func (i *Issuer) Token(session string, expires time.Time) (string, error) {
+// Token returns a signed token for a session, which counts from when it is issued for the
+// given life; both ends are rounded down to the second. A life above MaxLife is refused by
+// every Verifier.
+func (i *Issuer) Token(session string, issued time.Time, life time.Duration) (string, error) {
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.RegisteredClaims{
 		Issuer:    IssuerName,
 		Audience:  jwt.ClaimStrings{Audience},
 		Subject:   session,
-		ExpiresAt: jwt.NewNumericDate(expires),
+		IssuedAt:  jwt.NewNumericDate(issued),
+		ExpiresAt: jwt.NewNumericDate(issued.Add(life)),
 	})
 	token.Header["kid"] = i.kid
 	signed, err := token.SignedString(i.key)

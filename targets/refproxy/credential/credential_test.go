@@ -66,7 +66,7 @@ func TestParseSeed(t *testing.T) {
 
 func TestSeedDeterminesTheKey(t *testing.T) {
 	// Whoever shares the seed must be able to mint what another process verifies.
-	token, err := issuer(t, 'a').Token(credential.SessionID(3), now.Add(time.Minute))
+	token, err := issuer(t, 'a').Token(credential.SessionID(3), now, credential.MaxLife)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestVerifierRefuses(t *testing.T) {
 	good := func() jwt.MapClaims {
 		return jwt.MapClaims{
 			"iss": credential.IssuerName, "aud": credential.Audience, "sub": "session-000001",
-			"exp": now.Add(time.Minute).Unix(),
+			"iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
 		}
 	}
 	sign := func(method jwt.SigningMethod, key any, kid string, claims jwt.MapClaims) string {
@@ -109,7 +109,13 @@ func TestVerifierRefuses(t *testing.T) {
 	}
 	eddsa := jwt.SigningMethodEdDSA
 	valid := sign(eddsa, private, ours.KeyID(), good())
-	foreign, err := theirs.Token("session-000001", now.Add(time.Minute))
+	critical := jwt.NewWithClaims(eddsa, good())
+	critical.Header["kid"], critical.Header["crit"], critical.Header["b64"] = ours.KeyID(), []string{"b64"}, true
+	extended, err := critical.SignedString(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := theirs.Token("session-000001", now, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,6 +144,10 @@ func TestVerifierRefuses(t *testing.T) {
 		"expires now":            sign(eddsa, private, ours.KeyID(), with("exp", now.Unix())),
 		"never expires":          sign(eddsa, private, ours.KeyID(), with("exp", nil)),
 		"not valid yet":          sign(eddsa, private, ours.KeyID(), with("nbf", now.Add(time.Hour).Unix())),
+		"counts for too long":    sign(eddsa, private, ours.KeyID(), with("exp", now.Add(credential.MaxLife+time.Second).Unix())),
+		"never issued":           sign(eddsa, private, ours.KeyID(), with("iat", nil)),
+		"issued later":           sign(eddsa, private, ours.KeyID(), with("iat", now.Add(time.Second).Unix())),
+		"unknown extension":      extended,
 		"no session":             sign(eddsa, private, ours.KeyID(), with("sub", nil)),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,7 +191,7 @@ func BenchmarkSession(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	token, err := i.Token(credential.SessionID(1), now.Add(time.Minute))
+	token, err := i.Token(credential.SessionID(1), now, time.Minute)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -64,6 +64,7 @@ func NewVerifier(set KeySet, now func() time.Time) (*Verifier, error) {
 		jwt.WithIssuer(IssuerName),
 		jwt.WithAudience(Audience),
 		jwt.WithExpirationRequired(),
+		jwt.WithIssuedAt(), // not in the future, when it is there: see lifetime
 		jwt.WithTimeFunc(now),
 	)}, nil
 }
@@ -71,7 +72,7 @@ func NewVerifier(set KeySet, now func() time.Time) (*Verifier, error) {
 // Session verifies a token and returns the session that it was issued to. It does not say
 // whether that session is active.
 func (v *Verifier) Session(token string) (string, error) {
-	var claims jwt.RegisteredClaims
+	var claims lifetime
 	if _, err := v.parser.ParseWithClaims(token, &claims, v.key); err != nil {
 		return "", err
 	}
@@ -81,7 +82,26 @@ func (v *Verifier) Session(token string) (string, error) {
 	return claims.Subject, nil
 }
 
+// lifetime are claims that say how long their token counts, and not for too long.
+type lifetime struct{ jwt.RegisteredClaims }
+
+// Validate is called by the parser, after its own checks.
+func (c lifetime) Validate() error {
+	if c.IssuedAt == nil {
+		return errors.New("token does not say when it was issued")
+	}
+	if c.ExpiresAt != nil && c.ExpiresAt.Sub(c.IssuedAt.Time) > MaxLife {
+		return fmt.Errorf("token counts for longer than %v", MaxLife)
+	}
+	return nil
+}
+
 func (v *Verifier) key(token *jwt.Token) (any, error) {
+	// RFC 7515, 4.1.11: what must be understood, and is not, makes a token invalid. The parser
+	// does not look.
+	if _, ok := token.Header["crit"]; ok {
+		return nil, errors.New("header has extensions that are not understood (crit)")
+	}
 	kid, _ := token.Header["kid"].(string)
 	key, ok := v.keys[kid]
 	if !ok {

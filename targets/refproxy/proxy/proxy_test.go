@@ -198,14 +198,15 @@ type answer struct {
 	err    error
 }
 
-// token mints a token for a session of the tests' control plane.
+// token mints a token for a session of the tests' control plane. A negative time is how long ago
+// it has expired.
 func token(t *testing.T, session string, expires time.Duration) string {
 	t.Helper()
 	issuer, err := credential.NewIssuer(seed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := issuer.Token(session, time.Now().Add(expires))
+	text, err := issuer.Token(session, time.Now().Add(-time.Hour), time.Hour+expires)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -250,7 +250,7 @@ func benched(b *testing.B, upstream string, transport http.RoundTripper) (*dataP
 	if err := p.authorize.compile(configuration(1000)); err != nil {
 		b.Fatal(err)
 	}
-	text, err := issuer.Token(credential.SessionID(1), time.Now().Add(time.Hour))
+	text, err := issuer.Token(credential.SessionID(1), time.Now(), time.Hour)
 	if err != nil {
 		b.Fatal(err)
 	}
