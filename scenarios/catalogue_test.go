@@ -12,7 +12,7 @@ func TestCatalogueIsSound(t *testing.T) {
 	plain := []string{"control", "origin", "origin-handover", "quickstart", "restart", "rollout", "scale-in", "scale-out"}
 	chaos := []string{
 		"bad-config", "bad-revision", "control-outage", "cpu-pressure", "crash-after-ready", "crash-loop", "deadlock",
-		"dependency-flap", "dependency-outage", "dependency-slow", "freeze-one", "grace-too-short", "kill-one", "node-drain",
+		"dependency-flap", "dependency-outage", "dependency-slow", "evict-one", "freeze-one", "grace-too-short", "kill-one", "node-drain",
 		"revoke-under-stall", "rollout-under-outage",
 	}
 	want := slices.Sorted(slices.Values(slices.Concat(plain, chaos)))
