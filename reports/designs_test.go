@@ -14,14 +14,14 @@ import (
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
 
-var matrixOf = flag.String("matrix", "", "results.json of a run of the suite chaos, whose matrix is written into docs/designs.md")
+var matrixOf = flag.String("matrix", "", "results.json of runs of the suite chaos, with commas between them, whose matrices are written into docs/designs.md")
 
 const (
 	designsPage          = "../docs/designs.md"
-	matrixFrom, matrixTo = "<!-- matrix: go test ./reports -run TestDesignsPage -matrix RUN/results.json -->\n", "<!-- end of matrix -->\n"
+	matrixFrom, matrixTo = "<!-- matrix: go test ./reports -run TestDesignsPage -matrix RUN/results.json,RUN2/results.json -->\n", "<!-- end of matrix -->\n"
 )
 
-// docs/designs.md speaks of every scenario of the suite, and holds the matrix of a run, which
+// docs/designs.md speaks of every scenario of the suite, and holds the matrices of runs, which
 // -matrix writes.
 func TestDesignsPage(t *testing.T) {
 	raw, err := os.ReadFile(designsPage)
@@ -32,15 +32,18 @@ func TestDesignsPage(t *testing.T) {
 	head, rest, begun := strings.Cut(page, matrixFrom)
 	old, tail, ended := strings.Cut(rest, matrixTo)
 	if !begun || !ended || strings.Contains(tail, "<!-- matrix") {
-		t.Fatalf("%s has no place for one matrix between %q and %q", designsPage, matrixFrom, matrixTo)
+		t.Fatalf("%s has no place for matrices between %q and %q", designsPage, matrixFrom, matrixTo)
 	}
 	if *matrixOf != "" {
-		doc := readDocument(t, *matrixOf)
-		text, err := designsMatrix(doc)
-		if err != nil {
-			t.Fatal(err)
+		var texts []string
+		for file := range strings.SplitSeq(*matrixOf, ",") {
+			text, err := designsMatrix(readDocument(t, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts = append(texts, text)
 		}
-		old = text
+		old = strings.Join(texts, "\n")
 		if err := os.WriteFile(designsPage, []byte(head+matrixFrom+old+matrixTo+tail), 0o644); err != nil {
 			t.Fatal(err)
 		}
