@@ -311,11 +311,8 @@ func evidence(run *judge.Run) (lines [][2]string) {
 			lines = append(lines, [2]string{"control", format.Clean(fmt.Sprintf("%s, %s control did not hold: %s", c.Cell, c.Kind, Sentence(c.Why)))})
 		}
 	}
-	for i := range run.Cells {
-		c := &run.Cells[i]
-		for _, n := range notes(c) {
-			lines = append(lines, [2]string{"note", format.Clean(c.Key()) + ": " + n})
-		}
+	for _, text := range cellNotes(run) {
+		lines = append(lines, [2]string{"note", text})
 	}
 	for _, s := range skipped(run) {
 		word := "skipped"
@@ -336,10 +333,44 @@ func evidence(run *judge.Run) (lines [][2]string) {
 	return lines
 }
 
+// note is something to be known of a cell, and what it is alike in other cells by.
+type note struct{ like, Text string }
+
+// cellNotes are the notes of all cells: what is alike in several is said of the first of them.
+func cellNotes(run *judge.Run) (out []string) {
+	var first []string // what each is alike by
+	others := make(map[string][]string)
+	for i := range run.Cells {
+		c := &run.Cells[i]
+		key := format.Clean(c.Key())
+		for _, n := range notes(c) {
+			if slices.Contains(first, n.like) {
+				others[n.like] = append(others[n.like], key)
+				continue
+			}
+			first, out = append(first, n.like), append(out, key+": "+n.Text)
+		}
+	}
+	for i, like := range first {
+		switch cells := others[like]; {
+		case len(cells) > mostCells:
+			out[i] += fmt.Sprintf("; so in %d more cells, which results.json names", len(cells))
+		case len(cells) > 0:
+			out[i] += "; so in " + enumerated(cells)
+		}
+	}
+	return out
+}
+
+// mostCells is how many cells are named of which the same is to be known.
+const mostCells = 3
+
 // notes are those of all trials of a cell, each once, and behind them what is to be known of
 // single trials: what is alike in several is said of the first of them.
-func notes(c *judge.Cell) []string {
-	out := deployed(c)
+func notes(c *judge.Cell) (out []note) {
+	for _, text := range deployed(c) {
+		out = append(out, note{text, text})
+	}
 	var kinds []judge.Kind
 	for i := range c.Trials {
 		for _, r := range c.Trials[i].Remarks {
@@ -361,7 +392,7 @@ func notes(c *judge.Cell) []string {
 			default:
 				text += "; so in trials " + enumerated(others)
 			}
-			out = append(out, format.Clean(text))
+			out = append(out, note{"remark " + string(r.Kind), format.Clean(text)})
 		}
 	}
 	return out

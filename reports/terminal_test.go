@@ -185,9 +185,36 @@ func TestRemarksAreSaidOnce(t *testing.T) {
 		"two":   {[]judge.Trial{trial(1, idle), trial(2), trial(4, idle)}, "trial 1: " + late + "; so in trial 4"},
 		"three": {[]judge.Trial{trial(1, idle), trial(2, idle, other), trial(3, other, idle)}, "trial 1: " + late + "; so in trials 2 and 3 | trial 2: " + none + "; so in trial 3"},
 	} {
-		if got := strings.Join(notes(&judge.Cell{Trials: tc.trials}), " | "); got != tc.want {
+		var texts []string
+		for _, n := range notes(&judge.Cell{Trials: tc.trials}) {
+			texts = append(texts, n.Text)
+		}
+		if got := strings.Join(texts, " | "); got != tc.want {
 			t.Errorf("%s:\n got %q\nwant %q", name, got, tc.want)
 		}
+	}
+}
+
+// What is to be known of several cells alike is said of the first of them.
+func TestNotesOfManyCells(t *testing.T) {
+	cell := func(design, deployed string, remarks ...judge.Reason) judge.Cell {
+		trial := judge.Trial{Meta: record.Trial{N: 1}, Remarks: remarks}
+		if deployed != "" {
+			trial.Meta.Notes = []string{deployed}
+		}
+		return judge.Cell{Scenario: "s", Driver: "d", Design: design, Trials: []judge.Trial{trial}}
+	}
+	late := judge.Reason{Kind: judge.LoadLate, Time: 60e6, Limit: 50e6}
+	later := judge.Reason{Kind: judge.LoadLate, Time: 70e6, Limit: 50e6}
+	run := &judge.Run{Cells: []judge.Cell{
+		cell("a", "relayed", late), cell("b", "relayed"), cell("c", "", later), cell("d", "relayed", late), cell("e", "", late), cell("f", "", late),
+	}}
+	want := []string{
+		"s/d/a: relayed; so in s/d/b and s/d/d",
+		"s/d/a: trial 1: the load ran late: p99 of the schedule's lag is 60 ms, more than 50 ms; so in 4 more cells, which results.json names",
+	}
+	if diff := cmp.Diff(want, cellNotes(run)); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
 	}
 }
 
