@@ -37,7 +37,7 @@ func TestProbesDoNotWaitForChecks(t *testing.T) {
 				func(context.Context) error { time.Sleep(time.Second); panic(fmt.Sprint("check ", i)) },     // slow and panics
 				func(context.Context) error { time.Sleep(time.Second); return errors.New("no connection") }, // slow and fails
 			}[i%6]
-			if _, err := r.AddCheck(fmt.Sprintf("check-%02d", i), check, CheckOptions{Interval: time.Second, Timeout: 5 * time.Second}); err != nil {
+			if _, err := r.RegisterCheck(fmt.Sprintf("check-%02d", i), check, CheckOptions{Interval: time.Second, Timeout: 5 * time.Second}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -74,7 +74,7 @@ func TestPanicIsTheChecksOwn(t *testing.T) {
 		defer closeRegistry(t, r)
 		var calm atomic.Bool
 		add := func(name string, check CheckFunc) {
-			if _, err := r.AddCheck(name, check, CheckOptions{Interval: time.Second}); err != nil {
+			if _, err := r.RegisterCheck(name, check, CheckOptions{Interval: time.Second}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -126,7 +126,7 @@ func TestNever200WithoutAResult(t *testing.T) {
 			mustRegister(t, r, "b", Options{})
 		}},
 		{"before the first result of a check", Config{}, func(t *testing.T, r *Registry) {
-			if _, err := r.AddCheck("a", hang, CheckOptions{Timeout: time.Hour}); err != nil {
+			if _, err := r.RegisterCheck("a", hang, CheckOptions{Timeout: time.Hour}); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -158,7 +158,7 @@ func TestNever200WithoutAResult(t *testing.T) {
 		}},
 		{"stale while a check hangs", Config{}, func(t *testing.T, r *Registry) {
 			runs := 0
-			_, err := r.AddCheck("a", func(ctx context.Context) error {
+			_, err := r.RegisterCheck("a", func(ctx context.Context) error {
 				if runs++; runs > 1 {
 					return hang(ctx)
 				}

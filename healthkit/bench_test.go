@@ -197,7 +197,7 @@ func BenchmarkFlipNewReason(b *testing.B) {
 
 func BenchmarkTick(b *testing.B) {
 	r := New(Config{})
-	token, err := r.Progress("loop", time.Hour)
+	token, err := r.RegisterLoop("loop", time.Hour)
 	if err != nil {
 		b.Fatal(err)
 	}

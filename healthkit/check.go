@@ -33,7 +33,7 @@ type CheckOptions struct {
 	Timeout time.Duration
 }
 
-// AddCheck registers a component and runs check for it in the background, the
+// RegisterCheck registers a component and runs check for it in the background, the
 // first time at once. There is never more than one run at a time: a run that
 // does not return after its timeout is reported as failed, again every
 // Interval, and no other is started until it has returned. The caller retracts
@@ -41,12 +41,12 @@ type CheckOptions struct {
 // intervals and a timeout, so a check that is no longer run is not believed.
 //
 // Errors are those of Register.
-func (r *Registry) AddCheck(name string, check CheckFunc, opts CheckOptions) (*Component, error) {
+func (r *Registry) RegisterCheck(name string, check CheckFunc, opts CheckOptions) (*Component, error) {
 	if check == nil {
-		return nil, fmt.Errorf("add check %q: %w: no function", name, ErrOptions)
+		return nil, fmt.Errorf("register check %q: %w: no function", name, ErrOptions)
 	}
 	if opts.Interval < 0 || opts.Timeout < 0 {
-		return nil, fmt.Errorf("add check %q: %w: negative interval or timeout", name, ErrOptions)
+		return nil, fmt.Errorf("register check %q: %w: negative interval or timeout", name, ErrOptions)
 	}
 	if opts.Interval == 0 {
 		opts.Interval = DefaultInterval
@@ -58,7 +58,7 @@ func (r *Registry) AddCheck(name string, check CheckFunc, opts CheckOptions) (*C
 		opts.TTL = 2*opts.Interval + opts.Timeout
 	}
 	if opts.TTL <= opts.Interval+opts.Timeout {
-		return nil, fmt.Errorf("add check %q: %w: time to live %v is not above interval and timeout, so a check in order would go stale", name, ErrOptions, opts.TTL)
+		return nil, fmt.Errorf("register check %q: %w: time to live %v is not above interval and timeout, so a check in order would go stale", name, ErrOptions, opts.TTL)
 	}
 	c, err := r.Register(name, opts.Options)
 	if err != nil {
@@ -69,7 +69,7 @@ func (r *Registry) AddCheck(name string, check CheckFunc, opts CheckOptions) (*C
 	defer r.mu.Unlock()
 	if r.closed || c.retracted {
 		cancel()
-		return nil, fmt.Errorf("add check %q: %w", name, ErrClosed)
+		return nil, fmt.Errorf("register check %q: %w", name, ErrClosed)
 	}
 	c.cancel = cancel
 	r.runners.Add(1)

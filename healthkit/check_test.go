@@ -47,7 +47,7 @@ func TestCheckResults(t *testing.T) {
 					<-begin
 					return tt.check(ctx)
 				}
-				if _, err := r.AddCheck("it", check, CheckOptions{Interval: time.Second, Timeout: 100 * time.Millisecond}); err != nil {
+				if _, err := r.RegisterCheck("it", check, CheckOptions{Interval: time.Second, Timeout: 100 * time.Millisecond}); err != nil {
 					t.Fatal(err)
 				}
 				if r.Ready() {
@@ -74,7 +74,7 @@ func TestCheckIsRunAgainAfterAPanic(t *testing.T) {
 		r := New(Config{})
 		defer closeRegistry(t, r)
 		runs := 0
-		_, err := r.AddCheck("it", func(context.Context) error {
+		_, err := r.RegisterCheck("it", func(context.Context) error {
 			if runs++; runs == 2 {
 				panic("boom")
 			}
@@ -102,7 +102,7 @@ func TestHungCheck(t *testing.T) {
 		r := New(Config{})
 		var runs, inside atomic.Int32
 		release := make(chan struct{})
-		_, err := r.AddCheck("hung", func(context.Context) error {
+		_, err := r.RegisterCheck("hung", func(context.Context) error {
 			if inside.Add(1) > 1 {
 				t.Error("two runs at a time")
 			}
@@ -159,7 +159,7 @@ func TestLateSuccessIsStillATimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Config{})
 		defer closeRegistry(t, r)
-		_, err := r.AddCheck("slow", func(context.Context) error {
+		_, err := r.RegisterCheck("slow", func(context.Context) error {
 			time.Sleep(time.Second)
 			return nil
 		}, CheckOptions{Interval: 10 * time.Second, Timeout: 500 * time.Millisecond})
@@ -177,7 +177,7 @@ func TestLateSuccessIsStillATimeout(t *testing.T) {
 func TestCloseCancelsRunningChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Config{})
-		_, err := r.AddCheck("it", func(ctx context.Context) error {
+		_, err := r.RegisterCheck("it", func(ctx context.Context) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}, CheckOptions{Timeout: time.Hour})
@@ -201,7 +201,7 @@ func TestRetractedCheckEnds(t *testing.T) {
 		r := New(Config{})
 		defer closeRegistry(t, r)
 		ended := false
-		c, err := r.AddCheck("it", func(ctx context.Context) error {
+		c, err := r.RegisterCheck("it", func(ctx context.Context) error {
 			<-ctx.Done()
 			ended = true
 			return ctx.Err()
@@ -229,11 +229,11 @@ func TestRefusals(t *testing.T) {
 	mustRegister(t, r, "taken", Options{})
 	register := func(name string, o Options) error { _, err := r.Register(name, o); return err }
 	check := func(r *Registry, name string, f CheckFunc, o CheckOptions) error {
-		_, err := r.AddCheck(name, f, o)
+		_, err := r.RegisterCheck(name, f, o)
 		return err
 	}
-	progress := func(r *Registry, name string, d time.Duration) error { _, err := r.Progress(name, d); return err }
-	if err := progress(r, "loop", time.Second); err != nil {
+	loop := func(r *Registry, name string, d time.Duration) error { _, err := r.RegisterLoop(name, d); return err }
+	if err := loop(r, "loop", time.Second); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
@@ -252,11 +252,11 @@ func TestRefusals(t *testing.T) {
 		{"negative interval", check(r, "a", ok, CheckOptions{Interval: -1}), ErrOptions},
 		{"ttl below the interval", check(r, "a", ok, CheckOptions{Interval: time.Minute, Options: Options{TTL: time.Second}}), ErrOptions},
 		{"check of a taken name", check(r, "taken", ok, CheckOptions{}), ErrDuplicate},
-		{"token without a limit", progress(r, "a", 0), ErrOptions},
-		{"token of a taken name", progress(r, "loop", time.Second), ErrDuplicate},
-		{"token of a bad name", progress(r, "", time.Second), ErrName},
+		{"loop without a limit", loop(r, "a", 0), ErrOptions},
+		{"loop of a taken name", loop(r, "loop", time.Second), ErrDuplicate},
+		{"loop of a bad name", loop(r, "", time.Second), ErrName},
 		{"check after close", check(closed, "a", ok, CheckOptions{}), ErrClosed},
-		{"token after close", progress(closed, "a", time.Second), ErrClosed},
+		{"loop after close", loop(closed, "a", time.Second), ErrClosed},
 	}
 	for _, tt := range tests {
 		if !errors.Is(tt.err, tt.want) {

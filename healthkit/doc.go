@@ -3,7 +3,7 @@
 //
 // One [Registry] holds every part of the service as a [Component]. Parts push
 // what they know through their handle, or a check function is run for them in
-// the background ([Registry.AddCheck]); a probe never runs a check and never
+// the background ([Registry.RegisterCheck]); a probe never runs a check and never
 // waits for one. Everything told to the outside (HTTP probes, the probe
 // command, adapters for other protocols) is a function of one immutable,
 // versioned [Snapshot], so no two of them can disagree about a version.
@@ -11,7 +11,7 @@
 // Readiness and liveness are different questions. Readiness is about
 // components: it is false on an empty registry, before the first report of a
 // required component, and when a report has outlived its time to live.
-// Liveness is about progress: work loops hold a [Progress] token and must tick;
+// Liveness is about progress: work loops are registered ([Registry.RegisterLoop]) and must tick;
 // no component takes part in liveness unless it asks for it by
 // Options.LivenessOverride.
 //

@@ -34,7 +34,7 @@ func (r *Registry) WithStopping(parent context.Context) (context.Context, contex
 // process serves on; requests in flight and these hooks are then waited for together.
 // drain should return soon after ctx ends; one that does not is named in
 // ShutdownReport.Overran and left behind. A second OnDrain replaces the first, nil
-// removes it. Close alone, BeginDrain and Retract do not call it.
+// removes it. Close, Advance and Retract do not call it.
 func (c *Component) OnDrain(drain func(ctx context.Context) error) {
 	c.r.mu.Lock()
 	defer c.r.mu.Unlock()

@@ -28,7 +28,7 @@ func closed(c <-chan struct{}) bool {
 
 func TestStoppingClosesWithTheLameDuck(t *testing.T) {
 	for name, end := range map[string]func(*Registry) error{
-		"lame duck": func(r *Registry) error { return r.LameDuck("told") },
+		"lame duck": func(r *Registry) error { return r.Advance(PhaseLameDuck, "told") },
 		"close":     func(r *Registry) error { return r.Close(t.Context()) },
 		"shutdown": func(r *Registry) error {
 			_, err := r.Shutdown(t.Context(), ShutdownPlan{})

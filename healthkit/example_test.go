@@ -118,7 +118,7 @@ func ExampleRegistry_Run_worker() {
 		fmt.Println(err)
 		return
 	}
-	loop, err := registry.Progress("jobs", time.Minute)
+	loop, err := registry.RegisterLoop("jobs", time.Minute)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -194,7 +194,7 @@ func (s *Snapshot) LiveReason() string {
 		return "live"
 	}
 	var parts []string
-	for _, t := range s.Progress {
+	for _, t := range s.Loops {
 		if t.Stuck {
 			parts = append(parts, t.Name+" has not ticked within "+t.Limit.String())
 		}

@@ -293,7 +293,7 @@ func play(t *testing.T, ops []byte) {
 			}
 		}()
 		handles := map[string]*Component{}
-		tokens := map[string]*Progress{}
+		tokens := map[string]*Loop{}
 		m.genMet = true // so that the first violation has a beginning
 		m.generations()
 		var version uint64
@@ -309,7 +309,7 @@ func play(t *testing.T, ops []byte) {
 	})
 }
 
-func apply(t *testing.T, m *model, r *Registry, handles map[string]*Component, tokens map[string]*Progress, op byte, arg int, name string) string {
+func apply(t *testing.T, m *model, r *Registry, handles map[string]*Component, tokens map[string]*Loop, op byte, arg int, name string) string {
 	h, mc := handles[name], m.components[name]
 	say := func(s State, ttl time.Duration, do func()) string {
 		if h == nil {
@@ -411,10 +411,10 @@ func applyGroup(t *testing.T, m *model, r *Registry, arg int) string {
 	return fmt.Sprintf("register group d of %d", opts.AtLeast)
 }
 
-func applyToken(t *testing.T, m *model, r *Registry, tokens map[string]*Progress, arg int, name string) string {
+func applyToken(t *testing.T, m *model, r *Registry, tokens map[string]*Loop, arg int, name string) string {
 	token, mt := tokens[name], m.tokens[name]
 	if token == nil {
-		token, err := r.Progress(name, 20*time.Millisecond)
+		token, err := r.RegisterLoop(name, 20*time.Millisecond)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -441,12 +441,11 @@ func applyPhase(t *testing.T, m *model, r *Registry, arg int) string {
 	type move struct {
 		to   Phase
 		from []Phase
-		do   func() error
 	}
 	moves := []move{
-		{PhaseLameDuck, []Phase{PhaseStarting, PhaseServing, PhaseLameDuck}, func() error { return r.LameDuck("told") }},
-		{PhaseDraining, []Phase{PhaseLameDuck, PhaseDraining}, func() error { return r.BeginDrain("told") }},
-		{PhaseStopped, []Phase{PhaseDraining, PhaseStopped}, r.MarkStopped},
+		{PhaseLameDuck, []Phase{PhaseStarting, PhaseServing, PhaseLameDuck}},
+		{PhaseDraining, []Phase{PhaseLameDuck, PhaseDraining}},
+		{PhaseStopped, []Phase{PhaseDraining, PhaseStopped}},
 	}
 	switch {
 	case arg < 128:
@@ -460,13 +459,13 @@ func applyPhase(t *testing.T, m *model, r *Registry, arg int) string {
 			return "nothing"
 		}
 		mv := moves[1+arg%2]
-		if err := mv.do(); !errors.Is(err, ErrPhase) {
+		if err := r.Advance(mv.to, "told"); !errors.Is(err, ErrPhase) {
 			t.Fatalf("move from %s to %s: got %v, want ErrPhase", m.phase, mv.to, err)
 		}
 		return "illegal move"
 	}
 	mv := moves[arg%3]
-	err := mv.do()
+	err := r.Advance(mv.to, "told")
 	if legal := slices.Contains(mv.from, m.phase); legal != (err == nil) || !legal && !errors.Is(err, ErrPhase) {
 		t.Fatalf("move from %s to %s: got %v, legal %v", m.phase, mv.to, err, legal)
 	} else if legal {

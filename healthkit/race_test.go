@@ -35,7 +35,7 @@ func TestReportersAndProbers(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			token, err := r.Progress(name, time.Minute)
+			token, err := r.RegisterLoop(name, time.Minute)
 			if err != nil {
 				t.Error(err)
 				return

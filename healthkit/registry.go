@@ -51,7 +51,7 @@ type Config struct {
 	OnDrain func()
 }
 
-// Registry holds the components, checks and progress tokens of one process
+// Registry holds the components, checks and work loops of one process
 // and judges them. All its methods are safe for concurrent use.
 //
 // A Registry owns goroutines only while checks are registered or a Close is
@@ -77,13 +77,13 @@ type Registry struct {
 	version    uint64
 	components []*Component // sorted by name
 	byName     map[string]*Component
-	tokens     []*Progress // sorted by name
+	loops      []*Loop // sorted by name
 	expect     map[string]bool
 	missing    int  // expected and not registered
 	required   int  // components that are not optional, groups in place of their members
 	blocked    int  // components that keep the process unready
 	killing    int  // components that fail liveness
-	stuck      int  // tokens that fail liveness
+	stuck      int  // loops that fail liveness
 	settling   bool // groups are judged after all that the clock has changed, not in between
 	outages    int  // failed components that are FailShared
 	excusing   bool // outages was positive when the components were last counted
@@ -165,7 +165,7 @@ func (r *Registry) Ready() bool {
 	return r.ready.Load()
 }
 
-// Live tells whether every progress token has ticked in time, and no component
+// Live tells whether every work loop has ticked in time, and no component
 // with LivenessOverride has failed. A process that is not live should be
 // restarted.
 func (r *Registry) Live() bool {
@@ -296,9 +296,13 @@ func (r *Registry) setPhase(p Phase, reason string, now int64) {
 	r.phaseReason = reason
 }
 
-// advance moves the lifecycle. A move to the phase that is already there does
-// nothing, so two callers may both ask for it.
-func (r *Registry) advance(to Phase, reason string) error {
+// Advance moves the process on to the next phase of its end, for a service that does
+// not leave this to Run or Shutdown. Only the next one can follow, and PhaseLameDuck
+// PhaseStarting as well: a process can be told to stop before it was ever ready. To ask
+// for the phase that is there already does nothing, so two callers may. Otherwise the
+// error wraps ErrPhase; so it does for PhaseServing, which is the registry's own to
+// begin. The reason is shown with the phase.
+func (r *Registry) Advance(to Phase, reason string) error {
 	now := r.lock()
 	defer r.mu.Unlock()
 	from := Phase(r.phase.Load())
@@ -310,24 +314,9 @@ func (r *Registry) advance(to Phase, reason string) error {
 	}
 	r.setPhase(to, reason, now)
 	r.changed(now)
-	if to >= PhaseLameDuck {
-		r.stop()
-	}
+	r.stop()
 	return nil
 }
-
-// LameDuck makes the process unready for good, while it serves as before. It
-// is idempotent; after draining has begun it returns an error wrapping ErrPhase.
-func (r *Registry) LameDuck(reason string) error { return r.advance(PhaseLameDuck, reason) }
-
-// BeginDrain makes Middleware answer with Connection: close. Only a lame duck
-// can begin to drain; otherwise the error wraps ErrPhase. It is idempotent.
-func (r *Registry) BeginDrain(reason string) error { return r.advance(PhaseDraining, reason) }
-
-// MarkStopped says that nothing is in flight and nothing is taken any more.
-// /drainz answers 200 from now on. Only a draining process can stop; otherwise
-// the error wraps ErrPhase. It is idempotent.
-func (r *Registry) MarkStopped() error { return r.advance(PhaseStopped, "") }
 
 // wakeBy makes sure that the registry judges itself at time t. The caller holds
 // the lock.
@@ -381,7 +370,7 @@ func (r *Registry) settle(now int64) {
 			}
 		}
 	}
-	for _, t := range r.tokens {
+	for _, t := range r.loops {
 		moved, at := t.settle(now)
 		dirty = dirty || moved
 		next = min(next, at)

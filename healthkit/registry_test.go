@@ -52,7 +52,7 @@ func TestStaleWithoutATimer(t *testing.T) {
 		r := New(Config{})
 		defer closeRegistry(t, r)
 		mustRegister(t, r, "sync", Options{TTL: time.Second}).Ready()
-		if _, err := r.Progress("loop", time.Second); err != nil {
+		if _, err := r.RegisterLoop("loop", time.Second); err != nil {
 			t.Fatal(err)
 		}
 		r.timer.Stop()
@@ -185,7 +185,7 @@ func TestProgress(t *testing.T) {
 		r := New(Config{})
 		defer closeRegistry(t, r)
 		mustRegister(t, r, "db", Options{}).Failed(errors.New("gone"))
-		loop, err := r.Progress("loop", time.Second)
+		loop, err := r.RegisterLoop("loop", time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func TestProgress(t *testing.T) {
 		if r.Live() {
 			t.Error("the first tick after idleness did not start the clock")
 		}
-		if got := r.Snapshot().Progress[0].Stalls; got != 2 {
+		if got := r.Snapshot().Loops[0].Stalls; got != 2 {
 			t.Errorf("got %d stalls, want 2", got)
 		}
 		loop.Close()
@@ -289,14 +289,14 @@ func TestRootCauses(t *testing.T) {
 func TestLifecycleMoves(t *testing.T) {
 	phases := []Phase{PhaseStarting, PhaseServing, PhaseLameDuck, PhaseDraining, PhaseStopped}
 	legal := map[[2]Phase]bool{
-		{PhaseStarting, PhaseServing}: true, {PhaseStarting, PhaseLameDuck}: true, {PhaseServing, PhaseLameDuck}: true,
+		{PhaseStarting, PhaseLameDuck}: true, {PhaseServing, PhaseLameDuck}: true,
 		{PhaseLameDuck, PhaseDraining}: true, {PhaseDraining, PhaseStopped}: true,
 	}
 	for _, from := range phases {
 		for _, to := range phases {
 			r := New(Config{})
 			r.phase.Store(uint32(from))
-			err := r.advance(to, "")
+			err := r.Advance(to, "")
 			if want := legal[[2]Phase{from, to}] || from == to; want != (err == nil) {
 				t.Errorf("%s to %s: got %v, legal %v", from, to, err, want)
 			}
@@ -310,7 +310,7 @@ func TestLifecycleMoves(t *testing.T) {
 func TestLateReadinessDoesNotEndALameDuck(t *testing.T) {
 	r := New(Config{})
 	c := mustRegister(t, r, "a", Options{})
-	if err := r.LameDuck("SIGTERM"); err != nil {
+	if err := r.Advance(PhaseLameDuck, "SIGTERM"); err != nil {
 		t.Fatal(err)
 	}
 	c.Ready()

@@ -98,7 +98,7 @@ func (c ComponentStatus) appendLine(b []byte, excluded bool) []byte {
 
 func (s *Snapshot) verboseLive() []byte {
 	b := append([]byte(s.LiveReason()), '\n')
-	for _, t := range s.Progress {
+	for _, t := range s.Loops {
 		mark, word := "[+]", " ticks within "
 		if t.Stuck {
 			mark, word = "[-]", " has not ticked within "

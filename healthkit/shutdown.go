@@ -93,7 +93,7 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 	case <-ctx.Done():
 		return report, fmt.Errorf("shutdown: another one is under way: %w", context.Cause(ctx))
 	}
-	if err := r.LameDuck(plan.Reason); err != nil && r.Phase() != PhaseDraining {
+	if err := r.Advance(PhaseLameDuck, plan.Reason); err != nil && r.Phase() != PhaseDraining {
 		return report, fmt.Errorf("shutdown: %w", err)
 	}
 	requests, cancel := before(ctx, plan.Stop)
@@ -107,7 +107,7 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 		report.CutShort = !pause(waits, plan.LameDuck-spent)
 		report.LameDuck = time.Since(begun)
 	}
-	if err := r.BeginDrain(plan.Reason); err != nil {
+	if err := r.Advance(PhaseDraining, plan.Reason); err != nil {
 		return report, fmt.Errorf("shutdown: %w", err)
 	}
 	drained := r.drainComponents(requests)
@@ -138,7 +138,7 @@ func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownRep
 	report.Stop, report.NotStopped = time.Since(begun), notStopped
 	report.Overran = slices.Compact(slices.Sorted(slices.Values(slices.Concat(late, overran))))
 	errs = append(errs, failed...)
-	if err := r.MarkStopped(); err != nil {
+	if err := r.Advance(PhaseStopped, ""); err != nil {
 		errs = append(errs, err)
 	}
 	if plan.Health != nil && !pause(ctx, plan.HealthLinger) {

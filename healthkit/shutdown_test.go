@@ -44,7 +44,7 @@ func TestShutdownInOrder(t *testing.T) {
 
 	// The first two steps are taken by hand, so that no clock decides what is
 	// seen; TestShutdownBudget has their lengths.
-	if err := r.LameDuck("SIGTERM"); err != nil {
+	if err := r.Advance(PhaseLameDuck, "SIGTERM"); err != nil {
 		t.Fatal(err)
 	}
 	expect("lame duck", 503, false)
@@ -57,7 +57,7 @@ func TestShutdownInOrder(t *testing.T) {
 		slow <- body
 	}()
 	<-entered
-	if err := r.BeginDrain("SIGTERM"); err != nil {
+	if err := r.Advance(PhaseDraining, "SIGTERM"); err != nil {
 		t.Fatal(err)
 	}
 	expect("closing", 503, true)
@@ -156,7 +156,7 @@ func TestShutdownBudget(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := New(Config{AllowEmpty: true})
 				if tt.before > 0 {
-					if err := r.LameDuck("preStop"); err != nil {
+					if err := r.Advance(PhaseLameDuck, "preStop"); err != nil {
 						t.Fatal(err)
 					}
 					time.Sleep(tt.before)

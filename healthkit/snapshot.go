@@ -13,7 +13,7 @@ import (
 type Snapshot struct {
 	// Version grows with every change; a later snapshot has a higher one.
 	Version uint64 `json:"version"`
-	// Phase, since when, and what LameDuck, BeginDrain or Close gave as reason.
+	// Phase, since when, and what Advance, Shutdown or Close gave as reason.
 	Phase       Phase     `json:"phase"`
 	PhaseSince  time.Time `json:"phase_since"`
 	PhaseReason string    `json:"phase_reason,omitempty"`
@@ -21,9 +21,9 @@ type Snapshot struct {
 	Started    bool      `json:"started"`
 	Created    time.Time `json:"created"`
 	FirstReady time.Time `json:"first_ready,omitzero"`
-	// Components and Progress are sorted by name.
+	// Components and Loops are sorted by name.
 	Components  []ComponentStatus `json:"components"`
-	Progress    []ProgressStatus  `json:"progress,omitempty"`
+	Loops       []LoopStatus      `json:"loops,omitempty"`
 	Generations GenerationStatus  `json:"generations"`
 	// Missing are the expected names that are not registered, sorted.
 	Missing []string `json:"missing,omitempty"`
@@ -96,8 +96,8 @@ type GenerationStatus struct {
 	Since time.Time `json:"since,omitzero"`
 }
 
-// ProgressStatus is one work loop in a snapshot.
-type ProgressStatus struct {
+// LoopStatus is one work loop in a snapshot.
+type LoopStatus struct {
 	Name  string        `json:"name"`
 	Limit time.Duration `json:"limit_ns"`
 	// Stuck tells whether the loop has missed its limit; Since, since when it
@@ -205,7 +205,7 @@ func (r *Registry) build() *Snapshot {
 		Started:     r.started.Load(),
 		Created:     r.base,
 		Components:  make([]ComponentStatus, len(r.components)),
-		Progress:    make([]ProgressStatus, len(r.tokens)),
+		Loops:       make([]LoopStatus, len(r.loops)),
 		Generations: GenerationStatus{
 			Agree:     r.gens.policy.Agree,
 			AtLeast:   r.gens.floor,
@@ -226,8 +226,8 @@ func (r *Registry) build() *Snapshot {
 	for i, c := range r.components {
 		s.Components[i] = c.status()
 	}
-	for i, t := range r.tokens {
-		s.Progress[i] = ProgressStatus{Name: t.name, Limit: t.limit, Stuck: t.stuck, Since: r.at(t.since), Stalls: t.stalls}
+	for i, t := range r.loops {
+		s.Loops[i] = LoopStatus{Name: t.name, Limit: t.limit, Stuck: t.stuck, Since: r.at(t.since), Stalls: t.stalls}
 	}
 	if r.missing > 0 {
 		for name := range r.expect {

@@ -83,12 +83,10 @@ func (p Phase) String() string {
 // MarshalText writes the name of the phase.
 func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// mayFollow is the whole table of legal moves. Lame duck may follow starting,
+// mayFollow is the whole table of moves that Advance makes. Lame duck may follow starting,
 // because a process can be told to stop before it was ever ready.
 func (p Phase) mayFollow(from Phase) bool {
 	switch p {
-	case PhaseServing:
-		return from == PhaseStarting
 	case PhaseLameDuck:
 		return from == PhaseStarting || from == PhaseServing
 	case PhaseDraining:

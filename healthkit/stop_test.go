@@ -234,7 +234,7 @@ func TestStopKeepsItsPartOfTheBudget(t *testing.T) {
 func TestStopEndsTheCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Config{})
-		c, err := r.AddCheck("db", func(context.Context) error { return nil }, CheckOptions{Interval: time.Second})
+		c, err := r.RegisterCheck("db", func(context.Context) error { return nil }, CheckOptions{Interval: time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}

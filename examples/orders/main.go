@@ -77,7 +77,7 @@ var (
 func startParts(ctx context.Context, registry *healthkit.Registry) (*store, error) {
 	// A check: healthkit runs it in the background. Every instance shares the
 	// database, so its outage degrades them and evicts none.
-	_, err := registry.AddCheck("database", ping, healthkit.CheckOptions{
+	_, err := registry.RegisterCheck("database", ping, healthkit.CheckOptions{
 		Interval: 2 * time.Second,
 		Options:  healthkit.Options{OnFailure: healthkit.FailShared},
 	})
@@ -101,7 +101,7 @@ func startStore(ctx context.Context, registry *healthkit.Registry) (*store, erro
 		return nil, err
 	}
 	// The loop has to go round; one that is stuck makes the process not live.
-	progress, err := registry.Progress("sync", 20*time.Second)
+	loop, err := registry.RegisterLoop("sync", 20*time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -110,11 +110,11 @@ func startStore(ctx context.Context, registry *healthkit.Registry) (*store, erro
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer progress.Close()
+		defer loop.Close()
 		again := time.NewTicker(time.Second)
 		defer again.Stop()
 		for ctx.Err() == nil {
-			progress.Tick()
+			loop.Tick()
 			if err := s.sync(ctx); err != nil {
 				records.Failed(err)
 			} else {

@@ -47,7 +47,7 @@ var kinds = []string{
 	"ready", "ready", "ready", "ready-for", "degraded", "failed", "failed", "starting", "draining", "stopped",
 	"generation", "generation", "require",
 	"sleep", "sleep", "token", "tick", "idle", "close-token",
-	"lame-duck", "drain", "mark-stopped",
+	"lame-duck", "drain", "stop",
 }
 
 var options = []healthkit.Options{
@@ -81,7 +81,7 @@ func drawOps(rt *rapid.T) []op {
 type world struct {
 	r          *healthkit.Registry
 	components map[string]*healthkit.Component
-	tokens     map[string]*healthkit.Progress
+	tokens     map[string]*healthkit.Loop
 	group      *healthkit.Group
 }
 
@@ -106,19 +106,17 @@ func (w *world) do(o op) {
 	case "sleep":
 		time.Sleep(time.Duration(o.N) * time.Millisecond)
 	case "token":
-		if p, err := w.r.Progress(o.Name, 30*time.Millisecond); err == nil {
+		if p, err := w.r.RegisterLoop(o.Name, 30*time.Millisecond); err == nil {
 			w.tokens[o.Name] = p
 		}
-	case "lame-duck", "drain", "mark-stopped":
+	case "lame-duck", "drain", "stop":
 		if o.N%9 != 5 {
 			return // most of a life is spent in service
 		}
 		// An illegal move changes nothing, which is what is compared.
-		_ = map[string]func() error{
-			"lame-duck":    func() error { return w.r.LameDuck(o.Text) },
-			"drain":        func() error { return w.r.BeginDrain(o.Text) },
-			"mark-stopped": w.r.MarkStopped,
-		}[o.Kind]()
+		_ = w.r.Advance(map[string]healthkit.Phase{
+			"lame-duck": healthkit.PhaseLameDuck, "drain": healthkit.PhaseDraining, "stop": healthkit.PhaseStopped,
+		}[o.Kind], o.Text)
 	}
 	if token != nil {
 		switch o.Kind {
@@ -385,7 +383,7 @@ func TestAdaptersAgreeOnALife(t *testing.T) {
 		{Kind: "ready", Name: "a"},
 		{Kind: "lame-duck", N: 5, Text: "SIGTERM\nREADY=1"},
 		{Kind: "drain", N: 5},
-		{Kind: "mark-stopped", N: 5},
+		{Kind: "stop", N: 5},
 	}
 	seen := map[string]int{}
 	var failure string
@@ -406,7 +404,7 @@ func TestAdaptersAgreeOnALife(t *testing.T) {
 func play(cfg healthkit.Config, ops []op, m *manager, seen map[string]int) (failure string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	w := &world{r: healthkit.New(cfg), components: map[string]*healthkit.Component{}, tokens: map[string]*healthkit.Progress{}}
+	w := &world{r: healthkit.New(cfg), components: map[string]*healthkit.Component{}, tokens: map[string]*healthkit.Loop{}}
 	rpc, err := grpchealth.New(w.r, grpchealth.Options{Services: map[string][]string{"a": {"a"}, "b": {"b"}, "c": {"c"}}})
 	if err != nil {
 		return err.Error()

@@ -274,9 +274,9 @@ func life(grace time.Duration) []step {
 			}
 			p.storage().Ready()
 		}, started: true, ready: true, live: true},
-		{name: "lame duck", do: func(p *service) { p.must(p.r.LameDuck("SIGTERM")) }, started: true, live: true, stopping: true},
-		{name: "draining", do: func(p *service) { p.must(p.r.BeginDrain("SIGTERM")) }, started: true, live: true, stopping: true},
-		{name: "stopped", do: func(p *service) { p.must(p.r.MarkStopped()) }, started: true, live: true, stopping: true},
+		{name: "lame duck", do: func(p *service) { p.must(p.r.Advance(healthkit.PhaseLameDuck, "SIGTERM")) }, started: true, live: true, stopping: true},
+		{name: "draining", do: func(p *service) { p.must(p.r.Advance(healthkit.PhaseDraining, "SIGTERM")) }, started: true, live: true, stopping: true},
+		{name: "stopped", do: func(p *service) { p.must(p.r.Advance(healthkit.PhaseStopped, "")) }, started: true, live: true, stopping: true},
 		{name: "listener closed", do: func(p *service) { p.end() }, started: true, live: true, stopping: true, gone: true},
 	}
 }
@@ -300,7 +300,7 @@ type service struct {
 	t          *testing.T
 	r          *healthkit.Registry
 	components map[string]*healthkit.Component
-	loop       *healthkit.Progress
+	loop       *healthkit.Loop
 	addr       string
 	end        func() // closes the listener and the registry; idempotent
 }
@@ -370,7 +370,7 @@ func (s *service) policy() *healthkit.Component {
 func (s *service) stick() {
 	s.t.Helper()
 	var err error
-	if s.loop, err = s.r.Progress("loop", time.Millisecond); err != nil {
+	if s.loop, err = s.r.RegisterLoop("loop", time.Millisecond); err != nil {
 		s.t.Fatal(err)
 	}
 	s.await("a loop is stuck", func(snap *healthkit.Snapshot) bool { return !snap.Live() })

@@ -290,16 +290,23 @@ func TestKubeletRestartsAStuckLoop(t *testing.T) {
 // and restarts nothing, however long it lasts.
 func TestKubeletNeverRestartsTheUnready(t *testing.T) {
 	for name, trouble := range map[string]func(*service){
-		"required failed":    func(p *service) { p.storage().Failed(errDown) },
-		"stale":              expire,
-		"no generation":      func(p *service) { p.policy().Ready() },
-		"starting again":     func(p *service) { p.storage().Starting("resync") },
-		"component stopped":  func(p *service) { p.storage().Stopped("over") },
-		"component gone":     func(p *service) { p.storage().Retract() },
-		"late registration":  func(p *service) { p.component("late", healthkit.Options{}) },
-		"lame duck":          func(p *service) { p.must(p.r.LameDuck("by itself")) },
-		"drain of no end":    func(p *service) { p.must(p.r.LameDuck("by itself")); p.must(p.r.BeginDrain("by itself")) },
-		"stopped, but there": func(p *service) { p.must(p.r.LameDuck("")); p.must(p.r.BeginDrain("")); p.must(p.r.MarkStopped()) },
+		"required failed":   func(p *service) { p.storage().Failed(errDown) },
+		"stale":             expire,
+		"no generation":     func(p *service) { p.policy().Ready() },
+		"starting again":    func(p *service) { p.storage().Starting("resync") },
+		"component stopped": func(p *service) { p.storage().Stopped("over") },
+		"component gone":    func(p *service) { p.storage().Retract() },
+		"late registration": func(p *service) { p.component("late", healthkit.Options{}) },
+		"lame duck":         func(p *service) { p.must(p.r.Advance(healthkit.PhaseLameDuck, "by itself")) },
+		"drain of no end": func(p *service) {
+			p.must(p.r.Advance(healthkit.PhaseLameDuck, "by itself"))
+			p.must(p.r.Advance(healthkit.PhaseDraining, "by itself"))
+		},
+		"stopped, but there": func(p *service) {
+			p.must(p.r.Advance(healthkit.PhaseLameDuck, ""))
+			p.must(p.r.Advance(healthkit.PhaseDraining, ""))
+			p.must(p.r.Advance(healthkit.PhaseStopped, ""))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := startService(t, 0)

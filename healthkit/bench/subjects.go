@@ -103,7 +103,7 @@ func openFloor(int) (brief, verbose probe, stop func(), err error) {
 func openHealthkit(n int) (brief, verbose probe, stop func(), err error) {
 	r := healthkit.New(healthkit.Config{})
 	for i := range n {
-		if _, err := r.AddCheck(checkName(i), pass, healthkit.CheckOptions{Interval: time.Hour}); err != nil {
+		if _, err := r.RegisterCheck(checkName(i), pass, healthkit.CheckOptions{Interval: time.Hour}); err != nil {
 			return nil, nil, nil, err
 		}
 	}

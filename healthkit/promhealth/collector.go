@@ -39,8 +39,8 @@ const Namespace = "healthkit"
 //	healthkit_component_generation_changed_timestamp_seconds{component}
 //	healthkit_component_last_error_timestamp_seconds{component}
 //	healthkit_component_missing{component}            1: expected, not registered
-//	healthkit_progress_stuck{loop}                    0 or 1
-//	healthkit_progress_stalls_total{loop}
+//	healthkit_loop_stuck{loop}                    0 or 1
+//	healthkit_loop_stalls_total{loop}
 type Collector struct{ registry *healthkit.Registry }
 
 // New returns a Collector of the registry. Two registries of one process need
@@ -72,8 +72,8 @@ var (
 	lastErrorAt     = desc("component_last_error_timestamp_seconds", "Unix time of the last failure reported; absent without one.", "component")
 	missing         = desc("component_missing", "Always 1, for a component that is expected and not registered.", "component")
 
-	stuck  = desc("progress_stuck", "Whether the work loop has missed its limit.", "loop")
-	stalls = desc("progress_stalls_total", "How often the work loop has missed its limit.", "loop")
+	stuck  = desc("loop_stuck", "Whether the work loop has missed its limit.", "loop")
+	stalls = desc("loop_stalls_total", "How often the work loop has missed its limit.", "loop")
 )
 
 var (
@@ -136,7 +136,7 @@ func collect(s *healthkit.Snapshot, out chan<- prometheus.Metric) {
 	for _, name := range s.Missing {
 		gauge(missing, 1, name)
 	}
-	for _, p := range s.Progress {
+	for _, p := range s.Loops {
 		gauge(stuck, truth(p.Stuck), p.Name)
 		counter(stalls, p.Stalls, p.Name)
 	}

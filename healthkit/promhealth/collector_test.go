@@ -79,7 +79,7 @@ func TestSeriesOfALife(t *testing.T) {
 		g := gatherer(t, r)
 		base := float64(time.Now().Unix())
 		a := register(t, r, "a", healthkit.Options{Generational: true, TTL: time.Minute})
-		p, err := r.Progress("loop", 10*time.Second)
+		p, err := r.RegisterLoop("loop", 10*time.Second)
 		must(t, err)
 		var late *healthkit.Component
 
@@ -92,7 +92,7 @@ func TestSeriesOfALife(t *testing.T) {
 			{"begin", func() {}, map[string]float64{
 				"ready": 0, "live": 1, "degraded": 0, "started": 0, "phase starting": 1, "phase serving": 0, "phase_changed_timestamp_seconds": base,
 				"component_state a starting": 1, "component_state a ready": 0, "component_blocking a": 1, "component_missing late": 1,
-				"component_state_transitions_total a": 0, "component_state_changed_timestamp_seconds a": base, "progress_stuck loop": 0, "progress_stalls_total loop": 0,
+				"component_state_transitions_total a": 0, "component_state_changed_timestamp_seconds a": base, "loop_stuck loop": 0, "loop_stalls_total loop": 0,
 			}, []string{"time_to_ready_seconds", "component_generation a", "component_last_error_timestamp_seconds a", "component_missing a", "component_state late starting"}},
 			{"ready after 2.5 s", func() {
 				time.Sleep(2500 * time.Millisecond)
@@ -110,7 +110,7 @@ func TestSeriesOfALife(t *testing.T) {
 				late.Failed(errors.New("refused"))
 			}, map[string]float64{
 				"ready": 1, "live": 0, "degraded": 1, "component_state late failed": 1, "component_blocking late": 0, "component_last_error_timestamp_seconds late": base + 10,
-				"progress_stuck loop": 1, "progress_stalls_total loop": 1,
+				"loop_stuck loop": 1, "loop_stalls_total loop": 1,
 			}, nil},
 			{"loop goes on, report expires", func() {
 				p.Tick()
@@ -118,16 +118,16 @@ func TestSeriesOfALife(t *testing.T) {
 				time.Sleep(time.Minute)
 			}, map[string]float64{
 				"ready": 0, "live": 1, "phase serving": 1, "time_to_ready_seconds": 2.5, "component_state a stale": 1, "component_state a ready": 0,
-				"component_blocking a": 1, "component_blocking late": 0, "progress_stuck loop": 0, "progress_stalls_total loop": 1,
+				"component_blocking a": 1, "component_blocking late": 0, "loop_stuck loop": 0, "loop_stalls_total loop": 1,
 			}, nil},
 			{"retracted", func() { late.Retract(); p.Close() }, map[string]float64{"component_missing late": 1}, []string{
 				"component_state late failed", "component_blocking late", "component_state_transitions_total late", "component_state_changed_timestamp_seconds late",
-				"component_last_error_timestamp_seconds late", "component_reports_rejected_total late", "progress_stuck loop", "progress_stalls_total loop",
+				"component_last_error_timestamp_seconds late", "component_reports_rejected_total late", "loop_stuck loop", "loop_stalls_total loop",
 			}},
 			{"lame duck, a report after the end", func() {
 				a.Stopped("")
 				a.Ready()
-				must(t, r.LameDuck("SIGTERM"))
+				must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM"))
 			}, map[string]float64{"ready": 0, "phase serving": 0, "phase lame-duck": 1, "component_state a stopped": 1, "component_reports_rejected_total a": 1}, nil},
 		} {
 			step.do()
@@ -189,7 +189,7 @@ func TestNamesFollowTheConventions(t *testing.T) {
 	a.Generation(1)
 	a.Failed(errors.New("x"))
 	a.Ready()
-	_, err := r.Progress("loop", time.Hour)
+	_, err := r.RegisterLoop("loop", time.Hour)
 	must(t, err)
 	families, err := gatherer(t, r).Gather()
 	must(t, err)

@@ -139,7 +139,7 @@ func provenAt(s *healthkit.Snapshot) (at time.Time, ok bool) {
 	if s.Phase > healthkit.PhaseServing {
 		return time.Time{}, false
 	}
-	for _, p := range s.Progress {
+	for _, p := range s.Loops {
 		if !p.Stuck {
 			continue
 		}

@@ -68,10 +68,10 @@ func TestMessagesOfALife(t *testing.T) {
 		{"both over", func() { m.Ended = 2 }, []string{"READY=1\nSTATUS=ready"}},
 		{"a reload over before it was told", func() { m.Monotonic = 9; m.Begun, m.Ended = 3, 3 }, []string{"RELOADING=1\nMONOTONIC_USEC=9\nSTATUS=ready", "READY=1\nSTATUS=ready"}},
 		{"a system without the clock", func() { m.Monotonic = 0; m.Begun = 4 }, []string{"RELOADING=1\nSTATUS=ready"}},
-		{"lame duck gives the reload up first", func() { must(t, r.LameDuck("SIGTERM")) }, []string{"READY=1\nSTATUS=not ready: lame-duck: SIGTERM", "STOPPING=1\nSTATUS=not ready: lame-duck: SIGTERM"}},
+		{"lame duck gives the reload up first", func() { must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM")) }, []string{"READY=1\nSTATUS=not ready: lame-duck: SIGTERM", "STOPPING=1\nSTATUS=not ready: lame-duck: SIGTERM"}},
 		{"a reload while stopping is not announced", func() { m.Begun = 5 }, nil},
-		{"draining", func() { must(t, r.BeginDrain("SIGTERM")) }, []string{"STATUS=not ready: draining: SIGTERM"}},
-		{"stopped", func() { must(t, r.MarkStopped()) }, []string{"STATUS=not ready: stopped"}},
+		{"draining", func() { must(t, r.Advance(healthkit.PhaseDraining, "SIGTERM")) }, []string{"STATUS=not ready: draining: SIGTERM"}},
+		{"stopped", func() { must(t, r.Advance(healthkit.PhaseStopped, "")) }, []string{"STATUS=not ready: stopped"}},
 	}
 	var told Told
 	var u unit
@@ -94,7 +94,7 @@ func TestMessagesOfALife(t *testing.T) {
 
 func TestStopBeforeReadySaysNoReady(t *testing.T) {
 	r := healthkit.New(healthkit.Config{})
-	must(t, r.LameDuck("SIGTERM"))
+	must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM"))
 	var told Told
 	got := converge(&told, r.Snapshot(), Moment{})
 	if len(got) != 1 || !strings.HasPrefix(got[0], "STOPPING=1\n") {
@@ -104,7 +104,7 @@ func TestStopBeforeReadySaysNoReady(t *testing.T) {
 
 func TestSkippedVersionsLoseNoReady(t *testing.T) {
 	r := healthkit.New(healthkit.Config{AllowEmpty: true})
-	must(t, r.LameDuck("SIGTERM"))
+	must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM"))
 	var told Told
 	var heads []string
 	for _, message := range converge(&told, r.Snapshot(), Moment{}) {
@@ -182,7 +182,7 @@ func checkInjection(t interface {
 	a.Failed(errors.New(texts[3]))
 	b.Failed(errors.New(texts[1]))
 	tell("running", 1)
-	if err := r.LameDuck(texts[4]); err != nil {
+	if err := r.Advance(healthkit.PhaseLameDuck, texts[4]); err != nil {
 		t.Fatalf("%v", err)
 	}
 	tell("stopping", 1)
@@ -211,7 +211,7 @@ func FuzzTextInjectsNoAssignment(f *testing.F) {
 func TestWatchdogMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := healthkit.New(healthkit.Config{AllowEmpty: true})
-		p, err := r.Progress("loop", time.Second)
+		p, err := r.RegisterLoop("loop", time.Second)
 		must(t, err)
 		want := func(when, want string) {
 			t.Helper()
@@ -229,7 +229,7 @@ func TestWatchdogMessage(t *testing.T) {
 		p.Tick()
 		want("late but alive", "WATCHDOG=1")
 		time.Sleep(2 * time.Second)
-		must(t, r.LameDuck("SIGTERM"))
+		must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM"))
 		want("stuck while stopping", "")
 		must(t, r.Close(t.Context()))
 	})
@@ -238,7 +238,7 @@ func TestWatchdogMessage(t *testing.T) {
 func TestExtension(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := healthkit.New(healthkit.Config{AllowEmpty: true})
-		p, err := r.Progress("loop", time.Minute)
+		p, err := r.RegisterLoop("loop", time.Minute)
 		must(t, err)
 		began := time.Now()
 		want := func(when, want string) {
@@ -248,9 +248,9 @@ func TestExtension(t *testing.T) {
 			}
 		}
 		want("serving", "")
-		must(t, r.LameDuck("SIGTERM"))
+		must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM"))
 		want("lame duck", "EXTEND_TIMEOUT_USEC=10000000")
-		must(t, r.BeginDrain("SIGTERM"))
+		must(t, r.Advance(healthkit.PhaseDraining, "SIGTERM"))
 		time.Sleep(20 * time.Second)
 		want("near the end of the budget", "EXTEND_TIMEOUT_USEC=5000000")
 		time.Sleep(5 * time.Second)
@@ -261,7 +261,7 @@ func TestExtension(t *testing.T) {
 		want("a loop is stuck", "")
 		p.Tick()
 		want("it goes on", "EXTEND_TIMEOUT_USEC=10000000")
-		must(t, r.MarkStopped())
+		must(t, r.Advance(healthkit.PhaseStopped, ""))
 		want("stopped", "")
 		must(t, r.Close(t.Context()))
 	})

@@ -90,10 +90,10 @@ func TestRunTellsALifeInOrder(t *testing.T) {
 		wantHeads(t, "begin", run.sent(), "STATUS")
 		c.Ready()
 		wantHeads(t, "ready", run.sent(), "READY=1")
-		must(t, r.LameDuck("SIGTERM"))
+		must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM"))
 		wantHeads(t, "lame duck", run.sent(), "STOPPING=1", "EXTEND_TIMEOUT_USEC")
 		time.Sleep(time.Second)
-		must(t, r.BeginDrain("SIGTERM"))
+		must(t, r.Advance(healthkit.PhaseDraining, "SIGTERM"))
 		wantHeads(t, "draining", run.sent(), "STATUS")
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
@@ -102,7 +102,7 @@ func TestRunTellsALifeInOrder(t *testing.T) {
 		if want := []string{"10000000", "7000000", "2000000"}; !slices.Equal(m.unit.extends, want) {
 			t.Errorf("extensions: got %q, want %q", m.unit.extends, want)
 		}
-		must(t, r.MarkStopped())
+		must(t, r.Advance(healthkit.PhaseStopped, ""))
 		wantHeads(t, "stopped", run.sent(), "STATUS")
 		must(t, r.Close(t.Context()))
 		must(t, <-run.done) // the end of the registry is the end of Run
@@ -138,7 +138,7 @@ func TestWatchdogFollowsProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNotifier(t, Options{})
 		r := healthkit.New(healthkit.Config{AllowEmpty: true})
-		p, err := r.Progress("loop", 8*time.Second)
+		p, err := r.RegisterLoop("loop", 8*time.Second)
 		must(t, err)
 		run := start(t, m, n, r)
 		pings := func(when string, want int) {
@@ -189,7 +189,7 @@ func TestTriggerComesWithTheProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNotifier(t, Options{})
 		r := healthkit.New(healthkit.Config{AllowEmpty: true})
-		_, err := r.Progress("loop", time.Second)
+		_, err := r.RegisterLoop("loop", time.Second)
 		must(t, err)
 		run := start(t, m, n, r)
 		time.Sleep(2*time.Second - time.Nanosecond)
@@ -212,7 +212,7 @@ func TestNoWatchdogNoTrigger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNotifier(t, Options{})
 		r := healthkit.New(healthkit.Config{AllowEmpty: true})
-		_, err := r.Progress("loop", time.Second)
+		_, err := r.RegisterLoop("loop", time.Second)
 		must(t, err)
 		run := start(t, m, n, r)
 		time.Sleep(time.Hour)
@@ -319,7 +319,7 @@ func TestFailedSendIsKeptAndTriedAgain(t *testing.T) {
 			t.Errorf("got stats %+v and %d errors, want one failure and one success", s, len(told))
 		}
 		full.Store(true)
-		must(t, r.LameDuck("SIGTERM"))
+		must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM"))
 		run.sent()
 		run.stop()
 		if err := <-run.done; !errors.Is(err, broken) {
@@ -332,9 +332,9 @@ func TestRunEndsWithABarrier(t *testing.T) {
 	m := listen(t)
 	n := newNotifier(t, Options{})
 	r := healthkit.New(healthkit.Config{AllowEmpty: true})
-	must(t, r.LameDuck("SIGTERM"))
-	must(t, r.BeginDrain("SIGTERM"))
-	must(t, r.MarkStopped())
+	must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM"))
+	must(t, r.Advance(healthkit.PhaseDraining, "SIGTERM"))
+	must(t, r.Advance(healthkit.PhaseStopped, ""))
 	must(t, r.Close(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- n.Run(t.Context(), r) }()

@@ -36,7 +36,7 @@ func service(socket string) error {
 	if err != nil {
 		return err
 	}
-	loop, err := r.Progress("loop", 500*time.Millisecond)
+	loop, err := r.RegisterLoop("loop", 500*time.Millisecond)
 	if err != nil {
 		return err
 	}

@@ -166,6 +166,6 @@ func (s *Server) Watch(req *healthpb.HealthCheckRequest, stream grpc.ServerStrea
 
 // Shutdown makes every service NOT_SERVING for good and ends all streams of
 // Watch. It does not wait and is idempotent. Call it before GracefulStop where
-// the registry is not drained first; Registry.Shutdown and BeginDrain do as
+// the registry is not drained first; Registry.Shutdown and Advance do as
 // much.
 func (s *Server) Shutdown() { s.stop() }

@@ -152,7 +152,7 @@ func TestCheckAndList(t *testing.T) {
 		{"optional failed", func() { mail.Failed(errors.New("refused")) }, verdicts{serving, serving, notServing, serving}},
 		{"storage failed", func() { storage.Failed(errors.New("disk")) }, verdicts{notServing, notServing, notServing, serving}},
 		{"retracted", func() { late.Retract(); storage.Ready() }, verdicts{serving, serving, notServing, notServing}},
-		{"lame duck", func() { must(t, r.LameDuck("SIGTERM")) }, verdicts{notServing, notServing, notServing, notServing}},
+		{"lame duck", func() { must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM")) }, verdicts{notServing, notServing, notServing, notServing}},
 	} {
 		step.do()
 		want := map[string]healthpb.HealthCheckResponse_ServingStatus{"": step.want.all, "shop.All": step.want.all, "shop.Cart": step.want.cart, "shop.Mail": step.want.mail, "shop.Late": step.want.late}
@@ -313,8 +313,8 @@ func TestWatchOfAnUnknownServiceStays(t *testing.T) {
 	s := inMemory(t, r, nil)
 	stream := s.watch(t, "x.None")
 	wantNext(t, stream, "begin", unknown)
-	must(t, r.LameDuck("SIGTERM"))
-	must(t, r.BeginDrain("SIGTERM"))
+	must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM"))
+	must(t, r.Advance(healthkit.PhaseDraining, "SIGTERM"))
 	wantEnd(t, stream, codes.Unavailable) // and nothing before it
 }
 
@@ -323,11 +323,11 @@ func TestWatchThroughTheLife(t *testing.T) {
 	s := inMemory(t, r, nil)
 	stream := s.watch(t, "")
 	wantNext(t, stream, "begin", serving)
-	must(t, r.LameDuck("SIGTERM"))
+	must(t, r.Advance(healthkit.PhaseLameDuck, "SIGTERM"))
 	wantNext(t, stream, "lame duck", notServing)
 	other := s.watch(t, "")
 	wantNext(t, other, "a lame duck takes a watcher", notServing)
-	must(t, r.BeginDrain("SIGTERM"))
+	must(t, r.Advance(healthkit.PhaseDraining, "SIGTERM"))
 	wantEnd(t, stream, codes.Unavailable)
 	wantEnd(t, other, codes.Unavailable)
 	late := s.watch(t, "")
@@ -354,8 +354,8 @@ func TestGracefulStopIsNotHeldUp(t *testing.T) {
 		stop func(*testing.T, *stack)
 	}{
 		{"the registry drains", func(t *testing.T, s *stack) {
-			must(t, s.registry.LameDuck("SIGTERM"))
-			must(t, s.registry.BeginDrain("SIGTERM"))
+			must(t, s.registry.Advance(healthkit.PhaseLameDuck, "SIGTERM"))
+			must(t, s.registry.Advance(healthkit.PhaseDraining, "SIGTERM"))
 			s.grpc.GracefulStop()
 		}},
 		{"the registry is closed", func(t *testing.T, s *stack) {

@@ -130,7 +130,7 @@ func (p *Proxy) pull(h *health) error {
 				return errors.New(now.reason)
 			}
 		}
-		_, err := registry.AddCheck(s.name, check, healthkit.CheckOptions{
+		_, err := registry.RegisterCheck(s.name, check, healthkit.CheckOptions{
 			Interval: pullInterval, Timeout: pullTimeout,
 		})
 		if err != nil {
@@ -179,14 +179,14 @@ func (p *Proxy) stackAware(h *health) error {
 		}
 		part.subsystem.watch((&reporter{component: component, ttl: part.options.TTL}).report)
 	}
-	progress, err := registry.Progress("proxy", workLimit)
+	loop, err := registry.RegisterLoop("proxy", workLimit)
 	if err != nil {
 		return errors.Join(err, p.closeRegistry(registry))
 	}
-	h.tick = progress.Tick
+	h.tick = loop.Tick
 	p.draining(h, registry)
 	h.close = func() error {
-		progress.Close()
+		loop.Close()
 		return p.closeRegistry(registry)
 	}
 	return nil
@@ -210,7 +210,7 @@ func (p *Proxy) deep(h *health, options healthkit.Options) error {
 			return ask(ctx, p.control.Transport, address.JoinPath(feed.KeysPath))
 		},
 	} {
-		_, err := h.registry.AddCheck(name, check, healthkit.CheckOptions{
+		_, err := h.registry.RegisterCheck(name, check, healthkit.CheckOptions{
 			Options: options, Interval: pullInterval, Timeout: askTimeout,
 		})
 		if err != nil {

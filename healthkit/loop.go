@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Progress is the token of one work loop. The loop calls Tick each time round;
+// Loop is the handle of one work loop. The loop calls Tick each time round;
 // when it has not for longer than the limit, the process is not live. All
 // methods are safe for concurrent use.
-type Progress struct {
+type Loop struct {
 	r     *Registry
 	name  string
 	limit time.Duration
@@ -26,36 +26,36 @@ type Progress struct {
 	closed bool
 }
 
-// Progress registers a work loop that must tick at least every limit, counted
+// RegisterLoop adds a work loop that must tick at least every limit, counted
 // from now. Choose the limit well above the longest honest round: missing it
 // gets the process restarted. Errors wrap ErrName, ErrDuplicate, ErrOptions or
-// ErrClosed. Names of tokens and of components are apart.
-func (r *Registry) Progress(name string, limit time.Duration) (*Progress, error) {
+// ErrClosed. Names of loops and of components are apart.
+func (r *Registry) RegisterLoop(name string, limit time.Duration) (*Loop, error) {
 	if err := checkName(name); err != nil {
-		return nil, fmt.Errorf("register progress token: %w", err)
+		return nil, fmt.Errorf("register loop: %w", err)
 	}
 	if limit <= 0 {
-		return nil, fmt.Errorf("register progress token %q: %w: limit %v", name, ErrOptions, limit)
+		return nil, fmt.Errorf("register loop %q: %w: limit %v", name, ErrOptions, limit)
 	}
 	now := r.lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, fmt.Errorf("register progress token %q: %w", name, ErrClosed)
+		return nil, fmt.Errorf("register loop %q: %w", name, ErrClosed)
 	}
-	i, found := slices.BinarySearchFunc(r.tokens, name, func(t *Progress, n string) int { return strings.Compare(t.name, n) })
+	i, found := slices.BinarySearchFunc(r.loops, name, func(t *Loop, n string) int { return strings.Compare(t.name, n) })
 	if found {
-		return nil, fmt.Errorf("register progress token %q: %w", name, ErrDuplicate)
+		return nil, fmt.Errorf("register loop %q: %w", name, ErrDuplicate)
 	}
-	t := &Progress{r: r, name: name, limit: limit, since: now}
+	t := &Loop{r: r, name: name, limit: limit, since: now}
 	t.deadline.Store(now + int64(limit))
-	r.tokens = slices.Insert(r.tokens, i, t)
+	r.loops = slices.Insert(r.loops, i, t)
 	r.wakeBy(now + int64(limit))
 	r.changed(now)
 	return t, nil
 }
 
 // Tick says that the loop has gone round. It allocates nothing.
-func (t *Progress) Tick() {
+func (t *Loop) Tick() {
 	at := t.r.now() + int64(t.limit)
 	// As with reports: the deadline is written before the verdict is read, and
 	// the registry does it the other way round.
@@ -66,15 +66,15 @@ func (t *Progress) Tick() {
 }
 
 // Idle says that the loop waits for work and need not tick until it next does.
-func (t *Progress) Idle() {
+func (t *Loop) Idle() {
 	t.deadline.Store(never)
 	if t.stuckNow.Load() {
 		t.resume()
 	}
 }
 
-// resume makes the registry look at a token that was idle or stuck.
-func (t *Progress) resume() {
+// resume makes the registry look at a loop that was idle or stuck.
+func (t *Loop) resume() {
 	r := t.r
 	now := r.lock()
 	defer r.mu.Unlock()
@@ -90,9 +90,9 @@ func (t *Progress) resume() {
 	}
 }
 
-// Close gives the token back, as the loop does when it ends on purpose. It is
+// Close takes the loop out of the registry, as it does when it ends on purpose. It is
 // idempotent.
-func (t *Progress) Close() {
+func (t *Loop) Close() {
 	r := t.r
 	now := r.lock()
 	defer r.mu.Unlock()
@@ -103,12 +103,12 @@ func (t *Progress) Close() {
 	if t.stuck {
 		t.setStuck(false, now)
 	}
-	i := slices.Index(r.tokens, t)
-	r.tokens = slices.Delete(r.tokens, i, i+1)
+	i := slices.Index(r.loops, t)
+	r.loops = slices.Delete(r.loops, i, i+1)
 	r.changed(now)
 }
 
-func (t *Progress) setStuck(stuck bool, now int64) {
+func (t *Loop) setStuck(stuck bool, now int64) {
 	t.stuck = stuck
 	t.stuckNow.Store(stuck)
 	t.since = now
@@ -120,8 +120,8 @@ func (t *Progress) setStuck(stuck bool, now int64) {
 	}
 }
 
-// settle applies the clock to this token. The caller holds the lock.
-func (t *Progress) settle(now int64) (changed bool, next int64) {
+// settle applies the clock to this loop. The caller holds the lock.
+func (t *Loop) settle(now int64) (changed bool, next int64) {
 	next = t.deadline.Load()
 	if t.stuck {
 		return false, never
