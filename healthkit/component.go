@@ -133,7 +133,8 @@ func (c *Component) Ready() { c.report(Ready, "") }
 func (c *Component) Degraded(reason string) { c.report(Degraded, reason) }
 
 // Failed reports that the component cannot serve. The text of err is taken at
-// once; a nil err stands for "failed without an error".
+// once; a nil err stands for "failed without an error". Of a text of more than 1 KiB the beginning is
+// kept, as of every reason; who sees it is up to Config.Details.
 func (c *Component) Failed(err error) {
 	if err == nil {
 		c.report(Failed, "failed without an error")
@@ -170,7 +171,11 @@ func (c *Component) Retract() {
 }
 
 func (c *Component) report(s State, reason string) {
-	if rec := c.rec.Load(); rec.state == s && rec.settled && rec.reason == reason {
+	rec := c.rec.Load()
+	if rec.reason != reason {
+		reason = clean(reason) // what is kept is clean already
+	}
+	if rec.state == s && rec.settled && rec.reason == reason {
 		if c.opts.TTL == 0 || s >= Draining {
 			return
 		}
@@ -351,7 +356,7 @@ func (c *Component) settle(now int64) (changed bool, next int64) {
 			if c.state != Stale {
 				reason = "no report within its time to live; last was " + c.state.String()
 				if c.reason != "" {
-					reason += ": " + c.reason
+					reason = clean(reason + ": " + c.reason)
 				}
 			}
 			c.become(Stale, reason, now)

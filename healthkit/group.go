@@ -2,7 +2,6 @@ package healthkit
 
 import (
 	"fmt"
-	"slices"
 )
 
 // GroupOptions configure a group of components.
@@ -150,10 +149,10 @@ func (c *Component) describeGroup(s *ComponentStatus) {
 }
 
 // groupStateWithout is the state of a group of which some members are left out.
-func (s *Snapshot) groupStateWithout(g ComponentStatus, names []string) State {
+func (s *Snapshot) groupStateWithout(g ComponentStatus, without map[string]bool) State {
 	var n census
 	for _, name := range g.Members {
-		if m, ok := s.Component(name); ok && !slices.Contains(names, name) {
+		if m, ok := s.Component(name); ok && !without[name] {
 			n[m.State]++
 		}
 	}

@@ -3,7 +3,6 @@ package healthkit
 import (
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"strconv"
 )
 
@@ -27,13 +26,15 @@ var (
 //	/livez     200 "ok" or 503: does the process make progress?
 //	/startupz  200 "ok" or 503: was it ever ready?
 //	/drainz    200 when nothing is in flight and nothing is taken any more,
-//	           503 with the phase before; POST asks for a drain (Config.OnDrain)
+//	           503 with the phase before; POST asks for a drain (Config.OnDrain,
+//	           Config.DrainFrom)
 //	/statusz   200 and the whole snapshot as JSON, with the causes
 //
 // ?verbose makes the first three list what they judged, the verdict in the
 // first line. ?exclude=NAME, repeated, makes /readyz judge without components;
 // a name that no component has is named in a warning line, and changes
-// nothing else. A brief answer allocates nothing and takes the same time
+// nothing else. Reasons are shown to those whom Config.Details lets see them, by
+// default to this machine. A brief answer allocates nothing and takes the same time
 // whatever the number of components. No answer waits for a check.
 func (r *Registry) Handler() http.Handler { return (*handler)(r) }
 
@@ -49,20 +50,20 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	switch req.URL.Path {
 	case "/readyz":
 		if req.URL.RawQuery != "" {
-			r.serveReadyQuery(w, req.URL)
+			r.serveReadyQuery(w, req)
 			return
 		}
 		brief(w, r.Ready(), notReady)
 	case "/livez":
 		if req.URL.RawQuery != "" && req.URL.Query().Has("verbose") {
-			s := r.Snapshot()
+			s := r.shown(req)
 			answer(w, s.live, cached(&s.liveText, s.verboseLive))
 			return
 		}
 		brief(w, r.Live(), notLive)
 	case "/startupz":
 		if req.URL.RawQuery != "" && req.URL.Query().Has("verbose") {
-			s := r.Snapshot()
+			s := r.shown(req)
 			answer(w, s.Started, cached(&s.startText, s.verboseStartup))
 			return
 		}
@@ -70,7 +71,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case "/drainz":
 		r.serveDrain(w, req)
 	case "/statusz":
-		r.serveStatus(w)
+		r.serveStatus(w, req)
 	default:
 		http.NotFound(w, req)
 	}
@@ -94,28 +95,27 @@ func answer(w http.ResponseWriter, ok bool, body []byte) {
 	_, _ = w.Write(body)
 }
 
-func (r *Registry) serveReadyQuery(w http.ResponseWriter, u *url.URL) {
-	if u.RawQuery == "verbose" {
-		s := r.Snapshot()
+func (r *Registry) serveReadyQuery(w http.ResponseWriter, req *http.Request) {
+	s := r.shown(req)
+	if req.URL.RawQuery == "verbose" {
 		answer(w, s.ready, cached(&s.readyText, s.verboseReady))
 		return
 	}
-	query := u.Query()
-	s := r.Snapshot()
+	query := req.URL.Query()
 	ready, unknown := s.ready, []string(nil)
-	var warning string
+	var warning []byte
 	if exclude := query["exclude"]; len(exclude) > 0 {
 		ready, unknown = s.ReadyWithout(exclude...)
 		for _, name := range unknown {
-			warning += "warning: exclude names no component: " + strconv.Quote(name) + "\n"
+			warning = append(strconv.AppendQuote(append(warning, "warning: exclude names no component: "...), name), '\n')
 		}
 	}
 	switch {
 	case query.Has("verbose"):
-		answer(w, ready, append([]byte(warning), s.appendVerbose(nil, ready, query["exclude"])...))
-	case warning != "" && ready:
+		answer(w, ready, s.appendVerbose(warning, ready, query["exclude"]))
+	case len(warning) > 0 && ready:
 		answer(w, ready, append(append(okBody[:len(okBody):len(okBody)], '\n'), warning...))
-	case warning != "":
+	case len(warning) > 0:
 		answer(w, ready, append(notReady[:len(notReady):len(notReady)], warning...))
 	default:
 		brief(w, ready, notReady)
@@ -127,6 +127,10 @@ func (r *Registry) serveDrain(w http.ResponseWriter, req *http.Request) {
 		if r.cfg.OnDrain == nil {
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "this process does not take drain requests", http.StatusMethodNotAllowed)
+			return
+		}
+		if !r.mayDrain(req) {
+			http.Error(w, "this process takes no drain request from there", http.StatusForbidden)
 			return
 		}
 		r.drainOnce.Do(func() { go r.cfg.OnDrain() })
@@ -157,8 +161,8 @@ type status struct {
 	*Snapshot
 }
 
-func (r *Registry) serveStatus(w http.ResponseWriter) {
-	s := r.Snapshot()
+func (r *Registry) serveStatus(w http.ResponseWriter, req *http.Request) {
+	s := r.shown(req)
 	body, err := json.MarshalIndent(status{
 		Ready: s.ready, Live: s.live, Degraded: s.Degraded(),
 		Reason: s.Reason(), LiveReason: s.LiveReason(),

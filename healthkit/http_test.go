@@ -13,7 +13,7 @@ import (
 func get(t testing.TB, h http.Handler, method, target string) (status int, body string) {
 	t.Helper()
 	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, httptest.NewRequest(method, target, nil))
+	h.ServeHTTP(rec, asked(method, target, "127.0.0.1:4711"))
 	return rec.Code, rec.Body.String()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -45,10 +46,19 @@ type Config struct {
 	// Generations says what the generations of the generational components
 	// must satisfy for readiness.
 	Generations GenerationPolicy
+	// Details says who may see the reasons in ?verbose and /statusz. They are
+	// texts of errors, and such a text may hold a connection string with a
+	// password. Everybody else sees "reason withheld" in their place, and
+	// names, states and times as ever. Nil means FromLoopback.
+	Details func(*http.Request) bool
 	// OnDrain, if set, is called once, in its own goroutine, for the first
 	// POST to /drainz, so that a preStop hook can start the shutdown that
 	// SIGTERM would start. Without it POST /drainz is refused.
 	OnDrain func()
+	// DrainFrom says whose POST to /drainz is taken; nil means FromLoopback. A
+	// preStop hook of kind exec comes from there; one of kind httpGet comes
+	// from the node and sends a GET, which asks for no drain.
+	DrainFrom func(*http.Request) bool
 }
 
 // Registry holds the components, checks and work loops of one process
@@ -305,6 +315,7 @@ func (r *Registry) setPhase(p Phase, reason string, now int64) {
 func (r *Registry) Advance(to Phase, reason string) error {
 	now := r.lock()
 	defer r.mu.Unlock()
+	reason = clean(reason)
 	from := Phase(r.phase.Load())
 	if from == to {
 		return nil

@@ -1,7 +1,6 @@
 package healthkit
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -25,15 +24,16 @@ func (s *Snapshot) verboseReady() []byte { return s.appendVerbose(nil, s.ready, 
 // each thing judged: [+] is fine, [~] is not but does not block, [-] blocks,
 // [ ] was excluded.
 func (s *Snapshot) appendVerbose(b []byte, ready bool, exclude []string) []byte {
+	excluded := setOf(exclude)
 	b = append(b, s.headline(ready, exclude)...)
 	b = append(b, '\n')
 	b = append(b, "phase "+s.Phase.String()+" since "+stamp(s.PhaseSince)+"\n"...)
 	for _, c := range s.Components {
-		b = c.appendLine(b, slices.Contains(exclude, c.Name))
+		b = c.appendLine(b, excluded[c.Name])
 	}
 	for _, name := range s.Missing {
 		mark := "[-]"
-		if slices.Contains(exclude, name) {
+		if excluded[name] {
 			mark = "[ ]"
 		}
 		b = append(b, mark+name+" expected, not registered\n"...)

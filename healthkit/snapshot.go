@@ -31,6 +31,8 @@ type Snapshot struct {
 	allowEmpty bool
 	ready      bool
 	live       bool
+	withheld   bool // made by WithoutReasons
+	plain      atomic.Pointer[Snapshot]
 	readyText  atomic.Pointer[[]byte]
 	liveText   atomic.Pointer[[]byte]
 	startText  atomic.Pointer[[]byte]
@@ -41,7 +43,9 @@ type ComponentStatus struct {
 	Name  string `json:"name"`
 	State State  `json:"state"`
 	// Reason is what came with the report, or why the registry judged
-	// otherwise. It is raw text of the service: adapters escape it.
+	// otherwise. It is raw text of the service, valid UTF-8 and at most 1 KiB
+	// (a longer one ends with " ... (cut)"): adapters escape it, and show it
+	// only to those who may see it (WithoutReasons).
 	Reason string `json:"reason,omitempty"`
 	// Since is when State began.
 	Since time.Time `json:"since"`
@@ -75,6 +79,8 @@ type ComponentStatus struct {
 	ExcusedBy string `json:"excused_by,omitempty"`
 	// FailsLiveness is set when this component makes the process not live.
 	FailsLiveness bool `json:"fails_liveness,omitempty"`
+
+	pendingReason string // the end of Pending that is a text of the service
 }
 
 // Blocking tells whether this component keeps the process unready.
@@ -137,8 +143,11 @@ func (s *Snapshot) Component(name string) (ComponentStatus, bool) {
 // an empty set. A group is judged by the members that remain; without the
 // group its members do not count either.
 func (s *Snapshot) ReadyWithout(names ...string) (ready bool, unknown []string) {
+	without := setOf(names)
+	seen := make(map[string]bool)
 	for _, n := range names {
-		if _, ok := s.Component(n); !ok && !slices.Contains(s.Missing, n) && !slices.Contains(unknown, n) {
+		if !seen[n] && !s.knows(n) {
+			seen[n] = true
 			unknown = append(unknown, n)
 		}
 	}
@@ -148,11 +157,11 @@ func (s *Snapshot) ReadyWithout(names ...string) (ready bool, unknown []string) 
 	required := 0
 	t := tally{agree: s.Generations.Agree, floor: s.Generations.AtLeast}
 	for _, c := range s.Components {
-		if slices.Contains(names, c.Name) {
+		if without[c.Name] {
 			continue
 		}
 		if c.AtLeast > 0 {
-			c.State = s.groupStateWithout(c, names)
+			c.State = s.groupStateWithout(c, without)
 		}
 		if c.Blocking() {
 			return false, unknown
@@ -166,7 +175,7 @@ func (s *Snapshot) ReadyWithout(names ...string) (ready bool, unknown []string) 
 		}
 	}
 	for _, n := range s.Missing {
-		if !slices.Contains(names, n) {
+		if !without[n] {
 			return false, unknown
 		}
 	}
@@ -174,6 +183,23 @@ func (s *Snapshot) ReadyWithout(names ...string) (ready bool, unknown []string) 
 		return false, unknown
 	}
 	return t.met() || s.Generations.Tolerated && !t.silent, unknown
+}
+
+// knows tells whether a component has the name or is expected under it.
+func (s *Snapshot) knows(name string) bool {
+	if _, ok := s.Component(name); ok {
+		return true
+	}
+	_, missing := slices.BinarySearch(s.Missing, name)
+	return missing
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, n := range names {
+		set[n] = true
+	}
+	return set
 }
 
 // Snapshot returns the current snapshot. It builds one only when something has
@@ -257,6 +283,8 @@ func (c *Component) status() ComponentStatus {
 		Generation:    c.gen.Load(),
 		HasGeneration: c.hasGen.Load(),
 		FailsLiveness: c.killing,
+
+		pendingReason: c.pending.reason,
 
 		GenerationTooOld: c.genOld,
 	}

@@ -1,0 +1,131 @@
+package healthkit
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxReason is how many bytes of a reason are kept.
+const maxReason = 1 << 10
+
+const (
+	cutMark  = " ... (cut)"
+	withheld = "reason withheld"
+)
+
+// clean is the one way in for a text of the service: it is valid UTF-8 after it, and at
+// most maxReason bytes.
+func clean(text string) string {
+	cut := len(text) > maxReason
+	if cut {
+		text = text[:maxReason]
+	} else if utf8.ValidString(text) {
+		return text
+	}
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if !cut && len(text) <= maxReason {
+		return text
+	}
+	end := min(len(text), maxReason-len(cutMark))
+	for end < len(text) && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + cutMark
+}
+
+// passedOn are headers of requests that somebody passed on, or that a page in a browser made:
+// it asks from this machine, but not for itself. They only ever take trust away.
+var passedOn = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Origin"}
+
+// FromLoopback tells whether a request came over a loopback address or a unix socket, from
+// somebody who asks for himself: the probe command, a shell in the container, kubectl
+// port-forward. A request that says that it was passed on (X-Forwarded-For, Via and the like)
+// or that a page made it (Origin) does not count, and none of these headers makes one count.
+//
+// A proxy on the same machine that passes requests on and does not say so looks like this
+// machine. Where one stands before the probes, Config.Details and Config.DrainFrom have to be
+// something else. The kubelet, and the proxy of the Kubernetes API server, come from the node.
+func FromLoopback(req *http.Request) bool {
+	switch a := req.RemoteAddr; {
+	case strings.HasPrefix(a, "127."), strings.HasPrefix(a, "[::1]:"):
+		host, _, err := net.SplitHostPort(a)
+		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+			return false
+		}
+	case a == "", a[0] == '@', a[0] == '/':
+		// What a client of a unix socket is called is up to him; where he came in is not.
+		if local, ok := req.Context().Value(http.LocalAddrContextKey).(net.Addr); !ok || local.Network() != "unix" {
+			return false
+		}
+	default:
+		return false
+	}
+	for _, name := range passedOn {
+		if len(req.Header[name]) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Registry) mayDrain(req *http.Request) bool {
+	if r.cfg.DrainFrom != nil {
+		return r.cfg.DrainFrom(req)
+	}
+	return FromLoopback(req)
+}
+
+// shown is the snapshot as the client may see it.
+func (r *Registry) shown(req *http.Request) *Snapshot {
+	s := r.Snapshot()
+	details := r.cfg.Details
+	if details == nil {
+		details = FromLoopback
+	}
+	if details(req) {
+		return s
+	}
+	return s.WithoutReasons()
+}
+
+// WithoutReasons returns the same snapshot with "reason withheld" in place of every text that
+// the service gave: reasons of components and of the phase, and last errors. Names, states,
+// times and all verdicts stay. It is what the Handler shows to those whom Config.Details does
+// not let see more.
+func (s *Snapshot) WithoutReasons() *Snapshot {
+	if s.withheld {
+		return s
+	}
+	if p := s.plain.Load(); p != nil {
+		return p
+	}
+	p := &Snapshot{
+		Version: s.Version, Phase: s.Phase, PhaseSince: s.PhaseSince, PhaseReason: withhold(s.PhaseReason),
+		Started: s.Started, Created: s.Created, FirstReady: s.FirstReady,
+		Components: make([]ComponentStatus, len(s.Components)), Loops: s.Loops,
+		Generations: s.Generations, Missing: s.Missing,
+		allowEmpty: s.allowEmpty, ready: s.ready, live: s.live, withheld: true,
+	}
+	for i, c := range s.Components {
+		if c.AtLeast == 0 { // the reason of a group is the registry's own
+			c.Reason = withhold(c.Reason)
+		}
+		c.LastError = withhold(c.LastError)
+		if c.pendingReason != "" {
+			c.Pending = strings.TrimSuffix(c.Pending, c.pendingReason) + withheld
+			c.pendingReason = ""
+		}
+		p.Components[i] = c
+	}
+	s.plain.Store(p)
+	return p
+}
+
+func withhold(text string) string {
+	if text == "" {
+		return ""
+	}
+	return withheld
+}
