@@ -15,7 +15,8 @@ type Options struct {
 	// DependsOn names components whose trouble explains trouble of this one:
 	// which component is named as the cause, what a failure under FailShared
 	// excuses, and that Shutdown stops this one before them. Otherwise it
-	// changes no verdict. The names may be registered later.
+	// changes no verdict. The names may be registered later; Validate says which
+	// are not.
 	DependsOn []string
 	// Group makes the component a member of the group registered under that
 	// name (RegisterGroup): the group counts and the member does not. While
@@ -44,6 +45,11 @@ func (o Options) check() error {
 	}
 	if o.OnFailure > FailShared {
 		return fmt.Errorf("%w: unknown failure policy %d", ErrOptions, o.OnFailure)
+	}
+	for _, name := range o.DependsOn {
+		if err := checkName(name); err != nil {
+			return fmt.Errorf("dependency: %w", err)
+		}
 	}
 	if o.Group != "" {
 		if err := checkName(o.Group); err != nil {

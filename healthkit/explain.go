@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Cause is one reason why the process is not ready.
@@ -37,7 +38,7 @@ func (s *Snapshot) Causes() []Cause {
 		causes = append(causes, Cause{Text: text, Since: s.PhaseSince})
 	}
 	for _, n := range s.Missing {
-		causes = append(causes, Cause{Component: n, Text: "expected, not registered", Since: s.Created})
+		causes = append(causes, Cause{Component: n, Text: missingText(n), Since: s.Created})
 	}
 	if !s.allowEmpty && !slices.ContainsFunc(s.Components, func(c ComponentStatus) bool { return !c.Optional && c.Group == "" }) {
 		causes = append(causes, Cause{Text: "no required component is registered", Since: s.Created})
@@ -207,10 +208,14 @@ func (s *Snapshot) LiveReason() string {
 	return "not live: " + strings.Join(parts, "; ")
 }
 
-// oneLine keeps a report from forging lines of a text answer.
+// oneLine keeps a report from forging lines of a text answer, from commanding the
+// terminal that shows it and from showing it in another order.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029 {
+		if r >= ' ' && r < 0x7f {
+			return r
+		}
+		if unicode.IsControl(r) || r == 0x2028 || r == 0x2029 || unicode.Is(unicode.Bidi_Control, r) {
 			return ' '
 		}
 		return r

@@ -37,7 +37,8 @@ type Config struct {
 	// Expect names components that must be registered before the process can
 	// be ready. It closes the gap in which the first component is ready and
 	// the second one is not registered yet. A name that is retracted is
-	// missing again.
+	// missing again. One that no component can have (ErrName) keeps the process
+	// unready for ever, and Validate says so.
 	Expect []string
 	// AllowEmpty makes a registry without any required component ready. Without
 	// it such a registry is not ready: an empty set is more often a mistake
@@ -89,6 +90,7 @@ type Registry struct {
 	byName     map[string]*Component
 	loops      []*Loop // sorted by name
 	expect     map[string]bool
+	mentions   []mention
 	missing    int  // expected and not registered
 	required   int  // components that are not optional, groups in place of their members
 	blocked    int  // components that keep the process unready
@@ -131,7 +133,7 @@ func New(cfg Config) *Registry {
 	}
 	r.stopping, r.stop = context.WithCancel(context.Background())
 	for _, name := range cfg.Expect {
-		r.expect[name] = true
+		r.expect[expectedName(name)] = true
 	}
 	r.missing = len(r.expect)
 	r.gens.policy = cfg.Generations

@@ -22,7 +22,7 @@ func (s *Snapshot) verboseReady() []byte { return s.appendVerbose(nil, s.ready, 
 
 // appendVerbose writes the verdict in the first line and then one line for
 // each thing judged: [+] is fine, [~] is not but does not block, [-] blocks,
-// [ ] was excluded.
+// [ ] was excluded, [?] is a name that meets nothing.
 func (s *Snapshot) appendVerbose(b []byte, ready bool, exclude []string) []byte {
 	excluded := setOf(exclude)
 	b = append(b, s.headline(ready, exclude)...)
@@ -31,12 +31,15 @@ func (s *Snapshot) appendVerbose(b []byte, ready bool, exclude []string) []byte 
 	for _, c := range s.Components {
 		b = c.appendLine(b, excluded[c.Name])
 	}
-	for _, name := range s.Missing {
+	for i, name := range s.Missing {
 		mark := "[-]"
 		if excluded[name] {
 			mark = "[ ]"
 		}
-		b = append(b, mark+name+" expected, not registered\n"...)
+		b = append(b, mark+name+" "+missingText(name)+s.hint(i, name)+"\n"...)
+	}
+	for i, u := range s.Unknown {
+		b = append(b, "[?]"+u.Name+" meets nothing: "+oneLine(strings.Join(u.UsedBy, ", "))+s.hint(i, u.Name)+"\n"...)
 	}
 	if !s.Generations.Met {
 		mark := "[-]"

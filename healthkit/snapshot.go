@@ -26,7 +26,10 @@ type Snapshot struct {
 	Loops       []LoopStatus      `json:"loops,omitempty"`
 	Generations GenerationStatus  `json:"generations"`
 	// Missing are the expected names that are not registered, sorted.
+	// One that no component can have is quoted.
 	Missing []string `json:"missing,omitempty"`
+	// Unknown are other names that meet nothing, sorted: see Registry.Validate.
+	Unknown []UnknownName `json:"unknown,omitempty"`
 
 	allowEmpty bool
 	ready      bool
@@ -255,6 +258,7 @@ func (r *Registry) build() *Snapshot {
 	for i, t := range r.loops {
 		s.Loops[i] = LoopStatus{Name: t.name, Limit: t.limit, Stuck: t.stuck, Since: r.at(t.since), Stalls: t.stalls}
 	}
+	s.Unknown = r.unknown()
 	if r.missing > 0 {
 		for name := range r.expect {
 			if r.byName[name] == nil {

@@ -105,7 +105,7 @@ func (s *Snapshot) WithoutReasons() *Snapshot {
 		Version: s.Version, Phase: s.Phase, PhaseSince: s.PhaseSince, PhaseReason: withhold(s.PhaseReason),
 		Started: s.Started, Created: s.Created, FirstReady: s.FirstReady,
 		Components: make([]ComponentStatus, len(s.Components)), Loops: s.Loops,
-		Generations: s.Generations, Missing: s.Missing,
+		Generations: s.Generations, Missing: s.Missing, Unknown: s.Unknown,
 		allowEmpty: s.allowEmpty, ready: s.ready, live: s.live, withheld: true,
 	}
 	for i, c := range s.Components {

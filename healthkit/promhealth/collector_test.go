@@ -203,6 +203,19 @@ func TestNamesFollowTheConventions(t *testing.T) {
 	}
 }
 
+// A label that is not UTF-8 would make each scrape of the process fail.
+func TestNamesAndReasonsThatAreNotUTF8(t *testing.T) {
+	r := healthkit.New(healthkit.Config{Expect: []string{"\xff\n", "b"}})
+	a := register(t, r, "a", healthkit.Options{LivenessOverride: true})
+	a.Failed(errors.New("\xff"))
+	must(t, r.Mention("\xff", "c"))
+	must(t, r.Advance(healthkit.PhaseLameDuck, "\xff"))
+	got := scrape(t, gatherer(t, r))
+	if key := `component_missing "\xff\n"`; got[key] != 1 || got["component_missing b"] != 1 {
+		t.Errorf("got %v, want what is missing, %s too", got, key)
+	}
+}
+
 func TestDescribeNamesEveryMetric(t *testing.T) {
 	r := healthkit.New(healthkit.Config{})
 	a := register(t, r, "a", healthkit.Options{})

@@ -29,7 +29,8 @@ type Options struct {
 	// Services maps the full name of a gRPC service ("package.Service") to the
 	// components that it needs. They may be registered later; until then, and
 	// after they are retracted, the service is not serving. A service that
-	// names no component has the verdict of the process.
+	// names no component has the verdict of the process. Names that no component
+	// has are told by Registry.Validate and in ?verbose.
 	Services map[string][]string
 }
 
@@ -46,12 +47,15 @@ var _ healthpb.HealthServer = (*Server)(nil)
 
 // New returns a Server for the registry. It starts no goroutine. The error
 // wraps healthkit.ErrOptions: the service "" is the process and cannot be
-// mapped.
+// mapped; or healthkit.ErrName for a name that no component can have.
 func New(r *healthkit.Registry, opts Options) (*Server, error) {
 	services := map[string][]string{"": nil}
 	for name, components := range opts.Services {
 		if name == "" {
 			return nil, fmt.Errorf("gRPC health: %w: the service without a name is the process", healthkit.ErrOptions)
+		}
+		if err := r.Mention("gRPC service "+name, components...); err != nil {
+			return nil, fmt.Errorf("gRPC health: %w", err)
 		}
 		services[name] = slices.Clone(components)
 	}

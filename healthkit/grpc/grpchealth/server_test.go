@@ -419,3 +419,17 @@ func BenchmarkCheck(b *testing.B) {
 		}
 	}
 }
+
+func TestNamesOfServicesThatMeetNothing(t *testing.T) {
+	r := healthkit.New(healthkit.Config{})
+	register(t, r, "storage", healthkit.Options{})
+	_, err := New(r, Options{Services: map[string][]string{"shop.Cart": {"storgae"}, "shop.Mail": {"storage"}}})
+	must(t, err)
+	err = r.Validate()
+	if !errors.Is(err, healthkit.ErrUnknown) || err.Error() != "storgae, gRPC service shop.Cart: name meets nothing (is it storage?)" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := New(r, Options{Services: map[string][]string{"shop.Cart": {"my storage"}}}); !errors.Is(err, healthkit.ErrName) {
+		t.Errorf("got %v, want ErrName", err)
+	}
+}
