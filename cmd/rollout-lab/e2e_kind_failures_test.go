@@ -22,6 +22,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/target"
 	"github.com/rollout-lab/rollout-lab/scenarios"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
 )
 
 const stuckRollout = `name: stuck-rollout
@@ -73,8 +74,9 @@ func TestE2EKindRevisionThatIsNeverReady(t *testing.T) {
 // failing is an environment of the reference target on a real cluster, with a load on it.
 type failing struct {
 	*testing.T
-	env  drivers.Env
-	plan load.Plan
+	env   drivers.Env
+	stack drivers.Stack
+	plan  load.Plan
 }
 
 func deployFailing(t *testing.T, scenario, design string) *failing {
@@ -108,7 +110,7 @@ func deployFailing(t *testing.T, scenario, design string) *failing {
 			t.Errorf("close the driver: %v", err)
 		}
 	})
-	return &failing{t, env, load.Plan{
+	return &failing{t, env, what.Stack, load.Plan{
 		URL: env.URL(), Rate: s.Load.Rate, Timeout: s.Load.Timeout, Deny: s.Load.Deny, Streams: what.Streams,
 	}}
 }
@@ -147,11 +149,16 @@ func (f *failing) begin(length time.Duration) (end func()) {
 // tell asks the control plane for something.
 func (f *failing) tell(path string) {
 	f.Helper()
-	admin, err := f.env.Endpoint(f.Context(), "control", "admin")
+	base, err := f.env.Endpoint(f.Context(), target.ControlName, "admin")
 	if err != nil {
 		f.Fatal(err)
 	}
-	resp, err := http.Post(admin+path, "", nil)
+	req, err := http.NewRequestWithContext(f.Context(), http.MethodPost, base+path, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	req.Header.Set("Authorization", admin.Authorization(target.AdminToken(f.stack, target.ControlName)))
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -45,12 +45,12 @@ func spoil(ctx context.Context, t relay.Trouble, service string, into Target) (d
 		q.Set("rate", fmt.Sprint(t.Rate))
 	}
 	heal := func(ctx context.Context) error {
-		return post(ctx, into.Env, target.RelayName, "/v1/heal?"+url.Values{"link": {service}}.Encode())
+		return post(ctx, into, target.RelayName, "/v1/heal?"+url.Values{"link": {service}}.Encode())
 	}
-	if err := post(ctx, into.Env, target.RelayName, "/v1/trouble?"+q.Encode()); err != nil {
+	if err := post(ctx, into, target.RelayName, "/v1/trouble?"+q.Encode()); err != nil {
 		return nil, errors.Join(err, heal(context.WithoutCancel(ctx)))
 	}
-	p := passage{trouble: t, service: service, env: into.Env}
+	p := passage{trouble: t, service: service, of: into}
 	for _, s := range into.Stack.Dependencies {
 		if s.Name == service {
 			p.port = s.Ports[0]
@@ -66,13 +66,13 @@ type passage struct {
 	trouble relay.Trouble
 	service string
 	port    string // of the service, where it is reached without the relay
-	env     drivers.Env
+	of      Target
 	since   relay.LinkStatus
 }
 
 func (p *passage) counts(ctx context.Context) (relay.LinkStatus, error) {
 	all := map[string]relay.LinkStatus{}
-	err := operate(ctx, p.env, target.RelayName, "GET", "/v1/status", &all)
+	err := operate(ctx, p.of, target.RelayName, "GET", "/v1/status", &all)
 	return all[p.service], err
 }
 
@@ -88,7 +88,7 @@ const mostFill = 900 << 10
 
 // cross sends a request to a port of a dependency, past the relay or through it.
 func (p *passage) cross(ctx context.Context, service, port string, fill int, limit time.Duration) (crossing, error) {
-	base, err := p.env.Endpoint(ctx, service, port)
+	base, err := p.of.Env.Endpoint(ctx, service, port)
 	if err != nil {
 		return crossing{}, err
 	}

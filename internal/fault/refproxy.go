@@ -10,7 +10,8 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/target"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
 )
 
 // operateLimit is how long the operator's side of a dependency may take to do what it is told.
@@ -18,14 +19,16 @@ const operateLimit = 10 * time.Second
 
 // operate asks the operator's side of a dependency, or has it do something, and decodes the
 // answer; into may be nil.
-func operate(ctx context.Context, env drivers.Env, service, method, path string, into any) error {
+func operate(ctx context.Context, on Target, service, method, path string, into any) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, operateLimit, fmt.Errorf("no answer within %v", operateLimit))
 	defer cancel()
-	base, err := env.Endpoint(ctx, service, "admin")
+	base, err := on.Env.Endpoint(ctx, service, "admin")
 	if err != nil {
 		return err
 	}
-	a := get(ctx, method, base+path, nil)
+	a := get(ctx, method, base+path, map[string]string{
+		"Authorization": admin.Authorization(target.AdminToken(on.Stack, service)),
+	})
 	if a.err != nil {
 		return fmt.Errorf("%s: %s: %w", service, path, because(ctx, a.err))
 	}
@@ -39,8 +42,8 @@ func operate(ctx context.Context, env drivers.Env, service, method, path string,
 }
 
 // post has the operator's side of a dependency do something.
-func post(ctx context.Context, env drivers.Env, service, path string) error {
-	return operate(ctx, env, service, http.MethodPost, path, nil)
+func post(ctx context.Context, on Target, service, path string) error {
+	return operate(ctx, on, service, http.MethodPost, path, nil)
 }
 
 // got is what became of a question.

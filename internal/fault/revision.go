@@ -119,7 +119,7 @@ func (w *watched) neverReady(ctx context.Context, into Target) (string, bool, er
 	if err != nil {
 		return "", false, err
 	}
-	plane, err := statusOf(ctx, into.Env)
+	plane, err := statusOf(ctx, into)
 	if err != nil {
 		return "", false, err
 	}

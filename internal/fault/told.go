@@ -32,9 +32,9 @@ const (
 func injectTold(ctx context.Context, f scenarios.Fault, into Target) (drivers.Injection, error) {
 	q := url.Values{"kind": {string(f.Kind)}, "instance": {into.Instance.ID}}
 	heal := func(ctx context.Context) error {
-		return post(ctx, into.Env, target.ControlName, "/v1/fault?on=false&"+q.Encode())
+		return post(ctx, into, target.ControlName, "/v1/fault?on=false&"+q.Encode())
 	}
-	if err := post(ctx, into.Env, target.ControlName, "/v1/fault?"+q.Encode()); err != nil {
+	if err := post(ctx, into, target.ControlName, "/v1/fault?"+q.Encode()); err != nil {
 		return nil, fmt.Errorf("%w (taken back: %w)", err, heal(context.WithoutCancel(ctx)))
 	}
 	i := &asked{addr: into.Instance.Addr, serves: into.Stack.Subject.Serves}
@@ -43,7 +43,7 @@ func injectTold(ctx context.Context, f scenarios.Fault, into Target) (drivers.In
 	}[f.Kind]
 	return done{func(ctx context.Context) (string, bool, error) {
 		seen, sees := look(ctx)
-		plane, err := statusOf(ctx, into.Env)
+		plane, err := statusOf(ctx, into)
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			return "", false, err
 		}
@@ -52,8 +52,8 @@ func injectTold(ctx context.Context, f scenarios.Fault, into Target) (drivers.In
 }
 
 // statusOf is what the control plane says of itself.
-func statusOf(ctx context.Context, env drivers.Env) (s control.Status, err error) {
-	err = operate(ctx, env, target.ControlName, http.MethodGet, "/v1/status", &s)
+func statusOf(ctx context.Context, into Target) (s control.Status, err error) {
+	err = operate(ctx, into, target.ControlName, http.MethodGet, "/v1/status", &s)
 	return s, err
 }
 
@@ -128,13 +128,13 @@ func (i *asked) flap(ctx context.Context) (string, bool) {
 
 // injectStall silences the streams of the control plane.
 func injectStall(ctx context.Context, _ scenarios.Fault, into Target) (drivers.Injection, error) {
-	heal := func(ctx context.Context) error { return post(ctx, into.Env, target.ControlName, "/v1/unstall") }
-	if err := post(ctx, into.Env, target.ControlName, "/v1/stall"); err != nil {
+	heal := func(ctx context.Context) error { return post(ctx, into, target.ControlName, "/v1/unstall") }
+	if err := post(ctx, into, target.ControlName, "/v1/stall"); err != nil {
 		return nil, fmt.Errorf("%w (taken back: %w)", err, heal(context.WithoutCancel(ctx)))
 	}
 	return done{func(ctx context.Context) (string, bool, error) {
 		_, silent, err := follow(ctx, into.Env)
-		plane, statusErr := statusOf(ctx, into.Env)
+		plane, statusErr := statusOf(ctx, into)
 		if err = errors.Join(err, statusErr); err != nil {
 			return "", false, err
 		}
@@ -148,8 +148,8 @@ func injectStall(ctx context.Context, _ scenarios.Fault, into Target) (drivers.I
 
 // injectBadConfig publishes a configuration that proxies must reject, and then a good one.
 func injectBadConfig(ctx context.Context, _ scenarios.Fault, into Target) (drivers.Injection, error) {
-	heal := func(ctx context.Context) error { return post(ctx, into.Env, target.ControlName, "/v1/generation") }
-	if err := post(ctx, into.Env, target.ControlName, "/v1/generation?bad=true"); err != nil {
+	heal := func(ctx context.Context) error { return post(ctx, into, target.ControlName, "/v1/generation") }
+	if err := post(ctx, into, target.ControlName, "/v1/generation?bad=true"); err != nil {
 		return nil, fmt.Errorf("%w (taken back: %w)", err, heal(context.WithoutCancel(ctx)))
 	}
 	return done{func(ctx context.Context) (string, bool, error) {
@@ -205,13 +205,13 @@ func injectRevoke(ctx context.Context, _ scenarios.Fault, into Target) (drivers.
 	}
 	q := url.Values{"session": {r.Session}}.Encode()
 	r.Begin()
-	if err := post(ctx, into.Env, target.ControlName, "/v1/revoke?"+q); err != nil {
+	if err := post(ctx, into, target.ControlName, "/v1/revoke?"+q); err != nil {
 		return nil, err
 	}
 	r.Done()
 	return done{proof: func(ctx context.Context) (string, bool, error) {
 		var s struct{ Revoked bool }
-		err := operate(ctx, into.Env, target.ControlName, http.MethodGet, "/v1/session?"+q, &s)
+		err := operate(ctx, into, target.ControlName, http.MethodGet, "/v1/session?"+q, &s)
 		return fmt.Sprintf("the control plane has %s as revoked: %v", r.Session, s.Revoked), s.Revoked, err
 	}}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/scenarios"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
 )
 
@@ -20,6 +21,17 @@ const (
 	// that is called as that is, where a scenario's faults need it.
 	RelayName = "relay"
 )
+
+// AdminToken is what a dependency of a stack wants to be shown by who tells it to do something,
+// "" where nobody can.
+func AdminToken(stack drivers.Stack, service string) string {
+	for _, s := range stack.Dependencies {
+		if s.Name == service {
+			return s.Env[admin.TokenVariable]
+		}
+	}
+	return ""
+}
 
 // serving are the ports of the dependencies that proxies ask.
 var serving = map[string]string{UpstreamName: "data", ControlName: "api"}
@@ -45,7 +57,7 @@ func relayService(names []string) drivers.Service {
 	}
 	return drivers.Service{
 		Name: RelayName, Args: args, Ports: ports, StopGrace: 2 * time.Second,
-		Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "admin", Path: "/v1/status"},
+		Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "admin", Path: admin.HealthPath},
 	}
 }
 

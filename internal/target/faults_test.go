@@ -1,6 +1,7 @@
 package target
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
 )
 
 // withFaults is a target that is rolled out, with faults.
@@ -80,6 +82,29 @@ func TestRelayStandsWhereItIsNeeded(t *testing.T) {
 	}
 	if want := "--control http://${addr.control.api} --upstream http://${addr.relay.upstream}"; !strings.Contains(line(got.Stack.Subject), want) {
 		t.Errorf("the proxy is started with %s, want %s", line(got.Stack.Subject), want)
+	}
+}
+
+// TestOperatorsHaveATokenOfTheTrial, that no proxy and no probe is given.
+func TestOperatorsHaveATokenOfTheTrial(t *testing.T) {
+	const outage = "{kind: outage, mode: refuse, service: upstream, at: 1s, for: 1s}"
+	stack, other := withFaults(t, outage).Stack, withFaults(t, outage).Stack
+	token := AdminToken(stack, ControlName)
+	if len(token) < admin.TokenSize || AdminToken(stack, RelayName) != token || AdminToken(other, ControlName) == token {
+		t.Errorf("tokens %q of the control plane, %q of the relay, %q of another trial", token, AdminToken(stack, RelayName), AdminToken(other, ControlName))
+	}
+	if got := AdminToken(stack, UpstreamName) + AdminToken(stack, "nobody"); got != "" {
+		t.Errorf("who has no operator has the token %q", got)
+	}
+	for _, s := range append(slices.Clone(stack.Dependencies), stack.Subject) {
+		has := s.Name == ControlName || s.Name == RelayName
+		probes, err := json.Marshal([]drivers.Probe{s.Serves, s.Signal, s.Liveness})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (s.Env[admin.TokenVariable] != "") != has || strings.Contains(line(s)+string(probes), token) {
+			t.Errorf("%s has the environment %v and is started with %s", s.Name, s.Env, line(s))
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/load"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/control"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/upstream"
@@ -50,6 +51,8 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	}
 	controlEnvironment := maps.Clone(environment)
 	controlEnvironment["REFPROXY_SEED"] = hex.EncodeToString(seed)
+	operator := rand.Text() // of this trial, as the seed is
+	controlEnvironment[admin.TokenVariable] = operator
 	through := relayed(s)
 	heartbeat := min(p.MaxAge/5, control.DefaultHeartbeat)
 	proxyArgs := []string{
@@ -88,7 +91,7 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 				Args:  controlArgs,
 				Env:   controlEnvironment,
 				Ports: []string{"api", "admin"}, StopGrace: 2 * time.Second,
-				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "admin", Path: "/v1/status"},
+				Serves: drivers.Probe{Kind: drivers.ProbeHTTP, Port: "admin", Path: admin.HealthPath},
 			}},
 			Subject: drivers.Service{
 				Name: "proxy", Args: proxyArgs, Env: environment, Ports: []string{"data", "health"},
@@ -101,7 +104,8 @@ func buildRefproxy(s *scenarios.Scenario, d scenarios.Design) (Target, error) {
 	}
 	if len(through) > 0 {
 		relay := relayService(through)
-		relay.Env = environment
+		relay.Env = maps.Clone(environment)
+		relay.Env[admin.TokenVariable] = operator
 		t.Stack.Dependencies = append(t.Stack.Dependencies, relay)
 	}
 	t.Stack.Revisions = misbehaving(s, t.Stack.Subject)

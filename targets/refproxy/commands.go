@@ -19,6 +19,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/healthkit"
 	"github.com/rollout-lab/rollout-lab/healthkit/sdnotify"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/control"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/proxy"
@@ -119,11 +120,11 @@ func activated(getenv func(string) string) (net.Listener, error) {
 }
 
 func runControl(ctx context.Context, p program) error {
-	var listen, admin string
+	var listen, adminListen string
 	var o control.Options
 	err := p.flags("control", func(f *flag.FlagSet) {
 		f.StringVar(&listen, "listen", "", "is the host:port for the streams to proxies")
-		f.StringVar(&admin, "admin-listen", "", "is the host:port for the operator")
+		f.StringVar(&adminListen, "admin-listen", "", "is the host:port for the operator")
 		f.IntVar(&o.Sessions, "sessions", 0, "is the number of session records, at least 1")
 		f.Float64Var(&o.SyncRate, "sync-rate", 0, "is how many records a second each proxy is sent")
 		f.IntVar(&o.Routes, "routes", 0, "is the number of routes beside /app/ and /forbidden/")
@@ -143,12 +144,16 @@ func runControl(ctx context.Context, p program) error {
 	} else {
 		o.Seed = credential.NewSeed()
 	}
+	token, err := p.adminToken()
+	if err != nil {
+		return err
+	}
 	plane, err := control.New(o)
 	if err != nil {
 		return &usageError{err, "refproxy control --help lists the flags"}
 	}
 	return serve(ctx, p.stderr, []port{
-		{"streams", listen, plane.Streams()}, {"admin", admin, plane.Admin()},
+		{"streams", listen, plane.Streams()}, {"admin", adminListen, plane.Admin(token)},
 	})
 }
 
@@ -183,6 +188,10 @@ func runRelay(ctx context.Context, p program) (err error) {
 	if err != nil {
 		return err
 	}
+	token, err := p.adminToken()
+	if err != nil {
+		return err
+	}
 	passing, err := relay.Start(links)
 	if isListenError(err) {
 		return listenError(err)
@@ -191,7 +200,20 @@ func runRelay(ctx context.Context, p program) (err error) {
 		return &usageError{err, "refproxy relay --help lists the flags"}
 	}
 	defer func() { err = errors.Join(err, passing.Close()) }()
-	return serve(ctx, p.stderr, []port{{"admin", adminListen, passing.Admin()}})
+	return serve(ctx, p.stderr, []port{{"admin", adminListen, passing.Admin(token)}})
+}
+
+// adminToken is what the operator has to show. There is no port for operators without one.
+func (p program) adminToken() (string, error) {
+	token := p.getenv(admin.TokenVariable)
+	if len(token) < admin.TokenSize {
+		// What there is of it is a secret, so the error must not repeat it.
+		return "", &usageError{
+			fmt.Errorf("%s has %d bytes, want at least %d", admin.TokenVariable, len(token), admin.TokenSize),
+			"give it something that nobody can guess: the operator shows it as Authorization: Bearer TOKEN",
+		}
+	}
+	return token, nil
 }
 
 // headerTimeout is how long a connection may bring no request. It is far above the time

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rollout-lab/rollout-lab/targets/refproxy"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/upstream"
 )
@@ -98,15 +99,17 @@ func healthy(t *testing.T, addr, probe string) {
 	t.Fatalf("never %s: %s", probe, &said)
 }
 
+// operator is the token of the tests' operator.
+const operator = "the token of the operator"
+
 func TestWholeProgram(t *testing.T) {
 	seed := bytes.Repeat([]byte{7}, credential.SeedSize)
 	getenv := func(name string) string {
-		if name == refproxy.SeedVariable {
-			return hex.EncodeToString(seed)
-		}
-		return ""
+		return map[string]string{
+			refproxy.SeedVariable: hex.EncodeToString(seed), admin.TokenVariable: operator,
+		}[name]
 	}
-	streams, admin, behind := freeAddr(t), freeAddr(t), freeAddr(t)
+	streams, operated, behind := freeAddr(t), freeAddr(t), freeAddr(t)
 	data, health := freeAddr(t), freeAddr(t)
 	between, trouble := freeAddr(t), freeAddr(t)
 
@@ -116,8 +119,8 @@ func TestWholeProgram(t *testing.T) {
 		"--health", "stack-aware", "--lame-duck", "10ms", "--close-wait", "10ms")
 	healthy(t, health, "live")
 	start(t, noEnv, "upstream", "--listen", behind)
-	start(t, noEnv, "relay", "--admin-listen", trouble, "--link", "upstream="+between+">"+behind)
-	start(t, getenv, "control", "--listen", streams, "--admin-listen", admin,
+	start(t, getenv, "relay", "--admin-listen", trouble, "--link", "upstream="+between+">"+behind)
+	start(t, getenv, "control", "--listen", streams, "--admin-listen", operated,
 		"--sessions", "200", "--sync-rate", "10000", "--routes", "3")
 	healthy(t, "http://"+health, "ready")
 	healthy(t, health, "startup")
@@ -162,7 +165,12 @@ func TestWholeProgram(t *testing.T) {
 		do   string
 		want int
 	}{{"trouble?link=upstream&kind=refuse", 502}, {"heal?link=upstream", 200}} {
-		resp, err := http.Post("http://"+trouble+"/v1/"+tt.do, "", nil)
+		req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+trouble+"/v1/"+tt.do, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", admin.Authorization(operator))
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,6 +185,26 @@ func TestWholeProgram(t *testing.T) {
 	proxy.wait(t, "proxy")
 	if conn, err := net.Dial("tcp", data); err == nil {
 		t.Errorf("data port still listens after the stop: %v", conn.Close())
+	}
+}
+
+// TestNoOperatorWithoutAToken: whoever reaches a port for operators could spoil a trial, so there
+// is none without a token.
+func TestNoOperatorWithoutAToken(t *testing.T) {
+	for _, args := range [][]string{
+		{"control", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--sessions=1", "--sync-rate=1"},
+		{"relay", "--admin-listen=127.0.0.1:0", "--link=a=127.0.0.1:0>127.0.0.1:1"},
+	} {
+		for _, token := range []string{"", "too-short"} {
+			getenv := func(name string) string { return map[string]string{admin.TokenVariable: token}[name] }
+			var said bytes.Buffer
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			code := refproxy.Main(ctx, args, getenv, &said, &said)
+			cancel()
+			if code != 2 || !strings.Contains(said.String(), admin.TokenVariable) || strings.Contains(said.String(), "too-short") {
+				t.Errorf("%s with %q exits with %d and says %q", args[0], token, code, &said)
+			}
+		}
 	}
 }
 
@@ -236,10 +264,7 @@ func TestRefusesWhatMakesNoSense(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			getenv := func(name string) string {
-				if name == refproxy.SeedVariable {
-					return tt.seed
-				}
-				return ""
+				return map[string]string{refproxy.SeedVariable: tt.seed, admin.TokenVariable: operator}[name]
 			}
 			var said bytes.Buffer
 			ctx, cancel := context.WithTimeout(t.Context(), patience)

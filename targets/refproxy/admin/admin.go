@@ -1,8 +1,11 @@
 // Package admin is how the programs of the reference target answer their operator: JSON in every
-// answer, errors and their hints included. It knows none of their questions.
+// answer, errors and their hints included, and nothing for those who do not have the operator's
+// token. It knows none of their questions.
 package admin
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,8 +34,42 @@ type Question struct {
 	Answer func(r *http.Request) (any, error)
 }
 
-// Handler answers questions, and everything else with what there is to be asked.
-func Handler(questions []Question) http.Handler {
+// TokenVariable is the environment variable that holds the operator's token.
+const TokenVariable = "REFPROXY_ADMIN_TOKEN"
+
+// TokenSize is the length that a token has at least, in bytes.
+const TokenSize = 16
+
+// HealthPath answers everybody with 200, and says nothing.
+const HealthPath = "/healthz"
+
+// Authorization is the header of that name by which an operator shows the token.
+func Authorization(token string) string { return "Bearer " + token }
+
+// Handler answers the questions of those who have the token, and everything else that they ask
+// with what there is to be asked. Who does not have it is told of nothing but HealthPath.
+func Handler(token string, questions []Question) http.Handler {
+	answers := answers(questions)
+	want := sha256.Sum256([]byte(Authorization(token)))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == HealthPath {
+			WriteJSON(w, http.StatusOK, struct{}{})
+			return
+		}
+		// Sums are of one length, so that the time that this takes says nothing of the token.
+		got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			writeError(w, &Error{
+				http.StatusUnauthorized, "this is the operator's", "send Authorization: Bearer TOKEN, as " + TokenVariable + " has it",
+			})
+			return
+		}
+		answers.ServeHTTP(w, r)
+	})
+}
+
+func answers(questions []Question) http.Handler {
 	mux := http.NewServeMux()
 	paths := make([]string, 0, len(questions))
 	for _, q := range questions {

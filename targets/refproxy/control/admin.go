@@ -10,7 +10,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/feed"
 )
 
-// Admin serves the operator: JSON in every answer, errors included.
+// Admin serves the operator, who has the token: JSON in every answer, errors included.
 //
 //	GET  /v1/status
 //	POST /v1/generation[?bad=true]   publish the next generation, or a bad one
@@ -23,7 +23,7 @@ import (
 // Each POST but revoke answers with the status after it; revoke answers with the session
 // and the version of the records that says that it is revoked. A fault is in effect, or gone,
 // when it is answered.
-func (p *Plane) Admin() http.Handler {
+func (p *Plane) Admin(token string) http.Handler {
 	questions := []admin.Question{
 		{Method: http.MethodGet, Path: "/v1/status", Answer: func(*http.Request) (any, error) { return p.Status(), nil }},
 		{Method: http.MethodPost, Path: "/v1/generation", Answer: p.adminPublish},
@@ -35,7 +35,7 @@ func (p *Plane) Admin() http.Handler {
 	if p.options.AllowFaults {
 		questions = append(questions, admin.Question{Method: http.MethodPost, Path: "/v1/fault", Answer: p.adminFault})
 	}
-	return admin.Handler(questions)
+	return admin.Handler(token, questions)
 }
 
 func (p *Plane) adminStall(stalled bool) func(*http.Request) (any, error) {

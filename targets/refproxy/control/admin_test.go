@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/control"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/credential"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/feed"
@@ -19,7 +20,9 @@ import (
 func ask(t *testing.T, p *control.Plane, method, target string, into any) int {
 	t.Helper()
 	w := httptest.NewRecorder()
-	p.Admin().ServeHTTP(w, httptest.NewRequest(method, target, nil))
+	r := httptest.NewRequest(method, target, nil)
+	r.Header.Set("Authorization", admin.Authorization("operator"))
+	p.Admin("operator").ServeHTTP(w, r)
 	if got := w.Header().Get("Content-Type"); got != "application/json" {
 		t.Errorf("%s %s: Content-Type is %q", method, target, got)
 	}

@@ -11,15 +11,15 @@ import (
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
 )
 
-// Admin serves the operator: JSON in every answer, errors included.
+// Admin serves the operator, who has the token: JSON in every answer, errors included.
 //
 //	GET  /v1/status
 //	POST /v1/trouble?link=NAME&kind=KIND[&latency=2s&jitter=200ms][&rate=KIB]
 //	POST /v1/heal?link=NAME
 //
 // Each answers with the status after it, by link.
-func (r *Relay) Admin() http.Handler {
-	return admin.Handler([]admin.Question{
+func (r *Relay) Admin(token string) http.Handler {
+	return admin.Handler(token, []admin.Question{
 		{Method: http.MethodGet, Path: "/v1/status", Answer: func(*http.Request) (any, error) { return r.Status(), nil }},
 		{Method: http.MethodPost, Path: "/v1/trouble", Answer: r.adminTrouble},
 		{Method: http.MethodPost, Path: "/v1/heal", Answer: r.adminHeal},

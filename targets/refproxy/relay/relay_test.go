@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/admin"
 	"github.com/rollout-lab/rollout-lab/targets/refproxy/relay"
 )
 
@@ -200,7 +201,9 @@ func TestAdmin(t *testing.T) {
 		{"POST", "/v1/heal?link=service", 200, `"listening":true`},
 	} {
 		w := httptest.NewRecorder()
-		r.Admin().ServeHTTP(w, httptest.NewRequest(tt.method, tt.target, nil))
+		req := httptest.NewRequest(tt.method, tt.target, nil)
+		req.Header.Set("Authorization", admin.Authorization("operator"))
+		r.Admin("operator").ServeHTTP(w, req)
 		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.says) || !json.Valid(w.Body.Bytes()) {
 			t.Errorf("%s %s answers %d %s, want %d that says %q", tt.method, tt.target, w.Code, w.Body, tt.status, tt.says)
 		}
