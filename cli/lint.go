@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,17 +17,18 @@ func lintCommand(a *app) *cobra.Command {
 	var asJSON, listRules bool
 	var drain time.Duration
 	cmd := &cobra.Command{
-		Use: "lint FILE...", Short: "Say what in manifests, unit files and compose files loses requests",
+		Use: "lint FILE|FOLDER...", Short: "Say what in manifests, unit files and compose files loses requests",
 		Long: `Reads Kubernetes manifests, systemd units and compose files (- is standard input) and
 says what in them loses requests, why, and what to write instead. Files of one call are
-judged together.
+judged together. A folder stands for all such files below it; .rolloutlabignore in it names
+what to leave out, as .dockerignore does.
 
 A program that drains by itself, without a flag here that says so: --drain 5s, or the
 comment # rollout-lab:drain 5s beside it. To take a finding back, on its line or above:
 # rollout-lab:ignore RULE reason
 
-Exit codes: 0 no error (warnings are printed), 1 errors, 3 a file that cannot be read, is
-not recognised or holds nothing to check.`,
+Exit codes: 0 no error (warnings are printed), 1 errors, 3 a file is broken, or nothing in
+the files was recognised. What is not judged, a ConfigMap say, is counted and no error.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && !listRules {
 				return &usageError{fmt.Errorf("%s needs a file, or - for standard input", cmd.CommandPath()), "--rules lists what it looks for"}
@@ -47,20 +46,16 @@ not recognised or holds nothing to check.`,
 				}
 				o.Drain = &drain
 			}
-			files, readErr := lintFiles(args, a.In)
-			report := &lint.Report{}
-			var checkErr error
-			if len(files) > 0 {
-				report, checkErr = lint.Check(files, o)
-				write := printFindings
-				if asJSON {
-					write = func(out io.Writer, r *lint.Report) error { return writeJSON(out, r) }
-				}
-				if err := write(a.Out, report); err != nil {
-					return &environmentError{fmt.Errorf("print the findings: %w", err), ""}
-				}
+			files, unread := lintFiles(args, a.In)
+			report := lintReport(files, unread, o)
+			write := printFindings
+			if asJSON {
+				write = func(out io.Writer, r *lint.Report) error { return writeJSON(out, r) }
 			}
-			if err := errors.Join(readErr, lintErrors(checkErr)); err != nil {
+			if err := write(a.Out, report); err != nil {
+				return &environmentError{fmt.Errorf("print the findings: %w", err), ""}
+			}
+			if err := lintErrors(report.Problems); err != nil {
 				return err
 			}
 			if report.Count(lint.Error) > 0 {
@@ -75,54 +70,21 @@ not recognised or holds nothing to check.`,
 	return cmd
 }
 
-// lintFiles reads the files, no more of each than shows that it is too large.
-func lintFiles(args []string, stdin io.Reader) ([]lint.File, error) {
-	var files []lint.File
-	var errs []error
-	for i, name := range args {
-		if slices.Contains(args[:i], name) {
-			continue
-		}
-		data, err := lintFile(name, stdin)
-		if err != nil {
-			errs = append(errs, &usageError{fmt.Errorf("read %w", err), ""})
-			continue
-		}
-		files = append(files, lint.File{Name: name, Data: data})
+// lintReport is what is said of the files; what could not be read is among its problems.
+func lintReport(files []lint.File, unread []*lint.FileError, o lint.Options) *lint.Report {
+	report, _ := lint.Check(files, o) // its error says what the report's problems say
+	if len(files) == 0 && len(unread) > 0 {
+		report.Problems = nil // that there is nothing to check follows from the others
 	}
-	return files, errors.Join(errs...)
+	report.Problems = append(unread, report.Problems...)
+	return report
 }
 
-func lintFile(name string, stdin io.Reader) ([]byte, error) {
-	if name == "-" {
-		data, err := io.ReadAll(io.LimitReader(stdin, lint.MaxFile+1))
-		if err != nil {
-			return nil, fmt.Errorf("standard input: %w", err)
-		}
-		return data, nil
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(f, lint.MaxFile+1))
-	return data, errors.Join(err, f.Close())
-}
-
-// lintErrors gives each problem of the linter the hint that it carries.
-func lintErrors(err error) error {
-	all, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return err
-	}
+// lintErrors makes each problem of the linter an error with the hint that it carries.
+func lintErrors(problems []*lint.FileError) error {
 	var out []error
-	for _, e := range all.Unwrap() {
-		var file *lint.FileError
-		hint := ""
-		if errors.As(e, &file) {
-			hint = file.Hint
-		}
-		out = append(out, &usageError{e, hint})
+	for _, p := range problems {
+		out = append(out, &usageError{p, p.Hint})
 	}
 	return errors.Join(out...)
 }
@@ -137,6 +99,9 @@ func printFindings(out io.Writer, r *lint.Report) error {
 		fmt.Fprintf(&b, ", %d ignored by comments", n)
 	}
 	b.WriteString("\n")
+	if len(r.Skipped) > 0 {
+		fmt.Fprintf(&b, "not judged: %s\n", skippedLine(r.Skipped))
+	}
 	_, err := io.WriteString(out, b.String())
 	return err
 }

@@ -179,21 +179,17 @@ func TestUnreadable(t *testing.T) {
 		want       string
 		nothing    bool
 	}{
-		"empty":             {"a.yaml", "\n", "a.yaml: the file is empty: nothing here to check", false},
-		"comments":          {"a.yaml", "# nothing\n", "a.yaml: nothing here to check: no document", false},
-		"other kinds":       {"a.yaml", "apiVersion: v1\nkind: Secret\n---\napiVersion: v1\nkind: ConfigMap\n", "a.yaml: nothing here to check: ConfigMap, Secret alone", false},
-		"a Service alone":   {"a.yaml", service, "nothing here to check: no workload, unit or compose service in a.yaml", true},
-		"a socket alone":    {"a.socket", "[Socket]\nListenStream=80\n", "nothing here to check: no workload, unit or compose service in a.socket", true},
-		"compose, empty":    {"a.yaml", "services: {}\n", "a.yaml: nothing here to check: no document", false},
+		"empty":             {"a.yaml", "\n", "nothing here to check: no workload, unit or compose service in a.yaml", true},
+		"comments":          {"a.yaml", "# nothing\n", "nothing here to check: no workload, unit or compose service in a.yaml", true},
+		"values of a chart": {"a.yaml", "replicas: 3\n", "nothing here to check: no workload, unit or compose service in a.yaml", true},
+		"half an object":    {"a.yaml", "kind: Deployment\nmetadata: {name: a}\n", "a.yaml:1:1: not recognised", false},
 		"no YAML":           {"a.yaml", "a: [\n", "a.yaml:1:", false},
-		"no manifest":       {"a.yaml", "\nname: x\n", "a.yaml:2:1: not recognised", false},
 		"Dockerfile":        {"Dockerfile", "FROM scratch\nHEALTHCHECK NONE\n", "Dockerfile:1:1: not recognised", false},
 		"template":          {"a.yaml", "apiVersion: v1\nkind: Pod\nspec: {{ toYaml .x }}\n", "a.yaml:3:7: a template", false},
 		"wrong type":        {"a.yaml", strings.Replace(pod, "8080}]", "many}]", 1), "a.yaml:7:16: want containerPort as a whole number, not many", false},
 		"wrong form":        {"a.yaml", "services:\n  a: [1]\n", "a.yaml:2:3: want service a as a mapping, not a list", false},
 		"no containers":     {"a.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {x: y}\n", "a.yaml:4:", false},
-		"a drop-in alone":   {"web.service.d/10.conf", "[Service]\nType=notify\n", "a drop-in without its unit", false},
-		"a unit of targets": {"a.target", "[Unit]\nDescription=x\n", "a.target: nothing here to check: a unit without [Service]", false},
+		"a drop-in alone":   {"web.service.d/10.conf", "[Service]\nType=notify\n", "nothing here to check: no workload, unit or compose service in web.service.d/10.conf", true},
 		"escapes":           {"a.yaml", "a: b\n\x1b[2J: c\n", "a.yaml:2:1: a control character", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -208,8 +204,11 @@ func TestUnreadable(t *testing.T) {
 				t.Errorf("the message acts upon a terminal: %q", err)
 			}
 			var file *lint.FileError
-			if errors.Is(err, lint.ErrNothing) != tt.nothing || !tt.nothing && !errors.As(err, &file) {
+			if errors.Is(err, lint.ErrNothing) != tt.nothing || !errors.As(err, &file) {
 				t.Errorf("got %#v", err)
+			}
+			if len(report.Problems) == 0 || report.Problems[0].Message == "" {
+				t.Errorf("the report has no reason: %+v", report)
 			}
 		})
 	}
@@ -223,5 +222,62 @@ func TestReadableBesideUnreadable(t *testing.T) {
 	report, err := lint.Check([]lint.File{{Name: "a", Data: []byte("x")}, {Name: "b", Data: []byte(pod)}}, lint.Options{})
 	if err == nil || len(report.Findings) == 0 {
 		t.Errorf("got %v, %v", report, err)
+	}
+}
+
+// TestSkipped: what is known and no concern of the linter is counted, and does not fail a
+// call by itself.
+func TestSkipped(t *testing.T) {
+	const config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
+	const patch = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3}\n"
+	const full = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {containers: [{name: a, ports: [{containerPort: 80}]}]}}}\n"
+	for _, tt := range []struct {
+		name  string
+		files []lint.File
+		want  []string // file:line what
+	}{
+		{"other kinds", []lint.File{{Name: "a", Data: []byte("# a comment\n" + config + "---\napiVersion: v1\nkind: Secret\n")}}, []string{"a:3 ConfigMap", "a:7 Secret"}},
+		{"other kinds of a List", []lint.File{{Name: "a", Data: []byte("apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret}\n- {apiVersion: v1, kind: Pod, spec: {containers: [{name: a}]}}\n")}}, []string{"a:4 Secret"}},
+		{"a Service alone", []lint.File{{Name: "a", Data: []byte(service)}}, []string{"a:1 Service"}},
+		{"a Service with its pod", []lint.File{{Name: "a", Data: []byte(service + "---\n" + pod)}}, nil},
+		{"a patch", []lint.File{{Name: "a", Data: []byte(patch)}}, []string{"a:1 patch"}},
+		{"a patch that is named as one", []lint.File{
+			{Name: "k/overlay/kustomization.yaml", Data: []byte("resources: [../base]\npatches: [{path: ../patches/web.yaml}]\n"), Found: true},
+			{Name: "k/patches/web.yaml", Data: []byte(full), Found: true},
+		}, []string{"k/overlay/kustomization.yaml:1 Kustomization", "k/patches/web.yaml patch"}},
+		{"values beside a manifest", []lint.File{{Name: "values.yaml", Data: []byte("\nreplicas: 1\n")}, {Name: "a", Data: []byte(pod)}}, []string{"values.yaml:2 not recognised"}},
+		{"a timer", []lint.File{{Name: "a.timer", Data: []byte("[Timer]\nOnCalendar=daily\n")}}, []string{"a.timer unit without [Service]"}},
+		{"a socket", []lint.File{{Name: "a.socket", Data: []byte("[Socket]\nListenStream=80\n")}}, []string{"a.socket socket"}},
+		{"a drop-in", []lint.File{{Name: "web.service.d/a.conf", Data: []byte("[Service]\nType=notify\n")}, {Name: "a", Data: []byte(pod)}}, []string{"web.service.d/a.conf drop-in without its unit"}},
+		{"compose without services", []lint.File{{Name: "a", Data: []byte("services: {}\n")}}, []string{"a:1 compose file without a service"}},
+		{"found, not YAML", []lint.File{{Name: "a.json", Data: []byte("a: [\n"), Found: true}, {Name: "b", Data: []byte(config)}}, []string{"a.json not recognised", "b:2 ConfigMap"}},
+		{"found, a template", []lint.File{{Name: "a.yaml", Data: []byte("apiVersion: v1\nkind: Pod\nspec: {{ toYaml .x }}\n"), Found: true}, {Name: "b", Data: []byte(config)}}, []string{"a.yaml:3 template", "b:2 ConfigMap"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			report, err := lint.Check(tt.files, lint.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, s := range report.Skipped {
+				got = append(got, s.Position()+" "+s.What)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	// One that was found and claims to be a manifest is broken all the same.
+	if _, err := lint.Check([]lint.File{{Name: "a.yaml", Data: []byte("apiVersion: v1\nkind: Pod\nspec: [\n"), Found: true}}, lint.Options{}); err == nil {
+		t.Error("a broken manifest passed")
+	}
+}
+
+// TestWholePath: the message says which file, however long its path is.
+func TestWholePath(t *testing.T) {
+	name := strings.Repeat("folder/", 30) + "a.yaml"
+	_, err := lint.Check([]lint.File{{Name: name, Data: []byte("a: [\n")}}, lint.Options{})
+	if err == nil || !strings.HasPrefix(err.Error(), name+":1:") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -161,7 +161,7 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 		w.labels = s.labels(s.sub(s.sub(template, "metadata"), "labels"))
 		pod := s.sub(template, "spec")
 		if pod == nil {
-			s.problem(o.line, o.column, "", "%s %s has no spec.template.spec", kind, show(name))
+			s.skip(o.line, "patch", kind+" "+show(name)+" has no spec.template.spec: render it first, for example: kubectl kustomize . | rollout-lab lint -", true)
 			return true
 		}
 		w.readPod(s, pod)
@@ -170,7 +170,7 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 		w := &workload{kind: kind, name: name, namespace: namespace, at: s.place(o), first: o.line, last: last, replicas: 1}
 		w.labels = s.labels(s.sub(meta, "labels"))
 		if spec == nil {
-			s.problem(o.line, o.column, "", "Pod %s has no spec", show(name))
+			s.skip(o.line, "patch", "Pod "+show(name)+" has no spec", true)
 			return true
 		}
 		w.readPod(s, spec)
@@ -200,7 +200,6 @@ func (k *kubeObjects) addList(s *source, o *node, kind string, last, depth int) 
 		return true
 	}
 	items := s.list(o, "items", true)
-	known := false
 	for i, item := range items {
 		end := last
 		if i+1 < len(items) {
@@ -209,9 +208,9 @@ func (k *kubeObjects) addList(s *source, o *node, kind string, last, depth int) 
 		if item.get("kind") == nil {
 			item.fields = append(item.fields, field{"kind", &node{kind: scalar, value: strings.TrimSuffix(kind, "List"), line: item.line, column: item.column}})
 		}
-		known = k.add(s, item, end, depth+1) || known
+		k.take(s, item, end, depth+1)
 	}
-	return known
+	return true
 }
 
 func (s *source) labels(n *node) map[string]string {

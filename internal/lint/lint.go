@@ -22,6 +22,10 @@ const MaxFile = 8 << 20
 type File struct {
 	Name string
 	Data []byte
+	// Found says that nobody named the file: it lies in a folder that was looked through.
+	// What is no input of a linter is passed over there; of a file that was named it is a
+	// problem.
+	Found bool
 }
 
 // Options is what is known beside the files.
@@ -62,6 +66,10 @@ type Report struct {
 	Checked    []string  `json:"checked"` // the workloads, units and services that were judged
 	Findings   []Finding `json:"findings"`
 	Suppressed []Finding `json:"suppressed"` // findings that an ignore comment takes back
+	// Skipped is what was passed over. Services, budgets and scalers are in it only where
+	// nothing at all was judged.
+	Skipped  []Skipped    `json:"skipped"`
+	Problems []*FileError `json:"problems"` // what could not be judged; the error of Check says the same
 }
 
 // Count is the number of findings of a severity, suppressed ones left out.
@@ -77,65 +85,67 @@ func (r *Report) Count(s Severity) int {
 
 // FileError says why a file, or a place in it, cannot be judged.
 type FileError struct {
-	File         string
-	Line, Column int // from 1; 0 when the trouble is the whole file
-	Message      string
-	Hint         string // may be empty
+	File    string `json:"file,omitempty"` // empty when the trouble is all of them
+	Line    int    `json:"line,omitempty"` // from 1; 0 when the trouble is the whole file
+	Column  int    `json:"column,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+
+	err error
 }
 
 func (e *FileError) Error() string {
-	where := show(e.File)
-	if e.Line > 0 {
-		where += fmt.Sprintf(":%d:%d", e.Line, e.Column)
+	switch {
+	case e.File == "":
+		return e.Message
+	case e.Line > 0:
+		return fmt.Sprintf("%s:%d:%d: %s", printable(e.File), e.Line, e.Column, e.Message)
 	}
-	return where + ": " + e.Message
+	return printable(e.File) + ": " + e.Message
 }
+
+func (e *FileError) Unwrap() error { return e.err }
 
 // maxProblems is how many problems of one file are reported.
 const maxProblems = 20
 
-// ErrNothing is in the error of Check when the files hold nothing that it judges.
+// ErrNothing is in the error of Check when the files hold nothing that it knows.
 var ErrNothing = errors.New("nothing here to check")
 
 // Check judges all files together: a Service in one file selects the pods of another.
-// The report is never nil and covers what could be read; the error joins a FileError
-// for everything that could not, and ErrNothing when nothing was judged. A nil error
-// therefore means that each file was understood.
+// The report is never nil and covers what could be read; the error joins the FileErrors
+// in it. One of them is ErrNothing when in no file anything was recognised. What was
+// recognised and is not judged (a ConfigMap, a timer) is no error: Report.Skipped names it.
 func Check(files []File, o Options) (*Report, error) {
 	in := &input{options: o, comments: map[string]*comments{}}
-	var errs []error
+	var problems []*FileError
+	patches := patchesOf(files)
 	for _, f := range files {
-		src := &source{name: f.Name}
+		src := &source{name: f.Name, found: f.Found, patch: patches[cleanPath(f.Name)]}
 		src.read(f.Data, in)
-		if len(src.problems) == 0 {
-			in.comments[f.Name] = src.comments
-			continue
+		in.skipped, in.aside = append(in.skipped, src.skipped...), append(in.aside, src.aside...)
+		in.comments[f.Name] = src.comments
+		if n := len(src.problems) - maxProblems; n > 0 {
+			src.problems = append(src.problems[:maxProblems], &FileError{File: f.Name, Message: fmt.Sprintf("and %d more problems", n)})
 		}
-		for i, p := range src.problems {
-			if i == maxProblems {
-				errs = append(errs, &FileError{File: f.Name, Message: fmt.Sprintf("and %d more problems", len(src.problems)-i)})
-				break
-			}
-			errs = append(errs, p)
-		}
+		problems = append(problems, src.problems...)
 	}
-	in.mergeDropIns(func(e *FileError) { errs = append(errs, e) })
+	in.mergeDropIns()
 	report := in.judge()
-	if len(report.Checked) == 0 && len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("%w: no workload, unit or compose service in %s", ErrNothing, fileNames(files)))
+	if len(report.Checked) == 0 {
+		in.skipped = append(in.skipped, in.aside...)
+	}
+	report.Skipped = append(report.Skipped, in.skipped...)
+	understood := slices.ContainsFunc(report.Skipped, func(s Skipped) bool { return s.Recognised })
+	if len(report.Checked) == 0 && len(problems) == 0 && !understood {
+		problems = append(problems, nothingIn(files, report.Skipped))
+	}
+	report.Problems = append(report.Problems, problems...)
+	var errs []error
+	for _, p := range problems {
+		errs = append(errs, p)
 	}
 	return report, errors.Join(errs...)
-}
-
-func fileNames(files []File) string {
-	if len(files) == 0 {
-		return "no file at all"
-	}
-	var names []string
-	for _, f := range files {
-		names = append(names, show(f.Name))
-	}
-	return strings.Join(names, ", ")
 }
 
 // input is everything that was read.
@@ -146,15 +156,21 @@ type input struct {
 	units    []*unitFile
 	dropIns  []*unitFile
 	compose  []*composeFile
+	skipped  []Skipped
+	aside    []Skipped // known, but nothing by itself
 }
 
 // source is one file that is being read.
 type source struct {
 	name     string
-	tokens   int // parsed so far
+	found    bool // nobody named it
+	patch    bool // a Kustomization says so
+	tokens   int  // parsed so far
 	lines    []string
 	comments *comments
 	problems []*FileError
+	skipped  []Skipped
+	aside    []Skipped
 }
 
 func (s *source) problem(line, column int, hint, format string, args ...any) {
@@ -163,6 +179,14 @@ func (s *source) problem(line, column int, hint, format string, args ...any) {
 
 // read recognises the file by its content and adds what it holds to the input.
 func (s *source) read(data []byte, in *input) {
+	s.readContent(data, in)
+	if s.found && len(s.problems) > 0 && !claimsInput(data) {
+		s.problems = nil
+		s.skip(0, "not recognised", "", false)
+	}
+}
+
+func (s *source) readContent(data []byte, in *input) {
 	if len(data) > MaxFile {
 		s.problem(0, 0, "split it, or name the files of the workloads alone", "more than %d bytes", MaxFile)
 		return
@@ -175,7 +199,7 @@ func (s *source) read(data []byte, in *input) {
 	s.lines = strings.Split(content, "\n")
 	s.comments = s.scanComments()
 	if strings.TrimSpace(content) == "" {
-		s.problem(0, 0, "", "the file is empty: %v", ErrNothing)
+		s.skip(0, "empty file", "", false)
 		return
 	}
 	if looksLikeUnit(s.lines) {
@@ -188,18 +212,25 @@ func (s *source) read(data []byte, in *input) {
 			return
 		}
 	}
+	if s.patch {
+		s.skip(0, "patch", "what it changes shows in the output of kubectl kustomize", true)
+		return
+	}
 	s.readYAML(in)
 }
 
 // readYAML reads the documents of a manifest or of a compose file.
 func (s *source) readYAML(in *input) {
-	known, kinds := 0, []string{}
-	for _, d := range s.documents() {
+	documents := s.documents()
+	if len(documents) == 0 {
+		s.skip(0, "empty file", "", false)
+	}
+	for _, d := range documents {
 		if len(s.problems) > 0 {
 			return
 		}
-		if k, ok := d.foreignKind(); ok {
-			kinds = append(kinds, k)
+		if k, line, ok := d.foreignKind(); ok {
+			s.skip(line, k, "", true)
 			continue
 		}
 		root := s.parse(d)
@@ -207,30 +238,17 @@ func (s *source) readYAML(in *input) {
 			continue
 		}
 		end := d.first + len(d.lines)
-		switch kind := root.get("kind"); {
-		case root.kind == mapping && kind != nil && root.get("apiVersion") != nil:
-			if in.kube.add(s, root, end, 0) {
-				known++
-			} else {
-				kinds = append(kinds, show(kind.value))
-			}
-		case root.kind == mapping && root.get("services") != nil && root.get("services").kind == mapping:
-			if s.readCompose(root, end, in) {
-				known++
+		services := root.get("services")
+		switch {
+		case root.get("apiVersion") != nil && root.get("kind") != nil:
+			in.kube.take(s, root, end, 0)
+		case services != nil && services.kind == mapping:
+			if !s.readCompose(root, end, in) {
+				s.skip(services.line, "compose file without a service", "", true)
 			}
 		default:
-			s.problem(root.line, root.column, "a Kubernetes object has apiVersion and kind, a compose file has services, a unit file begins with a [Section]",
-				"not recognised as a Kubernetes manifest, a compose file or a systemd unit")
+			s.unrecognised(root)
 		}
-	}
-	if known == 0 && len(s.problems) == 0 {
-		found := "no document"
-		if len(kinds) > 0 {
-			slices.Sort(kinds)
-			found = strings.Join(slices.Compact(kinds), ", ") + " alone"
-		}
-		s.problem(0, 0, "judged are Deployment, StatefulSet, DaemonSet and Pod, with Service, PodDisruptionBudget and HorizontalPodAutoscaler beside them",
-			"%v: %s", ErrNothing, found)
 	}
 }
 
@@ -260,7 +278,7 @@ func (r *reporter) add(s Severity, at place, effect, fix string) {
 
 // judge applies every rule to everything that was read.
 func (in *input) judge() *Report {
-	report := &Report{Checked: []string{}, Findings: []Finding{}, Suppressed: []Finding{}}
+	report := &Report{Checked: []string{}, Findings: []Finding{}, Suppressed: []Finding{}, Skipped: []Skipped{}, Problems: []*FileError{}}
 	in.kube.link()
 	var found []Finding
 	apply := func(subject string, call func(*Rule, *reporter)) {
@@ -299,7 +317,9 @@ func (in *input) judge() *Report {
 		}
 	}
 	for file, c := range in.comments {
-		found = append(found, c.bad(file)...)
+		if c != nil {
+			found = append(found, c.bad(file)...)
+		}
 	}
 	slices.SortStableFunc(found, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
@@ -324,6 +344,11 @@ func show(s string) string {
 	if r := []rune(s); len(r) > 80 {
 		s = string(r[:77]) + "..."
 	}
+	return printable(s)
+}
+
+// printable is a text that is harmless to a terminal, in its whole length.
+func printable(s string) string {
 	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == '"' }) {
 		return fmt.Sprintf("%q", s)
 	}

@@ -53,11 +53,13 @@ var runtimes = []struct{ name, title string }{
 // intro is what docs/lint.md says before the rules.
 const intro = `# rollout-lab lint
 
-` + "`rollout-lab lint FILE...`" + ` reads Kubernetes manifests (several documents, and Lists), systemd
+` + "`rollout-lab lint FILE|FOLDER...`" + ` reads Kubernetes manifests (several documents, and Lists), systemd
 unit files with their sockets and drop-ins, and compose files, recognises each by what is
 in it, and says what will lose requests. ` + "`-`" + ` reads standard input.
 
+    rollout-lab lint k8s/
     helm template . | rollout-lab lint -
+    kubectl kustomize overlays/production | rollout-lab lint -
     rollout-lab lint deploy.yaml service.yaml
     rollout-lab lint --drain 5s web.service web.socket
 
@@ -67,8 +69,13 @@ socket activates the unit of another.
 **Severity.** An *error* loses requests as the files stand. A *warning* loses them under a
 condition that the files do not show.
 
-**Exit codes.** 0: no error (warnings are printed). 1: errors. 3: a file cannot be read, is
-not recognised, or holds nothing to check; that never passes silently.
+**A folder** stands for the manifests, units and compose files below it; folders whose names
+begin with a dot are left out, and what ` + "`.rolloutlabignore`" + ` in it names, in the form of
+` + "`.dockerignore`" + `. What is there and not judged (ConfigMaps, patches of a Kustomization,
+templates, values of a chart) is counted in one line, and no error.
+
+**Exit codes.** 0: no error (warnings are printed). 1: errors. 3: a file is broken, or in none
+was anything recognised; that never passes silently. ` + "`--json`" + ` has the reasons.
 
 **How the program drains** is read from its flags and environment where they are known:
 ` + "`--lame-duck`, `--close-wait`, `--stop-grace`, `--shutdown-delay`, `--shutdown-timeout`,\n`--graceful-timeout`, `--drain-timeout`" + ` and their like, in a script and in the environment too

@@ -139,7 +139,7 @@ func (s *source) readUnit(in *input) {
 		return
 	}
 	if !service && !socket {
-		s.problem(0, 0, "judged are units with a [Service] section, and the [Socket] units beside them", "%v: a unit without [Service]", ErrNothing)
+		s.skip(0, "unit without [Service]", "judged are units with a [Service] section, and the [Socket] units beside them", true)
 		return
 	}
 	if !strings.Contains(u.name, ".") || u.name == "-" { // standard input
@@ -148,16 +148,19 @@ func (s *source) readUnit(in *input) {
 			u.name = "unit.socket"
 		}
 	}
+	if !service {
+		s.aside = append(s.aside, Skipped{File: s.name, What: "socket", Hint: "it is judged together with its service", Recognised: true})
+	}
 	in.units = append(in.units, u)
 }
 
 // mergeDropIns appends each drop-in to its unit, as systemd does.
-func (in *input) mergeDropIns(refuse func(*FileError)) {
+func (in *input) mergeDropIns() {
 	slices.SortStableFunc(in.dropIns, func(a, b *unitFile) int { return strings.Compare(path.Base(a.file), path.Base(b.file)) })
 	for _, d := range in.dropIns {
 		i := slices.IndexFunc(in.units, func(u *unitFile) bool { return u.name == d.name })
 		if i < 0 {
-			refuse(&FileError{File: d.file, Message: "a drop-in without its unit: alone it does not tell what the unit does", Hint: "name " + show(d.name) + " as well"})
+			in.skipped = append(in.skipped, Skipped{File: d.file, What: "drop-in without its unit", Hint: "name " + show(d.name) + " as well"})
 			continue
 		}
 		in.units[i].options = append(in.units[i].options, d.options...)

@@ -124,23 +124,24 @@ func (d document) blank() bool {
 // foreignKind is the kind of a Kubernetes object that the linter has no use for, when a
 // plain line says so. Such documents (custom resource definitions are long) need not
 // be parsed.
-func (d document) foreignKind() (string, bool) {
-	kind, version := "", false
-	for _, line := range d.lines {
+func (d document) foreignKind() (kind string, at int, ok bool) {
+	version := false
+	for i, line := range d.lines {
 		if k, ok := strings.CutPrefix(line, "kind:"); ok {
 			if kind != "" {
-				return "", false
+				return "", 0, false
 			}
+			at = d.first + i + 1
 			kind, _, _ = strings.Cut(k, " #")
 			kind = strings.Trim(strings.TrimSpace(kind), `"'`)
 		}
 		version = version || strings.HasPrefix(line, "apiVersion:")
 	}
-	return show(kind), version && kind != "" && !kubeKinds[kind] && !strings.ContainsAny(kind, "{}[]&*!|>")
+	return show(kind), at, version && kind != "" && !kubeKinds[kind] && !strings.ContainsAny(kind, "{}[]&*!|>")
 }
 
 // templated finds what a template engine was to fill in.
-var templated = regexp.MustCompile(`(?:^\s*|:\s+|-\s+)\{\{`)
+var templated = regexp.MustCompile(`(?:^\s*|:\s+|-\s+)(?:\{\{|\{%)`)
 
 // parse reads a document; nil when that failed, and the problems say why. The usual
 // reason is that it is no manifest yet but a template of one.
@@ -150,9 +151,14 @@ func (s *source) parse(d document) *node {
 		return root
 	}
 	for i, line := range d.lines {
-		if templated.MatchString(line) {
+		if mark := templated.FindStringIndex(line); mark != nil {
+			const hint = "render it first, for example: helm template . | rollout-lab lint -"
 			s.problems = nil
-			s.problem(d.first+i+1, utf8.RuneCountInString(line[:strings.Index(line, "{{")])+1, "render it first, for example: helm template . | rollout-lab lint -", "a template, not a manifest")
+			if s.found {
+				s.skip(d.first+i+1, "template", hint, false)
+				break
+			}
+			s.problem(d.first+i+1, utf8.RuneCountInString(line[:mark[1]-2])+1, hint, "a template, not a manifest")
 			break
 		}
 	}
