@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -28,6 +29,7 @@ type dataPlane struct {
 	subsystem
 	instance, revision string
 	failOpen           bool
+	maxBody            int64         // of a request, in bytes
 	maxAge             time.Duration // of the state that it serves by; 0 means for ever
 
 	faults *faults      // nil where none are allowed
@@ -49,7 +51,7 @@ type refusal struct {
 // newDataPlane returns the data plane to an upstream, and its name for itself.
 func newDataPlane(o Options, upstream *url.URL, transport http.RoundTripper, parts *parts) *dataPlane {
 	d := &dataPlane{
-		instance: o.Instance, revision: o.Revision, failOpen: o.FailOpen,
+		instance: o.Instance, revision: o.Revision, failOpen: o.FailOpen, maxBody: o.limits.withDefaults().body,
 		authenticate: parts.authenticate, storage: parts.storage, authorize: parts.authorize,
 	}
 	if o.FailClosed {
@@ -69,6 +71,10 @@ func newDataPlane(o Options, upstream *url.URL, transport http.RoundTripper, par
 		Transport:  onceTransport{transport},
 		BufferPool: &bufferPool{},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+				refuse(w, bodyOver(tooLarge.Limit))
+				return
+			}
 			refuse(w, refusal{http.StatusBadGateway, "proxy: upstream: " + err.Error()})
 		},
 		// What it would log, the client sees: an answer that breaks off.
@@ -93,6 +99,11 @@ func (d *dataPlane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, no)
 		return
 	}
+	if r.ContentLength > d.maxBody {
+		refuse(w, bodyOver(d.maxBody))
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, d.maxBody) // its length may not have been said
 	// The token ends here: the upstream must not be able to use it anywhere else, and
 	// only the proxy says to the upstream who is asking.
 	delete(r.Header, "Authorization")
@@ -179,6 +190,11 @@ func (d *dataPlane) expired() refusal {
 		}
 	}
 	return refusal{}
+}
+
+// bodyOver refuses a request for the size of its body.
+func bodyOver(most int64) refusal {
+	return refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("proxy: body has more than %d bytes", most)}
 }
 
 // undecided refuses a request that a subsystem lacks the state to decide about.

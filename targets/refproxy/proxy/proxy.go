@@ -9,8 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -68,12 +66,6 @@ func (m Mode) drains() bool {
 	return slices.Contains([]Mode{Shallow, StackAware, DeepReadiness, DeepLiveness}, m)
 }
 
-// headerTimeout is how long a connection may bring no request. A client's transport that
-// dials while another connection gets free keeps the new one unused, and this timeout
-// counts from the dial. So it is far above the time that a balancer keeps a connection:
-// a shorter one would close connections under requests and look like a lossy rollout.
-const headerTimeout = 5 * time.Minute
-
 // The defaults of Options.
 const (
 	DefaultLameDuck   = time.Second
@@ -114,6 +106,8 @@ type Options struct {
 	Notifier *sdnotify.Notifier
 
 	Log *slog.Logger // nil logs nothing
+
+	limits limits
 }
 
 // check refuses options that make no proxy.
@@ -171,6 +165,7 @@ func New(o Options) (*Proxy, error) {
 	if o.StaleAfter == 0 {
 		o.StaleAfter = DefaultStaleAfter
 	}
+	o.limits = o.limits.withDefaults()
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -239,9 +234,8 @@ func (p *Proxy) HealthAddr() net.Addr { return p.healthListener.Addr() }
 // stopped. The error is nil after a stop that cut nothing that it had promised to finish.
 func (p *Proxy) Run(ctx context.Context) error {
 	health := p.health
-	quiet := log.New(io.Discard, "", 0)
-	data := healthkit.Graceful(&http.Server{Handler: health.wrap(p.data), ReadHeaderTimeout: headerTimeout, ErrorLog: quiet})
-	probes := &http.Server{Handler: health.probes, ReadHeaderTimeout: headerTimeout, ErrorLog: quiet}
+	data := healthkit.Graceful(p.options.limits.server(health.wrap(p.data)))
+	probes := p.options.limits.server(health.probes)
 
 	// The subsystems outlive the request to stop: what the proxy still serves it must
 	// still decide by state that is kept up to date.
