@@ -119,6 +119,7 @@ func TestDrainOf(t *testing.T) {
 		lead, whole      time.Duration
 		leadKnown, known bool
 		from             string
+		guess            guess
 	}
 	s := time.Second
 	for _, tt := range []struct {
@@ -127,20 +128,30 @@ func TestDrainOf(t *testing.T) {
 		want    want
 	}{
 		{"nothing", words("/web", "--listen=:80"), want{}},
-		{"lame duck", words("/web", "--lame-duck=5s"), want{5 * s, 5 * s, true, true, "lame-duck"}},
-		{"its value apart", words("/web", "-lame-duck", "5s"), want{5 * s, 5 * s, true, true, "lame-duck"}},
-		{"sum", words("/web", "--lame-duck=5s", "--close-wait=2s"), want{5 * s, 7 * s, true, true, "lame-duck + close-wait"}},
-		{"whole", words("/web", "--lame-duck=5s", "--close-wait=2s", "--stop-grace=20s"), want{5 * s, 20 * s, true, true, "stop-grace"}},
-		{"whole below the parts", words("/web", "--lame-duck=5s", "--stop-grace=1s"), want{5 * s, 5 * s, true, true, "lame-duck + stop-grace"}},
-		{"seconds", words("gunicorn", "--graceful-timeout", "40"), want{0, 40 * s, false, true, "graceful-timeout"}},
-		{"many seconds", words("gunicorn", "--graceful-timeout", "300"), want{0, 300 * s, false, true, "graceful-timeout"}},
-		{"in a script", words("sh", "-c", "exec /web --lame-duck 5s; b"), want{5 * s, 5 * s, true, true, "lame-duck"}},
+		{"lame duck", words("/web", "--lame-duck=5s"), want{5 * s, 5 * s, true, true, "lame-duck", ""}},
+		{"its value apart", words("/web", "-lame-duck", "5s"), want{5 * s, 5 * s, true, true, "lame-duck", ""}},
+		{"sum", words("/web", "--lame-duck=5s", "--close-wait=2s"), want{5 * s, 7 * s, true, true, "lame-duck + close-wait", ""}},
+		{"whole", words("/web", "--lame-duck=5s", "--close-wait=2s", "--stop-grace=20s"), want{5 * s, 20 * s, true, true, "stop-grace", ""}},
+		{"whole below the parts", words("/web", "--lame-duck=5s", "--stop-grace=1s"), want{5 * s, 5 * s, true, true, "lame-duck + stop-grace", ""}},
+		{"seconds", words("gunicorn", "--graceful-timeout", "40"), want{0, 40 * s, false, true, "graceful-timeout", ""}},
+		{"many seconds", words("gunicorn", "--graceful-timeout", "300"), want{0, 300 * s, false, true, "graceful-timeout", ""}},
+		{"in a script", words("sh", "-c", "exec /web --lame-duck 5s; b"), want{5 * s, 5 * s, true, true, "lame-duck", ""}},
 		{"not a stop", words("envoy", "--drain-time-s", "600"), want{}},
 		{"perhaps milliseconds", words("/web", "--shutdown-timeout=500"), want{}},
 		{"surely milliseconds", words("/web", "--shutdown-timeout=30000"), want{}},
-		{"environment", &program{env: []setting{{name: flagName("WEB_LAME_DUCK"), value: "3s"}}}, want{3 * s, 3 * s, true, true, "web-lame-duck"}},
+		{"environment", &program{env: []setting{{name: flagName("WEB_LAME_DUCK"), value: "3s"}}}, want{3 * s, 3 * s, true, true, "web-lame-duck", ""}},
 		{"no duration", words("/web", "--lame-duck=long", "--drain"), want{}},
-		{"none", words("/web", "--lame-duck=0s"), want{0, 0, true, true, "lame-duck"}},
+		{"none", words("/web", "--lame-duck=0s"), want{0, 0, true, true, "lame-duck", ""}},
+		{"a name that may mean more", &program{env: []setting{{name: "web-shutdown-timeout", value: "15s"}}}, want{0, 15 * s, false, true, "web-shutdown-timeout", "that web-shutdown-timeout is how long its stop may take"}},
+		{"Keycloak", &program{env: []setting{{name: "kc-shutdown-timeout", value: "30s"}, {name: "kc-shutdown-delay", value: "5s"}}}, want{5 * s, 30 * s, true, true, "kc-shutdown-timeout", ""}},
+		{"a stop for want of work", &program{env: []setting{{name: "runner-auto-shutdown-timeout", value: "15"}, {name: "worker-idle-shutdown-timeout", value: "20"}}}, want{}},
+		{"flags in a variable", &program{words: words("gunicorn", "shop.wsgi").words, env: []setting{{name: "gunicorn-cmd-args", value: "--workers 3 --graceful-timeout 60"}}}, want{0, 60 * s, false, true, "graceful-timeout", ""}},
+		{"gunicorn says nothing", words("/usr/bin/env", "python3", "-m", "gunicorn", "shop.wsgi"), want{0, 30 * s, false, true, "the default of gunicorn", "that some requests take so long"}},
+		{"Spring", &program{env: []setting{{name: flagName("SPRING_LIFECYCLE_TIMEOUT_PER_SHUTDOWN_PHASE"), value: "PT45S"}}}, want{0, 45 * s, false, true, "spring-lifecycle-timeout-per-shutdown-phase", ""}},
+		{"Spring, a property", words("java", "-Dspring.lifecycle.timeout-per-shutdown-phase=45000", "-jar", "a.jar"), want{0, 45 * s, false, true, "spring.lifecycle.timeout-per-shutdown-phase", ""}},
+		{"Spring says nothing", &program{env: []setting{{name: "server-shutdown", value: "graceful"}}}, want{0, 30 * s, false, true, "the default of Spring", "that some requests take so long"}},
+		{"traefik", words("traefik", "--entryPoints.web.transport.lifeCycle.requestAcceptGraceTimeout=10", "--entryPoints.web.transport.lifeCycle.graceTimeOut=20s"),
+			want{10 * s, 30 * s, true, true, "entrypoints.web.transport.lifecycle.requestacceptgracetimeout + entrypoints.web.transport.lifecycle.gracetimeout", ""}},
 	} {
 		d := drainOf(tt.program)
 		if got := want(d); got != tt.want {
@@ -149,26 +160,52 @@ func TestDrainOf(t *testing.T) {
 	}
 }
 
-func TestListensOnLoopback(t *testing.T) {
+func TestBoundToLoopback(t *testing.T) {
+	env := func(pairs ...string) *program {
+		p := &program{}
+		for i := 0; i < len(pairs); i += 2 {
+			p.env = append(p.env, setting{name: flagName(pairs[i]), value: pairs[i+1]})
+		}
+		return p
+	}
+	const no, guessed, sure = "no", "guessed", "sure"
 	for _, tt := range []struct {
 		name    string
 		program *program
-		want    bool
+		want    string
 	}{
-		{"flag", words("/web", "--listen=127.0.0.1:8081"), true},
-		{"apart", words("/web", "--listen", "localhost:8081"), true},
-		{"six", words("/web", "--listen=[::1]:8081"), true},
-		{"all of 127/8", words("/web", "--listen=127.0.0.53:8081"), true},
-		{"another port", words("/web", "--listen=127.0.0.1:18081"), false},
-		{"every address", words("/web", "--listen=:8081"), false},
-		{"both", words("/web", "--listen=127.0.0.1:8081", "--listen=0.0.0.0:8081"), false},
-		{"calls out", words("/web", "--upstream=127.0.0.1:8081"), false},
-		{"a URL", words("/web", "--peer=http://127.0.0.1:8081"), false},
-		{"host and port", &program{env: []setting{{name: "health-host", value: "127.0.0.1"}, {name: "health-port", value: "8081"}}}, true},
-		{"host and port of another", &program{env: []setting{{name: "db-host", value: "127.0.0.1"}, {name: "health-port", value: "8081"}}}, false},
-		{"words", words("/web", "127.0.0.1:8081"), false},
+		{"flag", words("/web", "--listen=127.0.0.1:8081"), sure},
+		{"apart", words("/web", "--listen", "localhost:8081"), sure},
+		{"six", words("/web", "--listen=[::1]:8081"), sure},
+		{"all of 127/8", words("/web", "--listen=127.0.0.53:8081"), sure},
+		{"with dots", words("/web", "--web.listen-address=127.0.0.1:8081"), sure},
+		{"short", words("gunicorn", "-b", "127.0.0.1:8081"), sure},
+		{"address", words("/web", "--addr=127.0.0.1:8081"), sure},
+		{"host and port as flags", words("uvicorn", "--host", "127.0.0.1", "--port", "8081"), sure},
+		{"a name as a flag", words("/web", "--host", "localhost", "--port", "8081"), guessed},
+		{"another port", words("/web", "--listen=127.0.0.1:18081"), no},
+		{"every address", words("/web", "--listen=:8081"), no},
+		{"both", words("/web", "--listen=127.0.0.1:8081", "--listen=0.0.0.0:8081"), no},
+		{"calls out", words("/web", "--upstream=127.0.0.1:8081"), no},
+		{"a URL", words("/web", "--peer=http://127.0.0.1:8081"), no},
+		{"words", words("/web", "127.0.0.1:8081"), no},
+		{"variable", env("HEALTH_LISTEN", "127.0.0.1:8081"), sure},
+		{"variable and port", env("WEB_LISTEN_ADDRESS", "127.0.0.1", "WEB_PORT", "8081"), sure},
+		{"an address of something", env("METRICS_ADDR", "127.0.0.1:8081"), guessed},
+		{"host and port", env("HEALTH_HOST", "127.0.0.1", "HEALTH_PORT", "8081"), guessed},
+		{"host and port alone", env("HOST", "localhost", "PORT", "8081"), guessed},
+		{"host and port of another", env("DB_HOST", "127.0.0.1", "HEALTH_PORT", "8081"), no},
+		{"the name for others", env("SHOP_HOST", "localhost", "SHOP_PORT", "8081"), no},
+		{"the name and port for others", env("SHOP_DOMAIN", "localhost:8081", "SITE", "localhost:8081"), no},
+		{"bound elsewhere too", env("WEB_LISTEN_ADDRESS", "0.0.0.0", "WEB_HOST", "127.0.0.1", "WEB_PORT", "8081"), no},
 	} {
-		if _, _, got := tt.program.listensOnLoopback("8081"); got != tt.want {
+		got := no
+		if b, bound := tt.program.boundToLoopback("8081"); bound {
+			if got = sure; b.guess != "" {
+				got = guessed
+			}
+		}
+		if got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}

@@ -1,16 +1,13 @@
 package lint
 
 import (
-	"net"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
-
-// maxDrain is the longest drain that is believed; past it a number has another unit.
-const maxDrain = time.Hour
 
 // word is one argument of a program, where it stands.
 type word struct {
@@ -32,15 +29,27 @@ type program struct {
 }
 
 // settings are the flags, in all their spellings, and the environment.
-func (p *program) settings() []setting {
-	out := append([]setting(nil), p.env...)
+func (p *program) settings() []setting { return append(slices.Clone(p.env), p.flags()...) }
+
+// flags are the settings on the command line, in a script there, and in an environment
+// variable that holds flags: GUNICORN_CMD_ARGS, JAVA_TOOL_OPTIONS.
+func (p *program) flags() []setting {
+	var out []setting
 	var words []word
+	add := func(text string, at place) {
+		for _, part := range splitWords(text) {
+			words = append(words, word{strings.TrimRight(part, ";&|"), at})
+		}
+	}
 	for _, w := range p.words {
 		words = append(words, w)
 		if strings.ContainsAny(w.text, " \n") { // a script, with the program's flags in it
-			for _, part := range splitWords(w.text) {
-				words = append(words, word{strings.TrimRight(part, ";&|"), w.at})
-			}
+			add(w.text, w.at)
+		}
+	}
+	for _, s := range p.env {
+		if strings.HasPrefix(s.value, "-") {
+			add(s.value, s.at)
 		}
 	}
 	for i, w := range words {
@@ -54,6 +63,9 @@ func (p *program) settings() []setting {
 		if !ok && i+1 < len(words) && !strings.HasPrefix(words[i+1].text, "-") {
 			value = words[i+1].text
 		}
+		if property, java := strings.CutPrefix(name, "D"); java && strings.Contains(property, ".") {
+			name = property
+		}
 		out = append(out, setting{flagName(name), value, w.at})
 	}
 	return out
@@ -63,157 +75,24 @@ var assigned = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 
 func flagName(s string) string { return strings.ReplaceAll(strings.ToLower(s), "_", "-") }
 
-// The names of settings that say how a program stops. An environment variable may carry
-// a prefix: REFPROXY_LAME_DUCK.
-var (
-	// serving on as before, or answering with Connection: close
-	leadNames = []string{"lame-duck", "lame-duck-duration", "lameduck", "shutdown-delay", "shutdown-delay-duration", "drain-delay", "pre-stop-delay"}
-	// finishing what is in flight, connections being given up
-	closeNames = []string{"close-wait", "close-wait"}
-	// all of a stop
-	wholeNames = []string{"stop-grace", "shutdown-timeout", "graceful-timeout", "timeout-graceful-shutdown", "graceful-shutdown-timeout", "drain-timeout", "shutdown-grace-period"}
-)
+// guess is what a finding assumes and the file does not say; empty when it assumes
+// nothing.
+type guess string
 
-// drain is how a program stops.
-type drain struct {
-	lead      time.Duration // how long it serves on as before
-	whole     time.Duration // how long the stop takes at most
-	leadKnown bool
-	known     bool   // whole says something
-	from      string // what says so, for messages
+// severity is that of a finding which rests on the guess.
+func (g guess) severity(s Severity) Severity {
+	if g != "" {
+		return Warning
+	}
+	return s
 }
 
-// drainOf reads how the program stops from its settings.
-func drainOf(p *program) drain {
-	var d drain
-	var rest time.Duration
-	find := func(names []string) (time.Duration, string, bool) {
-		for _, s := range p.settings() {
-			for _, name := range names {
-				if s.name == name || strings.HasSuffix(s.name, "-"+name) {
-					if v, ok := drainValue(name, s.value); ok {
-						return v, s.name, true
-					}
-				}
-			}
-		}
-		return 0, "", false
+// told is the effect with the guess behind it.
+func (g guess) told(effect string) string {
+	if g != "" {
+		return effect + "; guessed: " + string(g)
 	}
-	var names []string
-	add := func(name string) { names = append(names, name) }
-	if v, name, ok := find(leadNames); ok {
-		d.lead, d.leadKnown, d.known = v, true, true
-		add(name)
-	}
-	if v, name, ok := find(closeNames); ok {
-		rest, d.known = v, true
-		add(name)
-	}
-	d.whole = d.lead + rest
-	if v, name, ok := find(wholeNames); ok {
-		if v >= d.whole {
-			names = nil
-			d.whole = v
-		}
-		d.known = true
-		add(name)
-	}
-	d.from = strings.Join(names, " + ")
-	return d
-}
-
-// drainValue reads 5s, and a bare number as seconds. A large one is believed only of the
-// settings that are known to be in seconds: of others it may be milliseconds.
-func drainValue(name, s string) (time.Duration, bool) {
-	if n, err := strconv.Atoi(s); err == nil {
-		most := 120
-		if name == "graceful-timeout" || name == "timeout-graceful-shutdown" {
-			most = int(maxDrain / time.Second)
-		}
-		return time.Duration(n) * time.Second, n >= 0 && n <= most
-	}
-	d, err := time.ParseDuration(s)
-	return d, err == nil && d >= 0 && d <= maxDrain
-}
-
-// settle fills in what was declared beside the file's flags.
-func (d *drain) settle(declared *time.Duration, from string) {
-	if declared == nil || d.leadKnown {
-		return
-	}
-	d.lead, d.leadKnown, d.known = *declared, true, true
-	if *declared >= d.whole {
-		d.whole, d.from = *declared, from
-	}
-}
-
-var hostPort = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]*\]|[A-Za-z0-9.*_-]*):([0-9]{1,5})$`)
-
-// outward are parts of names of settings that say whom to call, not where to listen.
-var outward = []string{
-	"upstream", "backend", "target", "control", "connect", "endpoint", "url", "uri", "remote", "peer", "dial", "forward",
-	"origin", "destination", "database", "db", "redis", "broker", "collector", "exporter", "otel", "proxy-pass", "brokers", "servers", "etcd",
-}
-
-// listensOnLoopback is the place where the program is told to listen on a port of the
-// loopback address. It is false when the program also listens on that port elsewhere.
-func (p *program) listensOnLoopback(port string) (place, string, bool) {
-	var found *setting
-	value := ""
-	consider := func(s setting, host, text string) bool {
-		if !loopback(host) {
-			return false // listens elsewhere too
-		}
-		if found == nil {
-			found, value = &s, text
-		}
-		return true
-	}
-	all := p.settings()
-	for _, s := range all {
-		if pointsOut(s.name) {
-			continue
-		}
-		if m := hostPort.FindStringSubmatch(s.value); m != nil && m[2] == port {
-			if !consider(s, m[1], s.value) {
-				return place{}, "", false
-			}
-		}
-		// HEALTH_HOST=localhost beside HEALTH_PORT=8081.
-		prefix, ok := strings.CutSuffix(s.name, "port")
-		if !ok || s.value != port {
-			continue
-		}
-		for _, h := range all {
-			for _, suffix := range []string{"host", "addr", "address", "bind", "ip"} {
-				if h.name == prefix+suffix && h.value != "" && !strings.Contains(h.value, port) && !consider(h, h.value, h.value) {
-					return place{}, "", false
-				}
-			}
-		}
-	}
-	if found == nil {
-		return place{}, "", false
-	}
-	return found.at, value, true
-}
-
-func pointsOut(name string) bool {
-	for _, part := range outward {
-		if strings.Contains(name, part) {
-			return true
-		}
-	}
-	return false
-}
-
-func loopback(host string) bool {
-	host = strings.Trim(host, "[]")
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return effect
 }
 
 // names reports whether any setting or argument holds a port.

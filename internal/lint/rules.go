@@ -67,7 +67,7 @@ All files of one call are judged together: a Service selects the pods of another
 socket activates the unit of another.
 
 **Severity.** An *error* loses requests as the files stand. A *warning* loses them under a
-condition that the files do not show.
+condition that the files do not show, or rests on a guess, which it names.
 
 **A folder** stands for the manifests, units and compose files below it; folders whose names
 begin with a dot are left out, and what ` + "`.rolloutlabignore`" + ` in it names, in the form of
@@ -79,7 +79,7 @@ was anything recognised; that never passes silently. ` + "`--json`" + ` has the 
 
 **How the program drains** is read from its flags and environment where they are known:
 ` + "`--lame-duck`, `--close-wait`, `--stop-grace`, `--shutdown-delay`, `--shutdown-timeout`,\n`--graceful-timeout`, `--drain-timeout`" + ` and their like, in a script and in the environment too
-(` + "`WEB_LAME_DUCK`" + `). Where it is in the code, say so: with ` + "`--drain 5s`" + ` for all
+(` + "`WEB_LAME_DUCK`" + `); for gunicorn, Spring, Keycloak, Quarkus and traefik by their own names. Where it is in the code, say so: with ` + "`--drain 5s`" + ` for all
 files, or with a comment in the document, the unit or the compose service:
 
     # rollout-lab:drain 5s

@@ -162,7 +162,7 @@ func composeStopGrace(c *composeService, r *reporter) {
 	case c.stopGrace == 0 && c.served():
 		r.add(Error, c.stopGraceAt, "each stop cuts every request in flight", "stop_grace_period: 30s")
 	case c.drain.whole > c.stopGrace:
-		r.add(Error, c.stopGraceAt, fmt.Sprintf("it is killed after %v with requests in flight: the drain takes %v (%s)", c.stopGrace, c.drain.whole, show(c.drain.from)),
+		r.add(c.drain.guess.severity(Error), c.stopGraceAt, c.drain.guess.told(fmt.Sprintf("it is killed after %v with requests in flight: the drain takes %v (%s)", c.stopGrace, c.drain.whole, show(c.drain.from))),
 			fmt.Sprintf("stop_grace_period: %ds", seconds(c.drain.whole)+5))
 	}
 }
@@ -216,8 +216,8 @@ func composeOnLoopback(c *composeService, r *reporter) {
 	}
 	ports := slices.Compact(slices.Sorted(slices.Values(c.published)))
 	for _, port := range ports {
-		if at, value, bound := c.listensOnLoopback(port); bound {
-			r.add(Error, at, fmt.Sprintf("every request to the published port is reset: the program listens on %s alone", show(value)), "listen on :"+port)
+		if b, bound := c.boundToLoopback(port); bound {
+			r.add(b.guess.severity(Error), b.at, b.guess.told(fmt.Sprintf("every request to the published port is reset: the program listens on %s alone", show(b.value))), "listen on :"+port)
 		}
 	}
 }

@@ -129,7 +129,7 @@ func graceTooShort(w *workload, r *reporter) {
 		if c.drain.whole > 0 {
 			parts = append(parts, fmt.Sprintf("the drain takes %v (%s)", c.drain.whole, show(c.drain.from)))
 		}
-		r.add(Error, w.graceAt, fmt.Sprintf("%s is killed after %v with requests in flight: %s", c.label(), w.grace, strings.Join(parts, ", ")),
+		r.add(c.drain.guess.severity(Error), w.graceAt, c.drain.guess.told(fmt.Sprintf("%s is killed after %v with requests in flight: %s", c.label(), w.grace, strings.Join(parts, ", "))),
 			fmt.Sprintf("terminationGracePeriodSeconds: %d", seconds(need)+5))
 	}
 }
@@ -323,8 +323,8 @@ func serviceOnLoopback(w *workload, r *reporter) {
 				if number == "" {
 					continue
 				}
-				if at, value, bound := c.listensOnLoopback(number); bound {
-					r.add(Error, at, fmt.Sprintf("every request of Service %s is refused: %s listens on %s alone", show(v.name), c.label(), show(value)), "listen on :"+number)
+				if b, bound := c.boundToLoopback(number); bound {
+					r.add(b.guess.severity(Error), b.at, b.guess.told(fmt.Sprintf("every request of Service %s is refused: %s listens on %s alone", show(v.name), c.label(), show(b.value))), "listen on :"+number)
 				}
 			}
 		}

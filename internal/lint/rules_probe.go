@@ -234,6 +234,7 @@ func healthOnLoopback(w *workload, r *reporter) {
 		// One address can fail several probes: they share a finding.
 		failed := map[place][]string{}
 		detail := map[place][2]string{}
+		guessed := map[place]guess{}
 		var order []place
 		fail := func(at place, name, cause, fix string) {
 			if failed[at] == nil {
@@ -255,8 +256,9 @@ func healthOnLoopback(w *workload, r *reporter) {
 			if number == "" {
 				continue
 			}
-			if at, value, bound := c.listensOnLoopback(number); bound {
-				fail(at, p.name, show(value)+" cannot be reached from the node", "listen on :"+number)
+			if b, bound := c.boundToLoopback(number); bound {
+				guessed[b.at] = b.guess
+				fail(b.at, p.name, show(b.value)+" cannot be reached from the node", "listen on :"+number)
 			}
 		}
 		for _, at := range order {
@@ -265,7 +267,8 @@ func healthOnLoopback(w *workload, r *reporter) {
 			if slices.Contains(names, "liveness") || slices.Contains(names, "startup") {
 				effect = c.label() + " is restarted for ever"
 			}
-			r.add(Error, at, fmt.Sprintf("%s, for its health (%s) never succeeds: %s", effect, strings.Join(names, ", "), detail[at][0]), detail[at][1])
+			g := guessed[at]
+			r.add(g.severity(Error), at, g.told(fmt.Sprintf("%s, for its health (%s) never succeeds: %s", effect, strings.Join(names, ", "), detail[at][0])), detail[at][1])
 		}
 	}
 }

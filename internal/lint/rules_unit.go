@@ -98,7 +98,7 @@ func unitStopTimeout(u *unitFile, r *reporter) {
 	}
 	switch {
 	case u.drain.whole > timeout:
-		r.add(Error, at, fmt.Sprintf("it is killed after %v with requests in flight: the drain takes %v (%s)", timeout, u.drain.whole, show(u.drain.from)),
+		r.add(u.drain.guess.severity(Error), at, u.drain.guess.told(fmt.Sprintf("it is killed after %v with requests in flight: the drain takes %v (%s)", timeout, u.drain.whole, show(u.drain.from))),
 			fmt.Sprintf("TimeoutStopSec=%ds", seconds(u.drain.whole)+5))
 	case !u.drain.known && timeout < shortestStop && u.served() != "":
 		r.add(Warning, at, fmt.Sprintf("requests that take longer than %v are cut when it stops", timeout), "TimeoutStopSec=30s")
