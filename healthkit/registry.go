@@ -69,7 +69,8 @@ type Config struct {
 // under way; Close ends them.
 type Registry struct {
 	cfg  Config
-	base time.Time // wall and monotonic zero of every time kept here
+	base time.Time        // the zero of every time kept here; only its monotonic part counts
+	wall func() time.Time // the wall clock
 
 	// What probes read without the lock. wake is a lower bound of the next
 	// moment at which the verdict can change by the clock alone; past it a
@@ -80,11 +81,14 @@ type Registry struct {
 	started  atomic.Bool
 	phase    atomic.Uint32
 	wake     atomic.Int64
+	wallDue  atomic.Int64             // when the wall clock is to be looked at again
 	snapshot atomic.Pointer[Snapshot] // of the current version; nil when nobody has asked for it yet
 	inflight atomic.Int64
 	empty    chan struct{} // holds a token when inflight fell to zero while draining
 
 	mu         sync.Mutex
+	anchor     time.Time // what the wall clock said
+	anchored   int64     // and when that was
 	version    uint64
 	components []*Component // sorted by name
 	byName     map[string]*Component
@@ -123,6 +127,7 @@ func New(cfg Config) *Registry {
 	r := &Registry{
 		cfg:      cfg,
 		base:     time.Now(),
+		wall:     time.Now,
 		byName:   make(map[string]*Component),
 		expect:   make(map[string]bool),
 		running:  make(map[*Component]struct{}),
@@ -141,6 +146,8 @@ func New(cfg Config) *Registry {
 	r.gens.badSince = never
 	r.live.Store(true)
 	r.wake.Store(never)
+	r.anchor = r.base
+	r.wallDue.Store(int64(wallCheck))
 	r.version = 1
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -148,10 +155,6 @@ func New(cfg Config) *Registry {
 	r.decide(0)
 	return r
 }
-
-// now is the monotonic time since the registry was made. One clock read of
-// the cheap kind: time.Since reads no wall clock.
-func (r *Registry) now() int64 { return int64(time.Since(r.base)) }
 
 // lock takes the lock and applies what the clock has changed until now, so that
 // no report, move or registration is judged against a verdict that has expired.
@@ -163,9 +166,6 @@ func (r *Registry) lock() (now int64) {
 	}
 	return now
 }
-
-// at turns a kept time into a wall time.
-func (r *Registry) at(t int64) time.Time { return r.base.Add(time.Duration(t)) }
 
 // Ready tells whether requests should be routed to this process now. It does
 // not block on checks, allocates nothing and costs the same whatever the number

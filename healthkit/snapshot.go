@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Snapshot is everything the registry knew at one version. It never changes;
+// Snapshot is everything the registry knew at one version. Its times are those of
+// the wall clock as it was set then. It never changes;
 // its slices are shared by all readers and must not be written to. Adapters are
 // functions of it.
 type Snapshot struct {
@@ -206,10 +207,15 @@ func setOf(names []string) map[string]bool {
 }
 
 // Snapshot returns the current snapshot. It builds one only when something has
-// changed since the last.
+// changed since the last; that the wall clock was set is a change too, which is
+// noticed within 100 ms.
 func (r *Registry) Snapshot() *Snapshot {
-	if w := r.wake.Load(); w != never && r.now() >= w {
+	now := r.now()
+	if now >= r.wake.Load() {
 		r.catchUp()
+	}
+	if now >= r.wallDue.Load() {
+		r.checkWall()
 	}
 	if s := r.snapshot.Load(); s != nil {
 		return s
@@ -232,7 +238,7 @@ func (r *Registry) build() *Snapshot {
 		PhaseSince:  r.at(r.phaseSince),
 		PhaseReason: r.phaseReason,
 		Started:     r.started.Load(),
-		Created:     r.base,
+		Created:     r.at(0),
 		Components:  make([]ComponentStatus, len(r.components)),
 		Loops:       make([]LoopStatus, len(r.loops)),
 		Generations: GenerationStatus{

@@ -5,7 +5,7 @@
 // that was retracted has no series any more. States are state sets, one series
 // for each state with the value 1 for the one that holds, so that a query needs
 // no numbers for names. Times are Unix timestamps, not ages: the age is
-// time() - metric, also between two scrapes.
+// time() - metric, also between two scrapes and after the wall clock was set.
 //
 // Reasons are not shown: they are text without bounds, and a label value is a
 // series. /statusz has them.
