@@ -25,7 +25,8 @@ what to leave out, as .dockerignore does.
 
 A program that drains by itself, without a flag here that says so: --drain 5s, or the
 comment # rollout-lab:drain 5s beside it. To take a finding back, on its line or above:
-# rollout-lab:ignore RULE reason
+# rollout-lab:ignore RULE reason. The annotations rollout-lab.dev/drain and
+rollout-lab.dev/ignore of an object do the same and survive kustomize.
 
 Exit codes: 0 no error (warnings are printed), 1 errors, 3 a file is broken, or nothing in
 the files was recognised. What is not judged, a ConfigMap say, is counted and no error.`,
@@ -96,7 +97,7 @@ func printFindings(out io.Writer, r *lint.Report) error {
 	}
 	fmt.Fprintf(&b, "checked %s: %s, %s", counted(len(r.Checked), "part"), counted(r.Count(lint.Error), "error"), counted(r.Count(lint.Warning), "warning"))
 	if n := len(r.Suppressed); n > 0 {
-		fmt.Fprintf(&b, ", %d ignored by comments", n)
+		fmt.Fprintf(&b, ", %d ignored", n)
 	}
 	b.WriteString("\n")
 	if len(r.Skipped) > 0 {

@@ -281,3 +281,40 @@ func TestWholePath(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestAnnotations say what comments say, and survive kustomize.
+func TestAnnotations(t *testing.T) {
+	const other = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: b}\nspec: {containers: [{name: b, ports: [{containerPort: 80}], readinessProbe: {grpc: {port: 80}}}]}\n"
+	annotated := func(annotations string) string {
+		return strings.Replace(pod, "{name: web,", "{name: web, annotations: {"+annotations+"},", 1)
+	}
+	deployment := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  template:\n    metadata: {annotations: {rollout-lab.dev/drain: 5s}}\n    spec:\n      containers: [{name: a, ports: [{containerPort: 80}], readinessProbe: {grpc: {port: 80}}}]\n"
+	minified := `{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","annotations":{"rollout-lab.dev/ignore":"k8s-no-drain a test"}},"spec":{"containers":[{"name":"a","ports":[{"containerPort":80}],"readinessProbe":{"grpc":{"port":80}}}]}},` +
+		`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"b"},"spec":{"containers":[{"name":"b","ports":[{"containerPort":80}],"readinessProbe":{"grpc":{"port":80}}}]}}]}`
+	for _, tt := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"none", annotated("example.com/ignore: k8s-no-drain x"), []string{"a:6:7 warning k8s-no-drain"}},
+		{"drain", annotated("rollout-lab.dev/drain: 5s"), nil},
+		{"drain that is too long", annotated("rollout-lab.dev/drain: 40s"), []string{"a:4:1 error k8s-grace-too-short"}},
+		{"of the pod template", deployment, nil},
+		{"ignore", annotated("rollout-lab.dev/ignore: k8s-no-drain a test"), nil},
+		{"several", annotated(`rollout-lab.dev/ignore: "k8s-recreate a test\nk8s-no-drain a test"`), nil},
+		{"of one object alone", annotated("rollout-lab.dev/ignore: k8s-no-drain a test") + other, []string{"a:13:21 warning k8s-no-drain"}},
+		{"of one object on a line with others", minified, []string{"a:1:347 warning k8s-no-drain"}},
+		{"without a reason", annotated("rollout-lab.dev/ignore: k8s-no-drain"), []string{"a:3:37 error lint-comment", "a:6:7 warning k8s-no-drain"}},
+		{"no duration", annotated("rollout-lab.dev/drain: long"), []string{"a:3:37 error lint-comment", "a:6:7 warning k8s-no-drain"}},
+		{"mistyped", annotated("rollout-lab.dev/ingore: k8s-no-drain a test"), []string{"a:3:37 error lint-comment", "a:6:7 warning k8s-no-drain"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			report, err := lint.Check([]lint.File{{Name: "a", Data: []byte(tt.text)}}, lint.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, found(report)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}

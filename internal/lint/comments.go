@@ -24,7 +24,7 @@ var renamedRules = map[string]string{"k8s-lead-too-short": "k8s-drain-too-short"
 
 type ignoreComment struct {
 	rule, reason string
-	line         int // that it speaks of
+	first, last  int // the lines that it speaks of
 }
 
 type drainComment struct {
@@ -32,16 +32,18 @@ type drainComment struct {
 	line  int // that it stands on
 }
 
-// badComment is a comment that does nothing because it is written wrongly.
-type badComment struct {
+// badSaid is a comment or an annotation that does nothing because it is written wrongly.
+type badSaid struct {
+	subject      string
 	line, column int
 	effect, fix  string
+	example      string // the fix, but for how the two are written
 }
 
 type comments struct {
 	ignore []ignoreComment
 	drain  []drainComment
-	wrong  []badComment
+	wrong  []badSaid
 }
 
 func (s *source) scanComments() *comments {
@@ -58,40 +60,59 @@ func (s *source) scanComments() *comments {
 		if m == nil {
 			continue
 		}
-		verb, rest := line[m[2]:m[3]], strings.TrimSpace(line[m[4]:m[5]])
-		wrong := func(effect, fix string) {
-			c.wrong = append(c.wrong, badComment{i + 1, utf8.RuneCountInString(line[:m[2]]) + 1, effect, fix})
-		}
-		switch verb {
-		case "ignore":
-			rule, reason, _ := strings.Cut(rest, " ")
-			reason = strings.TrimSpace(reason)
-			if _, known := RuleByID(rule); !known {
-				fix := "rollout-lab lint --rules lists the rules"
-				if now, was := renamedRules[rule]; was {
-					fix = "it is called " + now + " now"
-				}
-				wrong("no rule is called "+show(rule)+", so nothing is ignored", fix)
-				continue
+		verb, rest := line[m[2]:m[3]], line[m[4]:m[5]]
+		said, wrong := parseSaid(verb, rest)
+		switch {
+		case wrong != nil:
+			if wrong.example != "" {
+				wrong.fix = "# rollout-lab:" + verb + " " + wrong.example
 			}
-			if reason == "" {
-				wrong("an ignore without a reason is not followed", "# rollout-lab:ignore "+rule+" why it is right here")
-				continue
-			}
-			c.ignore = append(c.ignore, ignoreComment{rule, reason, s.spokenOf(i, line[:m[0]])})
-		case "drain":
-			word, _, _ := strings.Cut(rest, " ")
-			d, err := time.ParseDuration(word)
-			if err != nil || d < 0 || d > maxDrain {
-				wrong("no drain is known from this comment", "# rollout-lab:drain 5s")
-				continue
-			}
-			c.drain = append(c.drain, drainComment{d, i + 1})
+			wrong.subject, wrong.line, wrong.column = "comment", i+1, utf8.RuneCountInString(line[:m[2]])+1
+			c.wrong = append(c.wrong, *wrong)
+		case verb == "drain":
+			c.drain = append(c.drain, drainComment{said.drain, i + 1})
 		default:
-			wrong("the linter knows no comment "+show(verb), "ignore RULE reason, or drain DURATION")
+			on := s.spokenOf(i, line[:m[0]])
+			c.ignore = append(c.ignore, ignoreComment{said.rule, said.reason, on, on})
 		}
 	}
 	return c
+}
+
+// said is what a comment or an annotation says to the linter.
+type said struct {
+	rule, reason string
+	drain        time.Duration
+}
+
+// parseSaid reads what follows a verb.
+func parseSaid(verb, rest string) (s said, wrong *badSaid) {
+	rest = strings.TrimSpace(rest)
+	switch verb {
+	case "ignore":
+		s.rule, s.reason, _ = strings.Cut(rest, " ")
+		s.reason = strings.TrimSpace(s.reason)
+		if _, known := RuleByID(s.rule); !known {
+			fix := "rollout-lab lint --rules lists the rules"
+			if now, was := renamedRules[s.rule]; was {
+				fix = "it is called " + now + " now"
+			}
+			return s, &badSaid{effect: "no rule is called " + show(s.rule) + ", so nothing is ignored", fix: fix}
+		}
+		if s.reason == "" {
+			return s, &badSaid{effect: "an ignore without a reason is not followed", example: s.rule + " why it is right here"}
+		}
+	case "drain":
+		word, _, _ := strings.Cut(rest, " ")
+		d, err := time.ParseDuration(word)
+		if err != nil || d < 0 || d > maxDrain {
+			return s, &badSaid{effect: "no drain is known from it", example: "5s"}
+		}
+		s.drain = d
+	default:
+		return s, &badSaid{effect: "the linter knows no " + show(verb), fix: "ignore RULE reason, or drain DURATION"}
+	}
+	return s, nil
 }
 
 // spokenOf is the number of the line that a comment in line i speaks of.
@@ -110,8 +131,11 @@ func (s *source) spokenOf(i int, before string) int {
 
 // ignores is the reason why a finding is to be ignored, or "".
 func (c *comments) ignores(rule string, line int) string {
+	if c == nil {
+		return ""
+	}
 	for _, i := range c.ignore {
-		if i.rule == rule && i.line == line {
+		if i.rule == rule && i.first <= line && line <= i.last {
 			return i.reason
 		}
 	}
@@ -137,7 +161,7 @@ func (c *comments) bad(file string) []Finding {
 	var out []Finding
 	for _, w := range c.wrong {
 		out = append(out, Finding{
-			Rule: rule.ID, Severity: Error, File: file, Line: w.line, Column: w.column, Subject: "comment",
+			Rule: rule.ID, Severity: Error, File: file, Line: w.line, Column: w.column, Subject: w.subject,
 			Effect: w.effect, Why: rule.Why, Fix: w.fix,
 		})
 	}

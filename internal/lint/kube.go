@@ -45,6 +45,7 @@ type workload struct {
 	graceAt               place
 	hostNetwork           bool
 	gates                 bool // readinessGates
+	notes                 notes
 	containers            []*container
 
 	services []*kubeService // that select its pods

@@ -281,17 +281,20 @@ func (in *input) judge() *Report {
 	report := &Report{Checked: []string{}, Findings: []Finding{}, Suppressed: []Finding{}, Skipped: []Skipped{}, Problems: []*FileError{}}
 	in.kube.link()
 	var found []Finding
-	apply := func(subject string, call func(*Rule, *reporter)) {
+	apply := func(subject string, said notes, call func(*Rule, *reporter)) {
 		for i := range rules {
 			r := &reporter{rule: &rules[i], subject: subject}
 			call(&rules[i], r)
-			found = append(found, r.found...)
+			for _, f := range r.found {
+				f.Ignored = said.ignores(f.Rule)
+				found = append(found, f)
+			}
 		}
 	}
 	for _, w := range in.kube.workloads {
 		w.settleDrains(in)
 		report.Checked = append(report.Checked, w.subject())
-		apply(w.subject(), func(rule *Rule, r *reporter) {
+		apply(w.subject(), w.notes, func(rule *Rule, r *reporter) {
 			if rule.pods != nil {
 				rule.pods(w, r)
 			}
@@ -299,7 +302,7 @@ func (in *input) judge() *Report {
 	}
 	for _, u := range in.services() {
 		report.Checked = append(report.Checked, u.subject())
-		apply(u.subject(), func(rule *Rule, r *reporter) {
+		apply(u.subject(), notes{}, func(rule *Rule, r *reporter) {
 			if rule.unit != nil {
 				rule.unit(u, r)
 			}
@@ -309,7 +312,7 @@ func (in *input) judge() *Report {
 		for _, s := range f.services {
 			s.settleDrain(in)
 			report.Checked = append(report.Checked, s.subject())
-			apply(s.subject(), func(rule *Rule, r *reporter) {
+			apply(s.subject(), notes{}, func(rule *Rule, r *reporter) {
 				if rule.compose != nil {
 					rule.compose(s, r)
 				}
@@ -327,12 +330,10 @@ func (in *input) judge() *Report {
 	})
 	found = slices.Compact(found)
 	for _, f := range found {
-		if c := in.comments[f.File]; c != nil {
-			if reason := c.ignores(f.Rule, f.Line); reason != "" {
-				f.Ignored = reason
-				report.Suppressed = append(report.Suppressed, f)
-				continue
-			}
+		f.Ignored = cmp.Or(f.Ignored, in.comments[f.File].ignores(f.Rule, f.Line))
+		if f.Ignored != "" {
+			report.Suppressed = append(report.Suppressed, f)
+			continue
 		}
 		report.Findings = append(report.Findings, f)
 	}

@@ -40,6 +40,8 @@ func (w *workload) settleDrains(in *input) {
 	declared, from := in.options.Drain, "--drain"
 	if d, ok := in.comments[w.at.file].drainBetween(w.first, w.last); ok {
 		declared, from = &d, "the drain comment"
+	} else if w.notes.drain != nil {
+		declared, from = w.notes.drain, "the drain annotation"
 	}
 	for _, c := range w.serving() {
 		c.drain.settle(declared, from)

@@ -27,8 +27,8 @@ const commentRule = "lint-comment"
 
 var rules = slices.Concat(kubeRules, probeRules, unitRules, composeRules, []Rule{{
 	ID: commentRule, Runtime: "any", Severity: Error,
-	What: "A comment to the linter that it cannot follow: an ignore without a reason, a rule or a verb that does not exist, a drain that is no duration.",
-	Why:  "A comment that does nothing looks as if the matter had been settled.",
+	What: "A comment or an annotation to the linter that it cannot follow: an ignore without a reason, a rule or a verb that does not exist, a drain that is no duration.",
+	Why:  "One that does nothing looks as if the matter had been settled.",
 	Fix:  "`# rollout-lab:ignore RULE reason`, or `# rollout-lab:drain 5s`.",
 }})
 
@@ -90,6 +90,16 @@ It is how long the program goes on serving after SIGTERM. 0s says that it does n
 required, and the finding stays in the JSON report with it:
 
     # rollout-lab:ignore k8s-recreate the database file allows one writer
+
+Comments do not survive kustomize, nor the cluster. Annotations of an object, or of its pod
+template, do; they hold for the whole object, and several rules take a line each:
+
+    metadata:
+      annotations:
+        rollout-lab.dev/drain: 5s
+        rollout-lab.dev/ignore: |
+          k8s-recreate the database file allows one writer
+          k8s-no-readiness-probe its only client asks again
 
 ` + "`--json`" + ` prints the report, ` + "`--rules`" + ` the rules below.
 `

@@ -83,6 +83,11 @@ func (k *kubeObjects) take(s *source, o *node, last, depth int) {
 	kind := o.get("kind").value
 	workloads, skipped := len(k.workloads), len(s.skipped)
 	known := k.add(s, o, last, depth)
+	if len(k.workloads) > workloads && !strings.HasSuffix(kind, "List") {
+		s.heed(o, last, k.workloads[workloads])
+	} else if known {
+		s.heed(o, last, nil)
+	}
 	switch {
 	case strings.HasSuffix(kind, "List") && o.get("items") != nil:
 	case !known:
