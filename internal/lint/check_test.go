@@ -297,7 +297,7 @@ func TestAnnotations(t *testing.T) {
 	}{
 		{"none", annotated("example.com/ignore: k8s-no-drain x"), []string{"a:6:7 warning k8s-no-drain"}},
 		{"drain", annotated("rollout-lab.dev/drain: 5s"), nil},
-		{"drain that is too long", annotated("rollout-lab.dev/drain: 40s"), []string{"a:4:1 error k8s-grace-too-short"}},
+		{"drain that is too long", annotated("rollout-lab.dev/drain: 40s"), []string{"a:4:1 warning k8s-grace-too-short"}},
 		{"of the pod template", deployment, nil},
 		{"ignore", annotated("rollout-lab.dev/ignore: k8s-no-drain a test"), nil},
 		{"several", annotated(`rollout-lab.dev/ignore: "k8s-recreate a test\nk8s-no-drain a test"`), nil},

@@ -10,8 +10,10 @@ import (
 var kubeKinds = map[string]bool{
 	"Deployment": true, "StatefulSet": true, "DaemonSet": true, "Pod": true, "Service": true,
 	"PodDisruptionBudget": true, "HorizontalPodAutoscaler": true, "List": true,
-	"DeploymentList": true, "StatefulSetList": true, "DaemonSetList": true, "PodList": true, "ServiceList": true,
+	"PersistentVolumeClaim": true,
+	"DeploymentList":        true, "StatefulSetList": true, "DaemonSetList": true, "PodList": true, "ServiceList": true,
 	"PodDisruptionBudgetList": true, "HorizontalPodAutoscalerList": true,
+	"PersistentVolumeClaimList": true,
 }
 
 // Defaults of the API server, where the manifest says nothing.
@@ -28,6 +30,7 @@ type kubeObjects struct {
 	services  []*kubeService
 	budgets   []*budget
 	scalers   []*scaler
+	claims    []*claim
 }
 
 // workload is something that makes pods, or a pod.
@@ -47,6 +50,7 @@ type workload struct {
 	gates                 bool // readinessGates
 	notes                 notes
 	containers            []*container
+	volumes               []volume
 
 	services []*kubeService // that select its pods
 	budgets  []*budget
@@ -55,7 +59,7 @@ type workload struct {
 // container is one of a pod, side-cars among the init containers too.
 type container struct {
 	program
-	name                         string
+	name, image                  string
 	at                           place
 	sidecar                      bool // an init container that stays
 	ports                        []containerPort
@@ -68,6 +72,7 @@ type container struct {
 type containerPort struct {
 	name   string
 	number int
+	host   int // port of the node that it takes; 0 is none
 }
 
 type preStop struct {
@@ -187,7 +192,10 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 	case "HorizontalPodAutoscaler":
 		ref := s.sub(spec, "scaleTargetRef")
 		k.scalers = append(k.scalers, &scaler{s.text(ref, "kind"), s.text(ref, "name"), namespace, s.number(spec, "minReplicas", 1)})
-	case "List", "DeploymentList", "StatefulSetList", "DaemonSetList", "PodList", "ServiceList", "PodDisruptionBudgetList", "HorizontalPodAutoscalerList":
+	case "PersistentVolumeClaim":
+		k.claims = append(k.claims, readClaim(s, spec, name, namespace))
+	case "List", "DeploymentList", "StatefulSetList", "DaemonSetList", "PodList", "ServiceList", "PodDisruptionBudgetList", "HorizontalPodAutoscalerList",
+		"PersistentVolumeClaimList":
 		return k.addList(s, o, kind, last, depth)
 	default:
 		return false
@@ -251,6 +259,9 @@ func (w *workload) readController(s *source, spec *node) {
 	if w.kind != "Deployment" {
 		key = "updateStrategy"
 	}
+	for _, t := range s.list(spec, "volumeClaimTemplates", true) {
+		w.volumes = append(w.volumes, volume{claimName: s.text(s.sub(t, "metadata"), "name"), at: s.place(t), template: true})
+	}
 	strategy := s.sub(spec, key)
 	w.strategyAt = w.at
 	if strategy == nil {
@@ -280,6 +291,7 @@ func (w *workload) readPod(s *source, pod *node) {
 			w.containers = append(w.containers, sidecar)
 		}
 	}
+	w.volumes = append(w.volumes, readVolumes(s, pod)...)
 	all := s.list(pod, "containers", true)
 	for _, c := range all {
 		w.containers = append(w.containers, readContainer(s, c))
@@ -290,7 +302,7 @@ func (w *workload) readPod(s *source, pod *node) {
 }
 
 func readContainer(s *source, n *node) *container {
-	c := &container{name: s.text(n, "name"), at: s.place(n)}
+	c := &container{name: s.text(n, "name"), image: s.text(n, "image"), at: s.place(n)}
 	for _, key := range []string{"command", "args"} {
 		for _, item := range s.list(n, key, false) {
 			c.words = append(c.words, word{item.value, s.place(item)})
@@ -305,7 +317,7 @@ func readContainer(s *source, n *node) *container {
 	}
 	c.openEnv = c.openEnv || n.get("envFrom") != nil
 	for _, p := range s.list(n, "ports", true) {
-		c.ports = append(c.ports, containerPort{s.text(p, "name"), s.number(p, "containerPort", 0)})
+		c.ports = append(c.ports, containerPort{s.text(p, "name"), s.number(p, "containerPort", 0), s.number(p, "hostPort", 0)})
 	}
 	c.readiness = readProbe(s, n, "readinessProbe")
 	c.liveness = readProbe(s, n, "livenessProbe")

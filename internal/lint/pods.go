@@ -2,7 +2,6 @@ package lint
 
 import (
 	"strconv"
-	"strings"
 )
 
 // link finds which Service, budget and scaler belongs to which workload.
@@ -18,6 +17,7 @@ func (k *kubeObjects) link() {
 				w.budgets = append(w.budgets, b)
 			}
 		}
+		w.linkClaims(k.claims)
 		for _, h := range k.scalers {
 			if h.kind == w.kind && h.name == w.name && h.namespace == w.namespace {
 				w.replicas = max(h.least, 1)
@@ -57,100 +57,6 @@ func (w *workload) subject() string {
 
 // container names one for a message.
 func (c *container) label() string { return "container " + show(c.name) }
-
-// served tells whether the pods get requests, and whether that is certain: a Service
-// selects them. Else a declared port makes it likely.
-func (w *workload) served() (served, certain bool) {
-	for _, v := range w.services {
-		if !w.forOperators(v) {
-			return true, true
-		}
-	}
-	for _, c := range w.containers {
-		for _, p := range c.ports {
-			if !p.aside() {
-				return true, false
-			}
-		}
-	}
-	return false, false
-}
-
-// severity is that of a finding which costs requests only if there are some.
-func (w *workload) severity() Severity {
-	if _, certain := w.served(); certain {
-		return Error
-	}
-	return Warning
-}
-
-// forOperators reports whether a Service leads to ports for operators alone: metrics of a
-// worker, say.
-func (w *workload) forOperators(v *kubeService) bool {
-	for _, p := range v.ports {
-		aside := asideName(p.name) || asideName(p.target)
-		for _, c := range w.containers {
-			for _, own := range c.ports {
-				aside = aside || own.aside() && strconv.Itoa(own.number) == p.target
-			}
-		}
-		if !aside {
-			return false
-		}
-	}
-	return len(v.ports) > 0
-}
-
-// aside reports whether a port is for operators, not for requests.
-func (p containerPort) aside() bool { return asideName(p.name) }
-
-func asideName(name string) bool {
-	for _, part := range []string{"metric", "prom", "health", "probe", "admin", "debug", "pprof"} {
-		if strings.Contains(strings.ToLower(name), part) {
-			return true
-		}
-	}
-	return false
-}
-
-// serving are the containers that requests arrive at, as far as the files tell: those
-// with the ports of the Services, else those with a port for requests, else all but the
-// side-cars.
-func (w *workload) serving() []*container {
-	var out []*container
-	pick := func(wanted func(*container, containerPort) bool) bool {
-		for _, c := range w.containers {
-			for _, p := range c.ports {
-				if wanted(c, p) {
-					out = append(out, c)
-					break
-				}
-			}
-		}
-		return len(out) > 0
-	}
-	if pick(func(_ *container, p containerPort) bool {
-		for _, v := range w.services {
-			for _, sp := range v.ports {
-				if sp.target == p.name || sp.target == strconv.Itoa(p.number) {
-					return true
-				}
-			}
-		}
-		return false
-	}) {
-		return out
-	}
-	if pick(func(c *container, p containerPort) bool { return !c.sidecar && !p.aside() }) {
-		return out
-	}
-	for _, c := range w.containers {
-		if !c.sidecar {
-			out = append(out, c)
-		}
-	}
-	return out
-}
 
 // port resolves the port of a probe: its number as text, and whether a container of the
 // pod declares it.

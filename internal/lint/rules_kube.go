@@ -15,7 +15,7 @@ const shortestLead = 2 * time.Second
 var kubeRules = []Rule{
 	{
 		ID: "k8s-grace-too-short", Runtime: "kubernetes", Severity: Error,
-		What: "`terminationGracePeriodSeconds` (default 30) is less than the sleep in preStop and the drain together.",
+		What: "A container takes requests, and `terminationGracePeriodSeconds` (default 30) is less than the sleep in preStop and its drain together.",
 		Why:  "The clock of the grace period starts with the preStop hook, not with SIGTERM. When it runs out the kubelet kills, and whatever is in flight is cut.",
 		Fix:  "Raise `terminationGracePeriodSeconds` above preStop + drain, with a few seconds to spare.",
 		pods: graceTooShort,
@@ -43,16 +43,16 @@ var kubeRules = []Rule{
 	},
 	{
 		ID: "k8s-recreate", Runtime: "kubernetes", Severity: Error,
-		What: "A Deployment that takes requests has the strategy Recreate.",
+		What: "A Deployment that takes requests has the strategy Recreate (a warning where its volume or host port is a reason for it).",
 		Why:  "All old pods are stopped before the first new one starts. Until it is ready, every request fails.",
-		Fix:  "`strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}`.",
+		Fix:  "`strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}`. Not with a ReadWriteOnce volume or a host port, for which the new pod would wait while the old one holds it: there the outage is the price, until the data can be shared (ReadWriteMany) or replicated.",
 		pods: recreate,
 	},
 	{
 		ID: "k8s-statefulset-one-replica", Runtime: "kubernetes", Severity: Warning,
 		What: "A StatefulSet with one replica takes requests.",
 		Why:  "Its pod is deleted before its successor with the same name is made. There is no surge, so each update is an outage for the length of a start.",
-		Fix:  "At least 2 replicas, or a Deployment with `maxUnavailable: 0` if the identity is not needed.",
+		Fix:  "At least 2 replicas, if the program can run as several, or a Deployment with `maxUnavailable: 0` if neither the identity nor a volume of its own is needed.",
 		pods: oneReplicaSet,
 	},
 	{
@@ -109,11 +109,14 @@ var kubeRules = []Rule{
 }
 
 func graceTooShort(w *workload, r *reporter) {
-	if w.grace <= 0 {
-		r.add(Error, w.graceAt, "pods are killed at once: every request in flight is cut", "terminationGracePeriodSeconds: 30")
+	if served, _ := w.served(); !served {
 		return
 	}
-	for _, c := range w.containers {
+	if w.grace <= 0 {
+		r.add(w.severity(), w.graceAt, "pods are killed at once: every request in flight is cut", "terminationGracePeriodSeconds: 30")
+		return
+	}
+	for _, c := range w.serving() {
 		var sleep time.Duration
 		if c.preStop != nil {
 			sleep = c.preStop.sleep
@@ -129,7 +132,7 @@ func graceTooShort(w *workload, r *reporter) {
 		if c.drain.whole > 0 {
 			parts = append(parts, fmt.Sprintf("the drain takes %v (%s)", c.drain.whole, show(c.drain.from)))
 		}
-		r.add(c.drain.guess.severity(Error), w.graceAt, c.drain.guess.told(fmt.Sprintf("%s is killed after %v with requests in flight: %s", c.label(), w.grace, strings.Join(parts, ", "))),
+		r.add(c.drain.guess.severity(w.severity()), w.graceAt, c.drain.guess.told(fmt.Sprintf("%s is killed after %v with requests in flight: %s", c.label(), w.grace, strings.Join(parts, ", "))),
 			fmt.Sprintf("terminationGracePeriodSeconds: %d", seconds(need)+5))
 	}
 }
@@ -179,6 +182,7 @@ func maxUnavailable(w *workload, r *reporter) {
 		severity = Warning // a scaler elsewhere may set the replicas
 	}
 	at := w.strategyAt
+	reason := w.holds()
 	switch w.kind {
 	case "Deployment":
 		if w.strategy == "Recreate" {
@@ -195,7 +199,9 @@ func maxUnavailable(w *workload, r *reporter) {
 		if up == 0 && down == 0 {
 			down = 1
 		}
-		if down >= w.replicas {
+		if down >= w.replicas && reason != "" {
+			r.add(Warning, at, fmt.Sprintf("a rollout takes %s away before a new one is ready, the price of %s: every request fails meanwhile", replicasText(w.replicas), reason), shareFix)
+		} else if down >= w.replicas {
 			r.add(severity, at, fmt.Sprintf("a rollout takes %s away before a new one is ready: every request fails meanwhile", replicasText(w.replicas)),
 				"maxUnavailable: 0 and maxSurge: 1")
 		}
@@ -217,7 +223,12 @@ func replicasText(n int) string {
 }
 
 func recreate(w *workload, r *reporter) {
-	if served, _ := w.served(); served && w.kind == "Deployment" && w.strategy == "Recreate" && w.replicas > 0 {
+	if served, _ := w.served(); !served || w.kind != "Deployment" || w.strategy != "Recreate" || w.replicas < 1 {
+		return
+	}
+	if reason := w.holds(); reason != "" {
+		r.add(Warning, w.strategyAt, fmt.Sprintf("each rollout is an outage, the price of %s: all old pods stop before a new one starts", reason), shareFix)
+	} else {
 		r.add(w.severity(), w.strategyAt, "each rollout is an outage: all old pods stop before a new one starts", "strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}")
 	}
 }
@@ -230,7 +241,11 @@ func oneReplicaSet(w *workload, r *reporter) {
 	if at.line == 0 {
 		at = w.at
 	}
-	r.add(Warning, at, "each update is an outage: the only pod is deleted before its successor is made", "replicas: 2, or a Deployment with maxUnavailable: 0")
+	fix := "replicas: 2, or a Deployment with maxUnavailable: 0"
+	if len(w.volumes) > 0 {
+		fix = "replicas: 2, if the program can run as several; a Deployment would not help, for two pods cannot hold the volume"
+	}
+	r.add(Warning, at, "each update is an outage: the only pod is deleted before its successor is made", fix)
 }
 
 func daemonGap(w *workload, r *reporter) {
@@ -238,16 +253,19 @@ func daemonGap(w *workload, r *reporter) {
 		return
 	}
 	for _, v := range w.services {
-		if v.local {
-			r.add(Error, w.strategyAt, fmt.Sprintf("while the pod of a node is replaced, requests of Service %s on that node fail", show(v.name)),
-				"updateStrategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}")
+		if v.local && !w.forOperators(v) {
+			fix := "updateStrategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}"
+			if w.hostPort() != 0 {
+				fix = "a traffic policy of Cluster; a surge would wait for the host port"
+			}
+			r.add(Error, w.strategyAt, fmt.Sprintf("while the pod of a node is replaced, requests of Service %s on that node fail", show(v.name)), fix)
 			return
 		}
 	}
 }
 
 func budgetAllowsAll(w *workload, r *reporter) {
-	if w.replicas < 2 || w.kind != "Deployment" && w.kind != "StatefulSet" {
+	if served, _ := w.served(); !served || w.replicas < 2 || w.kind != "Deployment" && w.kind != "StatefulSet" {
 		return
 	}
 	for _, b := range w.budgets {
@@ -262,7 +280,7 @@ func budgetAllowsAll(w *workload, r *reporter) {
 
 func publishesUnready(w *workload, r *reporter) {
 	for _, v := range w.services {
-		if v.unready != nil && !v.headless {
+		if v.unready != nil && !v.headless && !w.forOperators(v) {
 			r.add(Error, *v.unready, fmt.Sprintf("Service %s sends requests to pods that are not ready", show(v.name)), "remove publishNotReadyAddresses")
 		}
 	}

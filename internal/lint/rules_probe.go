@@ -32,7 +32,7 @@ var probeRules = []Rule{
 	},
 	{
 		ID: "k8s-probe-timeout", Runtime: "kubernetes", Severity: Warning,
-		What: "`timeoutSeconds` is longer than `periodSeconds`.",
+		What: "`timeoutSeconds` of the readiness probe is longer than its `periodSeconds`; of the liveness probe where there is no readiness.",
 		Why:  "The next probe waits for the one before. An instance that hangs is found out only after failureThreshold timeouts, not periods, and gets requests until then.",
 		Fix:  "A timeout no longer than the period.",
 		pods: probeTimeout,
@@ -74,7 +74,7 @@ var probeRules = []Rule{
 	},
 	{
 		ID: "k8s-probe-port-unknown", Runtime: "kubernetes", Severity: Error,
-		What: "A probe asks a port by a name that its container does not declare (error), or by a number that no container port, argument or variable mentions (warning). A gRPC probe takes no name at all (error).",
+		What: "A probe asks a port by a name that its container does not declare (error), or by a number that no container port, argument or variable of pods with requests mentions (warning). A gRPC probe takes no name at all (error).",
 		Why:  "The probe always fails: the pod gets no requests, or is restarted for ever. A manifest that is refused brings no fix.",
 		Fix:  "Declare the port under `ports`, or correct the probe.",
 		pods: probePortUnknown,
@@ -121,7 +121,10 @@ func noReadiness(w *workload, r *reporter) {
 }
 
 func livenessIsReadiness(w *workload, r *reporter) {
-	for _, c := range w.containers {
+	if served, _ := w.served(); !served {
+		return
+	}
+	for _, c := range w.serving() {
 		live, ready := c.liveness, c.readiness
 		if live == nil {
 			continue
@@ -166,12 +169,18 @@ func (w *workload) same(c *container, a, b *probe) bool {
 }
 
 func probeTimeout(w *workload, r *reporter) {
-	for _, c := range w.containers {
-		for _, p := range c.probes() {
-			if p.timeout > p.period {
-				r.add(Warning, p.timeoutAt, fmt.Sprintf("%s, when it hangs, keeps getting requests for %v and not %v: each %s probe takes %d s", c.label(), p.detection(), time.Duration(p.failure*p.period)*time.Second, p.name, p.timeout),
-					fmt.Sprintf("timeoutSeconds: %d", p.period))
-			}
+	if served, _ := w.served(); !served {
+		return
+	}
+	for _, c := range w.serving() {
+		// Readiness ends the requests; what liveness does later costs none.
+		name, p := "readiness", c.readiness
+		if p == nil {
+			name, p = "liveness", c.liveness
+		}
+		if p != nil && p.timeout > p.period {
+			r.add(Warning, p.timeoutAt, fmt.Sprintf("%s, when it hangs, keeps getting requests for %v and not %v: each %s probe takes %d s", c.label(), p.detection(), time.Duration(p.failure*p.period)*time.Second, name, p.timeout),
+				fmt.Sprintf("timeoutSeconds: %d", p.period))
 		}
 	}
 }
@@ -201,7 +210,10 @@ func livenessKillsStart(w *workload, r *reporter) {
 }
 
 func livenessOneStrike(w *workload, r *reporter) {
-	for _, c := range w.containers {
+	if served, _ := w.served(); !served {
+		return
+	}
+	for _, c := range w.serving() {
 		if c.liveness != nil && c.liveness.failure == 1 {
 			r.add(Warning, c.liveness.at, fmt.Sprintf("one answer slower than %d s restarts %s, and its requests are cut", c.liveness.timeout, c.label()), "failureThreshold: 3")
 		}
@@ -264,6 +276,9 @@ func healthOnLoopback(w *workload, r *reporter) {
 		for _, at := range order {
 			names := failed[at]
 			effect := c.label() + " never gets requests"
+			if served, _ := w.served(); !served {
+				effect = c.label() + " is never ready"
+			}
 			if slices.Contains(names, "liveness") || slices.Contains(names, "startup") {
 				effect = c.label() + " is restarted for ever"
 			}
@@ -291,7 +306,7 @@ func probePortUnknown(w *workload, r *reporter) {
 				r.add(Error, p.portAt, fmt.Sprintf("the %s probe of %s always fails: the container has no port named %s", p.name, c.label(), show(p.port)), "name a container port "+show(p.port))
 				continue
 			}
-			if !w.mentions(p.port) {
+			if served, _ := w.served(); served && !w.mentions(p.port) {
 				r.add(Warning, p.portAt, fmt.Sprintf("the %s probe of %s fails unless something listens on port %s, which nothing here mentions", p.name, c.label(), p.port), "declare the port, or correct it")
 			}
 		}

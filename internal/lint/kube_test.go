@@ -1,0 +1,139 @@
+package lint_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollout-lab/rollout-lab/internal/lint"
+)
+
+// shop is a Deployment with its Service in which nothing is to be found.
+const shop = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shop}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: shop}}
+  template:
+    metadata: {labels: {app: shop}}
+    spec:
+      containers:
+        - name: app
+          image: example.test/shop:1
+          ports: [{name: http, containerPort: 8080}]
+          readinessProbe: {httpGet: {path: /readyz, port: http}, periodSeconds: 2}
+          lifecycle: {preStop: {sleep: {seconds: 8}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec:
+  selector: {app: shop}
+  ports: [{name: http, port: 80, targetPort: http}]
+`
+
+// kubeCase is shop with edits, each an old text and a new one, and more documents.
+type kubeCase struct {
+	name  string
+	edits []string
+	more  string
+	want  []string // severity, rule and, after a colon, a part of the effect or the fix
+}
+
+func checkCases(t *testing.T, base string, cases []kubeCase) {
+	t.Helper()
+	for _, tt := range cases {
+		t.Run(tt.name, func(t *testing.T) {
+			text := base
+			for i := 0; i+1 < len(tt.edits); i += 2 {
+				if strings.Count(text, tt.edits[i]) != 1 {
+					t.Fatalf("%q is there %d times, want once", tt.edits[i], strings.Count(text, tt.edits[i]))
+				}
+				text = strings.Replace(text, tt.edits[i], tt.edits[i+1], 1)
+			}
+			if tt.more != "" {
+				text += "---\n" + tt.more
+			}
+			report, err := lint.Check([]lint.File{{Name: "a.yaml", Data: []byte(text)}}, lint.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for i, f := range report.Findings {
+				said := string(f.Severity) + " " + f.Rule
+				if i < len(tt.want) {
+					if _, part, ok := strings.Cut(tt.want[i], ": "); ok && strings.Contains(f.Effect+" | "+f.Fix, part) {
+						said += ": " + part
+					}
+				}
+				got = append(got, said)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+				for _, f := range report.Findings {
+					t.Log(line(f))
+				}
+			}
+		})
+	}
+}
+
+const (
+	noProbe  = "          readinessProbe: {httpGet: {path: /readyz, port: http}, periodSeconds: 2}\n"
+	noHook   = "          lifecycle: {preStop: {sleep: {seconds: 8}}}\n"
+	noPorts  = "          ports: [{name: http, containerPort: 8080}]\n"
+	theImage = "          image: example.test/shop:1\n"
+	thePorts = "  ports: [{name: http, port: 80, targetPort: http}]"
+)
+
+// TestTakesNoRequests: nothing is lost where nobody answers requests.
+func TestTakesNoRequests(t *testing.T) {
+	noService := []string{"kind: Service", "kind: Ignored"}
+	agent := append([]string{noPorts, "", noHook, "", "port: http}", "port: 8080}", "    spec:\n", "    spec:\n      terminationGracePeriodSeconds: 0\n"}, noService...)
+	checkCases(t, shop, []kubeCase{
+		{"as it is", nil, "", nil},
+		{"an agent that is killed at once", agent, "", nil},
+		{"an agent with hasty probes", append([]string{noPorts, "", noHook, "", noProbe, "          livenessProbe: {exec: {command: [check]}, failureThreshold: 1, timeoutSeconds: 60}\n          readinessProbe: {exec: {command: [check]}}\n"}, noService...), "", nil},
+		{"a tool box behind a Service", []string{noPorts, "", noHook, "", noProbe, "          command: [/bin/sleep, infinity]\n", "targetPort: http", "targetPort: 8080", "    spec:\n", "    spec:\n      terminationGracePeriodSeconds: 0\n"}, "", nil},
+		{"a loop of sleeps", []string{noHook, "", noProbe, "          command: [sh, -c, 'while true; do sleep 30; done']\n"}, "", nil},
+		{"a sleep before the server", []string{noHook, "", noProbe, "          command: [sh, -c, 'sleep 5; exec serve']\n"}, "", []string{"error k8s-no-drain", "error k8s-no-readiness-probe"}},
+		{"a Service for its metrics", []string{noHook, "", noPorts, "          ports: [{containerPort: 8080}]\n", "path: /readyz, port: http", "path: /readyz, port: 8081", thePorts, "  ports: [{name: metrics, port: 8080}]"}, "", nil},
+		{"the same by its number alone", []string{noHook, "", noPorts, "          args: ['--metrics-bind-address=:8080']\n          ports: [{containerPort: 8080}]\n", "path: /readyz, port: http", "path: /readyz, port: 8081", thePorts, "  ports: [{port: 8080}]"}, "", nil},
+		{"an exporter", []string{noHook, "", theImage, "          image: example.test/node-exporter:v1@sha256:0\n"}, "", nil},
+		{"a metrics port beside one for requests", []string{noHook, "", noPorts, "          ports: [{containerPort: 8080}, {containerPort: 9090}]\n", "port: http}", "port: 8080}", thePorts, "  ports: [{name: metrics, port: 9090}]"}, "", []string{"warning k8s-no-drain"}},
+	})
+}
+
+// TestProbesOfRequests: the same where requests arrive is a finding.
+func TestProbesOfRequests(t *testing.T) {
+	checkCases(t, shop, []kubeCase{
+		{"liveness hangs longer than readiness", []string{noHook, noHook + "          livenessProbe: {httpGet: {path: /livez, port: http}, initialDelaySeconds: 60, periodSeconds: 10, timeoutSeconds: 30}\n"}, "", nil},
+		{"readiness itself", []string{"periodSeconds: 2}", "periodSeconds: 2, timeoutSeconds: 4}"}, "", []string{"warning k8s-probe-timeout: keeps getting requests for 12s and not 6s: each readiness probe"}},
+		{"grace of zero", []string{"    spec:\n", "    spec:\n      terminationGracePeriodSeconds: 0\n"}, "", []string{"error k8s-grace-too-short"}},
+		{"a name that no port has", []string{"path: /readyz, port: http", "path: /readyz, port: web"}, "", []string{"error k8s-probe-port-unknown"}},
+		{"a number that nothing mentions", []string{"path: /readyz, port: http", "path: /readyz, port: 9999"}, "", []string{"warning k8s-probe-port-unknown"}},
+	})
+}
+
+// TestWhatAPodHolds: where two pods cannot hold the same, a surge is no advice.
+func TestWhatAPodHolds(t *testing.T) {
+	claim := func(mode string) string {
+		return "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\nspec: {accessModes: [" + mode + "]}\n"
+	}
+	const replicas = "  replicas: 3\n"
+	volume := []string{noHook, noHook + "      volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]\n", replicas, "  replicas: 1\n  strategy: {type: Recreate}\n"}
+	checkCases(t, shop, []kubeCase{
+		{"nothing", volume[2:], "", []string{"error k8s-recreate: strategy: {type: RollingUpdate"}},
+		{"a volume of one node", volume, claim("ReadWriteOnce"), []string{"warning k8s-recreate: the price of volume data, which one node alone can mount"}},
+		{"a volume of one pod", volume, claim("ReadWriteOncePod"), []string{"warning k8s-recreate: which one pod alone can mount"}},
+		{"a volume that is shared", volume, claim("ReadWriteMany"), []string{"error k8s-recreate"}},
+		{"a volume of an unknown kind", volume, "", []string{"warning k8s-recreate: if one node alone can mount it (its claim is not in these files)"}},
+		{"a port of the node", []string{replicas, volume[3], "containerPort: 8080}", "containerPort: 8080, hostPort: 80}"}, "", []string{"warning k8s-recreate: the price of port 80 of the node"}},
+		{"the only replica goes first", []string{volume[0], volume[1], replicas, "  replicas: 1\n  strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 1}}\n"}, claim("ReadWriteOnce"), []string{"warning k8s-max-unavailable: no surge, which would wait for it"}},
+		{"a StatefulSet with volumes", []string{"kind: Deployment", "kind: StatefulSet", replicas, "  replicas: 1\n  volumeClaimTemplates: [{metadata: {name: data}}]\n"}, "", []string{"warning k8s-statefulset-one-replica: a Deployment would not help"}},
+		{"a DaemonSet with host ports", []string{"kind: Deployment", "kind: DaemonSet", replicas, "", "containerPort: 8080}", "containerPort: 8080, hostPort: 80}", "  selector: {app: shop}", "  internalTrafficPolicy: Local\n  selector: {app: shop}"}, "",
+			[]string{"error k8s-daemonset-local-gap: a surge would wait for the host port"}},
+	})
+}
