@@ -1,7 +1,6 @@
 package lint
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,17 +15,21 @@ const (
 	defaultHealthRetries  = 3
 )
 
+// composeFile is a compose file, or several that are merged.
 type composeFile struct {
 	services []*composeService
+	open     bool // it includes files that nobody named
 }
 
 // composeService is one service of a compose file.
 type composeService struct {
 	program
-	name        string
-	at          place
-	first, last int
-	file        *composeFile
+	name    string
+	at      place
+	spans   []extent // where it stands, in each file
+	file    *composeFile
+	partial bool // the files do not show all of it
+	again   bool // judged before, beside other services
 
 	published   []string // container ports that are published
 	hostNetwork bool
@@ -34,13 +37,13 @@ type composeService struct {
 	needs       []need
 	stopGrace   time.Duration
 	stopGraceAt place
+	anyGrace    bool // it depends on a variable
 	stopSignal  string
 	stopAt      place
 	restart     string
 	restartSet  bool
 	restartAt   place
 	swarm       *swarm // nil without deploy:
-	extends     bool   // from another place, so that the file does not show all
 	preStop     bool
 	drain       drain
 }
@@ -49,6 +52,7 @@ type composeService struct {
 type health struct {
 	at                                   place
 	disabled                             bool
+	anyInterval, anyTimeout, anyStart    bool // they depend on a variable, and are not judged
 	inherits                             bool // no test of its own: that of the image
 	interval, timeout, startPeriod       time.Duration
 	retries                              int
@@ -73,32 +77,8 @@ type swarm struct {
 	restartSet  bool
 }
 
-// readCompose adds a compose file to the input; false when it has no service.
-func (s *source) readCompose(root *node, last int, in *input) bool {
-	services := root.get("services")
-	s.interpolate(services)
-	f := &composeFile{}
-	for i, entry := range services.fields {
-		if entry.value.kind == null {
-			continue
-		}
-		if entry.value.kind != mapping {
-			s.wrong(entry.value, "service "+show(entry.key)+" as a mapping")
-			continue
-		}
-		end := last
-		if i+1 < len(services.fields) {
-			end = services.fields[i+1].value.line - 1
-		}
-		f.services = append(f.services, s.readComposeService(f, entry.key, entry.value, end))
-	}
-	in.compose = append(in.compose, f)
-	return len(f.services) > 0
-}
-
-func (s *source) readComposeService(f *composeFile, name string, n *node, last int) *composeService {
-	c := &composeService{name: name, at: s.place(n), first: n.line, last: last, file: f}
-	c.extends = n.get("extends") != nil
+func (s *source) readComposeService(f *composeFile, name string, n *node) *composeService {
+	c := &composeService{name: name, at: s.place(n), file: f}
 	for _, key := range []string{"entrypoint", "command"} {
 		c.words = append(c.words, s.commandWords(n.get(key))...)
 	}
@@ -111,7 +91,7 @@ func (s *source) readComposeService(f *composeFile, name string, n *node, last i
 	c.needs = s.readNeeds(n.get("depends_on"))
 	c.stopGrace, c.stopGraceAt = s.duration(n, "stop_grace_period", defaultStopGrace), c.at
 	if v := n.get("stop_grace_period"); v != nil {
-		c.stopGraceAt = s.place(v)
+		c.stopGraceAt, c.anyGrace = s.place(v), v.unknown
 	}
 	if v := n.get("stop_signal"); v != nil {
 		c.stopSignal, c.stopAt = s.text(n, "stop_signal"), s.place(v)
@@ -203,6 +183,10 @@ func (s *source) readHealth(service *node) *health {
 	if h.retries <= 0 {
 		h.retries = defaultHealthRetries
 	}
+	for _, key := range []string{"interval", "retries"} {
+		h.anyInterval = h.anyInterval || n.varies(key)
+	}
+	h.anyTimeout, h.anyStart = h.anyInterval || n.varies("timeout"), h.anyInterval || n.varies("start_period")
 	where := func(key string) place {
 		if v := n.get(key); v != nil {
 			return s.place(v)
@@ -265,38 +249,13 @@ func (s *source) readDeploy(service *node) *swarm {
 	return d
 }
 
-var variablePattern = regexp.MustCompile(`\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-?+])([^{}]*))?\}|\$([A-Za-z_][A-Za-z0-9_]*)`)
-
-// interpolate fills in the defaults of variables; what has none is unknown, and rules
-// do not judge it.
-func (s *source) interpolate(n *node) {
-	for _, f := range n.fields {
-		s.interpolate(f.value)
-	}
-	for _, item := range n.items {
-		s.interpolate(item)
-	}
-	if n.kind != scalar || !strings.Contains(n.value, "$") {
-		return
-	}
-	n.value = variablePattern.ReplaceAllStringFunc(n.value, func(m string) string {
-		if m == "$$" {
-			return "$"
-		}
-		parts := variablePattern.FindStringSubmatch(m)
-		if strings.HasSuffix(parts[2], "-") {
-			return parts[3]
-		}
-		n.unknown = true
-		return ""
-	})
-}
-
 // settleDrain fills in what comments and options say of the service's drain.
 func (c *composeService) settleDrain(in *input) {
 	declared, from := in.options.Drain, "--drain"
-	if d, ok := in.comments[c.at.file].drainBetween(c.first, c.last); ok {
-		declared, from = &d, "the drain comment"
+	for _, at := range c.spans {
+		if d, ok := in.comments[at.file].drainBetween(at.first, at.last); ok {
+			declared, from = &d, "the drain comment"
+		}
 	}
 	c.drain.settle(declared, from)
 }

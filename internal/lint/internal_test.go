@@ -278,6 +278,7 @@ func TestUnitContinuation(t *testing.T) {
 func TestInterpolate(t *testing.T) {
 	for text, want := range map[string]string{
 		"plain": "plain", "${A:-5s}": "5s", "${A-5s}": "5s", "$$A": "$A", "a${B:-x}b": "axb",
+		"${A:-${B:-5s}}": "5s", "${A-${B}}": "?", "${A:-a${B-b}c}d$$": "abcd$", "${A:-}": "", "5$": "5$", "${A": "?",
 		"${A}": "?", "$A": "?", "${A:?missing}": "?", "${A:+set}": "?",
 	} {
 		n := &node{kind: scalar, value: text}

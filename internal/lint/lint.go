@@ -130,6 +130,7 @@ func Check(files []File, o Options) (*Report, error) {
 		}
 		problems = append(problems, src.problems...)
 	}
+	problems = append(problems, in.assembleCompose()...)
 	in.mergeDropIns()
 	report := in.judge()
 	if len(report.Checked) == 0 {
@@ -150,14 +151,15 @@ func Check(files []File, o Options) (*Report, error) {
 
 // input is everything that was read.
 type input struct {
-	options  Options
-	comments map[string]*comments // by file
-	kube     kubeObjects
-	units    []*unitFile
-	dropIns  []*unitFile
-	compose  []*composeFile
-	skipped  []Skipped
-	aside    []Skipped // known, but nothing by itself
+	options     Options
+	comments    map[string]*comments // by file
+	kube        kubeObjects
+	units       []*unitFile
+	dropIns     []*unitFile
+	compose     []*composeFile
+	composeDocs []*composeDoc
+	skipped     []Skipped
+	aside       []Skipped // known, but nothing by itself
 }
 
 // source is one file that is being read.
@@ -242,9 +244,9 @@ func (s *source) readYAML(in *input) {
 		switch {
 		case root.get("apiVersion") != nil && root.get("kind") != nil:
 			in.kube.take(s, root, end, 0)
-		case services != nil && services.kind == mapping:
+		case services != nil && services.kind == mapping, includesAlone(root):
 			if !s.readCompose(root, end, in) {
-				s.skip(services.line, "compose file without a service", "", true)
+				s.skip(root.line, "compose file without a service", "", true)
 			}
 		default:
 			s.unrecognised(root)
@@ -258,7 +260,7 @@ type place struct {
 	line, column int
 }
 
-func (s *source) place(n *node) place { return place{s.name, n.line, n.column} }
+func (s *source) place(n *node) place { return place{cmp.Or(n.file, s.name), n.line, n.column} }
 
 // reporter collects the findings of one rule.
 type reporter struct {
@@ -311,7 +313,9 @@ func (in *input) judge() *Report {
 	for _, f := range in.compose {
 		for _, s := range f.services {
 			s.settleDrain(in)
-			report.Checked = append(report.Checked, s.subject())
+			if !s.again {
+				report.Checked = append(report.Checked, s.subject())
+			}
 			apply(s.subject(), notes{}, func(rule *Rule, r *reporter) {
 				if rule.compose != nil {
 					rule.compose(s, r)

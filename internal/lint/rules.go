@@ -64,7 +64,9 @@ in it, and says what will lose requests. ` + "`-`" + ` reads standard input.
     rollout-lab lint --drain 5s web.service web.socket
 
 All files of one call are judged together: a Service selects the pods of another file, a
-socket activates the unit of another.
+socket activates the unit of another. Compose files that belong together are merged: an override with
+its base, a file that has services without an image with the compose.yaml beside it, what
+is included and extended. A value with a variable that has no default is not judged.
 
 **Severity.** An *error* loses requests as the files stand. A *warning* loses them under a
 condition that the files do not show, or rests on a guess, which it names.

@@ -106,7 +106,7 @@ var composeRules = []Rule{
 }
 
 func composeNoHealth(c *composeService, r *reporter) {
-	if !c.served() || c.extends {
+	if !c.served() || c.partial {
 		return
 	}
 	switch {
@@ -129,7 +129,7 @@ func (c *composeService) checked() *health {
 
 func composeHealthSlow(c *composeService, r *reporter) {
 	h := c.checked()
-	if h == nil {
+	if h == nil || h.anyInterval {
 		return
 	}
 	detection := h.interval * time.Duration(min(h.retries, 1000))
@@ -142,14 +142,14 @@ func composeHealthSlow(c *composeService, r *reporter) {
 }
 
 func composeHealthTimeout(c *composeService, r *reporter) {
-	if h := c.checked(); h != nil && h.timeout > h.interval && h.timeout > longestInterval {
+	if h := c.checked(); h != nil && !h.anyTimeout && h.timeout > h.interval && h.timeout > longestInterval {
 		r.add(Warning, h.timeoutAt, fmt.Sprintf("an instance that hangs gets requests for %v more: each check takes %v", (h.timeout+h.interval)*time.Duration(min(h.retries, 1000)), h.timeout), fmt.Sprintf("timeout: %v", min(max(h.interval, time.Second), 5*time.Second)))
 	}
 }
 
 func composeStartPeriod(c *composeService, r *reporter) {
 	h := c.checked()
-	if h == nil || h.startPeriod > 0 {
+	if h == nil || h.anyStart || h.startPeriod > 0 {
 		return
 	}
 	if b := h.interval * time.Duration(min(h.retries, 1000)); b < shortestHealth {
@@ -159,6 +159,7 @@ func composeStartPeriod(c *composeService, r *reporter) {
 
 func composeStopGrace(c *composeService, r *reporter) {
 	switch {
+	case c.anyGrace:
 	case c.stopGrace == 0 && c.served():
 		r.add(Error, c.stopGraceAt, "each stop cuts every request in flight", "stop_grace_period: 30s")
 	case c.drain.whole > c.stopGrace:
@@ -169,7 +170,7 @@ func composeStopGrace(c *composeService, r *reporter) {
 
 func composeLameDuck(c *composeService, r *reporter) {
 	h := c.checked()
-	if h == nil || !c.drain.leadKnown || c.drain.lead == 0 || c.preStop {
+	if h == nil || h.anyInterval || !c.drain.leadKnown || c.drain.lead == 0 || c.preStop {
 		return
 	}
 	if notice := h.interval * time.Duration(min(h.retries, 1000)); c.drain.lead < notice {
@@ -186,7 +187,7 @@ func composeDependsOn(c *composeService, r *reporter) {
 }
 
 func composeRestart(c *composeService, r *reporter) {
-	if len(c.published) == 0 || c.extends {
+	if len(c.published) == 0 || c.partial && !c.restartSet {
 		return
 	}
 	if c.swarm != nil && (c.swarm.restartSet || c.swarm.update) {

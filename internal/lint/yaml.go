@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -47,6 +48,9 @@ type node struct {
 	quoted       bool // a scalar that is text, whatever it looks like
 	unknown      bool // a compose value with a variable that has no default
 	line, column int
+	file         string // of a compose node, for it may be merged into another file's
+	tag          string // !reset or !override
+	written      string // the value before variables were filled in
 	value        string
 	fields       []field
 	items        []*node
@@ -72,6 +76,12 @@ func (n *node) get(path ...string) *node {
 		n = next
 	}
 	return n
+}
+
+// varies reports whether a value depends on a variable without a default.
+func (n *node) varies(key string) bool {
+	v := n.get(key)
+	return v != nil && v.unknown
 }
 
 // document is the part of a file between two document marks.
@@ -331,9 +341,17 @@ func (c *converter) convert(from ast.Node, depth int) *node {
 		if from.Value == nil {
 			return n
 		}
+		tag := from.GetToken().Value
+		if tag == "!reset" { // of a compose file: it takes away what another file says
+			n.tag = tag
+			return n
+		}
 		inner := c.convert(from.Value, depth+1)
-		if inner != nil && from.GetToken().Value == "!!str" {
+		if inner != nil && tag == "!!str" {
 			inner.quoted = true
+		}
+		if inner != nil && tag == "!override" {
+			inner.tag = tag
 		}
 		return inner
 	default:
@@ -396,6 +414,7 @@ func (c *converter) addFields(n *node, values []*ast.MappingValueNode, depth int
 
 func (s *source) wrong(n *node, want string) {
 	s.problem(n.line, n.column, "", "want %s, not %s", want, n.describe())
+	s.problems[len(s.problems)-1].File = cmp.Or(n.file, s.name)
 }
 
 func (n *node) describe() string {
