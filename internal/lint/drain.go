@@ -101,7 +101,7 @@ var isoSpan = regexp.MustCompile(`^PT[0-9HMS.]+$`)
 func drainOf(p *program) drain {
 	var d drain
 	var rest time.Duration
-	settings := p.settings()
+	settings := append(p.settings(), p.config...)
 	find := func(part stopPart) (time.Duration, string, guess, bool) {
 		for _, s := range settings {
 			for _, k := range stopSettings {

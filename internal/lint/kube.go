@@ -31,6 +31,9 @@ type kubeObjects struct {
 	budgets   []*budget
 	scalers   []*scaler
 	claims    []*claim
+
+	configs    []*config
+	rawConfigs []rawConfig
 }
 
 // workload is something that makes pods, or a pod.
@@ -51,6 +54,7 @@ type workload struct {
 	notes                 notes
 	containers            []*container
 	volumes               []volume
+	configs               []string // names of the ConfigMaps that it mounts
 
 	services []*kubeService // that select its pods
 	budgets  []*budget
@@ -63,6 +67,7 @@ type container struct {
 	at                           place
 	sidecar                      bool // an init container that stays
 	ports                        []containerPort
+	envFrom                      []envSource
 	openEnv                      bool // environment from elsewhere, so the file does not show all
 	readiness, liveness, startup *probe
 	preStop                      *preStop
@@ -152,10 +157,7 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 	kind := s.text(o, "kind")
 	meta := s.sub(o, "metadata")
 	spec := s.sub(o, "spec")
-	name, namespace := s.text(meta, "name"), s.text(meta, "namespace")
-	if namespace == "default" {
-		namespace = ""
-	}
+	name, namespace := s.text(meta, "name"), namespaceOf(s, meta)
 	if name == "" {
 		name = s.text(meta, "generateName")
 	}
@@ -192,6 +194,9 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 	case "HorizontalPodAutoscaler":
 		ref := s.sub(spec, "scaleTargetRef")
 		k.scalers = append(k.scalers, &scaler{s.text(ref, "kind"), s.text(ref, "name"), namespace, s.number(spec, "minReplicas", 1)})
+	case "ConfigMap":
+		k.configs = append(k.configs, readConfig(s, o))
+		return false // not judged by itself
 	case "PersistentVolumeClaim":
 		k.claims = append(k.claims, readClaim(s, spec, name, namespace))
 	case "List", "DeploymentList", "StatefulSetList", "DaemonSetList", "PodList", "ServiceList", "PodDisruptionBudgetList", "HorizontalPodAutoscalerList",
@@ -201,6 +206,14 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 		return false
 	}
 	return true
+}
+
+// namespaceOf is the namespace of an object, "" for the default one.
+func namespaceOf(s *source, meta *node) string {
+	if namespace := s.text(meta, "namespace"); namespace != "default" {
+		return namespace
+	}
+	return ""
 }
 
 func (k *kubeObjects) addList(s *source, o *node, kind string, last, depth int) bool {
@@ -292,6 +305,7 @@ func (w *workload) readPod(s *source, pod *node) {
 		}
 	}
 	w.volumes = append(w.volumes, readVolumes(s, pod)...)
+	w.configs = configVolumes(s, pod)
 	all := s.list(pod, "containers", true)
 	for _, c := range all {
 		w.containers = append(w.containers, readContainer(s, c))
@@ -313,6 +327,14 @@ func readContainer(s *source, n *node) *container {
 			c.env = append(c.env, setting{flagName(s.text(e, "name")), s.text(e, "value"), s.place(v)})
 		} else {
 			c.openEnv = true
+			if ref := s.sub(s.sub(e, "valueFrom"), "configMapKeyRef"); ref != nil {
+				c.envFrom = append(c.envFrom, envSource{s.text(ref, "name"), s.text(ref, "key"), s.text(e, "name")})
+			}
+		}
+	}
+	for _, from := range s.list(n, "envFrom", true) {
+		if ref := s.sub(from, "configMapRef"); ref != nil {
+			c.envFrom = append(c.envFrom, envSource{config: s.text(ref, "name")})
 		}
 	}
 	c.openEnv = c.openEnv || n.get("envFrom") != nil

@@ -113,6 +113,7 @@ func TestProbesOfRequests(t *testing.T) {
 		{"readiness itself", []string{"periodSeconds: 2}", "periodSeconds: 2, timeoutSeconds: 4}"}, "", []string{"warning k8s-probe-timeout: keeps getting requests for 12s and not 6s: each readiness probe"}},
 		{"grace of zero", []string{"    spec:\n", "    spec:\n      terminationGracePeriodSeconds: 0\n"}, "", []string{"error k8s-grace-too-short"}},
 		{"a name that no port has", []string{"path: /readyz, port: http", "path: /readyz, port: web"}, "", []string{"error k8s-probe-port-unknown"}},
+		{"a number that the program is known for", []string{"path: /readyz, port: http", "path: /ready, port: 8181", theImage, "          image: example.test/coredns:1\n"}, "", nil},
 		{"a number that nothing mentions", []string{"path: /readyz, port: http", "path: /readyz, port: 9999"}, "", []string{"warning k8s-probe-port-unknown"}},
 	})
 }
@@ -135,5 +136,29 @@ func TestWhatAPodHolds(t *testing.T) {
 		{"a StatefulSet with volumes", []string{"kind: Deployment", "kind: StatefulSet", replicas, "  replicas: 1\n  volumeClaimTemplates: [{metadata: {name: data}}]\n"}, "", []string{"warning k8s-statefulset-one-replica: a Deployment would not help"}},
 		{"a DaemonSet with host ports", []string{"kind: Deployment", "kind: DaemonSet", replicas, "", "containerPort: 8080}", "containerPort: 8080, hostPort: 80}", "  selector: {app: shop}", "  internalTrafficPolicy: Local\n  selector: {app: shop}"}, "",
 			[]string{"error k8s-daemonset-local-gap: a surge would wait for the host port"}},
+	})
+}
+
+// TestConfigMapsBeside: what a ConfigMap of the same files says of the stop is known.
+func TestConfigMapsBeside(t *testing.T) {
+	mounted := []string{noHook, "      volumes: [{name: conf, configMap: {name: conf}}]\n"}
+	conf := func(text string) string {
+		return "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: conf\ndata:\n  file: |\n    " + text + "\n"
+	}
+	const other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: conf}\ndata: {a: {{ not YAML\n"
+	checkCases(t, shop, []kubeCase{
+		{"nothing of it", mounted, conf("a: b"), []string{"error k8s-no-drain"}},
+		{"of CoreDNS", mounted, conf("health {\n      lameduck 10s\n    }"), nil},
+		{"too long", mounted, conf("health {\n      lameduck 40s\n    }"), []string{"error k8s-grace-too-short: the drain takes 40s (lameduck)"}},
+		{"of traefik", mounted, conf("[entryPoints.web.transport.lifeCycle]\n    requestAcceptGraceTimeout = \"5s\"\n    graceTimeOut = \"10s\""), nil},
+		{"not mounted", []string{noHook, ""}, conf("lameduck 10s"), []string{"error k8s-no-drain"}},
+		{"another name", mounted, strings.Replace(conf("lameduck 10s"), "name: conf", "name: config", 1), []string{"error k8s-no-drain"}},
+		{"another namespace", mounted, strings.Replace(conf("lameduck 10s"), "name: conf", "name: conf\n  namespace: other", 1), []string{"error k8s-no-drain"}},
+		{"not readable", mounted, other, []string{"error k8s-no-drain"}},
+		{"projected", []string{noHook, "      volumes: [{name: conf, projected: {sources: [{configMap: {name: conf}}]}}]\n"}, conf("lameduck 10s"), nil},
+		{"environment", []string{noHook, "          envFrom: [{configMapRef: {name: conf}}]\n"}, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: conf}\ndata: {SHOP_LAME_DUCK: 5s}\n", nil},
+		{"one variable", []string{noHook, "          env: [{name: GUNICORN_CMD_ARGS, valueFrom: {configMapKeyRef: {name: conf, key: args}}}]\n"}, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: conf}\ndata: {args: --graceful-timeout 60, drain-delay: 5s}\n",
+			[]string{"error k8s-grace-too-short: 1m0s", "error k8s-no-drain"}},
+		{"in a List", mounted, "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: conf}\n  data: {file: lameduck 10s}\n", nil},
 	})
 }

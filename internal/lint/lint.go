@@ -233,6 +233,9 @@ func (s *source) readYAML(in *input) {
 		}
 		if k, line, ok := d.foreignKind(); ok {
 			s.skip(line, k, "", true)
+			if k == "ConfigMap" {
+				in.kube.rawConfigs = append(in.kube.rawConfigs, rawConfig{s, d})
+			}
 			continue
 		}
 		root := s.parse(d)

@@ -6,6 +6,7 @@ import (
 
 // link finds which Service, budget and scaler belongs to which workload.
 func (k *kubeObjects) link() {
+	k.linkConfigs()
 	for _, w := range k.workloads {
 		for _, v := range k.services {
 			if v.namespace == w.namespace && selects(v.selector, w.labels) {

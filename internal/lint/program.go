@@ -26,6 +26,9 @@ type setting struct {
 type program struct {
 	words []word    // command and arguments
 	env   []setting // environment variables, names as flags are
+	// config is what configuration files set to a span of time. It tells how the program
+	// stops, and of nothing else, for what else the names mean is not known.
+	config []setting
 }
 
 // settings are the flags, in all their spellings, and the environment.

@@ -288,6 +288,13 @@ func healthOnLoopback(w *workload, r *reporter) {
 	}
 }
 
+// ownPorts are where well-known programs answer probes unasked, by the names of images.
+var ownPorts = map[string][]string{
+	"coredns": {"8080", "8181"}, "traefik": {"8080"}, "envoy": {"9901"}, "proxyv2": {"15020", "15021"}, "pilot": {"8080"},
+	"kube-proxy": {"10256"}, "kube-scheduler": {"10259"}, "kube-controller-manager": {"10257"}, "etcd": {"2379", "2381"},
+	"cilium": {"9879"}, "vault": {"8200"}, "consul": {"8500"}, "minio": {"9000"}, "keycloak": {"9000"},
+}
+
 func probePortUnknown(w *workload, r *reporter) {
 	for _, c := range w.containers {
 		for _, p := range c.probes() {
@@ -306,7 +313,7 @@ func probePortUnknown(w *workload, r *reporter) {
 				r.add(Error, p.portAt, fmt.Sprintf("the %s probe of %s always fails: the container has no port named %s", p.name, c.label(), show(p.port)), "name a container port "+show(p.port))
 				continue
 			}
-			if served, _ := w.served(); served && !w.mentions(p.port) {
+			if served, _ := w.served(); served && !w.mentions(p.port) && !slices.Contains(ownPorts[imageName(c.image)], p.port) {
 				r.add(Warning, p.portAt, fmt.Sprintf("the %s probe of %s fails unless something listens on port %s, which nothing here mentions", p.name, c.label(), p.port), "declare the port, or correct it")
 			}
 		}
