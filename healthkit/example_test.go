@@ -53,15 +53,15 @@ func Example() {
 // requests in flight, and the probes last.
 func ExampleRegistry_Shutdown() {
 	registry := healthkit.New(healthkit.Config{AllowEmpty: true})
-	data := &http.Server{Handler: registry.Middleware(http.NotFoundHandler())}
+	data := healthkit.Graceful(&http.Server{Handler: registry.Middleware(http.NotFoundHandler())})
 	health := &http.Server{Handler: registry.Handler()}
 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	report, err := registry.Shutdown(ctx, healthkit.ShutdownPlan{
 		Reason:  "SIGTERM",
-		Servers: []*http.Server{data},
-		Health:  health,
+		Servers: []healthkit.Server{data},
+		Health:  []healthkit.Server{health},
 		// A real plan has LameDuck: 5 * time.Second, CloseWait: time.Second and
 		// a context with a deadline.
 	})

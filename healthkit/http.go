@@ -38,6 +38,15 @@ var (
 // whatever the number of components. No answer waits for a check.
 func (r *Registry) Handler() http.Handler { return (*handler)(r) }
 
+// isProbe tells whether Handler answers a path.
+func isProbe(path string) bool {
+	switch path {
+	case "/readyz", "/livez", "/startupz", "/drainz", "/statusz":
+		return true
+	}
+	return false
+}
+
 type handler Registry
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {

@@ -83,13 +83,13 @@ func stateOf(t testing.TB, r *Registry, name string) State {
 }
 
 // serve starts an http.Server on loopback and returns its base URL.
-func serve(t *testing.T, h http.Handler) (*http.Server, string) {
+func serve(t *testing.T, h http.Handler) (*GracefulServer, string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: h, Addr: l.Addr().String()}
+	s := Graceful(&http.Server{Handler: h, Addr: l.Addr().String()})
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	t.Cleanup(func() {

@@ -84,6 +84,8 @@ type Registry struct {
 	wallDue  atomic.Int64             // when the wall clock is to be looked at again
 	snapshot atomic.Pointer[Snapshot] // of the current version; nil when nobody has asked for it yet
 	inflight atomic.Int64
+	asked    atomic.Bool   // inflight was not always zero
+	refusing atomic.Bool   // Middleware lets nothing in any more
 	empty    chan struct{} // holds a token when inflight fell to zero while draining
 
 	mu         sync.Mutex

@@ -29,6 +29,12 @@ type Endpoint struct {
 	// the server is made Graceful; one with certificates in its TLSConfig serves
 	// TLS.
 	Server Server
+	// Probes has the probes (Handler) answered here too, in front of the Handler of
+	// an *http.Server, for a service with one port. The port then stays open until
+	// the end. Where others would be closed, it answers 503 to all but the probes,
+	// which is worse than a closed port: a client may not try elsewhere. Whoever
+	// can send requests sees the probes: see Config.Details and Config.DrainFrom.
+	Probes bool
 
 	tls bool
 }
@@ -39,11 +45,14 @@ type Endpoint struct {
 type RunPlan struct {
 	// Endpoints take requests. A worker has none.
 	Endpoints []Endpoint
-	// HealthAddr is the TCP address where the probes are answered (Handler), for
-	// example ":8081"; HealthListener, if set, is used instead. Without both
-	// there is no health server.
+	// HealthAddr is the TCP address of the health server, for example ":8081";
+	// HealthListener, if set, is used instead. Without both there is none.
 	HealthAddr     string
 	HealthListener net.Listener
+	// Health answers there: Handler by default. This is the place of metrics and
+	// profiles too, in a mux with Handler at "/": what is asked here is not in
+	// flight, and is answered until the end.
+	Health http.Handler
 	// Budget bounds the whole shutdown; DefaultBudget by default. It has to be
 	// below what the runtime grants: terminationGracePeriodSeconds less the
 	// preStop hook, TimeoutStopSec, the stop timeout of the container.
@@ -83,12 +92,31 @@ func (p RunPlan) complete() (RunPlan, error) {
 	if p.Signals == nil {
 		p.Signals = []os.Signal{os.Interrupt, syscall.SIGTERM}
 	}
+	return p, p.check()
+}
+
+// check refuses plans that contradict themselves.
+func (p RunPlan) check() error {
+	if p.Health != nil && p.HealthAddr == "" && p.HealthListener == nil {
+		return fmt.Errorf("%w: a health handler and no address for it", ErrOptions)
+	}
 	for i, e := range p.Endpoints {
 		if e.Server == nil {
-			return p, fmt.Errorf("%w: endpoint %d (%s) has no server", ErrOptions, i, e.Addr)
+			return fmt.Errorf("%w: endpoint %d (%s) has no server", ErrOptions, i, e.Addr)
+		}
+		if e.Probes && !isHTTP(e.Server) {
+			return fmt.Errorf("%w: endpoint %d (%s) cannot answer probes, its server is a %T", ErrOptions, i, e.Addr, e.Server)
 		}
 	}
-	return p, nil
+	return nil
+}
+
+func isHTTP(s Server) bool {
+	switch s.(type) {
+	case *http.Server, *GracefulServer:
+		return true
+	}
+	return false
 }
 
 func orDefault(d, byDefault time.Duration) time.Duration {
@@ -122,79 +150,108 @@ func (r *Registry) Run(ctx context.Context, plan RunPlan) (ShutdownReport, error
 		signal.Notify(signals, plan.Signals...)
 		defer signal.Stop(signals)
 	}
-
-	shutdown := ShutdownPlan{
+	l := life{r: r, ended: make(chan error, len(endpoints)+1), shutdown: ShutdownPlan{
 		LameDuck: plan.LameDuck, CloseWait: plan.CloseWait, Finish: plan.Finish,
 		Stop: plan.Stop, StopEach: plan.StopEach, HealthLinger: plan.HealthLinger,
-	}
-	ended := make(chan error, len(endpoints)+1)
-	serve := func(e Endpoint) {
-		go func() { ended <- e.serve() }()
-	}
-	serving := len(endpoints)
-	if health != nil {
-		serving++
-		shutdown.Health = &http.Server{Handler: r.Handler(), ReadHeaderTimeout: 5 * time.Second, Addr: health.Addr().String()}
-		serve(Endpoint{Listener: health, Server: shutdown.Health})
-	}
-	shutdown.Others = r.prepare(endpoints)
-	for _, e := range endpoints {
-		serve(e)
-	}
+	}}
+	l.begin(health, plan.Health, endpoints)
+	l.last(ctx, signals)
 
-	var failed error
-	select {
-	case <-ctx.Done():
-		shutdown.Reason = context.Cause(ctx).Error()
-	case s := <-signals:
-		shutdown.Reason = "signal: " + s.String()
-	case failed = <-ended:
-		serving--
-		if failed == nil {
-			failed = errors.New("a server ended without being told to")
-		}
-		shutdown.Reason = failed.Error()
-	}
-
-	budget, cancel := context.WithTimeout(context.WithoutCancel(ctx), plan.Budget)
-	defer cancel()
+	budget, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	budget, release := context.WithTimeout(budget, plan.Budget)
+	defer release()
 	over := make(chan struct{})
 	go impatience(signals, over, cancel)
-	report, err := r.Shutdown(budget, shutdown)
+	report, err := l.end(budget)
 	close(over)
-	errs := []error{failed, err}
-	if errors.Is(err, ErrPhase) {
-		// Someone else ended the registry; the servers end all the same.
-		servers := slices.Clone(shutdown.Others)
-		if shutdown.Health != nil {
-			servers = append(servers, shutdown.Health)
-		}
-		errs = append(errs, shutdownServers(budget, servers, nil)...)
-	}
-	for ; serving > 0; serving-- {
-		select {
-		case err := <-ended:
-			errs = append(errs, err)
-		case <-budget.Done():
-			// A Server of the caller's that stays in Serve after Shutdown.
-			errs = append(errs, fmt.Errorf("%d servers had not ended: %w", serving, context.Cause(budget)))
-			serving = 1
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return report, fmt.Errorf("run: %w", err)
 	}
 	return report, nil
 }
 
+// life is one Run.
+type life struct {
+	r        *Registry
+	shutdown ShutdownPlan
+	serving  int
+	ended    chan error // of each server that serves
+	failed   error      // of the server that has ended it
+}
+
+// begin serves, the probes first.
+func (l *life) begin(health net.Listener, probes http.Handler, endpoints []Endpoint) {
+	if health != nil {
+		if probes == nil {
+			probes = l.r.Handler()
+		}
+		s := &http.Server{Handler: probes, ReadHeaderTimeout: 5 * time.Second, Addr: health.Addr().String()}
+		l.shutdown.Health = append(l.shutdown.Health, s)
+		l.serve(Endpoint{Listener: health, Server: s})
+	}
+	servers, answering := l.r.prepare(endpoints)
+	l.shutdown.Servers = servers
+	l.shutdown.Health = append(l.shutdown.Health, answering...)
+	for _, e := range endpoints {
+		l.serve(e)
+	}
+}
+
+func (l *life) serve(e Endpoint) {
+	l.serving++
+	go func() { l.ended <- e.serve() }()
+}
+
+// last waits for what ends the process.
+func (l *life) last(ctx context.Context, signals <-chan os.Signal) {
+	select {
+	case <-ctx.Done():
+		l.shutdown.Reason = context.Cause(ctx).Error()
+	case s := <-signals:
+		l.shutdown.Reason = "signal: " + s.String()
+	case l.failed = <-l.ended:
+		l.serving--
+		if l.failed == nil {
+			l.failed = errors.New("a server ended without being told to")
+		}
+		l.shutdown.Reason = l.failed.Error()
+	}
+}
+
+// end shuts down and waits for the servers.
+func (l *life) end(budget context.Context) (ShutdownReport, error) {
+	report, err := l.r.Shutdown(budget, l.shutdown)
+	errs := []error{l.failed, err}
+	if errors.Is(err, ErrPhase) {
+		// Someone else ended the registry; the servers end all the same.
+		errs = append(errs, shutdownServers(budget, slices.Concat(l.shutdown.Servers, l.shutdown.Health), nil)...)
+	}
+	late, stop := afterEnd(budget)
+	defer stop()
+	for ; l.serving > 0; l.serving-- {
+		select {
+		case err := <-l.ended:
+			errs = append(errs, err)
+		case <-late.Done():
+			// A Server of the caller's that stays in Serve after Shutdown.
+			errs = append(errs, fmt.Errorf("%d servers have not ended: %w", l.serving, context.Cause(budget)))
+			return report, errors.Join(errs...)
+		}
+	}
+	return report, errors.Join(errs...)
+}
+
+var errInterrupted = errors.New("interrupted again")
+
 // impatience ends the budget at the next interrupt. Other signals are repeated
 // by machines and mean nothing new.
-func impatience(signals <-chan os.Signal, over <-chan struct{}, cancel context.CancelFunc) {
+func impatience(signals <-chan os.Signal, over <-chan struct{}, cancel context.CancelCauseFunc) {
 	for {
 		select {
 		case s := <-signals:
 			if s == os.Interrupt {
-				cancel()
+				cancel(errInterrupted)
 			}
 		case <-over:
 			return
@@ -241,11 +298,13 @@ func (r *Registry) open(plan RunPlan) (health net.Listener, endpoints []Endpoint
 	return health, endpoints, nil
 }
 
-// prepare makes the servers of endpoints what Run serves, and returns each once. It is
-// done with all before the first one serves: from then on they are net/http's.
-func (r *Registry) prepare(endpoints []Endpoint) []Server {
-	var servers []Server
+// prepare makes the servers of endpoints what Run serves, and returns each once: those
+// that only take requests, and those that answer the probes as well. It is done with all
+// before the first one serves: from then on they are net/http's.
+func (r *Registry) prepare(endpoints []Endpoint) (servers, answering []Server) {
 	known := map[*http.Server]*GracefulServer{}
+	probes := map[*http.Server]bool{}
+	var all []*GracefulServer
 	for i := range endpoints {
 		e := &endpoints[i]
 		g, ok := e.Server.(*GracefulServer)
@@ -259,13 +318,22 @@ func (r *Registry) prepare(endpoints []Endpoint) []Server {
 			continue
 		}
 		e.Server, e.tls = g, hasCertificates(g.http.TLSConfig)
+		probes[g.http] = probes[g.http] || e.Probes
 		if known[g.http] == nil {
 			known[g.http] = g
-			r.count(g)
-			servers = append(servers, g)
+			all = append(all, g)
 		}
 	}
-	return servers
+	for _, g := range all {
+		if probes[g.http] {
+			g.http.Handler = probing{r.Handler(), g.http.Handler}
+			answering = append(answering, g)
+		} else {
+			servers = append(servers, g)
+		}
+		r.count(g)
+	}
+	return servers, answering
 }
 
 // count puts Middleware round the handler of a server, unless it is there: round what

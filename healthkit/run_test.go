@@ -369,11 +369,11 @@ func TestRunCountsOnce(t *testing.T) {
 			counts := 0
 			s := server(r, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { counts = r.InFlight() }))
 			endpoints := []Endpoint{{Server: s}, {Server: s}}
-			servers := r.prepare(endpoints)
+			servers, _ := r.prepare(endpoints)
 			if len(servers) != 1 || endpoints[0].Server != servers[0] || endpoints[1].Server != servers[0] {
 				t.Fatalf("got %v of %v, want one server for both", servers, endpoints)
 			}
-			servers = r.prepare(endpoints) // of another Run
+			servers, _ = r.prepare(endpoints) // of another Run
 			g, ok := servers[0].(*GracefulServer)
 			if !ok {
 				t.Fatalf("got a %T", servers[0])

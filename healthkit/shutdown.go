@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -17,7 +14,9 @@ type ShutdownPlan struct {
 	// Reason is shown as the reason of the phase, for example "SIGTERM".
 	Reason string
 	// LameDuck is how long to serve unready, so that every balancer has turned
-	// away. Time already spent as a lame duck counts.
+	// away. Time already spent as a lame duck counts. A process that was never
+	// ready and has had no request waits neither for this nor for CloseWait:
+	// nobody routes to it.
 	LameDuck time.Duration
 	// CloseWait is how long to answer with Connection: close (see Middleware)
 	// before the listeners close, so that clients give up the connections they
@@ -32,12 +31,16 @@ type ShutdownPlan struct {
 	// StopEach is how long one stop hook may take before what it depends on is
 	// stopped all the same. Zero leaves it all that is left of the budget.
 	StopEach time.Duration
-	// Servers take requests, and so do Others, of another kind or Graceful. They
-	// are shut down together.
-	Servers []*http.Server
-	Others  []Server
-	// Health serves the probes. It closes last.
-	Health *http.Server
+	// Servers take requests, and are shut down together: what Graceful or
+	// grpcserve.New has returned, or a Server of your own. An *http.Server has to
+	// be made Graceful before it serves. One that was not is shut down too, and
+	// the error wraps ErrOptions: it has dropped what it had just accepted.
+	Servers []Server
+	// Health answers the probes and is closed last: an *http.Server will do. In a
+	// service with one port it is the server of that port, made Graceful, and
+	// Servers are none; once it would have been shut down as one of these, requests
+	// inside Middleware are answered with 503.
+	Health []Server
 	// HealthLinger is how long Health stays after the process has stopped, so
 	// that someone who polls /drainz sees the 200.
 	HealthLinger time.Duration
@@ -59,24 +62,12 @@ type ShutdownReport struct {
 	Overran, NotStopped []string
 }
 
-// Server takes requests from a listener until it is shut down. *http.Server is
-// one; healthkit/grpc/grpcserve makes one of a *grpc.Server.
-type Server interface {
-	// Serve accepts connections until Shutdown, and then returns nil or
-	// http.ErrServerClosed at once.
-	Serve(net.Listener) error
-	// Shutdown stops accepting, lets requests in flight finish and returns.
-	// When ctx ends first it returns an error; what is in flight is then cut
-	// by Shutdown itself or, if the server has one, by a Close method.
-	Shutdown(ctx context.Context) error
-}
-
 // Shutdown ends the process in order, within the time that ctx leaves: lame
 // duck, then answers with Connection: close while the drain hooks run
 // (Component.OnDrain), then the servers are shut down and requests in flight
 // finished (those inside Middleware too, also when their connection was
 // hijacked), then components are stopped (Component.OnStop) and checks end, then
-// the health server closes.
+// the health servers close, which waits for no answer longer than two seconds.
 // It blocks until then. Call it once, for example when SIGTERM arrives; a
 // registry that is a lame duck already is taken on from there. A second call
 // waits for the first and returns an error wrapping ErrPhase.
@@ -86,74 +77,34 @@ type Server interface {
 // A ctx without a deadline is no budget at all; then requests in flight are
 // waited for without end.
 func (r *Registry) Shutdown(ctx context.Context, plan ShutdownPlan) (ShutdownReport, error) {
-	var report ShutdownReport
 	select {
 	case r.shutting <- struct{}{}:
 		defer func() { <-r.shutting }()
 	case <-ctx.Done():
-		return report, fmt.Errorf("shutdown: another one is under way: %w", context.Cause(ctx))
+		return ShutdownReport{}, fmt.Errorf("shutdown: another one is under way: %w", context.Cause(ctx))
 	}
 	if err := r.Advance(PhaseLameDuck, plan.Reason); err != nil && r.Phase() != PhaseDraining {
-		return report, fmt.Errorf("shutdown: %w", err)
+		return ShutdownReport{}, fmt.Errorf("shutdown: %w", err)
 	}
 	requests, cancel := before(ctx, plan.Stop)
 	defer cancel()
 	waits, cancel := before(requests, plan.Finish)
 	defer cancel()
 
-	spent := time.Since(r.Snapshot().PhaseSince)
-	if r.Phase() == PhaseLameDuck {
-		begun := time.Now()
-		report.CutShort = !pause(waits, plan.LameDuck-spent)
-		report.LameDuck = time.Since(begun)
-	}
+	s := shutdown{r: r, plan: plan}
+	s.lameDuck(waits)
 	if err := r.Advance(PhaseDraining, plan.Reason); err != nil {
-		return report, fmt.Errorf("shutdown: %w", err)
+		return s.report, fmt.Errorf("shutdown: %w", err)
 	}
 	drained := r.drainComponents(requests)
-	begun := time.Now()
-	if !pause(waits, plan.CloseWait) {
-		report.CutShort = true
+	s.closeWait(waits)
+	s.finish(requests, drained)
+	s.stop(ctx)
+	s.end(ctx)
+	if err := errors.Join(s.errs...); err != nil {
+		return s.report, fmt.Errorf("shutdown: %w", err)
 	}
-	report.CloseWait = time.Since(begun)
-
-	begun = time.Now()
-	servers := slices.Clone(plan.Others)
-	for _, s := range plan.Servers {
-		servers = append(servers, s)
-	}
-	errs := shutdownServers(requests, servers, func() { report.Aborted = r.InFlight() })
-	if err := r.waitInFlight(requests); err != nil {
-		report.Aborted = max(report.Aborted, r.InFlight())
-	}
-	if report.Aborted > 0 {
-		errs = append(errs, fmt.Errorf("%d requests in flight were aborted: %w", report.Aborted, context.Cause(requests)))
-	}
-	late, failed := drained()
-	errs = append(errs, failed...)
-	report.Finish = time.Since(begun)
-
-	begun = time.Now()
-	overran, notStopped, failed := r.stopComponents(ctx, plan.StopEach)
-	report.Stop, report.NotStopped = time.Since(begun), notStopped
-	report.Overran = slices.Compact(slices.Sorted(slices.Values(slices.Concat(late, overran))))
-	errs = append(errs, failed...)
-	if err := r.Advance(PhaseStopped, ""); err != nil {
-		errs = append(errs, err)
-	}
-	if plan.Health != nil && !pause(ctx, plan.HealthLinger) {
-		report.CutShort = true
-	}
-	if err := r.Close(ctx); err != nil {
-		errs = append(errs, err)
-	}
-	if plan.Health != nil {
-		errs = append(errs, shutdownServers(ctx, []Server{plan.Health}, nil)...)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return report, fmt.Errorf("shutdown: %w", err)
-	}
-	return report, nil
+	return s.report, nil
 }
 
 // before returns a context that ends earlier by what is kept for later. One
@@ -165,44 +116,88 @@ func before(ctx context.Context, kept time.Duration) (context.Context, context.C
 	return context.WithCancel(ctx)
 }
 
-// shutdownServers shuts the servers down together and closes hard those that
-// are not done when ctx ends. It calls cut, if there is one, before the first of
-// these is closed: handlers that heed their context are gone after that.
-func shutdownServers(ctx context.Context, servers []Server, cut func()) []error {
-	results := make(chan error, len(servers))
-	var once sync.Once
-	for _, s := range servers {
-		go func() {
-			err := s.Shutdown(ctx)
-			if err != nil {
-				err = fmt.Errorf("shut down %s: %w", serverName(s), err)
-				if cut != nil && ctx.Err() != nil {
-					once.Do(cut)
-				}
-				if c, ok := s.(io.Closer); ok {
-					err = errors.Join(err, c.Close())
-				}
-			}
-			results <- err
-		}()
+// shutdown is one Shutdown, step by step.
+type shutdown struct {
+	r      *Registry
+	plan   ShutdownPlan
+	report ShutdownReport
+	errs   []error
+}
+
+// pause waits, unless nobody routes here, and returns how long it took.
+func (s *shutdown) pause(ctx context.Context, d time.Duration) time.Duration {
+	if s.r.unrouted() {
+		return 0
 	}
-	var errs []error
-	for range servers {
-		if err := <-results; err != nil {
-			errs = append(errs, err)
+	begun := time.Now()
+	if !pause(ctx, d) {
+		s.report.CutShort = true
+	}
+	return time.Since(begun)
+}
+
+func (s *shutdown) lameDuck(ctx context.Context) {
+	if s.r.Phase() != PhaseLameDuck {
+		return
+	}
+	spent := time.Since(s.r.Snapshot().PhaseSince)
+	s.report.LameDuck = s.pause(ctx, s.plan.LameDuck-spent)
+}
+
+func (s *shutdown) closeWait(ctx context.Context) {
+	s.report.CloseWait = s.pause(ctx, s.plan.CloseWait)
+}
+
+// finish shuts the servers down and waits for what is in flight.
+func (s *shutdown) finish(ctx context.Context, drained func() (overran []string, errs []error)) {
+	begun := time.Now()
+	s.errs = append(s.errs, ungraceful(s.plan.Servers)...)
+	cut := func() { s.report.Aborted = s.r.InFlight() }
+	s.errs = append(s.errs, shutdownServers(ctx, s.plan.Servers, cut)...)
+	// Whatever comes through Middleware now comes from a server that stays open.
+	s.r.refusing.Store(true)
+	if err := s.r.waitInFlight(ctx); err != nil {
+		s.report.Aborted = max(s.report.Aborted, s.r.InFlight())
+	}
+	if s.report.Aborted > 0 {
+		s.errs = append(s.errs, fmt.Errorf("%d requests in flight were aborted: %w", s.report.Aborted, context.Cause(ctx)))
+	}
+	overran, errs := drained()
+	s.report.Overran = overran
+	s.errs = append(s.errs, errs...)
+	s.report.Finish = time.Since(begun)
+}
+
+func ungraceful(servers []Server) (errs []error) {
+	for _, s := range servers {
+		if h, ok := s.(*http.Server); ok {
+			errs = append(errs, fmt.Errorf("%w: %s was not made Graceful before it served", ErrOptions, serverName(h)))
 		}
 	}
 	return errs
 }
 
-func serverName(s Server) string {
-	switch s := s.(type) {
-	case *http.Server:
-		return "server " + s.Addr
-	case *GracefulServer:
-		return "server " + s.http.Addr
+// stop stops the components.
+func (s *shutdown) stop(ctx context.Context) {
+	begun := time.Now()
+	overran, notStopped, errs := s.r.stopComponents(ctx, s.plan.StopEach)
+	s.report.Stop, s.report.NotStopped = time.Since(begun), notStopped
+	s.report.Overran = slices.Compact(slices.Sorted(slices.Values(append(s.report.Overran, overran...))))
+	s.errs = append(s.errs, errs...)
+}
+
+// end has the probes tell of the end, and ends them and the checks.
+func (s *shutdown) end(ctx context.Context) {
+	if err := s.r.Advance(PhaseStopped, ""); err != nil {
+		s.errs = append(s.errs, err)
 	}
-	return fmt.Sprintf("%T", s)
+	if len(s.plan.Health) > 0 && !pause(ctx, s.plan.HealthLinger) {
+		s.report.CutShort = true
+	}
+	if err := s.r.Close(ctx); err != nil {
+		s.errs = append(s.errs, err)
+	}
+	s.errs = append(s.errs, endHealth(ctx, s.plan.Health)...)
 }
 
 // pause waits and tells whether it could wait to the end.
@@ -218,64 +213,4 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// Middleware counts the requests in flight and, once the process drains, sets
-// Connection: close on every answer. Wrap the handler of every server that
-// takes requests, outermost; do not wrap the probes. An answer to a request
-// that came before the drain carries the header only once the server itself is
-// shutting down.
-func (r *Registry) Middleware(next http.Handler) http.Handler { return &counted{r, next} }
-
-// counted is a type of its own so that Run sees what is wrapped already.
-type counted struct {
-	r    *Registry
-	next http.Handler
-}
-
-func (c *counted) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	c.r.inflight.Add(1)
-	defer c.r.left()
-	if c.r.Phase() >= PhaseDraining {
-		w.Header().Set("Connection", "close")
-	}
-	c.next.ServeHTTP(w, req)
-}
-
-// Hold counts one piece of work as in flight until release is called, for work
-// that does not come through Middleware: a job from a queue, a call of another
-// protocol. Shutdown waits for it as for a request. Releasing twice is
-// releasing once.
-//
-// A loop that takes its work itself holds once, for as long as it goes round,
-// and leaves when Stopping closes: between taking a job and holding for it,
-// nobody would wait for it.
-func (r *Registry) Hold() (release func()) {
-	r.inflight.Add(1)
-	return sync.OnceFunc(r.left)
-}
-
-// left counts a request out and tells a Shutdown that waits for the last one.
-func (r *Registry) left() {
-	if r.inflight.Add(-1) == 0 && r.Phase() >= PhaseDraining {
-		select {
-		case r.empty <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// waitInFlight waits until no request is inside Middleware or Hold.
-func (r *Registry) waitInFlight(ctx context.Context) error {
-	for r.inflight.Load() > 0 {
-		select {
-		case <-r.empty:
-		case <-ctx.Done():
-			if r.inflight.Load() == 0 {
-				return nil
-			}
-			return context.Cause(ctx)
-		}
-	}
-	return nil
 }

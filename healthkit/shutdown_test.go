@@ -69,13 +69,13 @@ func TestShutdownInOrder(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	go func() {
-		report, err := r.Shutdown(ctx, ShutdownPlan{Servers: []*http.Server{data}, Health: health})
+		report, err := r.Shutdown(ctx, ShutdownPlan{Servers: []Server{data}, Health: []Server{health}})
 		ended <- outcome{report, err}
 	}()
 
 	// The data listener closes while a request is in flight; probes go on.
 	for {
-		c, err := net.DialTimeout("tcp", data.Addr, time.Second)
+		c, err := net.DialTimeout("tcp", data.http.Addr, time.Second)
 		if err != nil {
 			break
 		}
@@ -120,7 +120,7 @@ func TestShutdownBudgetRunsOut(t *testing.T) {
 	<-entered
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	report, err := r.Shutdown(ctx, ShutdownPlan{LameDuck: time.Hour, Finish: 100 * time.Millisecond, Servers: []*http.Server{data}})
+	report, err := r.Shutdown(ctx, ShutdownPlan{LameDuck: time.Hour, Finish: 100 * time.Millisecond, Servers: []Server{data}})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 requests in flight were aborted") {
 		t.Errorf("got %v, want an error that says what was aborted", err)
 	}
@@ -146,7 +146,7 @@ func TestShutdownBudget(t *testing.T) {
 		{name: "enough", budget: 10 * time.Second, plan: ShutdownPlan{LameDuck: 2 * time.Second, CloseWait: time.Second, Finish: 5 * time.Second}, lame: 2 * time.Second, closing: time.Second, total: 3 * time.Second},
 		{name: "no budget", plan: ShutdownPlan{LameDuck: 2 * time.Second, CloseWait: time.Second}, lame: 2 * time.Second, closing: time.Second, total: 3 * time.Second},
 		{name: "time as a lame duck counts", budget: 10 * time.Second, before: 1500 * time.Millisecond, plan: ShutdownPlan{LameDuck: 2 * time.Second}, lame: 500 * time.Millisecond, total: 500 * time.Millisecond},
-		{name: "the health server lingers", budget: 10 * time.Second, plan: ShutdownPlan{LameDuck: time.Second, Health: &http.Server{}, HealthLinger: 3 * time.Second}, lame: time.Second, total: 4 * time.Second},
+		{name: "the health server lingers", budget: 10 * time.Second, plan: ShutdownPlan{LameDuck: time.Second, Health: []Server{&http.Server{}}, HealthLinger: 3 * time.Second}, lame: time.Second, total: 4 * time.Second},
 		{name: "lame duck is cut to keep the finish", budget: 10 * time.Second, plan: ShutdownPlan{LameDuck: 20 * time.Second, CloseWait: time.Second, Finish: 4 * time.Second}, lame: 6 * time.Second, total: 6 * time.Second, cutShort: true},
 		{name: "stop is kept too", budget: 10 * time.Second, plan: ShutdownPlan{LameDuck: 20 * time.Second, Finish: 4 * time.Second, Stop: time.Second}, lame: 5 * time.Second, total: 5 * time.Second, cutShort: true},
 		{name: "nothing but finish", budget: time.Second, plan: ShutdownPlan{LameDuck: time.Second, CloseWait: time.Second, Finish: 4 * time.Second}, cutShort: true},

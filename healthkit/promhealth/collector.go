@@ -7,6 +7,10 @@
 // no numbers for names. Times are Unix timestamps, not ages: the age is
 // time() - metric, also between two scrapes and after the wall clock was set.
 //
+// Serve /metrics on the health port (RunPlan.Health): it is answered until the end of
+// the process there, and as an endpoint it would close just when the drain is to be
+// watched.
+//
 // Reasons are not shown: they are text without bounds, and a label value is a
 // series. /statusz has them.
 package promhealth

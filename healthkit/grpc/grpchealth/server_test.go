@@ -364,7 +364,7 @@ func TestGracefulStopIsNotHeldUp(t *testing.T) {
 		}},
 		{"Shutdown", func(t *testing.T, s *stack) { s.health.Shutdown(); s.health.Shutdown(); s.grpc.GracefulStop() }},
 		{"the drain of the core", func(t *testing.T, s *stack) {
-			_, err := s.registry.Shutdown(bound(t), healthkit.ShutdownPlan{Reason: "SIGTERM", Others: []healthkit.Server{&grpcserve.Server{Server: s.grpc}}})
+			_, err := s.registry.Shutdown(bound(t), healthkit.ShutdownPlan{Reason: "SIGTERM", Servers: []healthkit.Server{&grpcserve.Server{Server: s.grpc}}})
 			must(t, err)
 		}},
 	} {

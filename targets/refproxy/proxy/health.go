@@ -235,8 +235,8 @@ func (p *Proxy) drain(ctx context.Context, registry *healthkit.Registry, data *h
 	defer cancel()
 	_, err := registry.Shutdown(ctx, healthkit.ShutdownPlan{
 		Reason: "asked to stop", LameDuck: o.LameDuck, CloseWait: o.CloseWait,
-		Finish: o.StopGrace - o.LameDuck - o.CloseWait,
-		Others: []healthkit.Server{data}, Health: probes,
+		Finish:  o.StopGrace - o.LameDuck - o.CloseWait,
+		Servers: []healthkit.Server{data}, Health: []healthkit.Server{probes},
 	})
 	return err
 }
