@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -17,7 +18,12 @@ import (
 )
 
 // Server is a *grpc.Server that is also a healthkit.Server.
-type Server struct{ *grpc.Server }
+type Server struct {
+	*grpc.Server
+
+	mu     sync.Mutex
+	closed chan struct{}
+}
 
 var _ healthkit.Server = (*Server)(nil)
 
@@ -41,26 +47,40 @@ func New(r *healthkit.Registry, opts ...grpc.ServerOption) *Server {
 			return next(srv, stream)
 		}),
 	}
-	return &Server{grpc.NewServer(append(own, opts...)...)}
+	return &Server{Server: grpc.NewServer(append(own, opts...)...)}
 }
 
 func isHealth(method string) bool { return strings.HasPrefix(method, "/grpc.health.v1.Health/") }
 
 // Serve is as that of grpc.Server, but that a server which was told to stop before it
-// could begin has ended in order, too.
+// could begin has ended in order, too, and that it does not outlast Close.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.Server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
-		return err
+	ended := make(chan error, 1)
+	go func() { ended <- s.Server.Serve(l) }()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, grpc.ErrServerStopped) {
+			return err
+		}
+	case <-s.closing():
 	}
 	return nil
 }
 
+// closing returns a channel that Close closes.
+func (s *Server) closing() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed == nil {
+		s.closed = make(chan struct{})
+	}
+	return s.closed
+}
+
 // Shutdown closes the listeners and tells every client to go away (GOAWAY): a
 // client sends new calls elsewhere, and those that the server had not begun may
-// be sent again without harm. It returns when the calls in flight are finished.
-// When ctx ends first the connections are cut, which cancels the contexts of the
-// calls, and the error says so; a handler that ignores its context is not
-// waited for.
+// be sent again without harm. It returns when the calls in flight are finished,
+// or with an error when ctx ends first; what is in flight is then for Close.
 func (s *Server) Shutdown(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
@@ -71,9 +91,22 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
+		return fmt.Errorf("calls are in flight: %w", context.Cause(ctx))
 	}
-	// GracefulStop has no deadline of its own: Stop takes its connections away,
-	// and it returns when the handlers have.
-	s.Stop()
-	return fmt.Errorf("calls in flight were aborted: %w", context.Cause(ctx))
+}
+
+// Close cuts the connections, which cancels the contexts of the calls in flight. It
+// waits for no handler, whatever grpc.WaitForHandlers says: one that ignores its
+// context would void every budget.
+func (s *Server) Close() error {
+	go s.Stop()
+	closed := s.closing()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-closed:
+	default:
+		close(closed)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package grpcserve
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -82,10 +83,10 @@ type service struct {
 }
 
 // newService has a server with health that nobody runs yet, and a client.
-func newService(t *testing.T, gate *gated) *service {
+func newService(t *testing.T, gate *gated, opts ...grpc.ServerOption) *service {
 	t.Helper()
 	s := &service{registry: healthkit.New(healthkit.Config{AllowEmpty: true}), gate: gate}
-	s.server = New(s.registry)
+	s.server = New(s.registry, opts...)
 	testpb.RegisterTestServiceServer(s.server, gate)
 	health, err := grpchealth.New(s.registry, grpchealth.Options{})
 	if err != nil {
@@ -202,28 +203,32 @@ func TestDrain(t *testing.T) {
 }
 
 // Calls that do not end are cut when the budget is over: one that obeys its
-// context and one that does not.
+// context and one that does not, whether or not grpc waits for handlers.
 func TestDrainBudget(t *testing.T) {
-	for _, ignores := range []bool{false, true} {
-		gate := newGated()
-		gate.ignores = ignores
-		s := newService(t, gate)
-		told, tell := context.WithCancel(t.Context())
-		done := s.run(told, 200*time.Millisecond, 0)
-		call := s.call(t.Context())
-		<-gate.entered
-		tell()
-		if err := <-call; status.Code(err) != codes.Unavailable && status.Code(err) != codes.Canceled {
-			t.Errorf("ignores %v: the call got %v, want Unavailable or Canceled", ignores, err)
+	for _, waits := range []bool{false, true} {
+		for _, ignores := range []bool{false, true} {
+			t.Run(fmt.Sprintf("waits %v, ignores %v", waits, ignores), func(t *testing.T) {
+				gate := newGated()
+				gate.ignores = ignores
+				s := newService(t, gate, grpc.WaitForHandlers(waits))
+				told, tell := context.WithCancel(t.Context())
+				done := s.run(told, 200*time.Millisecond, 0)
+				call := s.call(t.Context())
+				<-gate.entered
+				tell()
+				if err := <-call; status.Code(err) != codes.Unavailable && status.Code(err) != codes.Canceled {
+					t.Errorf("the call got %v, want Unavailable or Canceled", err)
+				}
+				got := <-done
+				if !errors.Is(got.err, context.DeadlineExceeded) || !strings.Contains(got.err.Error(), "1 requests in flight were aborted") || strings.Contains(got.err.Error(), "have not ended") {
+					t.Errorf("got %v", got.err)
+				}
+				if got.report.Aborted != 1 {
+					t.Errorf("got %d aborted, want 1", got.report.Aborted)
+				}
+				close(gate.release)
+			})
 		}
-		got := <-done
-		if !errors.Is(got.err, context.DeadlineExceeded) || !strings.Contains(got.err.Error(), "calls in flight were aborted") {
-			t.Errorf("ignores %v: got %v", ignores, got.err)
-		}
-		if ignores && got.report.Aborted != 1 {
-			t.Errorf("got %d aborted, want 1", got.report.Aborted)
-		}
-		close(gate.release)
 	}
 }
 
