@@ -82,7 +82,7 @@ services:
     restart: "no"
     ports: [{target: 80, published: "8080"}]
     healthcheck: {<<: *check, interval: 5s}
-`}, lint.Options{}, []string{"a:3:41 warning compose-health-slow", "a:10:5 error compose-restart"}},
+`}, lint.Options{}, []string{"a:3:41 warning compose-health-slow", "a:10:5 warning compose-restart"}},
 		{"variables of compose", []string{"services:\n  a:\n    ports: [\"${PORT}:80\"]\n    restart: ${POLICY}\n    stop_grace_period: ${GRACE}\n    healthcheck: {test: x, interval: \"${EVERY:-60s}\", timeout: 5s}\n"}, lint.Options{},
 			[]string{"a:6:28 warning compose-health-slow"}},
 		{"environment as a list", []string{"services:\n  a:\n    ports: [\"80:80/tcp\", \"9000-9010:9000-9010\"]\n    restart: always\n    environment: [LISTEN=127.0.0.1:80, DEBUG]\n    healthcheck: {test: x, interval: 5s, timeout: 5s}\n"}, lint.Options{},
@@ -126,7 +126,7 @@ func TestUnitNames(t *testing.T) {
 		{"an instance of it", map[string]string{"web@.service": web, "front.service": needs("web@1.service")}, []string{"web@.service:1:1 error unit-type"}},
 		{"mended by a drop-in", map[string]string{"web.service": web, "front.service": needs("web.service"), "web.service.d/a.conf": "[Service]\nType=notify\n"}, nil},
 		{"broken by a drop-in", map[string]string{"etc/web.service": web, "etc/web.service.d/a.conf": "[Service]\nExecStart=\nExecStart=/web --listen :80\n", "etc/web.service.d/b.conf": "[Service]\nType=notify\nRestart=no\n"},
-			[]string{"etc/web.service.d/b.conf:3:1 error unit-restart"}},
+			[]string{"etc/web.service.d/b.conf:3:1 warning unit-restart"}},
 		{"reset by a drop-in", map[string]string{"web.service": web + "TimeoutStopSec=1\n", "web.service.d/a.conf": "[Service]\nTimeoutStopSec=\nEnvironment=LAME_DUCK=5s\n"}, nil},
 		{"standard input", map[string]string{"-": web, "front.service": needs("unit.service")}, []string{"-:1:1 error unit-type"}},
 	} {

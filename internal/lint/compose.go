@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,9 @@ type composeService struct {
 	again   bool // judged before, beside other services
 
 	published   []string // container ports that are published
+	fixedPort   bool     // a port of the host that only one container can have
+	exposed     bool     // to other containers
+	proxied     string   // by whom, as its labels or variables say
 	hostNetwork bool
 	health      *health
 	needs       []need
@@ -56,6 +60,7 @@ type health struct {
 	inherits                             bool // no test of its own: that of the image
 	interval, timeout, startPeriod       time.Duration
 	retries                              int
+	startInterval                        bool // checks are more frequent at the start
 	intervalAt, timeoutAt, startPeriodAt place
 }
 
@@ -69,6 +74,8 @@ type need struct {
 // swarm is the part of deploy: that says how tasks are replaced.
 type swarm struct {
 	replicas    int
+	sure        bool // only Swarm follows what it says; else Compose may run it
+	global      bool // a task on each node
 	update      bool // there is an update_config
 	parallelism int
 	order       string
@@ -85,7 +92,14 @@ func (s *source) readComposeService(f *composeFile, name string, n *node) *compo
 	c.env = s.environment(n.get("environment"))
 	for _, p := range s.list(n, "ports", false) {
 		c.published = append(c.published, s.publishedPort(p)...)
+		c.fixedPort = c.fixedPort || fixedPort(p)
 	}
+	c.exposed = len(s.list(n, "expose", false)) > 0
+	labels := s.environment(n.get("labels"))
+	if d := n.get("deploy"); d != nil {
+		labels = append(labels, s.environment(d.get("labels"))...)
+	}
+	c.proxied = proxyOf(labels, c.env)
 	c.hostNetwork = s.text(n, "network_mode") == "host"
 	c.health = s.readHealth(n)
 	c.needs = s.readNeeds(n.get("depends_on"))
@@ -125,6 +139,7 @@ func (s *source) commandWords(n *node) []word {
 	return out
 }
 
+// environment reads the variables of a service, or its labels.
 func (s *source) environment(n *node) []setting {
 	var out []setting
 	switch {
@@ -135,12 +150,11 @@ func (s *source) environment(n *node) []setting {
 		}
 	case n.kind == sequence:
 		for _, item := range n.items {
-			if name, value, ok := strings.Cut(item.value, "="); ok {
-				out = append(out, setting{flagName(name), value, s.place(item)})
-			}
+			name, value, _ := strings.Cut(item.value, "=")
+			out = append(out, setting{flagName(name), value, s.place(item)})
 		}
 	default:
-		s.wrong(n, "environment as a mapping or a list")
+		s.wrong(n, "a mapping or a list of NAME=value")
 	}
 	return out
 }
@@ -162,6 +176,44 @@ func (s *source) publishedPort(n *node) []string {
 		return []string{"?"} // a range, or a variable
 	}
 	return []string{port}
+}
+
+// fixedPort reports whether an entry of ports takes one port of the host.
+func fixedPort(n *node) bool {
+	if n.kind == mapping {
+		v := n.get("published")
+		return v != nil && !v.unknown && !strings.Contains(v.value, "-") && v.value != "0"
+	}
+	parts := strings.Split(n.value, ":")
+	return !n.unknown && len(parts) > 1 && parts[len(parts)-2] != "" && !strings.Contains(n.value, "-")
+}
+
+// proxyOf is the reverse proxy that takes requests to a service: it finds its services by
+// their labels, or by a variable.
+func proxyOf(labels, env []setting) string {
+	by := ""
+	for _, l := range labels {
+		switch first, _, _ := strings.Cut(l.name, "."); {
+		case l.name == "traefik.enable" && l.value == "false":
+			return ""
+		case l.name == "traefik.enable" || strings.HasPrefix(l.name, "traefik.tcp.") || strings.HasPrefix(l.name, "traefik.udp.") ||
+			strings.HasPrefix(l.name, "traefik.http.routers.") || strings.HasPrefix(l.name, "traefik.http.services."):
+			by = "traefik"
+		case first == "caddy" || strings.HasPrefix(first, "caddy-"):
+			by = "caddy-docker-proxy"
+		case l.name == "swag" && l.value == "enable":
+			by = "swag"
+		}
+	}
+	for _, s := range env {
+		switch {
+		case s.name == "virtual-host":
+			by = cmp.Or(by, "nginx-proxy")
+		case strings.HasPrefix(s.name, "service-fqdn-") || strings.HasPrefix(s.name, "service-url-"):
+			by = cmp.Or(by, "the proxy of Coolify")
+		}
+	}
+	return by
 }
 
 func (s *source) readHealth(service *node) *health {
@@ -194,6 +246,7 @@ func (s *source) readHealth(service *node) *health {
 		return h.at
 	}
 	h.intervalAt, h.timeoutAt, h.startPeriodAt = where("interval"), where("timeout"), where("start_period")
+	h.startInterval = n.get("start_interval") != nil
 	h.disabled = s.boolean(n, "disable")
 	test := n.get("test")
 	h.inherits = test == nil
@@ -236,6 +289,10 @@ func (s *source) readDeploy(service *node) *swarm {
 		return nil
 	}
 	d := &swarm{replicas: s.number(n, "replicas", 1), parallelism: 1, order: "stop-first", at: s.place(n)}
+	for _, key := range []string{"update_config", "rollback_config", "placement", "endpoint_mode", "mode"} {
+		d.sure = d.sure || n.get(key) != nil
+	}
+	d.global = s.text(n, "mode") == "global"
 	if u := s.sub(n, "update_config"); u != nil {
 		d.update, d.at = true, s.place(u)
 		d.parallelism = s.number(u, "parallelism", 1)
@@ -262,10 +319,22 @@ func (c *composeService) settleDrain(in *input) {
 
 func (c *composeService) subject() string { return "service " + show(c.name) }
 
-// served reports whether the service gets requests: a port of it is published, or
-// another service waits for it to be healthy.
+// served reports whether the service gets requests: others are sent to it, or another
+// service waits for it to be healthy.
 func (c *composeService) served() bool {
-	return len(c.published) > 0 || len(c.dependents("service_healthy")) > 0
+	return c.routed() || len(c.dependents("service_healthy")) > 0
+}
+
+// routed reports whether something in front sends requests to the service, which may go
+// by its health: a port is published or exposed, or a proxy finds it.
+func (c *composeService) routed() bool {
+	return len(c.published) > 0 || c.exposed || c.proxied != ""
+}
+
+// bySwarm reports whether Swarm runs the service for sure. Several containers cannot
+// share a port of the host but behind its mesh.
+func (c *composeService) bySwarm() bool {
+	return c.swarm != nil && (c.swarm.sure || c.swarm.replicas > 1 && c.fixedPort)
 }
 
 // dependents are the services that depend on this one with a condition.

@@ -19,7 +19,7 @@ func TestComposeFilesTogether(t *testing.T) {
 	const base = "-- compose.yaml --\nservices:\n  web:\n    image: web\n    ports: [\"80:80\"]\n"
 	const bare = "compose.yaml:2:3 warning compose-no-healthcheck"
 	restart := func(file string, line, column int) string {
-		return fmt.Sprintf("%s:%d:%d error compose-restart", file, line, column)
+		return fmt.Sprintf("%s:%d:%d warning compose-restart", file, line, column)
 	}
 	for _, tt := range []struct {
 		name, files string

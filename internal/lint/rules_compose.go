@@ -17,14 +17,14 @@ const (
 var composeRules = []Rule{
 	{
 		ID: "compose-no-healthcheck", Runtime: "compose", Severity: Error,
-		What:    "A service that publishes a port, or on whose health another one depends, has no health check in the file (warning: its image may have one), or the check is switched off (error).",
+		What:    "A service that takes requests (it publishes or exposes a port, a proxy finds it by its labels, or another one waits for its health) has no health check in the file (warning: its image may have one), or the check is switched off (error).",
 		Why:     "A container without health counts as good when its process runs. Balancers, `up --wait`, rolling updates and dependents send requests to it before it can serve. A dependent that waits for health which nobody checks never starts.",
 		Fix:     "`healthcheck: {test: [CMD, /app, healthcheck], interval: 2s, timeout: 2s, retries: 3, start_period: 30s}`.",
 		compose: composeNoHealth,
 	},
 	{
 		ID: "compose-health-slow", Runtime: "compose", Severity: Warning,
-		What:    "The interval of the health check (default 30s) is longer than 10s, or interval x retries is longer than 30s.",
+		What:    "A port is published or exposed, or a proxy finds the service, and the interval of the health check (default 30s) is longer than 10s, or interval x retries is longer than 30s. With a start_interval only where a proxy or Swarm goes by the health.",
 		Why:     "An instance that cannot serve keeps its requests for retries intervals. And before Engine 25, which has start_interval, the first check waits for a whole interval, so each start of a container takes at least that long.",
 		Fix:     "`interval: 2s`, `retries: 3`.",
 		compose: composeHealthSlow,
@@ -65,16 +65,16 @@ var composeRules = []Rule{
 		compose: composeDependsOn,
 	},
 	{
-		ID: "compose-restart", Runtime: "compose", Severity: Error,
-		What:    "A service that publishes a port has no restart policy, or `no`.",
+		ID: "compose-restart", Runtime: "compose", Severity: Warning,
+		What:    "A service with a published or exposed port, or behind a proxy, has no restart policy, or `no`. Swarm restarts by default.",
 		Why:     "After a crash every request is refused until somebody looks.",
 		Fix:     "`restart: unless-stopped`; under Swarm, `deploy.restart_policy` with the condition any, which is the default there.",
 		compose: composeRestart,
 	},
 	{
 		ID: "compose-update-order", Runtime: "compose", Severity: Error,
-		What:    "A Swarm update stops all tasks of a service that publishes a port before it starts one (`order: stop-first`, the default, with as many at a time as there are replicas).",
-		Why:     "For the length of a start there is no task, and every request fails.",
+		What:    "A Swarm update stops all tasks of a service with a published or exposed port before it starts one (`order: stop-first`, the default, with as many at a time as there are replicas), or a part of them without the file saying so (warning).",
+		Why:     "For the length of a start there is no task, and every request fails. Where others are left, they get its share.",
 		Fix:     "`update_config: {order: start-first, parallelism: 1}`.",
 		compose: composeUpdateOrder,
 	},
@@ -94,7 +94,7 @@ var composeRules = []Rule{
 	},
 	{
 		ID: "compose-shell-keeps-signal", Runtime: "compose", Severity: Warning,
-		What: "A service that publishes a port is started by a shell script of several commands, without exec, trap or wait.",
+		What: "A service that takes requests is started by a shell script of several commands, without exec, trap or wait.",
 		Why:  "The shell does not pass SIGTERM on. The program never hears of the stop, drains nothing, and is killed in the midst of requests when the grace period is over.",
 		Fix:  "`exec` before the last command.",
 		compose: func(c *composeService, r *reporter) {
@@ -129,12 +129,12 @@ func (c *composeService) checked() *health {
 
 func composeHealthSlow(c *composeService, r *reporter) {
 	h := c.checked()
-	if h == nil || h.anyInterval {
+	if h == nil || h.anyInterval || !c.routed() || h.startInterval && c.proxied == "" && c.swarm == nil {
 		return
 	}
 	detection := h.interval * time.Duration(min(h.retries, 1000))
 	switch {
-	case h.interval > longestInterval:
+	case h.interval > longestInterval && !h.startInterval:
 		r.add(Warning, h.intervalAt, fmt.Sprintf("an instance that cannot serve gets requests for %v more, and a new one may not count as healthy for its first %v", detection, h.interval), "interval: 2s")
 	case detection > longestDetection:
 		r.add(Warning, h.intervalAt, fmt.Sprintf("an instance that cannot serve gets requests for %v more", detection), "interval: 2s and retries: 3")
@@ -142,7 +142,7 @@ func composeHealthSlow(c *composeService, r *reporter) {
 }
 
 func composeHealthTimeout(c *composeService, r *reporter) {
-	if h := c.checked(); h != nil && !h.anyTimeout && h.timeout > h.interval && h.timeout > longestInterval {
+	if h := c.checked(); h != nil && c.routed() && !h.anyTimeout && h.timeout > h.interval && h.timeout > longestInterval {
 		r.add(Warning, h.timeoutAt, fmt.Sprintf("an instance that hangs gets requests for %v more: each check takes %v", (h.timeout+h.interval)*time.Duration(min(h.retries, 1000)), h.timeout), fmt.Sprintf("timeout: %v", min(max(h.interval, time.Second), 5*time.Second)))
 	}
 }
@@ -170,7 +170,7 @@ func composeStopGrace(c *composeService, r *reporter) {
 
 func composeLameDuck(c *composeService, r *reporter) {
 	h := c.checked()
-	if h == nil || h.anyInterval || !c.drain.leadKnown || c.drain.lead == 0 || c.preStop {
+	if h == nil || h.anyInterval || !c.routed() || !c.drain.leadKnown || c.drain.lead == 0 || c.preStop {
 		return
 	}
 	if notice := h.interval * time.Duration(min(h.retries, 1000)); c.drain.lead < notice {
@@ -179,35 +179,56 @@ func composeLameDuck(c *composeService, r *reporter) {
 }
 
 func composeDependsOn(c *composeService, r *reporter) {
+	var names []string
+	var at place
 	for _, n := range c.needs {
 		if n.condition == "service_started" && !n.optional {
-			r.add(Warning, n.at, "its first requests to "+show(n.service)+" are refused: it starts when that process runs, not when it can serve", "depends_on: {"+show(n.service)+": {condition: service_healthy}}")
+			if names == nil {
+				at = n.at
+			}
+			names = append(names, show(n.service))
 		}
 	}
+	if names == nil {
+		return
+	}
+	that := "it starts when that process runs, not when it can serve"
+	if len(names) > 1 {
+		that = "it starts when those processes run, not when they can serve"
+	}
+	r.add(Warning, at, "its first requests to "+strings.Join(names, ", ")+" are refused: "+that, "depends_on: {"+names[0]+": {condition: service_healthy}}")
 }
 
 func composeRestart(c *composeService, r *reporter) {
-	if len(c.published) == 0 || c.partial && !c.restartSet {
+	if !c.routed() || c.partial && !c.restartSet {
 		return
 	}
-	if c.swarm != nil && (c.swarm.restartSet || c.swarm.update) {
+	// Compose follows the policy of deploy as well, where there is no other.
+	if c.bySwarm() || c.swarm != nil && c.swarm.restartSet && !c.restartSet {
 		if c.swarm.restart == "none" {
-			r.add(Error, c.swarm.at, "after a crash every request is refused until somebody starts it", "restart_policy: {condition: any}")
+			r.add(Warning, c.swarm.at, "after a crash every request is refused until somebody starts it", "restart_policy: {condition: any}")
 		}
 		return
 	}
 	if c.restart == "" && !c.restartSet || c.restart == "no" || c.restart == "false" {
-		r.add(Error, c.restartAt, "after a crash every request is refused until somebody starts it: without a policy nothing restarts it", "restart: unless-stopped")
+		effect := "after a crash every request is refused until somebody starts it: without a policy nothing restarts it"
+		if c.swarm != nil {
+			effect = guess("that Compose runs it, for Swarm restarts by default").told(effect)
+		}
+		r.add(Warning, c.restartAt, effect, "restart: unless-stopped")
 	}
 }
 
 func composeUpdateOrder(c *composeService, r *reporter) {
 	d := c.swarm
-	if len(c.published) == 0 || d == nil || !d.update || d.order == "start-first" || d.replicas < 1 {
+	if !c.routed() || !c.bySwarm() || d.global || d.order == "start-first" || d.replicas < 1 {
 		return
 	}
-	if d.parallelism == 0 || d.parallelism >= d.replicas {
+	switch {
+	case d.parallelism == 0 || d.parallelism >= d.replicas:
 		r.add(Error, d.at, fmt.Sprintf("an update stops %s before a new one starts: every request fails meanwhile", replicasText(d.replicas)), "order: start-first")
+	case !d.update:
+		r.add(Warning, d.at, fmt.Sprintf("an update stops %d of %d replicas before a new one starts, by default: the others get all requests meanwhile", d.parallelism, d.replicas), "update_config: {order: start-first}")
 	}
 }
 

@@ -53,7 +53,7 @@ var unitRules = []Rule{
 		unit: unitWatchdog,
 	},
 	{
-		ID: "unit-restart", Runtime: "systemd", Severity: Error,
+		ID: "unit-restart", Runtime: "systemd", Severity: Warning,
 		What: "A service that takes requests is not restarted after every failure: `Restart` is missing, or is no, on-success, on-abort or on-watchdog. Not reported where a socket starts it again.",
 		Why:  "After a crash every request is refused until somebody looks.",
 		Fix:  "`Restart=on-failure` or `always`, with `RestartSec=2s`.",
@@ -152,11 +152,11 @@ func unitRestart(u *unitFile, r *reporter) {
 	}
 	o, set := u.get("Service", "Restart")
 	if !set {
-		r.add(Error, u.at, "after a crash every request is refused until somebody starts it: the default is Restart=no", "Restart=on-failure and RestartSec=2s")
+		r.add(Warning, u.at, "after a crash every request is refused until somebody starts it: the default is Restart=no", "Restart=on-failure and RestartSec=2s")
 		return
 	}
 	if slices.Contains([]string{"no", "on-success", "on-abort", "on-watchdog"}, o.value) {
-		r.add(Error, o.at, fmt.Sprintf("after an exit with an error every request is refused until somebody starts it: Restart=%s", o.value), "Restart=on-failure and RestartSec=2s")
+		r.add(Warning, o.at, fmt.Sprintf("after an exit with an error every request is refused until somebody starts it: Restart=%s", o.value), "Restart=on-failure and RestartSec=2s")
 	}
 }
 
