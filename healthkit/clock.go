@@ -20,10 +20,8 @@ func (r *Registry) now() int64 { return int64(time.Since(r.base)) }
 func (r *Registry) at(t int64) time.Time { return r.anchor.Add(time.Duration(t - r.anchored)) }
 
 // checkWall looks whether the wall clock has been set. If so, every time of a snapshot has
-// changed.
+// changed. The caller holds the lock.
 func (r *Registry) checkWall() {
-	now := r.lock()
-	defer r.mu.Unlock()
 	before := r.now()
 	wall := r.wall()
 	after := r.now()
@@ -34,5 +32,5 @@ func (r *Registry) checkWall() {
 		return
 	}
 	r.anchor, r.anchored = wall, after
-	r.changed(now)
+	r.changed(after)
 }

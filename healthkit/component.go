@@ -177,11 +177,7 @@ func (c *Component) Retract() {
 }
 
 func (c *Component) report(s State, reason string) {
-	rec := c.rec.Load()
-	if rec.reason != reason {
-		reason = clean(reason) // what is kept is clean already
-	}
-	if rec.state == s && rec.settled && rec.reason == reason {
+	if rec := c.rec.Load(); rec.state == s && rec.settled && rec.reason == reason {
 		if c.opts.TTL == 0 || s >= Draining {
 			return
 		}
@@ -221,6 +217,15 @@ func (c *Component) apply(s State, reason string, ttl time.Duration, custom bool
 	if expires != c.expires.Load() {
 		c.expires.Store(expires)
 		r.wakeBy(expires)
+	}
+	// What is kept is clean; only a text that is not can be the same report and look new.
+	if u := c.usual; reason != "" && (u == nil || u.reason != reason) {
+		if !isClean(reason) {
+			reason = clean(reason)
+			if rec := c.rec.Load(); rec.state == s && rec.settled && rec.reason == reason && !custom {
+				return
+			}
+		}
 	}
 	if s == Failed {
 		c.lastErr, c.lastErrAt = reason, now

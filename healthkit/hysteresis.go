@@ -2,6 +2,7 @@ package healthkit
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -85,6 +86,9 @@ func (c *Component) dampen(s State, reason string, now int64) bool {
 	return true
 }
 
+// pendingReason is what stands before the reason in a description, and nowhere before that.
+const pendingReason = "): "
+
 // describe says in words what is held back; empty when nothing is.
 func (p pending) describe(h Hysteresis) string {
 	if p.count == 0 {
@@ -93,7 +97,7 @@ func (p pending) describe(h Hysteresis) string {
 	count, wait := h.needs(p.state)
 	text := fmt.Sprintf("%s (%d of %d reports, for %v)", p.state, p.count, count, time.Duration(wait))
 	if p.reason != "" {
-		text += ": " + p.reason
+		text = strings.TrimSuffix(text, ")") + pendingReason + p.reason
 	}
 	return text
 }

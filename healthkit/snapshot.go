@@ -35,8 +35,7 @@ type Snapshot struct {
 	allowEmpty bool
 	ready      bool
 	live       bool
-	withheld   bool // made by WithoutReasons
-	plain      atomic.Pointer[Snapshot]
+	plain      atomic.Pointer[Snapshot] // without reasons; itself when it has none
 	readyText  atomic.Pointer[[]byte]
 	liveText   atomic.Pointer[[]byte]
 	startText  atomic.Pointer[[]byte]
@@ -83,8 +82,6 @@ type ComponentStatus struct {
 	ExcusedBy string `json:"excused_by,omitempty"`
 	// FailsLiveness is set when this component makes the process not live.
 	FailsLiveness bool `json:"fails_liveness,omitempty"`
-
-	pendingReason string // the end of Pending that is a text of the service
 }
 
 // Blocking tells whether this component keeps the process unready.
@@ -210,18 +207,25 @@ func setOf(names []string) map[string]bool {
 // changed since the last; that the wall clock was set is a change too, which is
 // noticed within 100 ms.
 func (r *Registry) Snapshot() *Snapshot {
-	now := r.now()
-	if now >= r.wake.Load() {
-		r.catchUp()
+	now := int64(-1)
+	if w := r.wake.Load(); w != never {
+		if now = r.now(); now >= w {
+			r.catchUp()
+		}
 	}
+	if s := r.snapshot.Load(); s != nil {
+		if now < 0 {
+			now = r.now()
+		}
+		if now < r.wallDue.Load() {
+			return s
+		}
+	}
+	now = r.lock()
+	defer r.mu.Unlock()
 	if now >= r.wallDue.Load() {
 		r.checkWall()
 	}
-	if s := r.snapshot.Load(); s != nil {
-		return s
-	}
-	r.lock()
-	defer r.mu.Unlock()
 	if s := r.snapshot.Load(); s != nil {
 		return s
 	}
@@ -293,8 +297,6 @@ func (c *Component) status() ComponentStatus {
 		Generation:    c.gen.Load(),
 		HasGeneration: c.hasGen.Load(),
 		FailsLiveness: c.killing,
-
-		pendingReason: c.pending.reason,
 
 		GenerationTooOld: c.genOld,
 	}

@@ -18,11 +18,12 @@ const (
 // clean is the one way in for a text of the service: it is valid UTF-8 after it, and at
 // most maxReason bytes.
 func clean(text string) string {
+	if isClean(text) {
+		return text
+	}
 	cut := len(text) > maxReason
 	if cut {
 		text = text[:maxReason]
-	} else if utf8.ValidString(text) {
-		return text
 	}
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	if !cut && len(text) <= maxReason {
@@ -33,6 +34,19 @@ func clean(text string) string {
 		end--
 	}
 	return text[:end] + cutMark
+}
+
+// isClean is asked with every new reason. Most are short and ASCII, which is seen in half the
+// time of ValidString.
+func isClean(text string) bool {
+	if len(text) > maxReason {
+		return false
+	}
+	all := byte(0)
+	for i := range len(text) {
+		all |= text[i]
+	}
+	return all < utf8.RuneSelf || utf8.ValidString(text)
 }
 
 // passedOn are headers of requests that somebody passed on, or that a page in a browser made:
@@ -48,7 +62,8 @@ var passedOn = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host
 // machine. Where one stands before the probes, Config.Details and Config.DrainFrom have to be
 // something else. The kubelet, and the proxy of the Kubernetes API server, come from the node.
 func FromLoopback(req *http.Request) bool {
-	switch a := req.RemoteAddr; {
+	a := req.RemoteAddr
+	switch {
 	case strings.HasPrefix(a, "127."), strings.HasPrefix(a, "[::1]:"):
 		host, _, err := net.SplitHostPort(a)
 		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
@@ -83,6 +98,10 @@ func (r *Registry) shown(req *http.Request) *Snapshot {
 	details := r.cfg.Details
 	if details == nil {
 		details = FromLoopback
+		// 10., 172. and 192., as most are, without a call.
+		if a := req.RemoteAddr; len(a) > 1 && a[0] == '1' && a[1] != '2' {
+			return s.WithoutReasons()
+		}
 	}
 	if details(req) {
 		return s
@@ -95,30 +114,31 @@ func (r *Registry) shown(req *http.Request) *Snapshot {
 // times and all verdicts stay. It is what the Handler shows to those whom Config.Details does
 // not let see more.
 func (s *Snapshot) WithoutReasons() *Snapshot {
-	if s.withheld {
-		return s
-	}
 	if p := s.plain.Load(); p != nil {
 		return p
 	}
+	return s.withhold()
+}
+
+func (s *Snapshot) withhold() *Snapshot {
 	p := &Snapshot{
 		Version: s.Version, Phase: s.Phase, PhaseSince: s.PhaseSince, PhaseReason: withhold(s.PhaseReason),
 		Started: s.Started, Created: s.Created, FirstReady: s.FirstReady,
 		Components: make([]ComponentStatus, len(s.Components)), Loops: s.Loops,
 		Generations: s.Generations, Missing: s.Missing, Unknown: s.Unknown,
-		allowEmpty: s.allowEmpty, ready: s.ready, live: s.live, withheld: true,
+		allowEmpty: s.allowEmpty, ready: s.ready, live: s.live,
 	}
 	for i, c := range s.Components {
 		if c.AtLeast == 0 { // the reason of a group is the registry's own
 			c.Reason = withhold(c.Reason)
 		}
 		c.LastError = withhold(c.LastError)
-		if c.pendingReason != "" {
-			c.Pending = strings.TrimSuffix(c.Pending, c.pendingReason) + withheld
-			c.pendingReason = ""
+		if own, _, ok := strings.Cut(c.Pending, pendingReason); ok {
+			c.Pending = own + pendingReason + withheld
 		}
 		p.Components[i] = c
 	}
+	p.plain.Store(p)
 	s.plain.Store(p)
 	return p
 }

@@ -113,6 +113,9 @@ func (r *Registry) unknown() []UnknownName {
 			note(m.name, m.by)
 		}
 	}
+	if usedBy == nil {
+		return nil
+	}
 	var all []UnknownName
 	for name, by := range usedBy {
 		slices.Sort(by)
