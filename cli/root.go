@@ -18,6 +18,7 @@ import (
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/judge"
 	"github.com/rollout-lab/rollout-lab/internal/lab"
+	"github.com/rollout-lab/rollout-lab/internal/lint"
 	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/spelling"
 )
@@ -48,6 +49,8 @@ type app struct {
 	args    []string
 	drivers []Driver
 	outcome *outcome // of the run that was judged, nil where there is none
+	// findings are those of the files that were linted.
+	findings []lint.Finding
 }
 
 // hide keeps secrets out of the messages from here on. What is printed of a run comes from
@@ -89,6 +92,7 @@ func Main(ctx context.Context, args []string, std Streams, ds ...Driver) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	code := report(err, std.Err)
 	if onGitHub() {
+		tellFindings(lines, a.findings)
 		return tellGitHub(lines, step{cmd, a.outcome, err, code})
 	}
 	return code

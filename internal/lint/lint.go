@@ -54,9 +54,11 @@ type Finding struct {
 	Line     int      `json:"line"`   // from 1
 	Column   int      `json:"column"` // from 1, in characters
 	Subject  string   `json:"subject"`
-	Effect   string   `json:"effect"` // what happens to requests
-	Why      string   `json:"why"`
-	Fix      string   `json:"fix"`
+	// Others are of what the same is found at the same place: services that share an anchor.
+	Others []string `json:"others,omitempty"`
+	Effect string   `json:"effect"` // what happens to requests
+	Why    string   `json:"why"`
+	Fix    string   `json:"fix"`
 	// Ignored is the reason that an ignore comment gives; empty when there is none.
 	Ignored string `json:"ignored,omitempty"`
 }
@@ -66,6 +68,7 @@ type Report struct {
 	Checked    []string  `json:"checked"` // the workloads, units and services that were judged
 	Findings   []Finding `json:"findings"`
 	Suppressed []Finding `json:"suppressed"` // findings that an ignore comment takes back
+	Known      []Finding `json:"known"`      // findings that a baseline knows, see Compare
 	// Skipped is what was passed over. Services, budgets and scalers are in it only where
 	// nothing at all was judged.
 	Skipped  []Skipped    `json:"skipped"`
@@ -283,7 +286,7 @@ func (r *reporter) add(s Severity, at place, effect, fix string) {
 
 // judge applies every rule to everything that was read.
 func (in *input) judge() *Report {
-	report := &Report{Checked: []string{}, Findings: []Finding{}, Suppressed: []Finding{}, Skipped: []Skipped{}, Problems: []*FileError{}}
+	report := &Report{Checked: []string{}, Findings: []Finding{}, Suppressed: []Finding{}, Known: []Finding{}, Skipped: []Skipped{}, Problems: []*FileError{}}
 	in.kube.link()
 	var found []Finding
 	apply := func(subject string, said notes, call func(*Rule, *reporter)) {
@@ -333,9 +336,8 @@ func (in *input) judge() *Report {
 	}
 	slices.SortStableFunc(found, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
-			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Effect, b.Effect))
+			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.Effect, b.Effect), cmp.Compare(a.Subject, b.Subject))
 	})
-	found = slices.Compact(found)
 	for _, f := range found {
 		f.Ignored = cmp.Or(f.Ignored, in.comments[f.File].ignores(f.Rule, f.Line))
 		if f.Ignored != "" {
@@ -344,7 +346,28 @@ func (in *input) judge() *Report {
 		}
 		report.Findings = append(report.Findings, f)
 	}
+	report.Findings, report.Suppressed = fold(report.Findings), fold(report.Suppressed)
 	return report
+}
+
+// fold makes findings that have one cause, at one place, one finding.
+func fold(sorted []Finding) []Finding {
+	out := []Finding{}
+	for _, f := range sorted {
+		if len(out) == 0 || !out[len(out)-1].sameCause(f) {
+			out = append(out, f)
+			continue
+		}
+		last := &out[len(out)-1]
+		if f.Subject != last.Subject && !slices.Contains(last.Others, f.Subject) {
+			last.Others = append(last.Others, f.Subject)
+		}
+	}
+	return out
+}
+
+func (f Finding) sameCause(g Finding) bool {
+	return f.Rule == g.Rule && f.Severity == g.Severity && f.File == g.File && f.Line == g.Line && f.Column == g.Column && f.Ignored == g.Ignored && f.Effect == g.Effect
 }
 
 // show is a text of a file as it may stand in a message: short, harmless to a terminal.

@@ -103,6 +103,20 @@ template, do; they hold for the whole object, and several rules take a line each
           k8s-recreate the database file allows one writer
           k8s-no-readiness-probe its only client asks again
 
+**Files with many findings** need not be mended at once. ` + "`--write-baseline known.json`" + ` writes
+down what is known, without line numbers; with ` + "`--baseline known.json`" + ` only what is new, or has
+become an error, is told and counts. ` + "`--fail-on error|warning|never`" + ` says what makes the exit
+code 1.
+
+**In pipelines.** On GitHub Actions the findings are annotations of their lines. ` + "`--sarif FILE`" + `
+writes them as SARIF 2.1.0, for code scanning and editors:
+
+    - run: rollout-lab lint --sarif lint.sarif k8s/
+    - uses: github/codeql-action/upload-sarif@v3
+      if: always()
+      with: {sarif_file: lint.sarif}
+
+What one line causes in several services, by an anchor, is one finding that names them.
 ` + "`--json`" + ` prints the report, ` + "`--rules`" + ` the rules below.
 `
 
