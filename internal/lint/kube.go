@@ -80,16 +80,11 @@ type containerPort struct {
 	host   int // port of the node that it takes; 0 is none
 }
 
-type preStop struct {
-	at    place
-	sleep time.Duration // 0 when unknown
-}
-
 type probe struct {
 	at                                       place
 	kind                                     string // http, tcp, grpc, exec; "" is none
 	path, host, port, service                string
-	command                                  string
+	words                                    []string // of exec
 	hostAt, portAt, timeoutAt, successAt     place
 	delay, period, timeout, failure, success int
 }
@@ -345,17 +340,7 @@ func readContainer(s *source, n *node) *container {
 	c.liveness = readProbe(s, n, "livenessProbe")
 	c.startup = readProbe(s, n, "startupProbe")
 	if hook := s.sub(s.sub(n, "lifecycle"), "preStop"); hook != nil {
-		c.preStop = &preStop{at: s.place(hook)}
-		if sleep := s.sub(hook, "sleep"); sleep != nil {
-			c.preStop.sleep = time.Duration(s.number(sleep, "seconds", 0)) * time.Second
-		}
-		var words []string
-		for _, item := range s.list(s.sub(hook, "exec"), "command", false) {
-			words = append(words, item.value)
-		}
-		if len(words) > 0 {
-			c.preStop.sleep = sleepOf(words)
-		}
+		c.preStop = readPreStop(s, hook)
 	}
 	c.drain = drainOf(&c.program)
 	return c
@@ -401,11 +386,9 @@ func readProbe(s *source, c *node, key string) *probe {
 	}
 	if h := s.sub(n, "exec"); h != nil {
 		p.kind = "exec"
-		var words []string
 		for _, item := range s.list(h, "command", false) {
-			words = append(words, item.value)
+			p.words = append(p.words, item.value)
 		}
-		p.command = strings.Join(words, "\x00")
 	}
 	return p
 }

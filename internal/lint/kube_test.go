@@ -162,3 +162,20 @@ func TestConfigMapsBeside(t *testing.T) {
 		{"in a List", mounted, "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: conf}\n  data: {file: lameduck 10s}\n", nil},
 	})
 }
+
+// TestHooksThatGainNoTime: SIGTERM follows at once, or the hook itself ends the listener.
+func TestHooksThatGainNoTime(t *testing.T) {
+	hook := func(text string) []string {
+		return []string{noHook, "          lifecycle: {preStop: {" + text + "}}\n"}
+	}
+	checkCases(t, shop, []kubeCase{
+		{"a signal", hook("exec: {command: [kill, -TERM, '1']}"), "", []string{"error k8s-no-drain: kill -TERM 1 ends the listener at once"}},
+		{"a note", hook("exec: {command: [sh, -c, 'echo stopping > /proc/1/fd/1']}"), "", []string{"error k8s-no-drain: returns at once"}},
+		{"no sleep", hook("sleep: {seconds: 0}"), "", []string{"error k8s-no-drain: it sleeps for no time"}},
+		{"no hook of that kind", hook("tcpSocket: {port: 8080}"), "", []string{"error k8s-no-drain: cannot be a tcpSocket"}},
+		{"a signal too early", hook("exec: {command: [sh, -c, 'sleep 1; nginx -s quit; sleep 9']}"), "", []string{"warning k8s-drain-too-short: 1s after"}},
+		{"a program with a lame duck", append(hook("exec: {command: [kill, -TERM, '1']}"), noPorts, noPorts+"          args: [--lame-duck=5s]\n"), "", nil},
+		{"a request that may wait", hook("httpGet: {path: /drain, port: 8080}"), "", nil},
+		{"killed while it waits", hook("exec: {command: [sh, -c, 'nginx -s quit; sleep 60']}"), "", []string{"error k8s-grace-too-short", "error k8s-no-drain"}},
+	})
+}

@@ -22,9 +22,9 @@ var kubeRules = []Rule{
 	},
 	{
 		ID: "k8s-no-drain", Runtime: "kubernetes", Severity: Error,
-		What: "A container takes requests, has no preStop hook, and the file shows no drain.",
+		What: "A container takes requests, has no preStop hook or one that gains no time (it returns at once, or ends the listener itself), and the file shows no drain.",
 		Why:  "SIGTERM is sent while the removal of the endpoint is still on its way to every node. A server that stops listening at once refuses the requests that arrive meanwhile: about rate x lag of them.",
-		Fix:  "A preStop sleep of about 5 s (`preStop: {sleep: {seconds: 5}}` from Kubernetes 1.30, else `exec: {command: [sleep, \"5\"]}`), or a lame duck in the program: give its flag here, or say so with `# rollout-lab:drain 5s`.",
+		Fix:  "A preStop sleep, before anything else, of about 5 s (`preStop: {sleep: {seconds: 5}}` from Kubernetes 1.30, else `exec: {command: [sleep, \"5\"]}`), or a lame duck in the program: give its flag here, or say so with `# rollout-lab:drain 5s`.",
 		pods: noDrain,
 	},
 	{
@@ -142,7 +142,12 @@ func noDrain(w *workload, r *reporter) {
 		return
 	}
 	for _, c := range w.serving() {
-		if c.preStop != nil || c.drain.lead > 0 {
+		if c.drain.lead > 0 || c.preStop != nil && c.preStop.vain == "" {
+			continue
+		}
+		if c.preStop != nil {
+			r.add(w.severity(), c.preStop.at, fmt.Sprintf("the preStop hook of %s gains no time, and requests that still arrive are refused: %s", c.label(), c.preStop.vain),
+				"sleep first: preStop: {sleep: {seconds: 5}}, or exec: {command: [sh, -c, 'sleep 5; ...']}; SIGTERM follows by itself")
 			continue
 		}
 		what := "the file shows no drain"
@@ -161,10 +166,10 @@ func leadTooShort(w *workload, r *reporter) {
 	for _, c := range w.serving() {
 		lead, at := c.drain.lead, c.at
 		if c.preStop != nil {
-			if c.preStop.sleep == 0 {
+			if c.preStop.lead == 0 {
 				continue // how long it takes is not known
 			}
-			lead, at = lead+c.preStop.sleep, c.preStop.at
+			lead, at = lead+c.preStop.lead, c.preStop.at
 		}
 		if lead > 0 && lead < shortestLead {
 			r.add(Warning, at, fmt.Sprintf("%s stops listening %v after it is told to stop: requests of nodes that have not heard yet are refused", c.label(), lead),

@@ -79,6 +79,13 @@ var probeRules = []Rule{
 		Fix:  "Declare the port under `ports`, or correct the probe.",
 		pods: probePortUnknown,
 	},
+	{
+		ID: "k8s-exec-fails", Runtime: "kubernetes", Severity: Error,
+		What: "An exec probe or a preStop hook that cannot run as it is meant: the words of a shell (`||`, `&&`, `;`) where none reads them, a whole line as one word, several words after `sh -c`; or a shell or a tool in an image that by its name has none (distroless; a warning).",
+		Why:  "The kubelet starts the first word as a program, with the others as its arguments. A probe that fails for that keeps the pod without requests or restarts it for ever, one that succeeds says nothing; a hook that fails gains no time, and SIGTERM follows at once.",
+		Fix:  "`command: [sh, -c, 'curl -f localhost:8080/healthz || exit 1']`, the whole script one word; without a shell `httpGet`, `grpc`, or `preStop: {sleep: {seconds: 5}}` (from Kubernetes 1.30).",
+		pods: execFails,
+	},
 }
 
 // probes are those of a container that are there, with their names.
@@ -146,7 +153,7 @@ func livenessIsReadiness(w *workload, r *reporter) {
 func asksReadiness(p *probe) bool {
 	path := strings.ToLower(p.path)
 	return p.kind == "http" && (strings.Contains(path, "/ready") || strings.Contains(path, "readiness")) ||
-		p.kind == "exec" && (strings.Contains(p.command, "--probe\x00ready") || strings.Contains(p.command, "--probe=ready"))
+		p.kind == "exec" && strings.Contains(strings.ReplaceAll(strings.Join(p.words, " "), "=", " "), "--probe ready")
 }
 
 // same reports whether two probes of a container ask the same thing. An open port says
@@ -163,7 +170,7 @@ func (w *workload) same(c *container, a, b *probe) bool {
 	case "grpc":
 		return a.service == b.service && portA == portB
 	case "exec":
-		return a.command == b.command && a.command != ""
+		return slices.Equal(a.words, b.words) && len(a.words) > 0
 	}
 	return false
 }
@@ -316,6 +323,26 @@ func probePortUnknown(w *workload, r *reporter) {
 			if served, _ := w.served(); served && !w.mentions(p.port) && !slices.Contains(ownPorts[imageName(c.image)], p.port) {
 				r.add(Warning, p.portAt, fmt.Sprintf("the %s probe of %s fails unless something listens on port %s, which nothing here mentions", p.name, c.label(), p.port), "declare the port, or correct it")
 			}
+		}
+	}
+}
+
+func execFails(w *workload, r *reporter) {
+	served, _ := w.served()
+	for _, c := range w.containers {
+		report := func(at place, words []string, effect, fix string) {
+			if mistake := execMistake(words); mistake != "" {
+				r.add(Error, at, effect+": "+mistake, "command: [sh, -c, '...'], the whole script one word")
+			} else if lacksProgram(c.image, words) {
+				g := guess(fmt.Sprintf("that image %s has no %s", show(c.image), show(words[0])))
+				r.add(Warning, at, g.told(effect), fix)
+			}
+		}
+		for _, p := range c.probes() {
+			report(p.at, p.words, fmt.Sprintf("the %s probe of %s cannot work as it is written", p.name, c.label()), "httpGet, tcpSocket or grpc, which need no program in the container")
+		}
+		if c.preStop != nil && served {
+			report(c.preStop.at, c.preStop.words, fmt.Sprintf("the preStop hook of %s fails, and requests that still arrive are refused", c.label()), "preStop: {sleep: {seconds: 5}}, which needs no program in the container")
 		}
 	}
 }
