@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // Answers that never change are built once, and their header values shared, so
@@ -23,6 +24,9 @@ var (
 // element being part of another mux (use http.StripPrefix):
 //
 //	/readyz    200 "ok" or 503: route requests here?
+//	/readyz/NAME
+//	           200 "ok" or 503: does this component or group serve, whatever that
+//	           means for the process? 404 when no component has the name
 //	/livez     200 "ok" or 503: does the process make progress?
 //	/startupz  200 "ok" or 503: was it ever ready?
 //	/drainz    200 when nothing is in flight and nothing is taken any more,
@@ -30,7 +34,7 @@ var (
 //	           Config.DrainFrom)
 //	/statusz   200 and the whole snapshot as JSON, with the causes
 //
-// ?verbose makes the first three list what they judged, the verdict in the
+// ?verbose makes the first four list what they judged, the verdict in the
 // first line. ?exclude=NAME, repeated, makes /readyz judge without components;
 // a name that no component has is named in a warning line, and changes
 // nothing else. Reasons are shown to those whom Config.Details lets see them, by
@@ -82,6 +86,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case "/statusz":
 		r.serveStatus(w, req)
 	default:
+		if name, ok := strings.CutPrefix(req.URL.Path, "/readyz/"); ok {
+			r.serveOne(w, req, name)
+			return
+		}
 		http.NotFound(w, req)
 	}
 }
@@ -128,6 +136,22 @@ func (r *Registry) serveReadyQuery(w http.ResponseWriter, req *http.Request) {
 		answer(w, ready, append(notReady[:len(notReady):len(notReady)], warning...))
 	default:
 		brief(w, ready, notReady)
+	}
+}
+
+// serveOne answers for one component. Its names are no secret.
+func (r *Registry) serveOne(w http.ResponseWriter, req *http.Request, name string) {
+	s := r.shown(req)
+	c, ok := s.Component(name)
+	switch {
+	case ok && req.URL.RawQuery != "" && req.URL.Query().Has("verbose"):
+		answer(w, c.State.serves(), s.appendOne(nil, c))
+	case ok:
+		brief(w, c.State.serves(), []byte(c.State.String()+", see ?verbose\n"))
+	case s.knows(name):
+		answer(w, false, []byte(missingText(name)+"\n"))
+	default:
+		http.Error(w, "no component is called "+strconv.QuoteToASCII(name)+s.hint(0, name), http.StatusNotFound)
 	}
 }
 

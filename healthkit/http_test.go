@@ -111,6 +111,61 @@ func TestHandlerAnswers(t *testing.T) {
 	}
 }
 
+func TestOneComponent(t *testing.T) {
+	r := New(Config{Expect: []string{"late", "not a name"}})
+	mustRegister(t, r, "database", Options{}).Ready()
+	mustRegister(t, r, "db/primary:1", Options{}).Degraded("slow")
+	mustRegister(t, r, "cache", Options{Optional: true}).Failed(errors.New("refused by 10.1.2.3\n[+]forged"))
+	shared := mustRegister(t, r, "shared", Options{OnFailure: FailShared})
+	shared.Ready()
+	shared.Failed(errors.New("refused"))
+	if _, err := r.RegisterGroup("replicas", GroupOptions{AtLeast: 2}); err != nil {
+		t.Fatal(err)
+	}
+	mustRegister(t, r, "replica-1", Options{Group: "replicas"}).Ready()
+	mustRegister(t, r, "replica-2", Options{Group: "replicas"}).Failed(errors.New("gone"))
+	mustRegister(t, r, "replica-3", Options{Group: "replicas"}).Ready()
+	for _, tt := range []struct {
+		target string
+		status int
+		body   string
+	}{
+		{"/readyz/database", 200, "ok"},
+		{"/readyz/db/primary:1", 200, "ok"},
+		{"/readyz/db%2Fprimary:1", 200, "ok"},
+		{"/readyz/database?verbose", 200, "[+]database ready since "},
+		{"/readyz/cache", 503, "failed, see ?verbose\n"},
+		{"/readyz/cache?verbose", 503, "[~]cache failed: refused by 10.1.2.3 [+]forged since "},
+		{"/readyz/shared", 503, "failed, see ?verbose\n"},
+		{"/readyz/replicas", 200, "ok"},
+		{"/readyz/replicas?verbose", 200, "[~]replicas degraded: 2 of 3 members serve, at least 2 must since "},
+		{"/readyz/replicas?verbose", 200, "[~]replica-2 failed: gone since "},
+		{"/readyz/replica-2", 503, "failed, see ?verbose\n"},
+		{"/readyz/late", 503, "expected, not registered\n"},
+		{"/readyz/databse", 404, "no component is called \"databse\" (is it database?)\n"},
+		{"/readyz/", 404, "no component is called \"\"\n"},
+		{"/readyz/x%0A%1B", 404, "no component is called \"x\\n\\x1b\"\n"},
+		{"/readyzz", 404, "404 page not found\n"},
+	} {
+		status, body := get(t, r.Handler(), http.MethodGet, tt.target)
+		if status != tt.status || body != tt.body && (!strings.HasSuffix(tt.body, " since ") || !strings.Contains("\n"+body, "\n"+tt.body)) {
+			t.Errorf("%s: got %d %q, want %d %q", tt.target, status, body, tt.status, tt.body)
+		}
+	}
+	rec := httptest.NewRecorder()
+	r.Handler().ServeHTTP(rec, asked(http.MethodGet, "/readyz/cache?verbose", "192.0.2.1:1"))
+	if body := rec.Body.String(); !strings.HasPrefix(body, "[~]cache failed: reason withheld since ") {
+		t.Errorf("a stranger is told %q", body)
+	}
+	// The process is told to stop, its parts are not.
+	if err := r.Advance(PhaseLameDuck, ""); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := get(t, r.Handler(), http.MethodGet, "/readyz/database"); status != 200 {
+		t.Errorf("as a lame duck: got %d", status)
+	}
+}
+
 func TestStatuszIsJSONThatExplains(t *testing.T) {
 	r := New(Config{})
 	storage := mustRegister(t, r, "storage", Options{})

@@ -51,6 +51,17 @@ func (s *Snapshot) appendVerbose(b []byte, ready bool, exclude []string) []byte 
 	return b
 }
 
+// appendOne writes a component and then, for a group, its members.
+func (s *Snapshot) appendOne(b []byte, c ComponentStatus) []byte {
+	b = c.appendLine(b, false)
+	for _, name := range c.Members {
+		if m, ok := s.Component(name); ok {
+			b = m.appendLine(b, false)
+		}
+	}
+	return b
+}
+
 func (s *Snapshot) headline(ready bool, exclude []string) string {
 	if len(exclude) == 0 {
 		return s.Reason()
