@@ -2,6 +2,7 @@ package healthkit
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 )
@@ -54,6 +55,25 @@ func (r *Registry) Watch(ctx context.Context) iter.Seq[*Snapshot] {
 			}
 		}
 	}
+}
+
+// WaitReady blocks until the process is ready. When ctx ends first the error says what keeps it
+// unready, with every reason, and wraps the cause of ctx. When the process has been told to stop
+// it will not be ready any more: then WaitReady returns at once and the error wraps ErrPhase.
+func (r *Registry) WaitReady(ctx context.Context) error {
+	for s := range r.Watch(ctx) {
+		if s.Ready() {
+			return nil
+		}
+		if s.Phase > PhaseServing {
+			return fmt.Errorf("wait until ready: %s: %w", s.Reason(), ErrPhase)
+		}
+	}
+	s := r.Snapshot()
+	if s.Ready() {
+		return nil
+	}
+	return fmt.Errorf("wait until ready: %s: %w", s.Reason(), context.Cause(ctx))
 }
 
 func (r *Registry) isClosed() bool {

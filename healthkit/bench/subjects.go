@@ -109,15 +109,10 @@ func openHealthkit(n int) (brief, verbose probe, stop func(), err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	for s := range r.Watch(ctx) {
-		if s.Ready() {
-			break
-		}
-	}
 	stop = func() { _ = r.Close(context.Background()) } // nothing to wait for that could fail
-	if !r.Ready() {
+	if err := r.WaitReady(ctx); err != nil {
 		stop()
-		return nil, nil, nil, errors.New(r.Snapshot().Reason())
+		return nil, nil, nil, err
 	}
 	return ask(r.Handler(), "/readyz"), ask(r.Handler(), "/readyz?verbose"), stop, nil
 }

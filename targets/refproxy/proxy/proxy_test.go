@@ -168,7 +168,11 @@ func (k *stack) snapshot(what string, is func(*healthkit.Snapshot) bool) {
 // ready waits until the health model says so.
 func (k *stack) ready() {
 	k.t.Helper()
-	k.snapshot("ready", (*healthkit.Snapshot).Ready)
+	ctx, cancel := context.WithTimeout(k.t.Context(), patience)
+	defer cancel()
+	if err := k.proxy.health.registry.WaitReady(ctx); err != nil {
+		k.t.Fatal(err)
+	}
 }
 
 // stop asks the proxy to stop and waits for it.
