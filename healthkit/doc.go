@@ -1,5 +1,20 @@
 // Package healthkit tells the world outside a process whether the process can
-// serve, and why not when it cannot.
+// serve, and why not when it cannot, and ends it in order.
+//
+// Most services need three calls, shown here without their errors:
+//
+//	registry := healthkit.New(healthkit.Config{Expect: []string{"storage", "database"}})
+//
+//	// A part that reports by itself: storage.Ready(), storage.Failed(err) ...
+//	storage, err := registry.Register("storage", healthkit.Options{})
+//	// ... or one that is asked.
+//	_, err = registry.RegisterCheck("database", db.PingContext, healthkit.CheckOptions{})
+//
+//	// Serves, answers the probes, and on SIGTERM ends in order.
+//	_, err = registry.Run(ctx, healthkit.RunPlan{
+//		Endpoints:  []healthkit.Endpoint{{Addr: ":8080", Server: &http.Server{Handler: mux}}},
+//		HealthAddr: ":8081",
+//	})
 //
 // One [Registry] holds every part of the service as a [Component]. Parts push
 // what they know through their handle, or a check function is run for them in
@@ -11,8 +26,8 @@
 // Readiness and liveness are different questions. Readiness is about
 // components: it is false on an empty registry, before the first report of a
 // required component, and when a report has outlived its time to live.
-// Liveness is about progress: work loops are registered ([Registry.RegisterLoop]) and must tick;
-// no component takes part in liveness unless it asks for it by
+// Liveness is about progress: work loops are registered ([Registry.RegisterLoop])
+// and must tick; no component takes part in liveness unless it asks for it by
 // Options.LivenessOverride.
 //
 // Policies say what trouble of one component means for the process: required or
@@ -23,11 +38,14 @@
 //
 // The life of a process goes forward only: starting, serving, lame duck,
 // draining, stopped ([Phase]). [Registry.Run] lives it from listening to the last
-// probe; [Registry.Shutdown] is its second half for a service that listens
-// itself. What takes its work by itself hears of it first ([Registry.Stopping]),
+// probe. What takes its work by itself hears of the end first ([Registry.Stopping]),
 // what would not end by itself when the drain begins ([Component.OnDrain]).
 // Components are stopped in the reverse order of their dependencies
 // ([Component.OnStop]), and everything has to fit into a budget.
+//
+// A service that listens itself has the second half of Run in [Registry.Shutdown],
+// with [Graceful] for its servers. [Registry.Close] is for what was never to serve,
+// such as a test, and [Registry.Advance] for a shutdown that is none of these.
 //
 // The package is not a supervisor, not a metrics library and not a service
 // registry: it restarts nothing, and it knows nothing of other processes.
