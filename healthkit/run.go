@@ -39,6 +39,12 @@ type Endpoint struct {
 	tls bool
 }
 
+// Follower tells others of the registry, such as the service manager or a log:
+// Notifier.Run of healthkit/sdnotify is one. Its context ends after the health server
+// has closed, so that it can tell of the end, too; Run waits for it within the budget,
+// and its error is one of Run's.
+type Follower func(ctx context.Context, r *Registry) error
+
 // RunPlan says what Run serves and how it ends. Of the durations, zero takes
 // the default and a negative one means none. The defaults fit into any Budget;
 // LameDuck and CloseWait default to none when there are no endpoints.
@@ -63,6 +69,8 @@ type RunPlan struct {
 	LameDuck, CloseWait, Finish, Stop time.Duration
 	// StopEach and HealthLinger are those of ShutdownPlan; none by default.
 	StopEach, HealthLinger time.Duration
+	// Followers run beside, from when the listeners are open.
+	Followers []Follower
 	// Signals begin the shutdown: os.Interrupt and SIGTERM by default.
 	Signals []os.Signal
 }
@@ -150,11 +158,12 @@ func (r *Registry) Run(ctx context.Context, plan RunPlan) (ShutdownReport, error
 		signal.Notify(signals, plan.Signals...)
 		defer signal.Stop(signals)
 	}
-	l := life{r: r, ended: make(chan error, len(endpoints)+1), shutdown: ShutdownPlan{
+	l := life{r: r, plan: plan, ended: make(chan error, len(endpoints)+1), shutdown: ShutdownPlan{
 		LameDuck: plan.LameDuck, CloseWait: plan.CloseWait, Finish: plan.Finish,
 		Stop: plan.Stop, StopEach: plan.StopEach, HealthLinger: plan.HealthLinger,
 	}}
-	l.begin(health, plan.Health, endpoints)
+	unfollow := l.follow(ctx)
+	l.begin(health, endpoints)
 	l.last(ctx, signals)
 
 	budget, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -164,6 +173,7 @@ func (r *Registry) Run(ctx context.Context, plan RunPlan) (ShutdownReport, error
 	over := make(chan struct{})
 	go impatience(signals, over, cancel)
 	report, err := l.end(budget)
+	err = errors.Join(err, unfollow(budget))
 	close(over)
 	if err != nil {
 		return report, fmt.Errorf("run: %w", err)
@@ -174,15 +184,46 @@ func (r *Registry) Run(ctx context.Context, plan RunPlan) (ShutdownReport, error
 // life is one Run.
 type life struct {
 	r        *Registry
+	plan     RunPlan
 	shutdown ShutdownPlan
 	serving  int
 	ended    chan error // of each server that serves
 	failed   error      // of the server that has ended it
 }
 
+// follow begins to tell others. What it returns ends that and waits for it.
+func (l *life) follow(ctx context.Context) (unfollow func(budget context.Context) error) {
+	following, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, len(l.plan.Followers))
+	for _, f := range l.plan.Followers {
+		go func() { ended <- f(following, l.r) }()
+	}
+	return func(budget context.Context) error {
+		cancel()
+		errs := collect(budget, ended, len(l.plan.Followers), "followers")
+		return errors.Join(errs...)
+	}
+}
+
+// collect waits for n results, but not much longer than ctx lasts.
+func collect(ctx context.Context, results <-chan error, n int, what string) (errs []error) {
+	late, stop := afterEnd(ctx)
+	defer stop()
+	for ; n > 0; n-- {
+		select {
+		case err := <-results:
+			errs = append(errs, err)
+		case <-late.Done():
+			return append(errs, fmt.Errorf("%d %s have not ended: %w", n, what, context.Cause(ctx)))
+		}
+	}
+	return errs
+}
+
 // begin serves, the probes first.
-func (l *life) begin(health net.Listener, probes http.Handler, endpoints []Endpoint) {
+func (l *life) begin(health net.Listener, endpoints []Endpoint) {
 	if health != nil {
+		probes := l.plan.Health
 		if probes == nil {
 			probes = l.r.Handler()
 		}
@@ -227,18 +268,8 @@ func (l *life) end(budget context.Context) (ShutdownReport, error) {
 		// Someone else ended the registry; the servers end all the same.
 		errs = append(errs, shutdownServers(budget, slices.Concat(l.shutdown.Servers, l.shutdown.Health), nil)...)
 	}
-	late, stop := afterEnd(budget)
-	defer stop()
-	for ; l.serving > 0; l.serving-- {
-		select {
-		case err := <-l.ended:
-			errs = append(errs, err)
-		case <-late.Done():
-			// A Server of the caller's that stays in Serve after Shutdown.
-			errs = append(errs, fmt.Errorf("%d servers have not ended: %w", l.serving, context.Cause(budget)))
-			return report, errors.Join(errs...)
-		}
-	}
+	// A Server of the caller's may stay in Serve after Shutdown.
+	errs = append(errs, collect(budget, l.ended, l.serving, "servers")...)
 	return report, errors.Join(errs...)
 }
 

@@ -293,6 +293,8 @@ func TestRunRefusals(t *testing.T) {
 		{"parts above the budget", RunPlan{Budget: 10 * time.Second, LameDuck: 20 * time.Second}, "do not fit into the budget of 10s"},
 		{"negative budget", RunPlan{Budget: -1}, "budget -1ns"},
 		{"no server", RunPlan{Endpoints: []Endpoint{{Addr: ":0"}}}, "endpoint 0 (:0) has no server"},
+		{"health handler without a port", RunPlan{Health: http.NotFoundHandler()}, "a health handler and no address"},
+		{"probes of a server of another kind", RunPlan{Endpoints: []Endpoint{{Addr: ":0", Server: brokenServer{}, Probes: true}}}, "endpoint 0 (:0) cannot answer probes"},
 		{"no address", RunPlan{Endpoints: []Endpoint{{Server: server}}}, "endpoint 0 has no address"},
 		{"address in use beside a listener", RunPlan{HealthListener: given, Endpoints: []Endpoint{{Server: &http.Server{Addr: taken.Addr().String()}}}}, taken.Addr().String()},
 		{"address in use", RunPlan{HealthAddr: "127.0.0.1:0", Endpoints: []Endpoint{{Addr: taken.Addr().String(), Server: server}}}, taken.Addr().String()},

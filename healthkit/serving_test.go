@@ -175,6 +175,69 @@ func TestShutdownNamesWhatIsNotGraceful(t *testing.T) {
 	}
 }
 
+// Who is told of the registry is told of its end, too, and is waited for.
+func TestRunFollowers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{AllowEmpty: true})
+		broken := errors.New("nobody listens")
+		var told []Phase
+		var following context.Context
+		mustRegister(t, r, "it", Options{}).OnStop(func(context.Context) error { return following.Err() })
+		ctx, cancel := context.WithCancel(t.Context())
+		done := start(ctx, r, RunPlan{Followers: []Follower{
+			func(ctx context.Context, r *Registry) error {
+				following = ctx
+				for s := range r.Watch(ctx) {
+					told = append(told, s.Phase)
+				}
+				<-ctx.Done()
+				time.Sleep(3 * time.Second) // a barrier
+				told = append(told, r.Phase())
+				return broken
+			},
+			func(context.Context, *Registry) error { return nil },
+		}})
+		synctest.Wait()
+		begun := time.Now()
+		cancel()
+		if got := <-done; !errors.Is(got.err, broken) || time.Since(begun) != 3*time.Second {
+			t.Errorf("got %+v, %v after %v", got.report, got.err, time.Since(begun))
+		}
+		if len(told) < 2 || told[0] != PhaseServing || told[len(told)-1] != PhaseStopped {
+			t.Errorf("told of %v", told)
+		}
+	})
+}
+
+func TestRunLeavesADeafFollowerBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end, ctx := make(chan struct{}), cancelled(t)
+		defer close(end)
+		begun := time.Now()
+		got := <-start(ctx, New(Config{}), RunPlan{Budget: 10 * time.Second, Followers: []Follower{
+			func(context.Context, *Registry) error { <-end; return nil },
+		}})
+		if took := time.Since(begun); got.err == nil || !strings.Contains(got.err.Error(), "1 followers have not ended") || took != 10*time.Second+overtime {
+			t.Errorf("got %+v, %v after %v", got.report, got.err, took)
+		}
+	})
+}
+
+func TestRunOfRefusedPlansFollowsNothing(t *testing.T) {
+	_, err := New(Config{}).Run(t.Context(), RunPlan{HealthAddr: "256.0.0.1:0", Followers: []Follower{
+		func(context.Context, *Registry) error { t.Error("followed"); return nil },
+	}})
+	if err == nil {
+		t.Error("listens where nobody can")
+	}
+}
+
+func cancelled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
 // deaf is a server that does not heed the end of its time.
 type deaf struct{ end chan struct{} }
 

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -52,10 +51,6 @@ func serve(ctx context.Context, listen, health string, lameDuck, budget time.Dur
 	if err != nil {
 		return err
 	}
-	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
-	told := make(chan error, 1)
-	go func() { told <- systemd.Run(following, registry) }()
-
 	// Listen, serve, and on SIGTERM: unready, Connection: close, requests in
 	// flight, parts in reverse order of their dependencies, probes last.
 	_, err = registry.Run(ctx, healthkit.RunPlan{
@@ -63,9 +58,9 @@ func serve(ctx context.Context, listen, health string, lameDuck, budget time.Dur
 		HealthAddr: health,
 		LameDuck:   lameDuck,
 		Budget:     budget,
+		Followers:  []healthkit.Follower{systemd.Run},
 	})
-	unfollow()
-	return errors.Join(err, <-told)
+	return err
 }
 
 // Yours: db.PingContext, and the query that fetches what has changed.

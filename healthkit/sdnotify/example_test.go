@@ -20,14 +20,12 @@ func Example() {
 	}
 	fmt.Println(notifier)
 
-	told := make(chan error, 1)
-	go func() { told <- notifier.Run(context.Background(), registry) }()
-
-	// ... serve; on SIGTERM call registry.Shutdown, which ends Run as well.
-	if _, err := registry.Shutdown(context.Background(), healthkit.ShutdownPlan{Reason: "SIGTERM"}); err != nil {
-		fmt.Println(err)
-	}
-	if err := <-told; err != nil {
+	ctx, terminate := context.WithCancel(context.Background())
+	terminate() // a signal does
+	if _, err := registry.Run(ctx, healthkit.RunPlan{
+		// ... and Endpoints.
+		Followers: []healthkit.Follower{notifier.Run},
+	}); err != nil {
 		fmt.Println(err)
 	}
 	// Output: no service manager: NOTIFY_SOCKET is not set; nothing will be sent

@@ -192,7 +192,8 @@ func (n *Notifier) Barrier(ctx context.Context) error {
 // Run tells the service manager every change of the registry, last value wins,
 // until ctx ends or the registry is closed; then it tells the last state and
 // waits, at most Options.BarrierTimeout, until all of it has been read, so that
-// the process may exit. Let it run until after Registry.Shutdown: ending it
+// the process may exit. It is a healthkit.Follower; where it is not one of those of
+// Registry.Run, let it run until after Registry.Shutdown: ending it
 // earlier ends the watchdog and the extensions as well.
 //
 // When the Notifier is not enabled Run returns nil at once. A message that
