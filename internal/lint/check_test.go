@@ -128,6 +128,8 @@ func TestUnitNames(t *testing.T) {
 		{"broken by a drop-in", map[string]string{"etc/web.service": web, "etc/web.service.d/a.conf": "[Service]\nExecStart=\nExecStart=/web --listen :80\n", "etc/web.service.d/b.conf": "[Service]\nType=notify\nRestart=no\n"},
 			[]string{"etc/web.service.d/b.conf:3:1 warning unit-restart"}},
 		{"reset by a drop-in", map[string]string{"web.service": web + "TimeoutStopSec=1\n", "web.service.d/a.conf": "[Service]\nTimeoutStopSec=\nEnvironment=LAME_DUCK=5s\n"}, nil},
+		{"a drop-in of one instance", map[string]string{"web@.service": web, "front.service": needs("web@1.service"), "web@1.service.d/a.conf": "[Service]\nType=notify\nKillMode=none\n"},
+			[]string{"web@.service:1:1 error unit-type", "web@1.service.d/a.conf:3:1 error unit-kill-mode"}},
 		{"standard input", map[string]string{"-": web, "front.service": needs("unit.service")}, []string{"-:1:1 error unit-type"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

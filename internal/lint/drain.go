@@ -203,7 +203,7 @@ var versionEnd = regexp.MustCompile(`-?[0-9]+(\.[0-9]+)*$`)
 // commandsOf are the names of the commands that a script runs.
 func commandsOf(script string) []string {
 	var out []string
-	for _, command := range commandEnd.Split(script, -1) {
+	for _, command := range commandEnd.Split(redirection.ReplaceAllString(script, " "), -1) {
 		for _, w := range strings.Fields(command) {
 			if starters[stem(w)] || strings.HasPrefix(w, "-") || assignment.MatchString(w) {
 				continue

@@ -97,11 +97,21 @@ func TestKeepsShell(t *testing.T) {
 		want    bool
 	}{
 		{words("/bin/sh", "-c", "a && b"), true},
-		{words("bash", "-ec", "a; b"), true},
+		{words("dash", "-ec", "a; b"), true},
+		{words("bash", "-ec", "a; b"), false}, // it replaces itself by the last command
+		{words("bash", "-c", "a &&\nb\n"), false},
+		{words("bash", "-lc", "a; b"), true},
+		{words("bash", "-c", "a | b"), true},
+		{words("bash", "-c", "a; if b; then c; fi"), true},
+		{words("bash", "-c", "a & wait"), true},
+		{words("sh", "-c", "a & wait\necho b"), true},
+		{words("sh", "-c", "a; gosu b c"), true},
 		{words("tini", "--", "sh", "-c", "a | b"), true},
 		{words("sh", "-c", "a\nb\n"), true},
 		{words("sh", "-c", "a"), false},
 		{words("sh", "-c", "a;"), false},
+		{words("sh", "-c", "a >/x 2>&1"), false},
+		{words("sh", "-c", "a &> /x"), false},
 		{words("sh", "-c", "a && exec b"), false},
 		{words("sh", "-c", "trap x TERM; a & wait $!"), false},
 		{words("sh", "/run.sh"), false},

@@ -153,17 +153,32 @@ func (p *program) keepsShell() (word, bool) {
 				continue
 			}
 			script := p.words[j+1]
-			text := strings.TrimRight(script.text, " \t\n;")
-			compound := strings.ContainsAny(text, ";|\n") || strings.Contains(text, "&&")
-			handles := wordInScript.MatchString(text)
-			return script, compound && !handles
+			text := redirection.ReplaceAllString(strings.TrimRight(script.text, " \t\n;"), " ")
+			compound := strings.ContainsAny(text, ";|&\n")
+			replaced := path.Base(w.text) == "bash" && !strings.Contains(flag, "l") && lastIsPlain(text)
+			return script, compound && !replaced && !wordInScript.MatchString(text)
 		}
 	}
 	return word{}, false
 }
 
-// A script with one of these passes signals on, or may do so.
-var wordInScript = regexp.MustCompile(`(^|[\s;&|(])(exec|trap|wait|tini|dumb-init|gosu|su-exec)\s`)
+// redirection is a use of & that ends no command.
+var redirection = regexp.MustCompile(`[0-9]*[<>]&[0-9-]*|&>>?`)
+
+// A script with one of these passes signals on, or may do so. A wait without a trap does
+// not: the signal ends the shell, or as process 1 it is not even delivered.
+var wordInScript = regexp.MustCompile(`(^|[\s;&|(])(exec|trap)\s`)
+
+// lastIsPlain reports whether a script ends with a command in the foreground, which bash
+// replaces itself by.
+func lastIsPlain(script string) bool {
+	commands := commandEnd.Split(script, -1)
+	last := strings.TrimSpace(commands[len(commands)-1])
+	name, _, _ := strings.Cut(last, " ")
+	before := strings.TrimSpace(script[:strings.LastIndex(script, last)])
+	piped := strings.HasSuffix(before, "|") && !strings.HasSuffix(before, "||")
+	return last != "" && !piped && !slices.Contains([]string{"fi", "done", "esac", "}", ")", "wait"}, name) && !strings.HasSuffix(last, ")")
+}
 
 var sleepCommand = regexp.MustCompile(`(?:^|[\s;&|/"'])sleep\s+([0-9]+(?:\.[0-9]+)?)([smh]?)(?:$|[\s;&|"'])`)
 

@@ -94,7 +94,7 @@ var composeRules = []Rule{
 	},
 	{
 		ID: "compose-shell-keeps-signal", Runtime: "compose", Severity: Warning,
-		What: "A service that takes requests is started by a shell script of several commands, without exec, trap or wait.",
+		What: "A service that takes requests is started by a shell script of several commands, without exec or trap. A wait does not pass a signal on.",
 		Why:  "The shell does not pass SIGTERM on. The program never hears of the stop, drains nothing, and is killed in the midst of requests when the grace period is over.",
 		Fix:  "`exec` before the last command.",
 		compose: func(c *composeService, r *reporter) {

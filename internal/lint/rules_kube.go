@@ -92,7 +92,7 @@ var kubeRules = []Rule{
 	},
 	{
 		ID: "k8s-shell-keeps-signal", Runtime: "kubernetes", Severity: Warning,
-		What: "A container that takes requests is started by a shell script of several commands, without exec, trap or wait.",
+		What: "A container that takes requests is started by a shell script of several commands, without exec or trap. A wait does not pass a signal on.",
 		Why:  "The shell is process 1 and does not pass SIGTERM on. The program never hears of the stop, drains nothing, and is killed in the midst of requests when the grace period is over.",
 		Fix:  "`exec` before the last command.",
 		pods: func(w *workload, r *reporter) {

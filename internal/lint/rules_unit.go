@@ -2,6 +2,7 @@ package lint
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -13,13 +14,10 @@ import (
 // nothing is known of the drain.
 const shortestStop = 5 * time.Second
 
-// prefork are servers whose workers must not be sent the signal that is for their master.
-var prefork = []string{"nginx", "haproxy", "apache2", "httpd", "gunicorn", "uwsgi", "unicorn", "puma", "php-fpm"}
-
 var unitRules = []Rule{
 	{
 		ID: "unit-type", Runtime: "systemd", Severity: Error,
-		What: "A service that takes requests is of Type simple (the default), exec or idle. An error when another unit depends on it.",
+		What: "A service that takes requests is of Type simple (the default), exec or idle. An error when another unit depends on it. What takes requests is told by a socket, a unit that needs it, an address on its command line, or the name of a known server; that it starts with the system and after the network is a guess, and said to be one.",
 		Why:  "It counts as started when its process runs, long before it listens. Whatever waits for the start, a unit ordered after it or a rollout that goes on to the next instance, sends requests too early, and they are refused. A socket holds them back, but hands them over as early.",
 		Fix:  "`Type=notify`, and READY=1 from the program when it can serve.",
 		unit: unitType,
@@ -40,10 +38,37 @@ var unitRules = []Rule{
 	},
 	{
 		ID: "unit-kill-signal", Runtime: "systemd", Severity: Error,
-		What: "`KillSignal=SIGKILL`.",
+		What: "`KillSignal=SIGKILL`, or an `ExecStop` that sends it.",
 		Why:  "The program cannot catch it: nothing is drained, and every request in flight is cut.",
 		Fix:  "Remove it: the default is SIGTERM.",
 		unit: unitKillSignal,
+	},
+	{
+		ID: "unit-stop-returns", Runtime: "systemd", Severity: Error,
+		What: "`ExecStop` only sends a signal, and not the one of `KillSignal` (default SIGTERM). An error for servers that cut their requests at SIGTERM (nginx, httpd, haproxy, php-fpm and their like).",
+		Why:  "systemd goes on as soon as ExecStop has returned, and sends KillSignal to what still runs: the graceful stop that has just begun is ended by another one.",
+		Fix:  "`KillSignal=SIGQUIT` with `KillMode=mixed` in place of ExecStop, or an ExecStop that returns when the stop is over.",
+		unit: unitStopReturns,
+	},
+	{
+		ID: "unit-stop-signal", Runtime: "systemd", Severity: Error,
+		What: "A server that cuts its requests at SIGTERM, and finishes them at another signal (nginx, php-fpm and unicorn: SIGQUIT, httpd: SIGWINCH, haproxy: SIGUSR1, lighttpd: SIGINT), is stopped by SIGTERM.",
+		Why:  "To them SIGTERM is the fast stop. Whatever is in flight is cut, however long `TimeoutStopSec` is.",
+		Fix:  "`KillSignal=` with that signal, and `KillMode=mixed`.",
+		unit: unitStopSignal,
+	},
+	{
+		ID: "unit-notify-access", Runtime: "systemd", Severity: Warning,
+		What: "`Type=notify` with a shell script of several commands as ExecStart, and without `NotifyAccess=all`.",
+		Why:  "The program is a child of the shell, and systemd takes READY=1 from the main process alone. The start runs into its timeout, and the program that serves by then is killed. Not so where the shell replaces itself by its last command, as bash does.",
+		Fix:  "`exec` before the last command, or `NotifyAccess=all`.",
+		unit: func(u *unitFile, r *reporter) {
+			kind, _ := u.kind()
+			access, _ := u.get("Service", "NotifyAccess")
+			if script, kept := u.program.keepsShell(); kept && (kind == "notify" || kind == "notify-reload") && (access.value == "" || access.value == "main") {
+				r.add(Warning, script.at, "it is killed when its start times out, in the midst of requests: READY=1 comes from a child of the shell, and is not accepted", "write exec before the last command of the script")
+			}
+		},
 	},
 	{
 		ID: "unit-watchdog", Runtime: "systemd", Severity: Warning,
@@ -54,7 +79,7 @@ var unitRules = []Rule{
 	},
 	{
 		ID: "unit-restart", Runtime: "systemd", Severity: Warning,
-		What: "A service that takes requests is not restarted after every failure: `Restart` is missing, or is no, on-success, on-abort or on-watchdog. Not reported where a socket starts it again.",
+		What: "A service that takes requests is not restarted after every failure: `Restart` is missing, or is no, on-success, on-abnormal, on-abort or on-watchdog. Not reported where a socket starts it again.",
 		Why:  "After a crash every request is refused until somebody looks.",
 		Fix:  "`Restart=on-failure` or `always`, with `RestartSec=2s`.",
 		unit: unitRestart,
@@ -76,7 +101,7 @@ var unitRules = []Rule{
 }
 
 func unitType(u *unitFile, r *reporter) {
-	because := u.served()
+	because, g := u.served()
 	kind, at := u.kind()
 	if because == "" || !slices.Contains([]string{"simple", "exec", "idle"}, kind) {
 		return
@@ -88,11 +113,16 @@ func unitType(u *unitFile, r *reporter) {
 		r.add(Warning, at, fmt.Sprintf("requests that wait at %s are handed to a program that may not be able to serve them yet, and a rollout takes it for started: Type=%s", show(u.socket), show(kind)), "Type=notify, with READY=1 from the program")
 		return
 	}
-	r.add(severity, at, fmt.Sprintf("requests sent as soon as it counts as started are refused: Type=%s does not wait until it can serve (%s)", show(kind), because), "Type=notify, with READY=1 from the program")
+	effect := fmt.Sprintf("requests sent as soon as it counts as started are refused: Type=%s does not wait until it can serve", show(kind))
+	if g == "" {
+		effect += " (" + because + ")"
+	}
+	r.add(severity, at, g.told(effect), "Type=notify, with READY=1 from the program")
 }
 
 func unitStopTimeout(u *unitFile, r *reporter) {
 	timeout, at := u.stopTimeout()
+	because, g := u.served()
 	if kind, _ := u.kind(); kind == "oneshot" {
 		return
 	}
@@ -100,8 +130,8 @@ func unitStopTimeout(u *unitFile, r *reporter) {
 	case u.drain.whole > timeout:
 		r.add(u.drain.guess.severity(Error), at, u.drain.guess.told(fmt.Sprintf("it is killed after %v with requests in flight: the drain takes %v (%s)", timeout, u.drain.whole, show(u.drain.from))),
 			fmt.Sprintf("TimeoutStopSec=%ds", seconds(u.drain.whole)+5))
-	case !u.drain.known && timeout < shortestStop && u.served() != "":
-		r.add(Warning, at, fmt.Sprintf("requests that take longer than %v are cut when it stops", timeout), "TimeoutStopSec=30s")
+	case !u.drain.known && timeout < shortestStop && because != "":
+		r.add(Warning, at, g.told(fmt.Sprintf("requests that take longer than %v are cut when it stops", timeout)), "TimeoutStopSec=30s")
 	}
 }
 
@@ -110,14 +140,16 @@ func unitKillMode(u *unitFile, r *reporter) {
 		return
 	}
 	o, set := u.get("Service", "KillMode")
+	signal, _ := u.get("Service", "KillSignal")
+	because, g := u.served()
 	switch {
 	case o.value == "none":
 		r.add(Error, o.at, "its processes are not stopped: they hold the port, and requests go on to the old ones or the new ones are refused", "KillMode=mixed")
-	case o.value == "process" && u.served() != "":
-		r.add(Warning, o.at, "processes that the main one leaves behind live on: they hold the port or keep taking requests", "KillMode=mixed")
-	case (!set || o.value == "control-group") && len(u.program.words) > 0 && slices.Contains(prefork, path.Base(u.program.words[0].text)):
-		if _, own := u.get("Service", "ExecStop"); own {
-			return // the program is asked to stop before any signal
+	case o.value == "process" && because != "" && !u.program.runs(sessions...):
+		r.add(Warning, o.at, g.told("processes that the main one leaves behind live on: they hold the port or keep taking requests"), "KillMode=mixed")
+	case (!set || o.value == "control-group") && u.program.runs(prefork...):
+		if _, own := u.get("Service", "ExecStop"); own || signalName(signal.value) != "SIGTERM" {
+			return // the program is asked to stop before any signal, or by one for all
 		}
 		at := o.at
 		if !set {
@@ -131,6 +163,107 @@ func unitKillSignal(u *unitFile, r *reporter) {
 	if o, set := u.get("Service", "KillSignal"); set && slices.Contains([]string{"SIGKILL", "KILL", "9"}, o.value) {
 		r.add(Error, o.at, "each stop cuts every request in flight", "remove KillSignal")
 	}
+	if o, signal := u.stopBySignal(); signal == "SIGKILL" {
+		r.add(Error, o.at, "each stop cuts every request in flight", "remove ExecStop")
+	}
+}
+
+// stopBySignal is the ExecStop that does nothing but send a signal.
+func (u *unitFile) stopBySignal() (option, string) {
+	stops := u.all("Service", "ExecStop")
+	if len(stops) != 1 {
+		return option{}, ""
+	}
+	words := splitWords(strings.TrimLeft(stops[0].value, "@-:+!|"))
+	if len(words) == 3 && shells[path.Base(words[0])] && words[1] == "-c" && len(commandsOf(words[2])) == 1 {
+		words = splitWords(words[2])
+	}
+	if len(words) < 2 {
+		return option{}, ""
+	}
+	switch stem(words[0]) {
+	case "kill", "pkill", "killall":
+		signal := "SIGTERM"
+		for i, w := range words[1:] {
+			name, ok := strings.CutPrefix(w, "-")
+			if !ok {
+				continue
+			}
+			if rest, long := strings.CutPrefix(name, "-signal="); long {
+				name = rest
+			} else if (name == "s" || name == "-signal") && i+2 < len(words) {
+				name = words[i+2]
+			}
+			if name == "w" || name == "-wait" { // killall waits
+				return option{}, ""
+			}
+			if signals[signalName(name)] {
+				signal = signalName(name)
+			}
+		}
+		return stops[0], signal
+	case "nginx", "openresty":
+		if slices.Equal(words[len(words)-2:], []string{"-s", "quit"}) {
+			return stops[0], "SIGQUIT"
+		}
+	}
+	return option{}, ""
+}
+
+var signals = map[string]bool{"SIGTERM": true, "SIGKILL": true, "SIGINT": true, "SIGQUIT": true, "SIGHUP": true, "SIGUSR1": true, "SIGUSR2": true, "SIGWINCH": true}
+
+// signalName writes a signal as SIGTERM, the default of systemd.
+func signalName(text string) string {
+	switch text = strings.ToUpper(text); text {
+	case "", "15":
+		return "SIGTERM"
+	case "1":
+		return "SIGHUP"
+	case "2":
+		return "SIGINT"
+	case "3":
+		return "SIGQUIT"
+	case "9":
+		return "SIGKILL"
+	}
+	return "SIG" + strings.TrimPrefix(text, "SIG")
+}
+
+// fastStop is the server that cuts its requests at SIGTERM, and the signal at which it
+// does not.
+func (u *unitFile) fastStop() (name, graceful string) {
+	name = u.program.server(slices.Sorted(maps.Keys(gracefulSignal)))
+	return name, gracefulSignal[name]
+}
+
+func unitStopReturns(u *unitFile, r *reporter) {
+	o, sent := u.stopBySignal()
+	kill, _ := u.get("Service", "KillSignal")
+	mode, _ := u.get("Service", "KillMode")
+	if sent == "" || sent == "SIGKILL" || sent == signalName(kill.value) || mode.value == "none" {
+		return
+	}
+	name, graceful := u.fastStop()
+	if name != "" && graceful == sent && signalName(kill.value) == "SIGTERM" {
+		r.add(Error, o.at, fmt.Sprintf("requests in flight are cut: %s has just been told to finish them, and gets SIGTERM at once, for ExecStop does not wait", name), "KillSignal="+sent+" and KillMode=mixed in place of ExecStop")
+		return
+	}
+	if because, g := u.served(); because != "" {
+		r.add(Warning, o.at, g.told(fmt.Sprintf("requests in flight are cut if %s ends the stop that %s began: it is sent at once, for ExecStop does not wait", signalName(kill.value), sent)), "KillSignal="+sent+" in place of ExecStop")
+	}
+}
+
+func unitStopSignal(u *unitFile, r *reporter) {
+	name, graceful := u.fastStop()
+	kill, set := u.get("Service", "KillSignal")
+	if _, own := u.get("Service", "ExecStop"); name == "" || own || signalName(kill.value) != "SIGTERM" {
+		return
+	}
+	at := kill.at
+	if !set {
+		at = u.program.words[0].at
+	}
+	r.add(Error, at, fmt.Sprintf("each stop cuts the requests in flight: to %s SIGTERM is the fast stop", name), "KillSignal="+graceful+" and KillMode=mixed")
 }
 
 func unitWatchdog(u *unitFile, r *reporter) {
@@ -147,22 +280,24 @@ func unitWatchdog(u *unitFile, r *reporter) {
 }
 
 func unitRestart(u *unitFile, r *reporter) {
-	if u.served() == "" || u.socket != "" {
+	because, g := u.served()
+	if because == "" || u.socket != "" {
 		return
 	}
 	o, set := u.get("Service", "Restart")
 	if !set {
-		r.add(Warning, u.at, "after a crash every request is refused until somebody starts it: the default is Restart=no", "Restart=on-failure and RestartSec=2s")
+		r.add(Warning, u.at, g.told("after a crash every request is refused until somebody starts it: the default is Restart=no"), "Restart=on-failure and RestartSec=2s")
 		return
 	}
-	if slices.Contains([]string{"no", "on-success", "on-abort", "on-watchdog"}, o.value) {
-		r.add(Warning, o.at, fmt.Sprintf("after an exit with an error every request is refused until somebody starts it: Restart=%s", o.value), "Restart=on-failure and RestartSec=2s")
+	if slices.Contains([]string{"no", "on-success", "on-abnormal", "on-abort", "on-watchdog"}, o.value) {
+		r.add(Warning, o.at, g.told(fmt.Sprintf("after an exit with an error every request is refused until somebody starts it: Restart=%s", o.value)), "Restart=on-failure and RestartSec=2s")
 	}
 }
 
 func unitStartLimit(u *unitFile, r *reporter) {
 	o, set := u.get("Service", "Restart")
-	if u.served() == "" || u.socket != "" || !set || !slices.Contains([]string{"always", "on-failure", "on-abnormal"}, o.value) {
+	because, g := u.served()
+	if because == "" || u.socket != "" || !set || !slices.Contains([]string{"always", "on-failure", "on-abnormal"}, o.value) {
 		return
 	}
 	at := o.at
@@ -194,7 +329,7 @@ func unitStartLimit(u *unitFile, r *reporter) {
 	if interval == 0 || burst <= 0 || pause >= interval/time.Duration(burst) {
 		return
 	}
-	r.add(Warning, at, fmt.Sprintf("%d crashes within %v end it for good: every request is refused until somebody starts it", burst, interval),
+	r.add(Warning, at, g.told(fmt.Sprintf("%d crashes within %v end it for good: every request is refused until somebody starts it", burst, interval)),
 		fmt.Sprintf("RestartSec=%v, or StartLimitIntervalSec=0 under [Unit]", (interval+time.Duration(burst)-1)/time.Duration(burst)))
 }
 

@@ -158,13 +158,29 @@ func (s *source) readUnit(in *input) {
 func (in *input) mergeDropIns() {
 	slices.SortStableFunc(in.dropIns, func(a, b *unitFile) int { return strings.Compare(path.Base(a.file), path.Base(b.file)) })
 	for _, d := range in.dropIns {
-		i := slices.IndexFunc(in.units, func(u *unitFile) bool { return u.name == d.name })
+		i := in.unitNamed(d.name)
 		if i < 0 {
 			in.skipped = append(in.skipped, Skipped{File: d.file, What: "drop-in without its unit", Hint: "name " + show(d.name) + " as well"})
 			continue
 		}
 		in.units[i].options = append(in.units[i].options, d.options...)
 	}
+}
+
+// unitNamed is the index of a unit. An instance for which there are drop-ins becomes a
+// unit of its own beside its template.
+func (in *input) unitNamed(name string) int {
+	if i := slices.IndexFunc(in.units, func(u *unitFile) bool { return u.name == name }); i >= 0 {
+		return i
+	}
+	i := slices.IndexFunc(in.units, func(u *unitFile) bool { return strings.Contains(u.name, "@.") && u.named(name) })
+	if i < 0 {
+		return -1
+	}
+	instance := *in.units[i]
+	instance.name, instance.options = name, slices.Clone(instance.options)
+	in.units = append(in.units, &instance)
+	return len(in.units) - 1
 }
 
 // services are the long-running services, each knowing its socket and its dependents.
@@ -300,32 +316,6 @@ func (u *unitFile) kind() (string, place) {
 }
 
 var listenSetting = regexp.MustCompile(`(^|-)(listen|port|bind|addr|address|http)(-addr|-address)?$`)
-
-// served tells whether the unit takes requests, and what says so: a socket, a dependent,
-// or an address to listen on.
-func (u *unitFile) served() (because string) {
-	switch kind, _ := u.kind(); {
-	case kind == "oneshot":
-		return ""
-	case u.socket != "":
-		return u.socket + " activates it"
-	case len(u.dependents) > 0:
-		return u.dependents[0] + " depends on it"
-	}
-	for _, s := range u.program.settings() {
-		if pointsOut(s.name) {
-			continue
-		}
-		m := hostPort.FindStringSubmatch(s.value)
-		if m != nil && listenSetting.MatchString(s.name) || m != nil && m[1] == "" {
-			return "it listens on " + show(s.value)
-		}
-		if _, err := strconv.Atoi(s.value); err == nil && (s.name == "port" || strings.HasSuffix(s.name, "-port")) {
-			return "it listens on port " + s.value
-		}
-	}
-	return ""
-}
 
 // span reads a time span of systemd: 5, 5s, 1min 30s, infinity.
 func span(text string) (time.Duration, bool) {
