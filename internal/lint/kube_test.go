@@ -179,3 +179,20 @@ func TestHooksThatGainNoTime(t *testing.T) {
 		{"killed while it waits", hook("exec: {command: [sh, -c, 'nginx -s quit; sleep 60']}"), "", []string{"error k8s-grace-too-short", "error k8s-no-drain"}},
 	})
 }
+
+// TestLiveness: what it allows a start, and what it asks.
+func TestLiveness(t *testing.T) {
+	live := func(text string) []string {
+		return []string{noHook, noHook + "          livenessProbe: {" + text + "}\n"}
+	}
+	checkCases(t, shop, []kubeCase{
+		{"the defaults", live("httpGet: {path: /livez, port: http}"), "", []string{"warning k8s-liveness-kills-start: within 30s of its start"}},
+		{"a second more", live("httpGet: {path: /livez, port: http}, initialDelaySeconds: 1"), "", nil},
+		{"all of Spring", live("httpGet: {path: /actuator/health, port: http}, initialDelaySeconds: 60"), "", []string{"warning k8s-liveness-is-readiness: or /actuator/health/liveness"}},
+		{"all of Spring below a path", live("httpGet: {path: /shop/actuator/health/, port: http}, initialDelaySeconds: 60"), "", []string{"warning k8s-liveness-is-readiness: or /shop/actuator/health/liveness"}},
+		{"the instance alone", live("httpGet: {path: /actuator/health/liveness, port: http}, initialDelaySeconds: 60"), "", nil},
+		{"all of Spring for both", append(live("httpGet: {path: /actuator/health, port: http}, initialDelaySeconds: 60"), "path: /readyz", "path: /actuator/health"), "", []string{"warning k8s-liveness-is-readiness: when it is not ready for 30s"}},
+		{"hasty from the start is one finding", live("httpGet: {path: /livez, port: http}, periodSeconds: 3"), "", []string{"warning k8s-liveness-kills-start"}},
+		{"one strike is one finding", live("httpGet: {path: /livez, port: http}, failureThreshold: 1, initialDelaySeconds: 60"), "", []string{"warning k8s-liveness-one-strike"}},
+	})
+}

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// Bounds of probes. The default of each lies on the good side.
+// Bounds of probes.
 const (
-	shortestLiveness = 30 * time.Second // of a start, without a startup probe
+	longestStart     = 30 * time.Second // that liveness may be relied on to allow; the defaults allow no more
+	shortestHang     = 15 * time.Second // before liveness restarts a busy instance
 	shortestStartup  = 10 * time.Second
 	longestReadiness = 30 * time.Second
 )
@@ -25,7 +26,7 @@ var probeRules = []Rule{
 	},
 	{
 		ID: "k8s-liveness-is-readiness", Runtime: "kubernetes", Severity: Error,
-		What: "The liveness probe asks what the readiness probe asks. An error when it acts no later, or when its path is one of readiness; else a warning.",
+		What: "The liveness probe asks what the readiness probe asks, or the health of all dependencies (`/actuator/health` of Spring, `/q/health` of Quarkus; a warning). An error when it acts no later, or when its path is one of readiness; else a warning.",
 		Why:  "What makes an instance unready (a dependency that is gone, a drain, a sync) then restarts it. One outage of a shared dependency restarts the whole fleet, and all requests in flight are cut.",
 		Fix:  "Liveness asks for progress alone: `/livez`, which looks at no dependency.",
 		pods: livenessIsReadiness,
@@ -39,7 +40,7 @@ var probeRules = []Rule{
 	},
 	{
 		ID: "k8s-liveness-kills-start", Runtime: "kubernetes", Severity: Error,
-		What: "Liveness leaves a start less than 30 s (initialDelaySeconds + failureThreshold x periodSeconds) and there is no startup probe, or the startup probe leaves less than 10 s. An error when liveness kills before readiness even asks.",
+		What: "Liveness leaves a start no more than 30 s (initialDelaySeconds + failureThreshold x periodSeconds, what the defaults come to) and there is no startup probe, or the startup probe leaves less than 10 s. An error when liveness kills before readiness even asks.",
 		Why:  "A start that takes longer, on a busy node or after a cold cache, is killed and begins again, for ever. The capacity of that instance is missing, and a rollout hangs.",
 		Fix:  "A startup probe, for example `startupProbe: {httpGet: {path: /startupz, port: 8081}, periodSeconds: 1, failureThreshold: 60}`.",
 		pods: livenessKillsStart,
@@ -50,6 +51,20 @@ var probeRules = []Rule{
 		Why:  "A single slow answer, in a pause of the collector or on a throttled CPU, restarts an instance that serves, and cuts its requests. Load makes it more likely, and each restart adds load.",
 		Fix:  "`failureThreshold: 3` or more.",
 		pods: livenessOneStrike,
+	},
+	{
+		ID: "k8s-liveness-hasty", Runtime: "kubernetes", Severity: Warning,
+		What: "Liveness restarts an instance that does not answer for less than 15 s (failureThreshold x the longer of period and timeout), also once it has started.",
+		Why:  "Under load, in a pause of the collector or while the CPU is throttled, answers take that long. The restart cuts the requests in flight and leaves the load to the others, which are restarted next.",
+		Fix:  "`periodSeconds: 10` with `failureThreshold: 3`, and `timeoutSeconds` of a few seconds. Readiness is there to take a busy instance out soon.",
+		pods: livenessHasty,
+	},
+	{
+		ID: "k8s-exec-probe-timeout", Runtime: "kubernetes", Severity: Warning,
+		What: "An exec probe has 1 s to run (the default): of liveness, or of readiness where it starts an interpreter, a virtual machine or a client of a database.",
+		Why:  "Each probe starts a process within the CPU limit of the container. When that is used up the start alone takes longer, most likely under load, and the instance is taken out or restarted though it serves.",
+		Fix:  "`timeoutSeconds: 5`, with a `periodSeconds` no shorter, or httpGet or grpc, which start nothing.",
+		pods: execProbeTimeout,
 	},
 	{
 		ID: "k8s-readiness-slow", Runtime: "kubernetes", Severity: Warning,
@@ -140,6 +155,9 @@ func livenessIsReadiness(w *workload, r *reporter) {
 		switch {
 		case asksReadiness(live):
 			r.add(Error, live.at, c.label()+" is restarted, and its requests cut, whenever it is not ready", fix)
+		case asksDependencies(live) && (ready == nil || !w.same(c, live, ready)):
+			g := guess("that " + show(live.path) + " asks its dependencies too, as it does unless it is told otherwise")
+			r.add(Warning, live.at, g.told(c.label()+" is restarted, and its requests cut, whenever one of its dependencies is down"), fix+", or "+strings.TrimSuffix(live.path, "/")+alone(live.path))
 		case ready == nil || !w.same(c, live, ready):
 		case live.detection() <= ready.detection():
 			r.add(Error, live.at, fmt.Sprintf("%s is restarted, and its requests cut, as soon as it is not ready (%v)", c.label(), live.detection()), fix)
@@ -154,6 +172,22 @@ func asksReadiness(p *probe) bool {
 	path := strings.ToLower(p.path)
 	return p.kind == "http" && (strings.Contains(path, "/ready") || strings.Contains(path, "readiness")) ||
 		p.kind == "exec" && strings.Contains(strings.ReplaceAll(strings.Join(p.words, " "), "=", " "), "--probe ready")
+}
+
+// allHealth are paths at which frameworks sum up the health of all that an instance needs,
+// and what they add for its own.
+var allHealth = map[string]string{"/actuator/health": "/liveness", "/q/health": "/live", "/manage/health": "/liveness"}
+
+func asksDependencies(p *probe) bool { return p.kind == "http" && alone(p.path) != "" }
+
+// alone is what to append to a path of all health for that of the instance alone.
+func alone(path string) string {
+	for all, own := range allHealth {
+		if strings.HasSuffix(strings.TrimSuffix(path, "/"), all) {
+			return own
+		}
+	}
+	return ""
 }
 
 // same reports whether two probes of a container ask the same thing. An open port says
@@ -192,25 +226,29 @@ func probeTimeout(w *workload, r *reporter) {
 	}
 }
 
+// startBudget is how long a start may take until a probe that fails has its effect.
+func startBudget(p *probe) time.Duration {
+	return time.Duration(p.delay+p.failure*p.period) * time.Second
+}
+
 func livenessKillsStart(w *workload, r *reporter) {
 	if served, _ := w.served(); !served {
 		return
 	}
 	for _, c := range w.containers {
-		budget := func(p *probe) time.Duration { return time.Duration(p.delay+p.failure*p.period) * time.Second }
 		live, ready, start := c.liveness, c.readiness, c.startup
 		switch {
 		case start != nil:
-			if b := budget(start); b < shortestStartup {
+			if b := startBudget(start); b < shortestStartup {
 				r.add(Warning, start.at, fmt.Sprintf("%s is killed when it has not started after %v, and starts again: its share of the capacity is missing", c.label(), b),
 					fmt.Sprintf("failureThreshold: %d", (60+start.period-1)/start.period))
 			}
 		case live == nil:
-		case ready != nil && time.Duration(ready.delay)*time.Second >= budget(live):
-			r.add(Error, live.at, fmt.Sprintf("%s can be killed %v after it started, before readiness is first asked (%d s)", c.label(), budget(live), ready.delay),
+		case ready != nil && time.Duration(ready.delay)*time.Second >= startBudget(live):
+			r.add(Error, live.at, fmt.Sprintf("%s can be killed %v after it started, before readiness is first asked (%d s)", c.label(), startBudget(live), ready.delay),
 				"add a startupProbe with failureThreshold x periodSeconds of 60 s")
-		case budget(live) < shortestLiveness:
-			r.add(Warning, live.at, fmt.Sprintf("%s is killed when it does not answer within %v of its start, and starts again: its share of the capacity is missing", c.label(), budget(live)),
+		case startBudget(live) <= longestStart:
+			r.add(Warning, live.at, fmt.Sprintf("%s is killed when it does not answer within %v of its start, and starts again: its share of the capacity is missing", c.label(), startBudget(live)),
 				"add a startupProbe with failureThreshold x periodSeconds of 60 s")
 		}
 	}
@@ -223,6 +261,56 @@ func livenessOneStrike(w *workload, r *reporter) {
 	for _, c := range w.serving() {
 		if c.liveness != nil && c.liveness.failure == 1 {
 			r.add(Warning, c.liveness.at, fmt.Sprintf("one answer slower than %d s restarts %s, and its requests are cut", c.liveness.timeout, c.label()), "failureThreshold: 3")
+		}
+	}
+}
+
+func livenessHasty(w *workload, r *reporter) {
+	if served, _ := w.served(); !served {
+		return
+	}
+	for _, c := range w.serving() {
+		live := c.liveness
+		if live == nil || live.failure == 1 || live.detection() >= shortestHang || c.startup == nil && startBudget(live) <= longestStart {
+			continue // the first and the last have rules of their own
+		}
+		r.add(Warning, live.at, fmt.Sprintf("%s is restarted, and its requests cut, when it is too busy to answer for %v", c.label(), live.detection()), "periodSeconds: 10 and failureThreshold: 3")
+	}
+}
+
+// quickCommands are commands of probes that take no time worth mentioning, slowCommands
+// such that take most of a second at the best of times.
+var (
+	quickCommands = []string{"cat", "test", "[", "ls", "stat", "true", "find"}
+	slowCommands  = []string{
+		"python", "node", "java", "ruby", "php", "perl", "npm", "npx", "dotnet", "mongo", "mongosh", "rabbitmq-diagnostics", "rabbitmqctl",
+		"nodetool", "cqlsh", "kafka-topics.sh", "kafka-broker-api-versions.sh", "kafka-topics", "zkServer.sh", "bin/elasticsearch", "kcadm.sh",
+	}
+)
+
+func execProbeTimeout(w *workload, r *reporter) {
+	if served, _ := w.served(); !served {
+		return
+	}
+	for _, c := range w.serving() {
+		for _, p := range c.probes() {
+			if p.kind != "exec" || p.timeout > 1 || len(p.words) == 0 || p.name == "startup" {
+				continue
+			}
+			run := &program{}
+			for _, text := range p.words {
+				run.words = append(run.words, word{text: text})
+			}
+			effect := "is restarted, and its requests cut,"
+			switch {
+			case p.name == "liveness" && run.runs(quickCommands...):
+				continue
+			case p.name == "readiness" && !run.runs(slowCommands...):
+				continue
+			case p.name == "readiness":
+				effect = "gets no requests"
+			}
+			r.add(Warning, p.at, fmt.Sprintf("%s %s when %s takes more than 1 s to start and to answer, as under load", c.label(), effect, show(strings.Join(p.words, " "))), "timeoutSeconds: 5")
 		}
 	}
 }
