@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -26,18 +27,23 @@ type CheckFunc func(ctx context.Context) error
 type CheckOptions struct {
 	Options
 	// Interval is the pause between the end of one run and the start of the
-	// next. Zero means DefaultInterval.
+	// next, less Jitter. Zero means DefaultInterval.
 	Interval time.Duration
 	// Timeout is how long a run may take before the check counts as failed.
 	// Zero means DefaultTimeout.
 	Timeout time.Duration
+	// Jitter is by how much a pause may be shorter than Interval: a random part of
+	// it is taken off each, so that instances that were started together do not ask
+	// what they share all at the same time for ever. Zero means a tenth of Interval,
+	// a negative one none.
+	Jitter time.Duration
 }
 
 // RegisterCheck registers a component and runs check for it in the background, the
 // first time at once. There is never more than one run at a time: a run that
 // does not return after its timeout is reported as failed, again every
-// Interval, and no other is started until it has returned. The caller retracts
-// the component to end the check. The time to live, unless set, is two
+// Interval, and no other is started until it has returned. Component.CheckNow
+// asks for a run before its time. The caller retracts the component to end the check. The time to live, unless set, is two
 // intervals and a timeout, so a check that is no longer run is not believed.
 //
 // Errors are those of Register.
@@ -53,6 +59,12 @@ func (r *Registry) RegisterCheck(name string, check CheckFunc, opts CheckOptions
 	}
 	if opts.Timeout == 0 {
 		opts.Timeout = DefaultTimeout
+	}
+	if opts.Jitter == 0 {
+		opts.Jitter = opts.Interval / 10
+	}
+	if opts.Jitter > opts.Interval {
+		return nil, fmt.Errorf("register check %q: %w: jitter %v is above the interval of %v", name, ErrOptions, opts.Jitter, opts.Interval)
 	}
 	if opts.TTL == 0 {
 		opts.TTL = 2*opts.Interval + opts.Timeout
@@ -72,18 +84,39 @@ func (r *Registry) RegisterCheck(name string, check CheckFunc, opts CheckOptions
 		return nil, fmt.Errorf("register check %q: %w", name, ErrClosed)
 	}
 	c.cancel = cancel
+	c.again = make(chan struct{}, 1)
 	r.runners.Add(1)
 	go func() {
 		defer r.runners.Done()
 		defer cancel()
-		c.runChecks(ctx, check, opts.Interval, opts.Timeout)
+		c.runChecks(ctx, check, opts)
 	}()
 	return c, nil
 }
 
+// CheckNow asks for a run of the component's check before its pause is over, for example
+// because a request that needs the same thing has just failed. It does not wait. A run
+// that is under way may have looked too early, so another follows it at once; that is one,
+// however often it was asked for meanwhile. Without a check, and after Retract, it does
+// nothing.
+func (c *Component) CheckNow() {
+	select {
+	case c.again <- struct{}{}:
+	default:
+	}
+}
+
+// pauseBefore is how long to wait for the next run.
+func (o CheckOptions) pauseBefore() time.Duration {
+	if o.Jitter <= 0 {
+		return o.Interval
+	}
+	return o.Interval - rand.N(o.Jitter)
+}
+
 // runChecks runs the check until the component is retracted or the registry
 // closed.
-func (c *Component) runChecks(ctx context.Context, check CheckFunc, interval, timeout time.Duration) {
+func (c *Component) runChecks(ctx context.Context, check CheckFunc, opts CheckOptions) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -93,9 +126,14 @@ func (c *Component) runChecks(ctx context.Context, check CheckFunc, interval, ti
 		case <-c.r.done:
 			return
 		case <-pause.C:
+		case <-c.again:
 		}
-		c.runOnce(ctx, check, interval, timeout)
-		pause.Reset(interval)
+		select {
+		case <-c.again: // this run will do
+		default:
+		}
+		c.runOnce(ctx, check, opts.Interval, opts.Timeout)
+		pause.Reset(opts.pauseBefore())
 	}
 }
 

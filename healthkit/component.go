@@ -123,7 +123,8 @@ type Component struct {
 	quorum      *quorum    // of a group
 	group       *Component // the group that counts in place of this member
 	drain, stop func(context.Context) error
-	cancel      func() // ends the check of a pull component
+	cancel      func()        // ends the check of a pull component
+	again       chan struct{} // holds a token when its check is to run at once
 }
 
 // Name returns the name under which the component is registered.
