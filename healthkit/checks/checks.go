@@ -90,7 +90,8 @@ func DNS(resolver *net.Resolver, host string) healthkit.CheckFunc {
 		resolver = net.DefaultResolver
 	}
 	return func(ctx context.Context) error {
-		addrs, err := resolver.LookupHost(ctx, host)
+		// LookupHost heeds the deadline of ctx, but not its cancellation.
+		addrs, err := resolver.LookupIPAddr(ctx, host)
 		if err == nil && len(addrs) == 0 {
 			return fmt.Errorf("%s has no address", host)
 		}
