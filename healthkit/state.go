@@ -30,6 +30,17 @@ const (
 
 var stateNames = [...]string{"starting", "ready", "degraded", "failed", "stale", "draining", "stopped"}
 
+// AllStates returns every state, Starting first.
+func AllStates() []State { return every[State](len(stateNames)) }
+
+func every[T ~uint8](n int) []T {
+	all := make([]T, n)
+	for i := range all {
+		all[i] = T(i)
+	}
+	return all
+}
+
 // String returns the lower-case name of the state.
 func (s State) String() string {
 	if int(s) < len(stateNames) {
@@ -71,6 +82,9 @@ const (
 )
 
 var phaseNames = [...]string{"starting", "serving", "lame-duck", "draining", "stopped"}
+
+// AllPhases returns every phase, in their order.
+func AllPhases() []Phase { return every[Phase](len(phaseNames)) }
 
 // String returns the lower-case name of the phase.
 func (p Phase) String() string {

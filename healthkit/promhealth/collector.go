@@ -80,11 +80,6 @@ var (
 	stalls = desc("loop_stalls_total", "How often the work loop has missed its limit.", "loop")
 )
 
-var (
-	allStates = []healthkit.State{healthkit.Starting, healthkit.Ready, healthkit.Degraded, healthkit.Failed, healthkit.Stale, healthkit.Draining, healthkit.Stopped}
-	allPhases = []healthkit.Phase{healthkit.PhaseStarting, healthkit.PhaseServing, healthkit.PhaseLameDuck, healthkit.PhaseDraining, healthkit.PhaseStopped}
-)
-
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
@@ -111,7 +106,7 @@ func collect(s *healthkit.Snapshot, out chan<- prometheus.Metric) {
 	gauge(live, truth(s.Live()))
 	gauge(degraded, truth(s.Degraded()))
 	gauge(started, truth(s.Started))
-	for _, p := range allPhases {
+	for _, p := range healthkit.AllPhases() {
 		gauge(phase, truth(p == s.Phase), p.String())
 	}
 	gauge(phaseSince, unix(s.PhaseSince))
@@ -122,7 +117,7 @@ func collect(s *healthkit.Snapshot, out chan<- prometheus.Metric) {
 	gauge(gensMet, truth(s.Generations.Met))
 
 	for _, c := range s.Components {
-		for _, st := range allStates {
+		for _, st := range healthkit.AllStates() {
 			gauge(state, truth(st == c.State), c.Name, st.String())
 		}
 		gauge(stateSince, unix(c.Since), c.Name)
