@@ -2,7 +2,7 @@ MODULE      = github.com/rollout-lab/rollout-lab
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 OLDEST_GO   = go1.24.0
-ADAPTERS    = grpc promhealth sdnotify
+ADAPTERS    = grpc otelhealth promhealth sdnotify
 PACKAGES    = work
 PLATFORMS   = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"expvar"
 	"fmt"
 	"maps"
 	"net/http"
@@ -16,7 +17,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
+	sdk "go.opentelemetry.io/otel/sdk/metric"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -24,7 +28,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rollout-lab/rollout-lab/healthkit"
+	"github.com/rollout-lab/rollout-lab/healthkit/expvarhealth"
 	"github.com/rollout-lab/rollout-lab/healthkit/grpc/grpchealth"
+	"github.com/rollout-lab/rollout-lab/healthkit/otelhealth"
 	"github.com/rollout-lab/rollout-lab/healthkit/promhealth"
 	"github.com/rollout-lab/rollout-lab/healthkit/sdnotify"
 )
@@ -164,6 +170,8 @@ type adapters struct {
 	rpc     *grpchealth.Server
 	streams map[string]*stream
 	metrics prometheus.Gatherer
+	otel    prometheus.Gatherer // the same, by way of OpenTelemetry
+	vars    expvar.Var
 	seen    map[string]int
 }
 
@@ -175,7 +183,7 @@ func (a *adapters) compare() string {
 	r := a.w.r
 	probed := a.probe("/readyz") == http.StatusOK // first: nothing else has brought the registry up to date
 	s := r.Snapshot()
-	for _, d := range []string{a.compareHTTP(s, probed), a.compareSystemd(s), a.compareRPC(s), a.compareMetrics(s)} {
+	for _, d := range []string{a.compareHTTP(s, probed), a.compareSystemd(s), a.compareRPC(s), a.compareMetrics(s), a.compareFigures(s)} {
 		if d != "" {
 			return fmt.Sprintf("%s; snapshot: %s, phase %s, %s", d, s.Reason(), s.Phase, s.LiveReason())
 		}
@@ -272,6 +280,70 @@ func (a *adapters) compareRPC(s *healthkit.Snapshot) string {
 		}
 	}
 	return ""
+}
+
+// compareFigures says how the figures by way of OpenTelemetry and of expvar differ from those for
+// Prometheus, which are compared with the snapshot.
+func (a *adapters) compareFigures(s *healthkit.Snapshot) string {
+	want, err := figures(a.metrics)
+	if err != nil {
+		return err.Error()
+	}
+	got, err := figures(a.otel)
+	if err != nil {
+		return err.Error()
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		return "OpenTelemetry (-want +got):\n" + diff
+	}
+	var tree any
+	if err := json.Unmarshal([]byte(a.vars.String()), &tree); err != nil {
+		return fmt.Sprintf("expvar: %v in %s", err, a.vars)
+	}
+	got = map[string]float64{}
+	flatten(got, promhealth.Namespace, nil, tree)
+	if diff := cmp.Diff(want, got); diff != "" {
+		return "expvar (-want +got):\n" + diff
+	}
+	return ""
+}
+
+// figures are the series of a gatherer by their names and the values of their labels.
+func figures(g prometheus.Gatherer) (map[string]float64, error) {
+	families, err := g.Gather()
+	out := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			key := f.GetName()
+			for _, l := range m.Label {
+				key += " " + l.GetValue()
+			}
+			out[key] = m.GetGauge().GetValue() + m.GetCounter().GetValue() // it has one of them
+		}
+	}
+	return out, err
+}
+
+// labelled are the keys of expvar's object below which keys are the values of a label.
+var labelled = []string{"phase", "component", "state", "component_missing", "loop"}
+
+// flatten names the numbers of expvar's object as figures does.
+func flatten(out map[string]float64, name string, labels []string, node any) {
+	object, ok := node.(map[string]any)
+	if !ok {
+		out[strings.Join(append([]string{name}, labels...), " ")], _ = node.(float64)
+		return
+	}
+	for key, below := range object {
+		all, ok := below.(map[string]any)
+		if !ok || !slices.Contains(labelled, key) {
+			flatten(out, name+"_"+key, labels, below)
+			continue
+		}
+		for label, node := range all {
+			flatten(out, name+"_"+key, append(slices.Clone(labels), label), node)
+		}
+	}
 }
 
 // carries is the verdict on a service that needs one component, in words of its
@@ -419,7 +491,15 @@ func play(cfg healthkit.Config, ops []op, m *manager, seen map[string]int) (fail
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- notifier.Run(ctx, w.r) }()
-	a := &adapters{w: w, manager: m, rpc: rpc, metrics: metrics, seen: seen, streams: map[string]*stream{}}
+	otel := prometheus.NewPedanticRegistry()
+	reader, err := otelprom.New(otelprom.WithRegisterer(otel), otelprom.WithoutTargetInfo(), otelprom.WithoutScopeInfo())
+	if err != nil {
+		return err.Error()
+	}
+	if _, err := otelhealth.Register(sdk.NewMeterProvider(sdk.WithReader(reader)).Meter(otelhealth.ScopeName), w.r); err != nil {
+		return err.Error()
+	}
+	a := &adapters{w: w, manager: m, rpc: rpc, metrics: metrics, otel: otel, vars: expvarhealth.New(w.r), seen: seen, streams: map[string]*stream{}}
 	watches := make(chan error, 1+len(names))
 	for _, name := range append([]string{""}, names...) {
 		watch := &stream{ctx: ctx}
