@@ -36,7 +36,7 @@ services:
 	for _, f := range r.Findings {
 		got = append(got, append([]string{f.Subject}, f.Others...))
 	}
-	want := [][]string{{"service a", "service b", "service c"}, {"service a", "service b", "service c"}, {"service d"}}
+	want := [][]string{{"service a", "service b", "service c"}, {"service d"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
