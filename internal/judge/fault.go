@@ -196,9 +196,10 @@ func (w *watcher) acts(at time.Duration) bool {
 }
 
 // restarts is how often the runtime started an instance, or any one where the ID is "", though
-// no action asked for it: one that had ended, or one more without an action.
+// neither an action nor a fault asked for it: one that had ended, or one more without an action.
+// One in the place of an instance that a fault told to go is part of the move.
 func (w *watcher) restarts(id string) (n int) {
-	lived := make(map[string]bool)
+	lived, moved := make(map[string]bool), w.moved()
 	for _, e := range w.d.Events {
 		if e.Kind != record.Started || e.Instance == "" {
 			continue
@@ -209,11 +210,46 @@ func (w *watcher) restarts(id string) (n int) {
 			continue
 		}
 		// To start something is the action's doing, and to start again what it has stopped.
-		if !w.acts(e.At) || again && !w.instances[e.Instance].endedBy(e) {
-			n++
+		if w.acts(e.At) && (!again || w.instances[e.Instance].endedBy(e)) {
+			continue
 		}
+		if !again && len(moved) > 0 && moved[0] <= e.At {
+			moved = moved[1:]
+			continue
+		}
+		n++
 	}
 	return n
+}
+
+// moved is when a fault told instances to go elsewhere, by time: each of them is owed one in its
+// place.
+func (w *watcher) moved() (at []time.Duration) {
+	for id, in := range w.instances {
+		for _, span := range in.stopped {
+			if !w.acts(span.From) && (w.drains(span.From) || w.evicts(id, span.From)) {
+				at = append(at, span.From)
+				break
+			}
+		}
+	}
+	slices.Sort(at)
+	return at
+}
+
+// drains reports whether a node was being drained: all that it ran was told to go.
+func (w *watcher) drains(at time.Duration) bool {
+	return slices.ContainsFunc(w.t.Timeline.Faults, func(f timeline.Fault) bool {
+		return f.Kind == string(drivers.FaultNodeDrain) && f.Injected() && min(f.At, f.From) <= at && at <= f.To
+	})
+}
+
+// evicts reports whether an instance was evicted by then.
+func (w *watcher) evicts(id string, at time.Duration) bool {
+	return slices.ContainsFunc(w.t.Timeline.Faults, func(f timeline.Fault) bool {
+		_, done := f.Of(id, at)
+		return done && f.Kind == string(drivers.FaultEvict)
+	})
 }
 
 // endedBy reports whether the life before a start ended because the instance was told to stop.
@@ -256,13 +292,8 @@ const tellsLate = time.Second
 // asked reports whether an instance was taken out because an action, or the drain of a node, had
 // it stop.
 func (w *watcher) asked(in *instance, left time.Duration) bool {
-	drains := func(at time.Duration) bool {
-		return slices.ContainsFunc(w.t.Timeline.Faults, func(f timeline.Fault) bool {
-			return f.Kind == string(drivers.FaultNodeDrain) && f.Injected() && min(f.At, f.From) <= at && at <= f.To
-		})
-	}
 	return slices.ContainsFunc(in.stopped, func(span timeline.Span) bool {
-		return span.From <= left+tellsLate && left < span.To && (w.acts(span.From) || drains(span.From))
+		return span.From <= left+tellsLate && left < span.To && (w.acts(span.From) || w.drains(span.From))
 	})
 }
 

@@ -94,13 +94,23 @@ func TestWhatTheRuntimeDidAboutAFault(t *testing.T) {
 				say(5*s, record.Terminating, "a").say(5100*ms, record.Unready, "a").say(6*s, record.Gone, "a").
 				say(5100*ms, record.Terminating, "b").say(5200*ms, record.Unready, "b").say(6*s, record.Gone, "b").
 				say(5500*ms, record.Started, "d").say(6*s, record.Ready, "d").say(5500*ms, record.Started, "e").say(6100*ms, record.Ready, "e"),
-			100, 80.1, 0, 0, 0, 2},
+			100, 80.1, 0, 0, 0, 0},
+		{"drained, and what came in its place started again",
+			newDrill().fault("node-drain", 5*s, 4*s, "a").
+				say(5*s, record.Terminating, "a").say(5100*ms, record.Unready, "a").say(6*s, record.Gone, "a").
+				say(5500*ms, record.Started, "d").say(6*s, record.Ready, "d").say(7*s, record.Unready, "d").say(7*s, record.Started, "d", "exec, after killed").say(8*s, record.Ready, "d"),
+			100, 80.1, 0, 0, 1, 1},
+		{"evicted, and another one in its place",
+			newDrill().fault("evict", 5*s, 0, "a").
+				say(5*s, record.Terminating, "a").say(5100*ms, record.Unready, "a").say(6*s, record.Gone, "a").
+				say(5500*ms, record.Started, "d").say(6*s, record.Ready, "d"),
+			100, 80.1, 1000, 0, 0, 0},
 		{"evicted, and so another one unasked",
 			newDrill().fault("evict", 5*s, 0, "a").
 				say(5*s, record.Terminating, "a").say(5100*ms, record.Unready, "a").say(6*s, record.Gone, "a").
 				say(5100*ms, record.Terminating, "b").say(5200*ms, record.Unready, "b").say(6*s, record.Gone, "b").
 				say(5500*ms, record.Started, "d").say(6*s, record.Ready, "d").say(5500*ms, record.Started, "e").say(6100*ms, record.Ready, "e"),
-			100, 80.1, 1100, 0, 1, 2},
+			100, 80.1, 1100, 0, 1, 1},
 		{"what a command of the user's does is not known",
 			newDrill().fault("command", 5*s, 4*s).breaks(5*s, 9*s, "a").say(6*s, record.Unready, "a").say(9500*ms, record.Ready, "a").say(7*s, record.Unready, "b").say(8*s, record.Ready, "b"),
 			none, none, none, 0, 1, 0},

@@ -291,8 +291,8 @@ var table = []Metric{
 	},
 	{
 		Name: Restarts, Key: "restarts", Words: "restarts", Unit: Count, Better: Lower, Pooling: Sum,
-		About:  "starts of instances that no action asked for, in the window and from the first fault on where there is one",
-		Remark: "Of one that had ended or was ended, and of one in the place of another.",
+		About:  "starts of instances that neither an action nor a fault asked for, in the window and from the first fault on where there is one",
+		Remark: "Of one that had ended or was ended, and of one in the place of another; but for those in the place of what a fault evicted, or drained from its node.",
 		None:   "nobody said which instances were routed to",
 	},
 	{
