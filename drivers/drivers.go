@@ -340,7 +340,10 @@ type Event struct {
 	Instance string
 	Revision string
 	Addr     string // of a Started event: host:port of the instance's first port, as in Instance.Addr
-	Detail   string // for people: a probe's answer, an exit status, last lines of a log
+	// Detail is for people: a probe's answer, an exit status, last lines of a log. Where a process
+	// ended with a status, what says so (Gone, or a Started that is not the first) has the words
+	// "exit status 3", as ExitStatus reads them.
+	Detail string
 }
 
 // EventKind names what happened to an instance.

@@ -333,7 +333,14 @@ func testEndsAtOnce(t testing.TB, h Harness) {
 	// It is up to the runtime whether it gives up by itself or tries until it is told to
 	// stop, as one that restarts what ends would.
 	change := b.background(func(ctx context.Context) error { return b.Env.Rollout(ctx, after) })
-	b.AwaitEvent(drivers.Started, "", after)
+	b.Eventually("the exit status of one that has ended, in an event", func(context.Context) error {
+		for _, e := range b.events.soFar() {
+			if status, ok := drivers.ExitStatus(e.Detail); ok && status != 0 && e.Revision == after {
+				return nil
+			}
+		}
+		return errors.New("none has it")
+	})
 	b.oldOnesAnswer(was, 20)
 	if err := change.cancel(); err == nil {
 		t.Error("a rollout of instances that end at once succeeded")

@@ -183,7 +183,7 @@ func TestCancelledRolloutIsPausedAndExplained(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
-	for _, want := range []string{"rollout to v2", "waited for 1 ready instances of revision v2", "pod stuck", "CrashLoopBackOff", "ended with status 3", "last output: fake logs"} {
+	for _, want := range []string{"rollout to v2", "waited for 1 ready instances of revision v2", "pod stuck", "CrashLoopBackOff", "ended: exit status 3", "last output: fake logs"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q: %v", want, err)
 		}

@@ -94,7 +94,7 @@ func (e explainer) pod(ctx context.Context, p *corev1.Pod, s drivers.Service) st
 			}
 		}
 		if c.State.Terminated != nil || c.LastTerminationState.Terminated != nil {
-			parts = append(parts, lastEnd(p))
+			parts = append(parts, "ended: "+lastEnd(p))
 		}
 	}
 	parts = append(parts, e.lastEvents(ctx, p)...)

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -115,7 +116,7 @@ func (t *tracker) podSeen(at time.Time, pod *corev1.Pod) {
 		if !slices.Contains(r.containers, c.id) {
 			detail := c.detail
 			if len(r.containers) > 0 {
-				detail = strings.TrimSpace(fmt.Sprintf("restart %d %s", len(r.containers), lastEnd(pod)))
+				detail = fmt.Sprintf("restart %d, after %s", len(r.containers), cmp.Or(lastEnd(pod), "an end that is not known"))
 				if why := t.killings[pod.Name]; why != "" {
 					detail += "; " + why
 					delete(t.killings, pod.Name)
@@ -341,9 +342,9 @@ func lastEnd(pod *corev1.Pod) string {
 				continue
 			}
 			if t.Signal != 0 {
-				return fmt.Sprintf("ended by signal %d", t.Signal)
+				return fmt.Sprintf("signal %d", t.Signal)
 			}
-			return fmt.Sprintf("ended with status %d (%s)", t.ExitCode, t.Reason)
+			return fmt.Sprintf("exit status %d (%s)", t.ExitCode, t.Reason)
 		}
 	}
 	return ""

@@ -226,8 +226,8 @@ func TestRevokeIsProvenByTheRecordItself(t *testing.T) {
 // revision is none of them.
 func TestRevisionsThatMisbehave(t *testing.T) {
 	for mode, seen := range map[string]string{
-		scenarios.NeverReady: "asks the control plane for no sessions", scenarios.CrashAtStart: "ended by itself before it was ready",
-		scenarios.CrashAfterReady: "ended by itself after it was ready", scenarios.WrongAnswers: `answers 200 and "this is not`,
+		scenarios.NeverReady: "asks the control plane for no sessions", scenarios.CrashAtStart: ", after exit status 70",
+		scenarios.CrashAfterReady: "ended by itself after it was ready: process", scenarios.WrongAnswers: `answers 200 and "this is not`,
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
@@ -243,6 +243,29 @@ func TestRevisionsThatMisbehave(t *testing.T) {
 			}
 		})
 	}
+}
+
+// killOne kills an instance and returns once the runtime has started it again.
+func killOne(t *testing.T, ctx context.Context, env drivers.Env) {
+	t.Helper()
+	there, err := env.Instances(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	victim := there[0].ID
+	if _, err := env.(drivers.Injector).Inject(ctx, drivers.Fault{Kind: drivers.FaultKill, Instance: victim}); err != nil {
+		t.Fatal(err)
+	}
+	starts := 0
+	for e := range env.Watch() {
+		if e.Kind == drivers.Started && e.Instance == victim {
+			starts++
+		}
+		if starts == 2 {
+			return
+		}
+	}
+	t.Fatal("the environment ended first")
 }
 
 // TestGoodRevisionIsNotProvenBad: where the revision behaves after all, nothing proves that it
@@ -265,6 +288,7 @@ func TestGoodRevisionIsNotProvenBad(t *testing.T) {
 			if err := d.env.Restart(ctx); err != nil { // instances of it start and end, as asked to
 				t.Fatal(err)
 			}
+			killOne(t, ctx, d.env) // which is no crash of its own
 			looking, stop := context.WithTimeout(t.Context(), 2*time.Second)
 			defer stop()
 			plan.Run(looking)

@@ -9,11 +9,12 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/scenarios"
+	"github.com/rollout-lab/rollout-lab/targets/refproxy"
 )
 
 // injectRevision waits for the first instance of the revision after: it misbehaves from its
-// start, by what the stack says of it. That it does is seen in what the runtime says of such
-// instances, in what they answer, and in what they ask for.
+// start, by what the stack says of it. That it does is seen in the status with which such
+// instances end, in what they answer, and in what they ask for.
 func injectRevision(ctx context.Context, f scenarios.Fault, into Target) (drivers.Injection, error) {
 	w := &watched{after: into.After, lives: map[string]*life{}, first: make(chan struct{})}
 	events := into.Env.Watch()
@@ -29,8 +30,8 @@ func injectRevision(ctx context.Context, f scenarios.Fault, into Target) (driver
 	}
 	proof := map[string]func(context.Context) (string, bool, error){
 		scenarios.NeverReady:      func(ctx context.Context) (string, bool, error) { return w.neverReady(ctx, into) },
-		scenarios.CrashAtStart:    func(context.Context) (string, bool, error) { return w.ended(false) },
-		scenarios.CrashAfterReady: func(context.Context) (string, bool, error) { return w.ended(true) },
+		scenarios.CrashAtStart:    func(context.Context) (string, bool, error) { return w.crashed(false) },
+		scenarios.CrashAfterReady: func(context.Context) (string, bool, error) { return w.crashed(true) },
 		scenarios.WrongAnswers:    func(ctx context.Context) (string, bool, error) { return w.wrong(ctx, into) },
 	}[f.Mode]
 	return done{proof: proof}, nil
@@ -90,18 +91,22 @@ func (w *watched) end(l *life, why string) {
 	}
 }
 
-// ended says whether one has ended by itself; afterReady, whether one has that was ready. Where
-// a running instance is a ready one nothing ends before it is.
-func (w *watched) ended(afterReady bool) (string, bool, error) {
+// crashed says whether one has ended with the status of a crash that it was told to have;
+// afterReady, whether one has that was ready. Where a running instance is a ready one nothing ends
+// before it is. One that was killed, or could not be started, has another status or none.
+func (w *watched) crashed(afterReady bool) (string, bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	others := ""
 	for _, l := range slices.Backward(w.ends) {
-		if l.ready || !afterReady {
-			when := map[bool]string{true: "after it was ready", false: "before it was ready"}[l.ready]
-			return fmt.Sprintf("%s ended by itself %s: %s", l.instance, when, l.why), true, nil
+		when := map[bool]string{true: "after it was ready", false: "before it was ready"}[l.ready]
+		seen := fmt.Sprintf("%s ended by itself %s: %s", l.instance, when, l.why)
+		if status, ok := drivers.ExitStatus(l.why); ok && status == refproxy.ExitCrash && (l.ready || !afterReady) {
+			return seen, true, nil
 		}
+		others = "; the first: " + seen
 	}
-	return fmt.Sprintf("%d instances of %s run, and %d have ended by themselves", len(w.lives), w.after, len(w.ends)), false, nil
+	return fmt.Sprintf("%d instances of %s run, and %d have ended by themselves, none of them by the crash that it was told to have%s", len(w.lives), w.after, len(w.ends), others), false, nil
 }
 
 // instances are those of the revision that can be asked.

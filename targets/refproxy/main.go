@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/rollout-lab/rollout-lab/targets/refproxy/proxy"
 )
 
 // Exit codes of Main.
@@ -21,6 +23,8 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	// ExitCrash is that of a proxy that was told to crash, and of nothing else.
+	ExitCrash = 70
 )
 
 // SeedVariable is the environment variable that holds the seed of the control plane's
@@ -110,7 +114,9 @@ func report(stderr io.Writer, who string, err error) int {
 		return int(code)
 	}
 	text, code, hint := err.Error(), exitFailure, ""
-	if e, ok := errors.AsType[*usageError](err); ok {
+	if errors.Is(err, proxy.ErrCrash) {
+		code = ExitCrash
+	} else if e, ok := errors.AsType[*usageError](err); ok {
 		code, hint = exitUsage, e.hint
 	} else if e, ok := errors.AsType[*hintError](err); ok {
 		hint = e.hint

@@ -244,7 +244,7 @@ func TestRefusesWhatMakesNoSense(t *testing.T) {
 		{"no room to finish", proxy("--health=stack-aware", "--stop-grace=1s"), "", 2, "stop grace is 1s"},
 		{"staleness too short", proxy("--stale-after=1s"), "", 2, "stale-after is 1s"},
 		{"unknown misbehaviour", proxy("--misbehave=late"), "", 2, `misbehaviour is "late"`},
-		{"crash at start", proxy("--misbehave=crash-at-start"), "", 1, "crashed, as it was told to"},
+		{"crash at start", proxy("--misbehave=crash-at-start"), "", refproxy.ExitCrash, "crashed, as it was told to"},
 		{"link to nowhere", []string{"relay", "--admin-listen=127.0.0.1:0", "--link=a=127.0.0.1:0"}, "", 2, "want NAME=HOST:PORT>HOST:PORT"},
 		{"link's port taken", []string{"relay", "--admin-listen=127.0.0.1:0", "--link=a=" + taken.Addr().String() + ">127.0.0.1:1"}, "", 1, "another process has the port"},
 		{"control no URL", proxy("--control=127.0.0.1:1"), "", 2, `want a URL like http://`},
