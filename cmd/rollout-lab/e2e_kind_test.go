@@ -21,26 +21,23 @@ var kindCluster = cmp.Or(os.Getenv("ROLLOUT_LAB_KIND_CLUSTER"), "rollout-lab-e2e
 // usedKind: a test of this process has asked for kind.
 var usedKind bool
 
-// A cluster of the tests' own does not outlive them: it would take its share of the machine
-// from whatever is measured next. Where none of them used it, it is another process's.
-func init() {
-	if os.Getenv("ROLLOUT_LAB_KIND_CLUSTER") != "" {
+func init() { atEnd = append(atEnd, removeClusters) }
+
+// removeClusters removes a cluster of the tests' own: it would take its share of the machine from
+// whatever is measured next. Where none of them used it, it is another process's.
+func removeClusters() {
+	if !usedKind || os.Getenv("ROLLOUT_LAB_KIND_CLUSTER") != "" {
 		return
 	}
-	atEnd = append(atEnd, func() {
-		if !usedKind {
-			return
+	for _, cluster := range []string{kindCluster, kindWorkers} {
+		nodes, err := exec.Command("docker", "ps", "--all", "--quiet", "--filter", "label=io.x-k8s.kind.cluster="+cluster).Output()
+		if err != nil || len(nodes) == 0 {
+			continue // no engine, or no such cluster was made
 		}
-		for _, cluster := range []string{kindCluster, kindWorkers} {
-			nodes, err := exec.Command("docker", "ps", "--all", "--quiet", "--filter", "label=io.x-k8s.kind.cluster="+cluster).Output()
-			if err != nil || len(nodes) == 0 {
-				continue // no engine, or no such cluster was made
-			}
-			if out, err := exec.Command("docker", append([]string{"rm", "--force", "--volumes"}, strings.Fields(string(nodes))...)...).CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "remove cluster %s: %v: %s", cluster, err, out)
-			}
+		if out, err := exec.Command("docker", append([]string{"rm", "--force", "--volumes"}, strings.Fields(string(nodes))...)...).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "remove cluster %s: %v: %s", cluster, err, out)
 		}
-	})
+	}
 }
 
 func TestE2EKindActions(t *testing.T) { actions(t, "kind") }
