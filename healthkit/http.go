@@ -48,7 +48,7 @@ func isProbe(path string) bool {
 	case "/readyz", "/livez", "/startupz", "/drainz", "/statusz":
 		return true
 	}
-	return false
+	return strings.HasPrefix(path, "/readyz/")
 }
 
 type handler Registry

@@ -81,7 +81,7 @@ func TestProbesAreNotInFlight(t *testing.T) {
 	r := New(Config{})
 	counts := map[string]int{}
 	h := r.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { counts[req.URL.Path] = r.InFlight() }))
-	for path, want := range map[string]int{"/": 1, "/readyz": 0, "/livez": 0, "/startupz": 0, "/drainz": 0, "/statusz": 0, "/readyzz": 1, "/a/readyz": 1} {
+	for path, want := range map[string]int{"/": 1, "/readyz": 0, "/readyz/storage": 0, "/livez": 0, "/startupz": 0, "/drainz": 0, "/statusz": 0, "/readyzz": 1, "/a/readyz": 1} {
 		call(h, path)
 		if got, ok := counts[path]; !ok || got != want {
 			t.Errorf("%s counts %d, called %v; want %d", path, got, ok, want)

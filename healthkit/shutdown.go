@@ -126,7 +126,7 @@ type shutdown struct {
 
 // pause waits, unless nobody routes here, and returns how long it took.
 func (s *shutdown) pause(ctx context.Context, d time.Duration) time.Duration {
-	if s.r.unrouted() {
+	if d <= 0 || s.r.unrouted() {
 		return 0
 	}
 	begun := time.Now()
