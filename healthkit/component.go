@@ -116,7 +116,8 @@ type Component struct {
 	outage      bool // counted in r.outages
 	retracted   bool
 	pending     pending
-	usual       *record // the last one with a reason, to be used again
+	usual       *record           // the last one with a reason, to be used again
+	attributes  map[string]string // never written to: there is another one instead
 	genSince    int64
 	genAt       int64      // when the generation was last reported
 	genOld      bool       // longer ago than GenerationPolicy.MaxAge

@@ -106,6 +106,7 @@ func (c ComponentStatus) appendLine(b []byte, excluded bool) []byte {
 	if c.Pending != "" {
 		line += ", pending " + c.Pending
 	}
+	line += c.attributeText()
 	b = append(b, oneLine(line)...)
 	return append(b, '\n')
 }

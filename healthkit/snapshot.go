@@ -9,7 +9,7 @@ import (
 
 // Snapshot is everything the registry knew at one version. Its times are those of
 // the wall clock as it was set then. It never changes;
-// its slices are shared by all readers and must not be written to. Adapters are
+// its slices and maps are shared by all readers and must not be written to. Adapters are
 // functions of it.
 type Snapshot struct {
 	// Version grows with every change; a later snapshot has a higher one.
@@ -50,6 +50,8 @@ type ComponentStatus struct {
 	// (a longer one ends with " ... (cut)"): adapters escape it, and show it
 	// only to those who may see it (WithoutReasons).
 	Reason string `json:"reason,omitempty"`
+	// Attributes are those of Component.SetAttribute.
+	Attributes map[string]string `json:"attributes,omitempty"`
 	// Since is when State began.
 	Since time.Time `json:"since"`
 	// Transitions counts changes of State.
@@ -285,6 +287,7 @@ func (c *Component) status() ComponentStatus {
 		Name:          c.name,
 		State:         c.state,
 		Reason:        c.reason,
+		Attributes:    c.attributes,
 		Since:         c.r.at(c.since),
 		Transitions:   c.transitions,
 		Rejected:      c.rejected,

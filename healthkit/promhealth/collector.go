@@ -16,6 +16,7 @@
 package promhealth
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,13 +44,25 @@ const Namespace = "healthkit"
 //	healthkit_component_generation_changed_timestamp_seconds{component}
 //	healthkit_component_last_error_timestamp_seconds{component}
 //	healthkit_component_missing{component}            1: expected, not registered
-//	healthkit_loop_stuck{loop}                    0 or 1
+//	healthkit_component_attribute{component,attribute,value}  1, of those that New names
+//	healthkit_loop_stuck{loop}                        0 or 1
 //	healthkit_loop_stalls_total{loop}
-type Collector struct{ registry *healthkit.Registry }
+type Collector struct {
+	registry   *healthkit.Registry
+	attributes []string
+}
 
 // New returns a Collector of the registry. Two registries of one process need
 // different labels, for example by prometheus.WrapRegistererWith.
-func New(r *healthkit.Registry) *Collector { return &Collector{r} }
+//
+// Of the attributes of components (Component.SetAttribute) those with the named
+// keys are shown, none by default: each value is a series, so name those that
+// have few, such as the role of a member of a cluster.
+func New(r *healthkit.Registry, attributes ...string) *Collector {
+	attributes = slices.Clone(attributes)
+	slices.Sort(attributes)
+	return &Collector{r, slices.Compact(attributes)}
+}
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(Namespace+"_"+name, help, labels, nil)
@@ -75,6 +88,7 @@ var (
 	generationSince = desc("component_generation_changed_timestamp_seconds", "Unix time at which the component took up its generation.", "component")
 	lastErrorAt     = desc("component_last_error_timestamp_seconds", "Unix time of the last failure reported; absent without one.", "component")
 	missing         = desc("component_missing", "Always 1, for a component that is expected and not registered.", "component")
+	attribute       = desc("component_attribute", "Always 1, for an attribute of the component and its value.", "component", "attribute", "value")
 
 	stuck  = desc("loop_stuck", "Whether the work loop has missed its limit.", "loop")
 	stalls = desc("loop_stalls_total", "How often the work loop has missed its limit.", "loop")
@@ -84,7 +98,7 @@ var (
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		ready, live, degraded, started, phase, phaseSince, timeToReady, version, gensMet,
-		state, stateSince, transitions, rejected, blocking, generation, generationSince, lastErrorAt, missing,
+		state, stateSince, transitions, rejected, blocking, generation, generationSince, lastErrorAt, missing, attribute,
 		stuck, stalls,
 	} {
 		out <- d
@@ -92,10 +106,12 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector. It runs no check and waits for none.
-func (c *Collector) Collect(out chan<- prometheus.Metric) { collect(c.registry.Snapshot(), out) }
+func (c *Collector) Collect(out chan<- prometheus.Metric) {
+	collect(c.registry.Snapshot(), c.attributes, out)
+}
 
-// collect is the snapshot as metrics.
-func collect(s *healthkit.Snapshot, out chan<- prometheus.Metric) {
+// collect is the snapshot as metrics, with the named attributes.
+func collect(s *healthkit.Snapshot, attributes []string, out chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
@@ -130,6 +146,11 @@ func collect(s *healthkit.Snapshot, out chan<- prometheus.Metric) {
 		}
 		if !c.LastErrorAt.IsZero() {
 			gauge(lastErrorAt, unix(c.LastErrorAt), c.Name)
+		}
+		for _, key := range attributes {
+			if value, ok := c.Attributes[key]; ok {
+				gauge(attribute, 1, c.Name, key, value)
+			}
 		}
 	}
 	for _, name := range s.Missing {

@@ -272,3 +272,32 @@ func TestScrapesWhileTheRegistryChanges(t *testing.T) {
 	close(stop)
 	wg.Wait()
 }
+
+func TestAttributesAreShownWhenNamed(t *testing.T) {
+	r := healthkit.New(healthkit.Config{})
+	a := register(t, r, "a", healthkit.Options{})
+	must(t, a.SetAttribute("member", "leader"))
+	must(t, a.SetAttribute("term", "4711"))
+	for name, tt := range map[string]struct {
+		named []string
+		want  []string
+	}{
+		"none by default": {nil, nil},
+		"the named one":   {[]string{"member"}, []string{"component_attribute member a leader"}},
+		"once":            {[]string{"member", "none", "member"}, []string{"component_attribute member a leader"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reg := prometheus.NewPedanticRegistry()
+			must(t, reg.Register(New(r, tt.named...)))
+			var got []string
+			for key, v := range scrape(t, reg) {
+				if strings.HasPrefix(key, "component_attribute") && v == 1 {
+					got = append(got, key)
+				}
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
