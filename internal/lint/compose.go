@@ -26,6 +26,7 @@ type composeFile struct {
 type composeService struct {
 	program
 	name    string
+	image   string
 	at      place
 	spans   []extent // where it stands, in each file
 	file    *composeFile
@@ -56,8 +57,8 @@ type composeService struct {
 type health struct {
 	at                                   place
 	disabled                             bool
-	anyInterval, anyTimeout, anyStart    bool // they depend on a variable, and are not judged
-	inherits                             bool // no test of its own: that of the image
+	anyInterval, anyTimeout, anyStart    bool           // they depend on a variable, and are not judged
+	command                              *healthCommand // nil is that of the image
 	interval, timeout, startPeriod       time.Duration
 	retries                              int
 	startInterval                        bool // checks are more frequent at the start
@@ -101,7 +102,8 @@ func (s *source) readComposeService(f *composeFile, name string, n *node) *compo
 	}
 	c.proxied = proxyOf(labels, c.env)
 	c.hostNetwork = s.text(n, "network_mode") == "host"
-	c.health = s.readHealth(n)
+	c.image = s.text(n, "image")
+	c.health = s.readHealth(n, c.env)
 	c.needs = s.readNeeds(n.get("depends_on"))
 	c.stopGrace, c.stopGraceAt = s.duration(n, "stop_grace_period", defaultStopGrace), c.at
 	if v := n.get("stop_grace_period"); v != nil {
@@ -216,7 +218,7 @@ func proxyOf(labels, env []setting) string {
 	return by
 }
 
-func (s *source) readHealth(service *node) *health {
+func (s *source) readHealth(service *node, env []setting) *health {
 	n := s.sub(service, "healthcheck")
 	if n == nil {
 		return nil
@@ -249,10 +251,11 @@ func (s *source) readHealth(service *node) *health {
 	h.startInterval = n.get("start_interval") != nil
 	h.disabled = s.boolean(n, "disable")
 	test := n.get("test")
-	h.inherits = test == nil
-	words := s.commandWords(test)
-	if len(words) == 1 && words[0].text == "NONE" {
-		h.disabled, h.at = true, s.place(test)
+	if test != nil {
+		if words := s.commandWords(test); len(words) == 1 && words[0].text == "NONE" {
+			h.disabled, h.at = true, s.place(test)
+		}
+		h.command = s.readCommand(test, env)
 	}
 	if h.disabled && n.get("disable") != nil {
 		h.at = where("disable")

@@ -23,6 +23,41 @@ var composeRules = []Rule{
 		compose: composeNoHealth,
 	},
 	{
+		ID: "compose-health-command", Runtime: "compose", Severity: Error,
+		What:    "The health check cannot run as it is written: a list that does not begin with CMD, CMD-SHELL or NONE, the words of a shell (`||`) after CMD, a whole line as one word of CMD, several words after CMD-SHELL; or a variable of the container is written $VAR, which Compose fills in on the host (warning).",
+		Why:     "What never succeeds is never healthy: dependents do not start, a balancer sends nothing, and Swarm starts over for ever. A file that is refused starts nothing.",
+		Fix:     "`test: [CMD, program, argument]`, or `test: [CMD-SHELL, \"one line\"]`.",
+		compose: healthFault(nil),
+	},
+	{
+		ID: "compose-health-always", Runtime: "compose", Severity: Error,
+		What:    "The health check cannot fail: it is `true`, or ends with `|| exit 0` or its like.",
+		Why:     "A container that is always healthy gets requests before it can serve, and keeps them when it no longer can.",
+		Fix:     "A check that fails when the service cannot serve: `|| exit 1`.",
+		compose: healthFault(func(c *composeService) *fault { return c.health.command.cannotFail() }),
+	},
+	{
+		ID: "compose-health-blind", Runtime: "compose", Severity: Warning,
+		What:    "The health check does not see whether the service can serve: curl without `--fail`, to which a 503 is a success, a port that is only opened, a process that is only looked for.",
+		Why:     "A server that says that it cannot serve, or that only listens, counts as healthy and gets requests.",
+		Fix:     "`curl --fail http://127.0.0.1:PORT/readyz`, or a query that the service has to answer.",
+		compose: healthFault(func(c *composeService) *fault { return c.health.command.cannotTell() }),
+	},
+	{
+		ID: "compose-health-early", Runtime: "compose", Severity: Warning,
+		What:    "The health check of a database asks its socket: pg_isready without `-h`, mysqladmin ping of localhost.",
+		Why:     "On the first start the image sets the database up with a server that listens on the socket alone, and then stops it. The check succeeds meanwhile, and what depends on it is started and refused.",
+		Fix:     "`pg_isready -h 127.0.0.1`, `mysqladmin ping -h 127.0.0.1`.",
+		compose: healthFault(func(c *composeService) *fault { return c.health.command.tooEarly(c.image, c.env) }),
+	},
+	{
+		ID: "compose-health-localhost", Runtime: "compose", Severity: Warning,
+		What:    "The health check asks localhost with wget.",
+		Why:     "The wget of busybox, which small images have, takes the first address of localhost and no other. Where that is ::1 and the server listens on IPv4 alone, a service that serves is never healthy.",
+		Fix:     "127.0.0.1 in place of localhost.",
+		compose: healthFault(func(c *composeService) *fault { return c.health.command.wrongAddress() }),
+	},
+	{
 		ID: "compose-health-slow", Runtime: "compose", Severity: Warning,
 		What:    "A port is published or exposed, or a proxy finds the service, and the interval of the health check (default 30s) is longer than 10s, or interval x retries is longer than 30s. With a start_interval only where a proxy or Swarm goes by the health.",
 		Why:     "An instance that cannot serve keeps its requests for retries intervals. And before Engine 25, which has start_interval, the first check waits for a whole interval, so each start of a container takes at least that long.",
@@ -103,6 +138,29 @@ var composeRules = []Rule{
 			}
 		},
 	},
+}
+
+// healthFault makes a rule of something that can be wrong with the command of a check:
+// that it cannot run, or what find finds in one that can.
+func healthFault(find func(*composeService) *fault) func(*composeService, *reporter) {
+	return func(c *composeService, r *reporter) {
+		if c.health == nil || c.health.disabled || c.health.command == nil {
+			return
+		}
+		f := c.health.command.cannotRun()
+		switch {
+		case find == nil && f != nil && c.health.command.wrong == "" && !c.served():
+			f.severity = Warning // it costs no request
+		case find == nil:
+		case f != nil && f.severity == Error || !c.served():
+			return
+		default:
+			f = find(c)
+		}
+		if f != nil {
+			r.add(f.severity, c.health.command.at, f.effect, f.fix)
+		}
+	}
 }
 
 func composeNoHealth(c *composeService, r *reporter) {
