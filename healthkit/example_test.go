@@ -131,26 +131,17 @@ func ExampleRegistry_Run_worker() {
 		jobs <- job
 	}
 	ctx, terminate := context.WithCancel(context.Background())
-	release := registry.Hold() // for the whole loop
+	release := registry.Hold() // for as long as the loop goes round
 	go func() {
 		defer release()
 		defer loop.Close()
-		taking, cancel := registry.WithStopping(context.Background())
-		defer cancel()
-		for taking.Err() == nil {
-			loop.Idle() // waiting for a job is no deadlock
-			select {
-			case job := <-jobs:
-				loop.Tick()
-				if job == 2 {
-					terminate() // SIGTERM comes in the middle of a job
-					<-taking.Done()
-				}
-				fmt.Println("did job", job)
-			case <-taking.Done():
+		work(registry, loop, jobs, func(job int) {
+			if job == 2 {
+				terminate() // SIGTERM comes in the middle of a job
+				<-registry.Stopping()
 			}
-		}
-		fmt.Println("takes no more:", context.Cause(taking))
+			fmt.Println("did job", job)
+		})
 	}()
 	_, err = registry.Run(ctx, healthkit.RunPlan{})
 	fmt.Println(registry.Phase(), err)
@@ -158,9 +149,23 @@ func ExampleRegistry_Run_worker() {
 	// did job 0
 	// did job 1
 	// did job 2
-	// takes no more: the process has been told to stop
 	// queue closed
 	// stopped <nil>
+}
+
+// work takes jobs until the process is told to stop.
+func work(registry *healthkit.Registry, loop *healthkit.Loop, jobs <-chan int, do func(job int)) {
+	taking, cancel := registry.WithStopping(context.Background())
+	defer cancel()
+	for taking.Err() == nil {
+		loop.Idle() // waiting for a job is no deadlock
+		select {
+		case job := <-jobs:
+			loop.Tick() // from here on it is, when the limit of the loop is over
+			do(job)
+		case <-taking.Done():
+		}
+	}
 }
 
 // An event stream would last longer than any budget. When the drain begins its clients are
