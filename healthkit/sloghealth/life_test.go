@@ -37,7 +37,9 @@ func TestLife(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			sloghealth.Run(t.Context(), r, log.logger(slog.LevelDebug))
+			if err := sloghealth.To(log.logger(slog.LevelDebug))(t.Context(), r); err != nil {
+				t.Error(err)
+			}
 		}()
 		for _, step := range []struct {
 			name string
@@ -144,7 +146,9 @@ func TestLivenessIsAnError(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			sloghealth.Run(ctx, r, log.logger(slog.LevelError))
+			if err := sloghealth.To(log.logger(slog.LevelError))(ctx, r); err != nil {
+				t.Error(err)
+			}
 		}()
 		synctest.Wait()
 		c.Failed(errors.New("x"))

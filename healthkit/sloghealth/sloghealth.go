@@ -30,21 +30,24 @@ const (
 	MsgPhase     = "phase changed"       // from, to, reason
 )
 
-// Run logs changes until ctx ends or the registry is closed, and then those that are left. It
-// begins with what differs from an empty registry. It looks as soon as something has changed; what
-// has changed twice by then is one record.
-func Run(ctx context.Context, r *healthkit.Registry, l *slog.Logger) {
-	was := &healthkit.Snapshot{}
-	log := func(now *healthkit.Snapshot) {
-		for _, c := range changes(was, now) {
-			l.LogAttrs(context.WithoutCancel(ctx), c.level, c.msg, c.attrs...)
+// To returns a Follower that logs changes until ctx ends or the registry is closed, and then
+// those that are left; it returns nil. It begins with what differs from an empty registry. It
+// looks as soon as something has changed; what has changed twice by then is one record.
+func To(l *slog.Logger) healthkit.Follower {
+	return func(ctx context.Context, r *healthkit.Registry) error {
+		was := &healthkit.Snapshot{}
+		log := func(now *healthkit.Snapshot) {
+			for _, c := range changes(was, now) {
+				l.LogAttrs(context.WithoutCancel(ctx), c.level, c.msg, c.attrs...)
+			}
+			was = now
 		}
-		was = now
+		for now := range r.Watch(ctx) {
+			log(now)
+		}
+		log(r.Snapshot())
+		return nil
 	}
-	for now := range r.Watch(ctx) {
-		log(now)
-	}
-	log(r.Snapshot())
 }
 
 type change struct {

@@ -58,25 +58,34 @@ func TestNothingIsLostAtTheEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var log lines
-	sloghealth.Run(ctx, r, log.logger(slog.LevelInfo))
+	if err := sloghealth.To(log.logger(slog.LevelInfo))(ctx, r); err != nil {
+		t.Error(err)
+	}
 	if got, want := log.take(), "level=ERROR msg=\"component changed\" component=c from=starting to=failed reason=x\n"; got != want {
 		t.Errorf("got:\n%swant:\n%s", got, want)
 	}
 }
 
-func ExampleRun() {
-	ctx := context.Background()
-	registry := healthkit.New(healthkit.Config{Expect: []string{"storage"}})
+// TestFollowsARun: the end of a process is logged, too.
+func TestFollowsARun(t *testing.T) {
+	r := healthkit.New(healthkit.Config{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("told to stop"))
+	var log lines
+	if _, err := r.Run(ctx, healthkit.RunPlan{Followers: []healthkit.Follower{sloghealth.To(log.logger(slog.LevelInfo))}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := log.take(), "to=stopped\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("got:\n%swant it to end with %s", got, want)
+	}
+}
 
-	logging, stop := context.WithCancel(ctx)
-	logged := make(chan struct{})
-	go func() {
-		defer close(logged)
-		sloghealth.Run(logging, registry, slog.Default())
-	}()
-	_, err := registry.Run(ctx, healthkit.RunPlan{HealthAddr: ":8081"})
-	stop()
-	<-logged
+func ExampleTo() {
+	registry := healthkit.New(healthkit.Config{Expect: []string{"storage"}})
+	_, err := registry.Run(context.Background(), healthkit.RunPlan{
+		HealthAddr: ":8081",
+		Followers:  []healthkit.Follower{sloghealth.To(slog.Default())},
+	})
 	if err != nil {
 		slog.Error("run", "err", err)
 	}
