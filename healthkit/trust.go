@@ -57,6 +57,8 @@ var passedOn = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host
 // somebody who asks for himself: the probe command, a shell in the container, kubectl
 // port-forward. A request that says that it was passed on (X-Forwarded-For, Via and the like)
 // or that a page made it (Origin) does not count, and none of these headers makes one count.
+// Nor does one over loopback that asks for a host by another name than localhost: somebody's
+// proxy made it, or a page whose name was made to lead here.
 //
 // A proxy on the same machine that passes requests on and does not say so looks like this
 // machine. Where one stands before the probes, Config.Details and Config.DrainFrom have to be
@@ -66,7 +68,7 @@ func FromLoopback(req *http.Request) bool {
 	switch {
 	case strings.HasPrefix(a, "127."), strings.HasPrefix(a, "[::1]:"):
 		host, _, err := net.SplitHostPort(a)
-		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() || !hostIsHere(req.Host) {
 			return false
 		}
 	case a == "", a[0] == '@', a[0] == '/':
@@ -83,6 +85,15 @@ func FromLoopback(req *http.Request) bool {
 		}
 	}
 	return true
+}
+
+// hostIsHere tells whether a Host header is an address, localhost or nothing.
+func hostIsHere(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	return host == "" || strings.EqualFold(host, "localhost") || net.ParseIP(host) != nil
 }
 
 func (r *Registry) mayDrain(req *http.Request) bool {

@@ -16,8 +16,12 @@ import (
 // asked is a request of somebody at an address, with a header if there is one.
 func asked(method, target, from string, header ...string) *http.Request {
 	req := httptest.NewRequest(method, target, nil)
-	req.RemoteAddr = from
+	req.RemoteAddr, req.Host = from, "127.0.0.1:8081"
 	for i := 0; i < len(header); i += 2 {
+		if header[i] == "Host" { // as net/http does
+			req.Host = header[i+1]
+			continue
+		}
 		req.Header.Set(header[i], header[i+1])
 	}
 	return req
@@ -46,6 +50,13 @@ func TestFromLoopback(t *testing.T) {
 		{"Forwarded", "127.0.0.1:4711", []string{"Forwarded", "for=192.0.2.1"}, false},
 		{"Via", "127.0.0.1:4711", []string{"via", "1.1 proxy"}, false},
 		{"X-Real-IP", "127.0.0.1:4711", []string{"X-Real-IP", "192.0.2.1"}, false},
+		{"localhost", "127.0.0.1:4711", []string{"Host", "localhost:8081"}, true},
+		{"localhost without a port", "[::1]:4711", []string{"Host", "LOCALHOST"}, true},
+		{"IPv6 as a host", "[::1]:4711", []string{"Host", "[::1]:8081"}, true},
+		{"IPv6 as a host without a port", "[::1]:4711", []string{"Host", "[::1]"}, true},
+		{"HTTP/1.0 without a host", "127.0.0.1:4711", []string{"Host", ""}, true},
+		{"a page whose name was made to lead here", "127.0.0.1:4711", []string{"Host", "rebound.example:8081"}, false},
+		{"a name that ends alike", "127.0.0.1:4711", []string{"Host", "notlocalhost"}, false},
 		{"a page in a browser here", "127.0.0.1:4711", []string{"Origin", "https://example.com"}, false},
 	}
 	for _, tt := range tests {
@@ -60,7 +71,7 @@ func TestFromLoopback(t *testing.T) {
 // What a server of net/http makes of a connection, and not what a test thinks it does.
 func TestFromLoopbackOverSockets(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
-	for _, where := range [][2]string{{"tcp", "127.0.0.1:0"}, {"unix", socket}} {
+	for _, where := range [][3]string{{"tcp", "127.0.0.1:0", "localhost"}, {"unix", socket, "any.example"}} {
 		l, err := net.Listen(where[0], where[1])
 		if err != nil {
 			t.Skip(err)
@@ -73,7 +84,7 @@ func TestFromLoopbackOverSockets(t *testing.T) {
 		client := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) {
 			return net.Dial(where[0], l.Addr().String())
 		}}}
-		resp, err := client.Get("http://here/")
+		resp, err := client.Get("http://" + where[2] + "/")
 		if err != nil {
 			t.Fatal(err)
 		}

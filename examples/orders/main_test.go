@@ -50,6 +50,9 @@ func TestServiceFromStartToEnd(t *testing.T) {
 			if text != "ready\n" && !strings.HasPrefix(text, "ready\n") {
 				t.Errorf("got %q, want ready", text)
 			}
+			if strings.Contains(text, "[?]") {
+				t.Errorf("a name meets nothing: %s", text)
+			}
 			break
 		}
 		if ctx.Err() != nil {
