@@ -19,7 +19,7 @@ release-check: ## what dist/release has for this machine, installed where there 
 
 # What has no goroutine, which is a test (internal/archtest), and computes much: a race detector
 # has nothing to say of it, and makes it take five times as long.
-PURE = ./internal/judge ./internal/lint ./internal/target ./internal/timeline ./reports/...
+PURE = ./internal/judge ./internal/target ./internal/timeline ./reports/...
 
 test: ## everything that needs nothing but Go
 	go test -race -timeout 30m $$(go list work | grep -vxF "$$(go list $(PURE))")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,7 +150,7 @@ func lintReport(files []lint.File, unread []*lint.FileError, o lint.Options) *li
 	if len(files) == 0 && len(unread) > 0 {
 		report.Problems = nil // that there is nothing to check follows from the others
 	}
-	report.Problems = append(unread, report.Problems...)
+	report.Problems = slices.Concat([]*lint.FileError{}, unread, report.Problems)
 	return report
 }
 

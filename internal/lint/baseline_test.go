@@ -29,11 +29,14 @@ services:
   b: {<<: *all, image: b}
   c: {<<: *all, image: c}
   d: {image: d, depends_on: [db]}
-  db: {image: db}
-  queue: {image: queue}
+  db: {image: db, ports: ["5432"]}
+  queue: {image: queue, ports: ["5672"]}
 `)
 	var got [][]string
 	for _, f := range r.Findings {
+		if f.Rule != "compose-depends-on" {
+			continue
+		}
 		got = append(got, append([]string{f.Subject}, f.Others...))
 	}
 	want := [][]string{{"service a", "service b", "service c"}, {"service d"}}

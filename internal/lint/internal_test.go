@@ -329,6 +329,8 @@ func TestHostile(t *testing.T) {
 		"many keys":   head + manyKeys(19_000) + manyKeys(19_000),
 		"many docs":   strings.Repeat("---\n"+head+manyKeys(15_000), 30),
 		"long line":   head + "a: " + strings.Repeat("x", maxLine),
+		"long JSON":   "[" + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "]",
+		"JSON twice":  `{"apiVersion": "v1", "kind": "Pod", "kind": "Pod"}`,
 		"too large":   strings.Repeat(head, MaxFile/len(head)+1),
 		"not text":    head + "\xff\xfe",
 		"control":     head + "a: \x1b[31m\n",

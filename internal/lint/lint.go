@@ -10,13 +10,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
 )
 
 // MaxFile is the size in bytes past which Check refuses a file.
-const MaxFile = 8 << 20
+const MaxFile = 128 << 20
 
 // File is one input: its name for messages, and its bytes.
 type File struct {
@@ -168,9 +169,9 @@ type input struct {
 // source is one file that is being read.
 type source struct {
 	name     string
-	found    bool // nobody named it
-	patch    bool // a Kustomization says so
-	tokens   int  // parsed so far
+	found    bool          // nobody named it
+	patch    bool          // a Kustomization says so
+	cost     *atomic.Int64 // of what was parsed, see maxCost
 	lines    []string
 	comments *comments
 	problems []*FileError
@@ -212,7 +213,7 @@ func (s *source) readContent(data []byte, in *input) {
 		return
 	}
 	for i, line := range s.lines {
-		if at := strings.IndexFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }); at >= 0 {
+		if at := controlCharacter(line); at >= 0 {
 			s.problem(i+1, utf8.RuneCountInString(line[:at])+1, "remove it", "a control character")
 			return
 		}
@@ -230,34 +231,47 @@ func (s *source) readYAML(in *input) {
 	if len(documents) == 0 {
 		s.skip(0, "empty file", "", false)
 	}
-	for _, d := range documents {
-		if len(s.problems) > 0 {
-			return
-		}
-		if k, line, ok := d.foreignKind(); ok {
-			s.skip(line, k, "", true)
-			if k == "ConfigMap" {
-				in.kube.rawConfigs = append(in.kube.rawConfigs, rawConfig{s, d})
+	s.cost = &atomic.Int64{}
+	for some := range slices.Chunk(documents, 512) { // so that not all trees are there at once
+		for _, d := range s.parseAll(some) {
+			s.problems, s.skipped = append(s.problems, d.problems...), append(s.skipped, d.skipped...)
+			if len(s.problems) > 0 {
+				return
 			}
-			continue
-		}
-		root := s.parse(d)
-		if root == nil || root.kind == null {
-			continue
-		}
-		end := d.first + len(d.lines)
-		services := root.get("services")
-		switch {
-		case root.get("apiVersion") != nil && root.get("kind") != nil:
-			in.kube.take(s, root, end, 0)
-		case services != nil && services.kind == mapping, includesAlone(root):
-			if !s.readCompose(root, end, in) {
-				s.skip(root.line, "compose file without a service", "", true)
-			}
-		default:
-			s.unrecognised(root)
+			s.readDocument(d, in)
 		}
 	}
+}
+
+func (s *source) readDocument(d parsed, in *input) {
+	root := d.root
+	services := root.get("services")
+	switch {
+	case d.foreign != "":
+		s.skip(d.at, d.foreign, "", true)
+		if d.foreign == "ConfigMap" {
+			in.kube.rawConfigs = append(in.kube.rawConfigs, rawConfig{s, d.document})
+		}
+	case root == nil || root.kind == null:
+	case root.get("apiVersion") != nil && root.get("kind") != nil:
+		in.kube.take(s, root, d.end, 0)
+	case services != nil && services.kind == mapping, includesAlone(root):
+		if !s.readCompose(root, d.end, in) {
+			s.skip(root.line, "compose file without a service", "", true)
+		}
+	default:
+		s.unrecognised(root)
+	}
+}
+
+// controlCharacter is where the first one in a line is, or -1.
+func controlCharacter(line string) int {
+	for i := range len(line) {
+		if c := line[i]; c < ' ' && c != '\t' || c >= 0x7f { // else no rune can be one
+			return strings.IndexFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' })
+		}
+	}
+	return -1
 }
 
 // place is where something stands in a file.

@@ -21,11 +21,11 @@ import (
 // Bounds on a document. The parser recurses, and takes time that grows with the square
 // of a mapping's entries; aliases multiply what they stand for.
 const (
-	maxTokens  = 60_000  // of a document
-	maxTotal   = 180_000 // of a file
+	maxTokens  = 60_000                    // of a document
+	maxCost    = 3 * maxTokens * maxTokens // of a file: the squares of its documents' tokens
 	maxNesting = 60
 	maxNodes   = 100_000 // of a document, aliases written out
-	maxLine    = 16 << 10
+	maxLine    = 1 << 20
 )
 
 type kind int
@@ -84,78 +84,17 @@ func (n *node) varies(key string) bool {
 	return v != nil && v.unknown
 }
 
-// document is the part of a file between two document marks.
-type document struct {
-	first int // lines before it
-	lines []string
-}
-
-// documents splits the file. A mark at the start of a line ends a document whatever
-// stands before, so that no parser is needed to find it.
-func (s *source) documents() []document {
-	var out []document
-	current := document{}
-	for i, line := range s.lines {
-		rest, mark := strings.CutPrefix(line, "---")
-		end := line == "..." || strings.HasPrefix(line, "... ")
-		if (mark && (rest == "" || rest[0] == ' ' || rest[0] == '\t')) || end {
-			out = append(out, current)
-			current = document{first: i}
-			line = "   " + rest
-			if end {
-				line = ""
-			}
-		}
-		if strings.HasPrefix(line, "%") && current.blank() {
-			line = "" // a directive
-		}
-		current.lines = append(current.lines, line)
-	}
-	out = append(out, current)
-	kept := out[:0]
-	for _, d := range out {
-		if !d.blank() {
-			kept = append(kept, d)
-		}
-	}
-	return kept
-}
-
-// blank reports whether there is nothing but comments.
-func (d document) blank() bool {
-	for _, line := range d.lines {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			return false
-		}
-	}
-	return true
-}
-
-// foreignKind is the kind of a Kubernetes object that the linter has no use for, when a
-// plain line says so. Such documents (custom resource definitions are long) need not
-// be parsed.
-func (d document) foreignKind() (kind string, at int, ok bool) {
-	version := false
-	for i, line := range d.lines {
-		if k, ok := strings.CutPrefix(line, "kind:"); ok {
-			if kind != "" {
-				return "", 0, false
-			}
-			at = d.first + i + 1
-			kind, _, _ = strings.Cut(k, " #")
-			kind = strings.Trim(strings.TrimSpace(kind), `"'`)
-		}
-		version = version || strings.HasPrefix(line, "apiVersion:")
-	}
-	return show(kind), at, version && kind != "" && !kubeKinds[kind] && !strings.ContainsAny(kind, "{}[]&*!|>")
-}
-
 // templated finds what a template engine was to fill in.
 var templated = regexp.MustCompile(`(?:^\s*|:\s+|-\s+)(?:\{\{|\{%)`)
 
 // parse reads a document; nil when that failed, and the problems say why. The usual
 // reason is that it is no manifest yet but a template of one.
 func (s *source) parse(d document) *node {
+	if d.json() {
+		if root, ok := s.parseJSON(d); ok {
+			return root
+		}
+	}
 	root := s.parseYAML(d)
 	if len(s.problems) == 0 {
 		return root
@@ -197,7 +136,6 @@ func (s *source) parseYAML(d document) (root *node) {
 		}
 	}
 	tokens := lexer.Tokenize(strings.Join(d.lines, "\n") + "\n")
-	s.tokens += len(tokens)
 	if !s.bounded(tokens, at) {
 		return nil
 	}
@@ -234,8 +172,12 @@ func (s *source) parseYAML(d document) (root *node) {
 
 // bounded reports whether the parser, which recurses, may be given the tokens.
 func (s *source) bounded(tokens token.Tokens, at func(*token.Token) (int, int)) bool {
-	if len(tokens) > maxTokens || s.tokens > maxTotal {
-		s.problem(0, 0, "name the files of the workloads alone", "too long to be parsed: more than %d words and signs in a document or %d in the file", maxTokens, maxTotal)
+	if len(tokens) > maxTokens {
+		s.problem(0, 0, "name the files of the workloads alone", "too long to be parsed: more than %d words and signs in a document", maxTokens)
+		return false
+	}
+	if s.cost != nil && s.cost.Add(int64(len(tokens))*int64(len(tokens))) > maxCost {
+		s.problem(0, 0, "name the files of the workloads alone", "too long to be parsed")
 		return false
 	}
 	depth, line, onLine, deepest := 0, 0, 0, 0
