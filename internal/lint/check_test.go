@@ -57,7 +57,7 @@ func TestCheck(t *testing.T) {
 		{"by a Service in another file", []string{pod, service}, lint.Options{}, []string{"a:6:7 error k8s-no-drain"}},
 		{"in another namespace", []string{pod, strings.Replace(service, "{name: web}", "{name: web, namespace: other}", 1)}, lint.Options{}, []string{"a:6:7 warning k8s-no-drain"}},
 		{"default is a namespace too", []string{pod, strings.Replace(service, "{name: web}", "{name: web, namespace: default}", 1)}, lint.Options{}, []string{"a:6:7 error k8s-no-drain"}},
-		{"other labels", []string{pod, strings.Replace(service, "{app: web}", "{app: web, tier: front}", 1)}, lint.Options{}, []string{"a:6:7 warning k8s-no-drain"}},
+		{"other labels", []string{pod, strings.Replace(service, "{app: web}", "{app: web, tier: front}", 1)}, lint.Options{}, []string{"a:6:7 warning k8s-no-drain", "b:1:1 warning k8s-service-selects-nothing"}},
 		{"drain given", []string{pod, service}, lint.Options{Drain: &five}, nil},
 		{"no drain, surely", []string{pod}, lint.Options{Drain: &none}, []string{"a:6:7 warning k8s-no-drain"}},
 		{"second document", []string{"# first\n---\n" + service + "--- # a mark\n" + pod}, lint.Options{}, []string{"a:15:7 error k8s-no-drain"}},

@@ -10,10 +10,10 @@ import (
 var kubeKinds = map[string]bool{
 	"Deployment": true, "StatefulSet": true, "DaemonSet": true, "Pod": true, "Service": true,
 	"PodDisruptionBudget": true, "HorizontalPodAutoscaler": true, "List": true,
-	"PersistentVolumeClaim": true,
-	"DeploymentList":        true, "StatefulSetList": true, "DaemonSetList": true, "PodList": true, "ServiceList": true,
+	"PersistentVolumeClaim": true, "Ingress": true,
+	"DeploymentList": true, "StatefulSetList": true, "DaemonSetList": true, "PodList": true, "ServiceList": true,
 	"PodDisruptionBudgetList": true, "HorizontalPodAutoscalerList": true,
-	"PersistentVolumeClaimList": true,
+	"PersistentVolumeClaimList": true, "IngressList": true,
 }
 
 // Defaults of the API server, where the manifest says nothing.
@@ -31,6 +31,7 @@ type kubeObjects struct {
 	budgets   []*budget
 	scalers   []*scaler
 	claims    []*claim
+	balancers []*balancer
 
 	configs    []*config
 	rawConfigs []rawConfig
@@ -42,6 +43,10 @@ type workload struct {
 	at                    place
 	first, last           int // lines of its document
 	labels                map[string]string
+	selector              *selector // nil when there is none
+	minReady, progress    time.Duration
+	progressAt            place
+	pinned                bool // to a node
 	replicas              int
 	replicasAt            place
 	strategy              string // type; "" is the default
@@ -102,6 +107,10 @@ type kubeService struct {
 	headless        bool
 	unready         *place // publishNotReadyAddresses
 	local           bool   // a traffic policy of Local
+	externalLocal   bool   // of traffic that comes from a balancer
+
+	selected  bool // pods of the files
+	balancers []*balancer
 }
 
 type servicePort struct {
@@ -111,8 +120,9 @@ type servicePort struct {
 }
 
 type budget struct {
+	name        string
 	namespace   string
-	selector    map[string]string
+	selector    *selector
 	unavailable *amount
 	available   *amount
 	at          place
@@ -179,13 +189,19 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 		w.readPod(s, spec)
 		k.workloads = append(k.workloads, w)
 	case "Service":
-		k.services = append(k.services, readService(s, o, spec, name, namespace))
-	case "PodDisruptionBudget":
-		b := &budget{namespace: namespace, at: s.place(o), selector: s.labels(s.sub(s.sub(spec, "selector"), "matchLabels"))}
-		b.unavailable, b.available = s.amount(spec, "maxUnavailable"), s.amount(spec, "minAvailable")
-		if s.sub(spec, "selector").get("matchExpressions") == nil {
-			k.budgets = append(k.budgets, b)
+		v := readService(s, o, spec, name, namespace)
+		k.services = append(k.services, v)
+		if b := readServiceBalancer(s, o, v); b != nil {
+			k.balancers = append(k.balancers, b)
 		}
+	case "Ingress":
+		if b := readIngress(s, o, name, namespace); b != nil {
+			k.balancers = append(k.balancers, b)
+		}
+	case "PodDisruptionBudget":
+		b := &budget{name: name, namespace: namespace, at: s.place(o), selector: readSelector(s, spec, "selector")}
+		b.unavailable, b.available = s.amount(spec, "maxUnavailable"), s.amount(spec, "minAvailable")
+		k.budgets = append(k.budgets, b)
 	case "HorizontalPodAutoscaler":
 		ref := s.sub(spec, "scaleTargetRef")
 		k.scalers = append(k.scalers, &scaler{s.text(ref, "kind"), s.text(ref, "name"), namespace, s.number(spec, "minReplicas", 1)})
@@ -195,7 +211,7 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 	case "PersistentVolumeClaim":
 		k.claims = append(k.claims, readClaim(s, spec, name, namespace))
 	case "List", "DeploymentList", "StatefulSetList", "DaemonSetList", "PodList", "ServiceList", "PodDisruptionBudgetList", "HorizontalPodAutoscalerList",
-		"PersistentVolumeClaimList":
+		"PersistentVolumeClaimList", "IngressList":
 		return k.addList(s, o, kind, last, depth)
 	default:
 		return false
@@ -263,6 +279,12 @@ func (w *workload) readController(s *source, spec *node) {
 	} else {
 		w.replicasAt.line = 0 // left to a scaler
 	}
+	w.selector = readSelector(s, spec, "selector")
+	w.minReady = time.Duration(s.number(spec, "minReadySeconds", 0)) * time.Second
+	w.progress, w.progressAt = time.Duration(s.number(spec, "progressDeadlineSeconds", 600))*time.Second, w.at
+	if v := spec.get("progressDeadlineSeconds"); v != nil {
+		w.progressAt = s.place(v)
+	}
 	key := "strategy"
 	if w.kind != "Deployment" {
 		key = "updateStrategy"
@@ -301,6 +323,7 @@ func (w *workload) readPod(s *source, pod *node) {
 	}
 	w.volumes = append(w.volumes, readVolumes(s, pod)...)
 	w.configs = configVolumes(s, pod)
+	w.pinned = pod.get("nodeName") != nil || pod.get("nodeSelector").get("kubernetes.io/hostname") != nil
 	all := s.list(pod, "containers", true)
 	for _, c := range all {
 		w.containers = append(w.containers, readContainer(s, c))
@@ -403,7 +426,8 @@ func readService(s *source, o, spec *node, name, namespace string) *kubeService 
 		at := s.place(spec.get("publishNotReadyAddresses"))
 		v.unready = &at
 	}
-	v.local = s.text(spec, "internalTrafficPolicy") == "Local" || s.text(spec, "externalTrafficPolicy") == "Local"
+	v.externalLocal = s.text(spec, "externalTrafficPolicy") == "Local"
+	v.local = v.externalLocal || s.text(spec, "internalTrafficPolicy") == "Local"
 	for _, p := range s.list(spec, "ports", true) {
 		target, at := s.text(p, "targetPort"), s.place(p)
 		if t := p.get("targetPort"); t != nil {

@@ -322,6 +322,11 @@ func (in *input) judge() *Report {
 			}
 		})
 	}
+	apply("", notes{}, func(rule *Rule, r *reporter) {
+		if rule.objects != nil {
+			rule.objects(&in.kube, r)
+		}
+	})
 	for _, u := range in.services() {
 		report.Checked = append(report.Checked, u.subject())
 		apply(u.subject(), notes{}, func(rule *Rule, r *reporter) {

@@ -1,20 +1,28 @@
 package lint
 
 import (
+	"slices"
 	"strconv"
 )
 
 // link finds which Service, budget and scaler belongs to which workload.
 func (k *kubeObjects) link() {
 	k.linkConfigs()
+	for _, b := range k.balancers {
+		for _, v := range k.services {
+			if v.namespace == b.namespace && slices.Contains(b.services, v.name) {
+				v.balancers = append(v.balancers, b)
+			}
+		}
+	}
 	for _, w := range k.workloads {
 		for _, v := range k.services {
 			if v.namespace == w.namespace && selects(v.selector, w.labels) {
-				w.services = append(w.services, v)
+				w.services, v.selected = append(w.services, v), true
 			}
 		}
 		for _, b := range k.budgets {
-			if b.namespace == w.namespace && selects(b.selector, w.labels) {
+			if b.namespace == w.namespace && b.selector.matches(w.labels) {
 				w.budgets = append(w.budgets, b)
 			}
 		}
@@ -50,10 +58,44 @@ func (w *workload) settleDrains(in *input) {
 }
 
 func (w *workload) subject() string {
-	if w.namespace != "" {
-		return w.kind + " " + show(w.namespace+"/"+w.name)
+	return w.kind + " " + show(qualified(w.namespace, w.name))
+}
+
+func qualified(namespace, name string) string {
+	if namespace != "" {
+		return namespace + "/" + name
 	}
-	return w.kind + " " + show(w.name)
+	return name
+}
+
+// makesReplicas reports whether the pods are alike and several.
+func (w *workload) makesReplicas() bool { return w.kind == "Deployment" || w.kind == "StatefulSet" }
+
+// rolling is how many pods a rolling update of a Deployment or DaemonSet makes beside the
+// old ones at most, how many of these it takes away at once, and where the file says so.
+func (w *workload) rolling() (up, down int, at place) {
+	at = w.strategyAt
+	surge, gone := &amount{n: 25, percent: true}, &amount{n: 25, percent: true}
+	switch {
+	case w.kind == "DaemonSet" && w.strategy != "OnDelete":
+		surge, gone = &amount{}, &amount{n: 1}
+	case w.kind != "Deployment" || w.strategy == "Recreate":
+		return 0, 0, at
+	}
+	if w.surge != nil {
+		surge, at = w.surge, w.surge.at
+	}
+	if w.unavailable != nil {
+		gone, at = w.unavailable, w.unavailable.at
+	}
+	up, down = surge.of(w.replicas, true), gone.of(w.replicas, false)
+	if up == 0 && down == 0 {
+		down = 1
+	}
+	if w.kind == "DaemonSet" {
+		up = surge.n // of as many as there are nodes
+	}
+	return up, down, at
 }
 
 // container names one for a message.

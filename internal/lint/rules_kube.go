@@ -186,24 +186,13 @@ func maxUnavailable(w *workload, r *reporter) {
 	if w.replicasAt.line == 0 {
 		severity = Warning // a scaler elsewhere may set the replicas
 	}
-	at := w.strategyAt
 	reason := w.holds()
 	switch w.kind {
 	case "Deployment":
 		if w.strategy == "Recreate" {
 			return
 		}
-		surge, gone := &amount{n: 25, percent: true}, &amount{n: 25, percent: true}
-		if w.surge != nil {
-			surge, at = w.surge, w.surge.at
-		}
-		if w.unavailable != nil {
-			gone, at = w.unavailable, w.unavailable.at
-		}
-		up, down := surge.of(w.replicas, true), gone.of(w.replicas, false)
-		if up == 0 && down == 0 {
-			down = 1
-		}
+		_, down, at := w.rolling()
 		if down >= w.replicas && reason != "" {
 			r.add(Warning, at, fmt.Sprintf("a rollout takes %s away before a new one is ready, the price of %s: every request fails meanwhile", replicasText(w.replicas), reason), shareFix)
 		} else if down >= w.replicas {
@@ -270,7 +259,7 @@ func daemonGap(w *workload, r *reporter) {
 }
 
 func budgetAllowsAll(w *workload, r *reporter) {
-	if served, _ := w.served(); !served || w.replicas < 2 || w.kind != "Deployment" && w.kind != "StatefulSet" {
+	if served, _ := w.served(); !served || w.replicas < 2 || !w.makesReplicas() {
 		return
 	}
 	for _, b := range w.budgets {
