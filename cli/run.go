@@ -63,7 +63,7 @@ stderr is progress.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.suite, "suite", "", "run all scenarios of a suite, but for those with faults that the drivers cannot do")
+	fl.StringVar(&f.suite, "suite", "", "run all scenarios of a suite, each on the drivers that can do its faults")
 	f.drivers.register(fl, a.driverNames()[:1], "drivers to run on")
 	fl.StringSliceVar(&f.designs, "design", nil, "designs to run (default: those of the scenario)")
 	fl.Var(&f.rate, "rate", "requests a second, or auto for what this machine holds, at most the scenario's (default: the scenario's)")

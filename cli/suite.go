@@ -56,24 +56,38 @@ func suiteNames() []string {
 	return slices.DeleteFunc(suites, func(suite string) bool { return suite == "" })
 }
 
-// withoutImpossible leaves out those scenarios of a suite with faults that one of the drivers
-// cannot do here, and says so. What was named is refused instead, by lab.Review.
+// withoutImpossible leaves out those scenarios of a suite with faults that no driver can do here,
+// and of the others the drivers that cannot, and says so. What was named is refused instead, by
+// lab.Review.
 func withoutImpossible(ctx context.Context, stderr io.Writer, ss []*scenarios.Scenario, named []string, ds []drivers.Driver) ([]*scenarios.Scenario, error) {
-	impossible := func(s *scenarios.Scenario) bool {
-		if slices.Contains(named, s.Name) {
-			return false
+	var left []*scenarios.Scenario
+	for _, s := range ss {
+		if !slices.Contains(named, s.Name) {
+			s = onWhatCan(ctx, stderr, s, ds)
 		}
-		all := lab.Faults(ctx, []*scenarios.Scenario{s}, ds)
-		for _, u := range all {
-			fmt.Fprintf(stderr, "note: %s is left out: %v\n", s.Name, u.Err)
+		if len(s.NotOn) < len(ds) {
+			left = append(left, s)
 		}
-		return len(all) > 0
 	}
-	left := slices.DeleteFunc(slices.Clone(ss), impossible)
 	if len(left) == 0 {
 		return nil, &environmentError{fmt.Errorf("none of the suite's scenarios can be run on these drivers"), "rollout-lab doctor says which faults each driver can do"}
 	}
 	return left, nil
+}
+
+// onWhatCan is a scenario without the drivers that cannot do its faults here.
+func onWhatCan(ctx context.Context, stderr io.Writer, s *scenarios.Scenario, ds []drivers.Driver) *scenarios.Scenario {
+	can := *s
+	for _, d := range ds {
+		all := lab.Faults(ctx, []*scenarios.Scenario{s}, []drivers.Driver{d})
+		for _, u := range all {
+			fmt.Fprintf(stderr, "note: %s is left out on %s: %v\n", s.Name, d.Name(), u.Err)
+		}
+		if len(all) > 0 {
+			can.NotOn = append(slices.Clone(can.NotOn), d.Name())
+		}
+	}
+	return &can
 }
 
 // bySuite are the scenarios by their suites: first those of none, then suite by suite.

@@ -70,7 +70,8 @@ func faulty(t *testing.T, kinds ...string) (all []*scenarios.Scenario) {
 	return all
 }
 
-// Of a suite what the drivers cannot do is left out, and said; what is named is not left out.
+// Of a suite what a driver cannot do is left out on it alone, and said; what is named is not left
+// out.
 func TestWhatASuiteLeavesOut(t *testing.T) {
 	ss, ds := faulty(t, "kill", "pause", "evict"), []drivers.Driver{onlyKill}
 	names := func(ss []*scenarios.Scenario) (out []string) {
@@ -84,7 +85,7 @@ func TestWhatASuiteLeavesOut(t *testing.T) {
 	if diff := cmp.Diff([]string{"kill"}, names(left)); diff != "" || err != nil {
 		t.Errorf("left (-want +got):\n%s%v", diff, err)
 	}
-	want := "note: pause is left out: fault pause on limited: driver not available: no freezer\nnote: evict is left out: fault evict on limited: not supported by this driver\n"
+	want := "note: pause is left out on limited: fault pause on limited: driver not available: no freezer\nnote: evict is left out on limited: fault evict on limited: not supported by this driver\n"
 	if diff := cmp.Diff(want, stderr.String()); diff != "" {
 		t.Errorf("said (-want +got):\n%s", diff)
 	}
@@ -99,6 +100,36 @@ func TestWhatASuiteLeavesOut(t *testing.T) {
 		t.Errorf("nothing left: %v, want exit %d", err, ExitEnvironment)
 	}
 }
+
+// TestASuiteLosesNoScenarioThatOneDriverCanDo: it is run where it can be, and the driver that
+// cannot is asked for nothing.
+func TestASuiteLosesNoScenarioThatOneDriverCanDo(t *testing.T) {
+	able := abler{limited{faults: map[drivers.FaultKind]error{drivers.FaultKill: nil, drivers.FaultPause: nil}}}
+	ds := []drivers.Driver{onlyKill, able}
+	var stderr bytes.Buffer
+	left, err := withoutImpossible(t.Context(), &stderr, faulty(t, "kill", "pause", "evict"), nil, ds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for _, s := range left {
+		got[s.Name] = s.NotOn
+	}
+	if diff := cmp.Diff(map[string][]string{"kill": nil, "pause": {"limited"}}, got); diff != "" {
+		t.Errorf("left, and on which drivers they are not (-want +got):\n%s", diff)
+	}
+	if n := strings.Count(stderr.String(), "note: pause is left out on limited: "); n != 1 || strings.Contains(stderr.String(), "pause is left out on able") {
+		t.Errorf("said:\n%s", stderr.String())
+	}
+	if all := lab.Faults(t.Context(), left, ds); len(all) > 0 {
+		t.Errorf("what is left is still asked of a driver that cannot: %v", all[0])
+	}
+}
+
+// abler is a driver of another name.
+type abler struct{ limited }
+
+func (abler) Name() string { return "able" }
 
 func TestDoctorTellsTheFaults(t *testing.T) {
 	var out bytes.Buffer

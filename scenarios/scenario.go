@@ -54,8 +54,11 @@ type Scenario struct {
 	// Secrets are what stands behind *** in Source and in Vars. No file of a run, and no
 	// message, may hold one.
 	Secrets []string `yaml:"-"`
-	File    string   `yaml:"-"` // where it came from, for messages
-	Where   *Where   `yaml:"-"` // where in it each part is said
+	// NotOn are drivers, by name, on which it is not run although they were chosen. It is no part
+	// of the scenario as written.
+	NotOn []string `yaml:"-"`
+	File  string   `yaml:"-"` // where it came from, for messages
+	Where *Where   `yaml:"-"` // where in it each part is said
 }
 
 // Target is the service under test: the reference proxy, or a custom target. Exactly one of

@@ -113,10 +113,11 @@ func (s *schedule) restOf(g *group) []plannedTrial {
 	return (&schedule{groups: []*group{g}}).rest()
 }
 
-// driversOf are those that can run a scenario: what exists already is deployed by none.
+// driversOf are those that run a scenario: what exists already is deployed by none, and some may
+// have been ruled out.
 func driversOf(s *scenarios.Scenario, ds []drivers.Driver) (out []drivers.Driver) {
 	for _, d := range ds {
-		if drivers.CapabilitiesOf(d).Existing == s.Target.Address() {
+		if drivers.CapabilitiesOf(d).Existing == s.Target.Address() && !slices.Contains(s.NotOn, d.Name()) {
 			out = append(out, d)
 		}
 	}
