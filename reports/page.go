@@ -131,7 +131,7 @@ func (g pageGroup) AnyStream() bool {
 
 // AnyNote reports whether there is something to be known of a trial.
 func (g pageGroup) AnyNote() bool {
-	return g.any(func(t *judge.Trial) bool { return len(t.Meta.Notes)+len(t.Remarks) > 0 })
+	return g.any(func(t *judge.Trial) bool { return len(t.Meta.Notes)+len(t.Meta.Relays)+len(t.Remarks) > 0 })
 }
 
 // Columns are those of the table of trials.

@@ -165,7 +165,7 @@ func newTrial(t *judge.Trial) Trial {
 	out := Trial{
 		N: t.Meta.N, Repeats: t.Meta.Repeats, Partial: t.Partial, Valid: t.Valid, InvalidReasons: Sentences(t.InvalidReasons), Try: remedies(t.InvalidReasons, &t.Meta),
 		Outcome: t.Outcome(), Failures: Sentences(t.Failures),
-		Notes:   append(Sentences(t.Remarks), t.Meta.Notes...),
+		Notes:   trialNotes(t),
 		Planned: t.Planned, Sent: t.Sent, OK: t.OK, Outages: t.Outages, SyncMS: optional(t.Sync),
 		Denials: t.Denials, SentToUnready: t.SentToUnready, Metrics: make(map[string]float64),
 		ScheduleLagMS: newPercentiles(t.ScheduleLag), LatencyMS: newPercentiles(t.Latency), LatencyUncorrectedMS: newPercentiles(t.LatencyUncorrected),

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
@@ -334,24 +335,34 @@ func evidence(run *judge.Run) (lines [][2]string) {
 }
 
 // note is something to be known of a cell, and what it is alike in other cells by.
-type note struct{ like, Text string }
+type note struct {
+	like, Text string
+	worst      time.Duration // of what is alike, the one that has the most is told
+}
 
 // cellNotes are the notes of all cells: what is alike in several is said of the first of them.
 func cellNotes(run *judge.Run) (out []string) {
 	var first []string // what each is alike by
+	var texts []string
+	var worst []time.Duration
 	others := make(map[string][]string)
 	for i := range run.Cells {
 		c := &run.Cells[i]
 		key := format.Clean(c.Key())
 		for _, n := range notes(c) {
-			if slices.Contains(first, n.like) {
-				others[n.like] = append(others[n.like], key)
+			at := slices.Index(first, n.like)
+			if at < 0 {
+				first, worst, texts, out = append(first, n.like), append(worst, n.worst), append(texts, n.Text), append(out, key+": ")
 				continue
 			}
-			first, out = append(first, n.like), append(out, key+": "+n.Text)
+			others[n.like] = append(others[n.like], key)
+			if n.worst > worst[at] {
+				worst[at], texts[at] = n.worst, n.Text
+			}
 		}
 	}
 	for i, like := range first {
+		out[i] += texts[i]
 		switch cells := others[like]; {
 		case len(cells) > mostCells:
 			out[i] += fmt.Sprintf("; so in %d more cells, which results.json names", len(cells))
@@ -369,7 +380,11 @@ const mostCells = 3
 // single trials: what is alike in several is said of the first of them.
 func notes(c *judge.Cell) (out []note) {
 	for _, text := range deployed(c) {
-		out = append(out, note{text, text})
+		out = append(out, note{like: text, Text: text})
+	}
+	for _, n := range relayNotes(c.Trials) {
+		n.Text = format.Clean(n.Text)
+		out = append(out, n)
 	}
 	var kinds []judge.Kind
 	for i := range c.Trials {
@@ -392,7 +407,7 @@ func notes(c *judge.Cell) (out []note) {
 			default:
 				text += "; so in trials " + enumerated(others)
 			}
-			out = append(out, note{"remark " + string(r.Kind), format.Clean(text)})
+			out = append(out, note{like: "remark " + string(r.Kind), Text: format.Clean(text)})
 		}
 	}
 	return out

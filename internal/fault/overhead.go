@@ -3,13 +3,13 @@ package fault
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/internal/target"
 )
 
@@ -19,11 +19,9 @@ const (
 	overheadLimit = time.Second
 )
 
-// RelayNotes say, for people, which dependencies a deployed stack reaches through a relay, and
-// what that costs: measured here and now, on connections that are kept, before there is any load.
-// It is part of what every request in the trial took, and taken out of nothing. A step is said and
-// no figure, so that trials in which it is about the same have the same note.
-func RelayNotes(ctx context.Context, env drivers.Env, stack drivers.Stack) (notes []string) {
+// Relays are the dependencies that a deployed stack reaches through a relay, and what that costs:
+// measured here and now, before there is any load.
+func Relays(ctx context.Context, env drivers.Env, stack drivers.Stack) (all []record.Relay) {
 	i := slices.IndexFunc(stack.Dependencies, func(s drivers.Service) bool { return s.Name == target.RelayName })
 	if i < 0 {
 		return nil
@@ -33,27 +31,25 @@ func RelayNotes(ctx context.Context, env drivers.Env, stack drivers.Stack) (note
 		if j < 0 {
 			continue // the operator's
 		}
-		note := fmt.Sprintf("connections to %s go through a relay (toxiproxy), in which the faults are made; ", service)
-		cost, err := overhead(ctx, env, service, stack.Dependencies[j].Ports[0])
-		if err != nil {
-			note += "what it costs could not be measured: " + err.Error()
-		} else {
-			note += cost
+		relay := record.Relay{To: service}
+		var err error
+		if relay.Adds, err = overhead(ctx, env, service, stack.Dependencies[j].Ports[0]); err != nil {
+			relay.Unknown = err.Error()
 		}
-		notes = append(notes, note)
+		all = append(all, relay)
 	}
-	return notes
+	return all
 }
 
 // overhead asks a service with the relay and without it, in turns.
-func overhead(ctx context.Context, env drivers.Env, service, port string) (string, error) {
+func overhead(ctx context.Context, env drivers.Env, service, port string) (time.Duration, error) {
 	direct, err := env.Endpoint(ctx, service, port)
 	if err != nil {
-		return "", err
+		return 0, err
 	}
 	relayed, err := env.Endpoint(ctx, target.RelayName, service)
 	if err != nil {
-		return "", err
+		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*overheadLimit)
 	defer cancel()
@@ -65,7 +61,7 @@ func overhead(ctx context.Context, env drivers.Env, service, port string) (strin
 		for way, base := range []string{direct, relayed} {
 			d, err := timed(ctx, transport, base)
 			if err != nil {
-				return "", err
+				return 0, err
 			}
 			if n > 0 { // the first one makes the connection
 				took[way] = append(took[way], d)
@@ -75,13 +71,7 @@ func overhead(ctx context.Context, env drivers.Env, service, port string) (strin
 	for _, t := range took {
 		slices.Sort(t)
 	}
-	adds := took[1][len(took[1])/2] - took[0][len(took[0])/2]
-	for _, step := range []float64{0.5, 1, 2, 5, 10, 20, 50, 100} {
-		if adds.Seconds()*1000 < step {
-			return fmt.Sprintf("at the median it adds less than %v ms to a request, as measured before the load", step), nil
-		}
-	}
-	return fmt.Sprintf("at the median it adds %v to a request, as measured before the load", adds.Round(time.Millisecond)), nil
+	return took[1][len(took[1])/2] - took[0][len(took[0])/2], nil
 }
 
 // timed sends one request and reads its answer.

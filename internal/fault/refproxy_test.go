@@ -193,20 +193,20 @@ func TestFeignedFaults(t *testing.T) {
 	}
 }
 
-func TestRelayNotes(t *testing.T) {
+func TestRelays(t *testing.T) {
 	d := deploy(t, "{kind: none}", "  - {kind: outage, service: upstream, for: 1s}")
-	notes := fault.RelayNotes(t.Context(), d.env, d.target.Stack)
-	if len(notes) != 1 || !strings.Contains(notes[0], "connections to upstream go through a relay") || !strings.Contains(notes[0], "at the median it adds") {
-		t.Errorf("notes %q", notes)
+	relays := fault.Relays(t.Context(), d.env, d.target.Stack)
+	if len(relays) != 1 || relays[0].To != "upstream" || relays[0].Adds == 0 || relays[0].Unknown != "" {
+		t.Errorf("relays %+v", relays)
 	}
 	if err := d.env.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if notes := fault.RelayNotes(t.Context(), d.env, d.target.Stack); len(notes) != 1 || !strings.Contains(notes[0], "could not be measured") {
-		t.Errorf("of what is not there: %q", notes)
+	if relays := fault.Relays(t.Context(), d.env, d.target.Stack); len(relays) != 1 || relays[0].Unknown == "" {
+		t.Errorf("of what is not there: %+v", relays)
 	}
-	if notes := fault.RelayNotes(t.Context(), d.env, drivers.Stack{}); notes != nil {
-		t.Errorf("without a relay: %q", notes)
+	if relays := fault.Relays(t.Context(), d.env, drivers.Stack{}); relays != nil {
+		t.Errorf("without a relay: %+v", relays)
 	}
 }
 

@@ -158,10 +158,9 @@ func (t *trial) run(ctx context.Context, w *record.RunWriter) (folder string, er
 	if p := tgt.Stack.Subject.Signal; p.Interval > 0 {
 		meta.Checks = record.Checks{Every: p.Interval, Rise: max(p.Rise, 1), Fall: max(p.Fall, 1)}
 	}
-	relayNotes := fault.RelayNotes(ctx, env, tgt.Stack)
+	meta.Relays = fault.Relays(ctx, env, tgt.Stack)
 	base := time.Now().Add(lead)
 	meta.Notes = append(tgt.Notes, notesOf(t.driver, t.design, tgt.Stack)...)
-	meta.Notes = append(meta.Notes, relayNotes...)
 	if n, ok := env.(drivers.Noter); ok {
 		meta.Notes = append(meta.Notes, n.Notes()...)
 	}

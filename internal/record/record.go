@@ -263,6 +263,17 @@ type Trial struct {
 
 	// Notes say where the runtime deployed something else than was asked for.
 	Notes []string `json:"notes,omitempty"`
+	// Relays are what stands between the subject and its dependencies, for the sake of faults.
+	Relays []Relay `json:"relays,omitempty"`
+}
+
+// Relay is a way to a dependency on which faults are made, and what it costs: measured before the
+// load, on connections that are kept. It is part of what every request took, and taken out of
+// nothing.
+type Relay struct {
+	To      string        `json:"to"`                // the dependency
+	Adds    time.Duration `json:"adds_ns,omitempty"` // to a request, at the median; below 0 where that is less than what is seen
+	Unknown string        `json:"unknown,omitempty"` // why it could not be measured
 }
 
 // Steps is how many steps the action has, each of which starts and ends.
