@@ -149,20 +149,30 @@ func (in *instance) routedFrom(at time.Duration) time.Duration {
 }
 
 // ejection is from the injection to the last request that was sent to the instance before it
-// was back; nil where no request of the window is known to have been sent to it.
+// was back; nil where no request is known to have been sent to it. A request that was lost has no
+// answer that could name an instance: it counts where all that is known of it points to this one.
 func (w *watcher) ejection(touch timeline.Touch, back time.Duration) *time.Duration {
 	last, known := time.Duration(0), false
 	for i := range w.d.Samples {
-		if s := &w.d.Samples[i]; s.Instance == touch.Instance {
-			if known = true; s.Sent >= touch.From && s.Sent < back {
-				last = max(last, s.Sent-touch.From)
-			}
+		s := &w.d.Samples[i]
+		known = known || s.Instance == touch.Instance
+		if s.Sent >= touch.From+last && s.Sent < back && w.sentTo(s) == touch.Instance {
+			last = s.Sent - touch.From
 		}
 	}
 	if !known {
 		return nil
 	}
 	return &last
+}
+
+// sentTo is the instance that a request was sent to, "" where that is not known.
+func (w *watcher) sentTo(s *record.Sample) string {
+	if s.Instance != "" || s.Class == record.OK {
+		return s.Instance
+	}
+	_, instance := w.find(s)
+	return instance
 }
 
 // replaced is the first instant from one on at which as many instances are routed to as there

@@ -13,6 +13,25 @@ import (
 	"github.com/rollout-lab/rollout-lab/internal/timeline"
 )
 
+// TestALostRequestCountsAsSentThoughNoAnswerNamesTheInstance: where nothing of the lab's stands
+// before the instances, what is lost names none, and it is what an ejection is made of.
+func TestALostRequestCountsAsSentThoughNoAnswerNamesTheInstance(t *testing.T) {
+	drill := newDrill().fault("pause", 5*s, 4*s, "a").breaks(5*s, 9*s, "a").say(6200*ms, record.Unready, "a").say(9600*ms, record.Ready, "a")
+	d := drill.data()
+	d.Trial.LabBalancer = false
+	lost := 0
+	for i := range d.Samples {
+		if d.Samples[i].Class != record.OK {
+			d.Samples[i].Instance, d.Samples[i].Revision = "", ""
+			lost++
+		}
+	}
+	got := Measure(d)
+	if v, ok := got.Value(metric.Ejection); lost == 0 || !ok || v != 1190.1 {
+		t.Errorf("ejection %v (known: %t) with %d lost requests that name nobody, want 1190.1: %v", v, ok, lost, got.Faults)
+	}
+}
+
 // none is a metric without a value.
 const none = -1
 
