@@ -74,6 +74,11 @@ func TestARunSaysHowLongItWillTake(t *testing.T) {
 	if first.Left <= s.Length() || first.Left > begins[0].Takes {
 		t.Errorf("%v left at first, want at most the estimate of %v and more than one load", first.Left, begins[0].Takes)
 	}
+	for _, u := range updates {
+		if u.Measured != nil {
+			skipIfBusy(t, u.Measured) // it was repeated
+		}
+	}
 	if last.Left >= first.Left/2 {
 		t.Errorf("%v left at last, and %v at first", last.Left, first.Left)
 	}

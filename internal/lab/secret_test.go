@@ -38,6 +38,7 @@ gates: [{design: svc, metric: failed, op: <=, limit: 0}]
 // A secret is in no file of a run, whoever says it back: the server in its answers, the runtime in
 // its events and in its errors.
 func TestSecretsAreWrittenNowhere(t *testing.T) {
+	t.Parallel()
 	const token, user = `s3cr3t"t<k>n\$`, "alice-the-secret"
 	s, err := scenarios.Parse("secret.yaml", []byte(secretScenario), scenarios.Options{
 		Vars: map[string]string{"token": token, "user": user}, Secret: map[string]bool{"token": true, "user": true},

@@ -63,6 +63,7 @@ func TestServicesOfAllKinds(t *testing.T) {
 		}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			s, err := scenarios.Parse("service.yaml", []byte(serviceScenario), scenarios.Options{})
 			if err != nil {
 				t.Fatal(err)
