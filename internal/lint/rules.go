@@ -55,7 +55,7 @@ var runtimes = []struct{ name, title string }{
 const intro = `# rollout-lab lint
 
 ` + "`rollout-lab lint FILE|FOLDER...`" + ` reads Kubernetes manifests (several documents, and Lists), systemd
-unit files with their sockets and drop-ins, and compose files, recognises each by what is
+unit files with their sockets and drop-ins, containers of Podman (Quadlets), and compose files, recognises each by what is
 in it, and says what will lose requests. ` + "`-`" + ` reads standard input.
 
     rollout-lab lint k8s/

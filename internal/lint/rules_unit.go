@@ -71,6 +71,13 @@ var unitRules = []Rule{
 		},
 	},
 	{
+		ID: "unit-container-health", Runtime: "systemd", Severity: Error,
+		What: "The HealthCmd of a container (a Quadlet) that takes requests cannot run as it is written, cannot fail (both errors), or does not see whether it can serve, by the rules for the health checks of compose files; or HealthOnFailure acts only after more than 30s (HealthInterval x HealthRetries).",
+		Why:  "Notify=healthy and HealthOnFailure go by what the check says.",
+		Fix:  "`HealthCmd=curl --fail http://127.0.0.1:PORT/readyz`, or the like.",
+		unit: unitContainerHealth,
+	},
+	{
 		ID: "unit-watchdog", Runtime: "systemd", Severity: Warning,
 		What: "`WatchdogSec` on a service of Type simple, exec, idle or forking, without `NotifyAccess`.",
 		Why:  "A program that does not speak the notification protocol sends no keep-alive, and is killed each time the watchdog runs out, in the midst of its requests.",
@@ -103,21 +110,25 @@ var unitRules = []Rule{
 func unitType(u *unitFile, r *reporter) {
 	because, g := u.served()
 	kind, at := u.kind()
-	if because == "" || !slices.Contains([]string{"simple", "exec", "idle"}, kind) {
+	if because == "" || !slices.Contains([]string{"simple", "exec", "idle", "container"}, kind) {
 		return
+	}
+	waits, fix := fmt.Sprintf("Type=%s does not wait until it can serve", show(kind)), "Type=notify, with READY=1 from the program"
+	if kind == "container" {
+		waits, fix = "it does when the container runs, not when it can serve", "Notify=healthy, with a HealthCmd"
 	}
 	severity := Warning
 	if len(u.dependents) > 0 {
 		severity = Error
 	} else if u.socket != "" {
-		r.add(Warning, at, fmt.Sprintf("requests that wait at %s are handed to a program that may not be able to serve them yet, and a rollout takes it for started: Type=%s", show(u.socket), show(kind)), "Type=notify, with READY=1 from the program")
+		r.add(Warning, at, fmt.Sprintf("requests that wait at %s are handed to a program that may not be able to serve them yet, and a rollout takes it for started: %s", show(u.socket), waits), fix)
 		return
 	}
-	effect := fmt.Sprintf("requests sent as soon as it counts as started are refused: Type=%s does not wait until it can serve", show(kind))
+	effect := "requests sent as soon as it counts as started are refused: " + waits
 	if g == "" {
 		effect += " (" + because + ")"
 	}
-	r.add(severity, at, g.told(effect), "Type=notify, with READY=1 from the program")
+	r.add(severity, at, g.told(effect), fix)
 }
 
 func unitStopTimeout(u *unitFile, r *reporter) {
@@ -126,17 +137,21 @@ func unitStopTimeout(u *unitFile, r *reporter) {
 	if kind, _ := u.kind(); kind == "oneshot" {
 		return
 	}
+	setting := "TimeoutStopSec"
+	if u.quadlet() {
+		setting = "StopTimeout"
+	}
 	switch {
 	case u.drain.whole > timeout:
 		r.add(u.drain.guess.severity(Error), at, u.drain.guess.told(fmt.Sprintf("it is killed after %v with requests in flight: the drain takes %v (%s)", timeout, u.drain.whole, show(u.drain.from))),
-			fmt.Sprintf("TimeoutStopSec=%ds", seconds(u.drain.whole)+5))
+			fmt.Sprintf("%s=%ds", setting, seconds(u.drain.whole)+5))
 	case !u.drain.known && timeout < shortestStop && because != "":
-		r.add(Warning, at, g.told(fmt.Sprintf("requests that take longer than %v are cut when it stops", timeout)), "TimeoutStopSec=30s")
+		r.add(Warning, at, g.told(fmt.Sprintf("requests that take longer than %v are cut when it stops", timeout)), setting+"=30s")
 	}
 }
 
 func unitKillMode(u *unitFile, r *reporter) {
-	if kind, _ := u.kind(); kind == "oneshot" {
+	if kind, _ := u.kind(); kind == "oneshot" || u.quadlet() {
 		return
 	}
 	o, set := u.get("Service", "KillMode")
@@ -160,8 +175,10 @@ func unitKillMode(u *unitFile, r *reporter) {
 }
 
 func unitKillSignal(u *unitFile, r *reporter) {
-	if o, set := u.get("Service", "KillSignal"); set && slices.Contains([]string{"SIGKILL", "KILL", "9"}, o.value) {
-		r.add(Error, o.at, "each stop cuts every request in flight", "remove KillSignal")
+	for _, key := range [][2]string{{"Service", "KillSignal"}, {"Container", "StopSignal"}} {
+		if o, set := u.get(key[0], key[1]); set && signalName(o.value) == "SIGKILL" {
+			r.add(Error, o.at, "each stop cuts every request in flight", "remove "+key[1])
+		}
 	}
 	if o, signal := u.stopBySignal(); signal == "SIGKILL" {
 		r.add(Error, o.at, "each stop cuts every request in flight", "remove ExecStop")
@@ -256,7 +273,7 @@ func unitStopReturns(u *unitFile, r *reporter) {
 func unitStopSignal(u *unitFile, r *reporter) {
 	name, graceful := u.fastStop()
 	kill, set := u.get("Service", "KillSignal")
-	if _, own := u.get("Service", "ExecStop"); name == "" || own || signalName(kill.value) != "SIGTERM" {
+	if _, own := u.get("Service", "ExecStop"); name == "" || own || u.quadlet() || signalName(kill.value) != "SIGTERM" {
 		return
 	}
 	at := kill.at

@@ -22,6 +22,7 @@ const (
 // unitSections are the sections by which a unit file is recognised.
 var unitSections = []string{
 	"Unit", "Service", "Socket", "Install", "Timer", "Path", "Mount", "Automount", "Swap", "Slice", "Scope", "Target",
+	"Container", "Pod", "Kube", "Volume", "Network", "Image", "Build", // of Podman
 }
 
 var sectionLine = regexp.MustCompile(`^\[([^\[\]]+)\]\s*$`)
@@ -113,7 +114,7 @@ func (s *source) parseUnit() []option {
 	return out
 }
 
-var dropInPath = regexp.MustCompile(`([^/\\]+\.(?:service|socket))\.d[/\\][^/\\]+\.conf$`)
+var dropInPath = regexp.MustCompile(`([^/\\]+\.(?:service|socket|container))\.d[/\\][^/\\]+\.conf$`)
 
 // readUnit adds a unit file, or a drop-in, to the input.
 func (s *source) readUnit(in *input) {
@@ -128,18 +129,19 @@ func (s *source) readUnit(in *input) {
 		if m == nil {
 			continue
 		}
-		if m[1] == "Service" && !service {
+		if !service && (m[1] == "Service" || m[1] == "Container") {
 			service, u.at.line = true, i+1
 		}
 		socket = socket || m[1] == "Socket"
 	}
 	if m := dropInPath.FindStringSubmatch(s.name); m != nil {
-		u.name = m[1]
+		u.name = serviceName(m[1])
 		in.dropIns = append(in.dropIns, u)
 		return
 	}
-	if !service && !socket {
-		s.skip(0, "unit without [Service]", "judged are units with a [Service] section, and the [Socket] units beside them", true)
+	u.name = serviceName(u.name)
+	if !service && !socket || strings.HasSuffix(u.name, ".pod") || strings.HasSuffix(u.name, ".kube") {
+		s.skip(0, "unit without [Service]", "judged are units with a [Service] section, the [Socket] units beside them, and the containers of Podman", true)
 		return
 	}
 	if !strings.Contains(u.name, ".") || u.name == "-" { // standard input
@@ -224,6 +226,7 @@ func (in *input) services() []*unitFile {
 
 // named reports whether a name means this unit, or an instance of it.
 func (u *unitFile) named(name string) bool {
+	name = serviceName(name)
 	if before, after, ok := strings.Cut(u.name, "@."); ok {
 		return strings.HasPrefix(name, before+"@") && strings.HasSuffix(name, "."+after)
 	}
@@ -277,7 +280,7 @@ func (u *unitFile) needs() []string {
 	return out
 }
 
-func (u *unitFile) subject() string { return "unit " + show(u.name) }
+func (u *unitFile) subject() string { return "unit " + show(u.shownName()) }
 
 // readProgram reads what the unit runs.
 func (u *unitFile) readProgram() {
@@ -291,12 +294,9 @@ func (u *unitFile) readProgram() {
 			u.program.words = append(u.program.words, word{w, o.at})
 		}
 	}
-	for _, o := range u.all("Service", "Environment") {
-		for _, w := range splitWords(o.value) {
-			if name, value, ok := strings.Cut(w, "="); ok {
-				u.program.env = append(u.program.env, setting{flagName(name), value, o.at})
-			}
-		}
+	u.program.env = u.assignments("Service", "Environment")
+	if u.quadlet() {
+		u.readContainer()
 	}
 	u.drain = drainOf(&u.program)
 }
@@ -308,6 +308,12 @@ func (u *unitFile) kind() (string, place) {
 	}
 	if _, ok := u.get("Service", "BusName"); ok {
 		return "dbus", u.at
+	}
+	if u.quadlet() {
+		if u.tellsReady() {
+			return "notify", u.at
+		}
+		return "container", u.at
 	}
 	if len(u.all("Service", "ExecStart")) == 0 {
 		return "oneshot", u.at
@@ -357,6 +363,11 @@ var (
 
 // stopTimeout is how long systemd waits after SIGTERM before it kills.
 func (u *unitFile) stopTimeout() (time.Duration, place) {
+	if u.quadlet() {
+		if d, at := u.containerStop(); d < defaultStopTimeout {
+			return d, at
+		}
+	}
 	var last *option
 	for i, o := range u.options {
 		if o.section == "Service" && (o.name == "TimeoutStopSec" || o.name == "TimeoutSec") {

@@ -19,6 +19,9 @@ func (u *unitFile) served() (because string, g guess) {
 	case len(u.dependents) > 0:
 		return u.dependents[0] + " depends on it", ""
 	}
+	if because := u.containerServes(); because != "" {
+		return because, ""
+	}
 	if because := u.listens(); because != "" {
 		return because, ""
 	}
