@@ -10,10 +10,11 @@ import (
 var kubeKinds = map[string]bool{
 	"Deployment": true, "StatefulSet": true, "DaemonSet": true, "Pod": true, "Service": true,
 	"PodDisruptionBudget": true, "HorizontalPodAutoscaler": true, "List": true,
-	"PersistentVolumeClaim": true, "Ingress": true,
+	"PersistentVolumeClaim": true, "Ingress": true, "ReplicaSet": true, "ReplicationController": true,
+	"DeploymentConfig": true, "Rollout": true, "Template": true,
 	"DeploymentList": true, "StatefulSetList": true, "DaemonSetList": true, "PodList": true, "ServiceList": true,
 	"PodDisruptionBudgetList": true, "HorizontalPodAutoscalerList": true,
-	"PersistentVolumeClaimList": true, "IngressList": true,
+	"PersistentVolumeClaimList": true, "IngressList": true, "ReplicaSetList": true,
 }
 
 // Defaults of the API server, where the manifest says nothing.
@@ -40,6 +41,9 @@ type kubeObjects struct {
 // workload is something that makes pods, or a pod.
 type workload struct {
 	kind, name, namespace string
+	updated               updated
+	scaleDown             *time.Duration // of blue and green, from the switch to the stop; nil is the default
+	scaleDownAt           place
 	at                    place
 	first, last           int // lines of its document
 	labels                map[string]string
@@ -167,18 +171,8 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 		name = s.text(meta, "generateName")
 	}
 	switch kind {
-	case "Deployment", "StatefulSet", "DaemonSet":
-		w := &workload{kind: kind, name: name, namespace: namespace, at: s.place(o), first: o.line, last: last}
-		w.readController(s, spec)
-		template := s.sub(spec, "template")
-		w.labels = s.labels(s.sub(s.sub(template, "metadata"), "labels"))
-		pod := s.sub(template, "spec")
-		if pod == nil {
-			s.skip(o.line, "patch", kind+" "+show(name)+" has no spec.template.spec: render it first, for example: kubectl kustomize . | rollout-lab lint -", true)
-			return true
-		}
-		w.readPod(s, pod)
-		k.workloads = append(k.workloads, w)
+	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "DeploymentConfig", "Rollout":
+		return k.addController(s, o, &workload{kind: kind, name: name, namespace: namespace, at: s.place(o), first: o.line, last: last})
 	case "Pod":
 		w := &workload{kind: kind, name: name, namespace: namespace, at: s.place(o), first: o.line, last: last, replicas: 1}
 		w.labels = s.labels(s.sub(meta, "labels"))
@@ -189,6 +183,9 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 		w.readPod(s, spec)
 		k.workloads = append(k.workloads, w)
 	case "Service":
+		if apiGroup(s, o) == "serving.knative.dev" {
+			return k.addController(s, o, &workload{kind: knativeService, name: name, namespace: namespace, at: s.place(o), first: o.line, last: last})
+		}
 		v := readService(s, o, spec, name, namespace)
 		k.services = append(k.services, v)
 		if b := readServiceBalancer(s, o, v); b != nil {
@@ -211,8 +208,10 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 	case "PersistentVolumeClaim":
 		k.claims = append(k.claims, readClaim(s, spec, name, namespace))
 	case "List", "DeploymentList", "StatefulSetList", "DaemonSetList", "PodList", "ServiceList", "PodDisruptionBudgetList", "HorizontalPodAutoscalerList",
-		"PersistentVolumeClaimList", "IngressList":
+		"PersistentVolumeClaimList", "IngressList", "ReplicaSetList":
 		return k.addList(s, o, kind, last, depth)
+	case "Template":
+		return k.addTemplate(s, o, last, depth)
 	default:
 		return false
 	}
@@ -232,18 +231,23 @@ func (k *kubeObjects) addList(s *source, o *node, kind string, last, depth int) 
 		s.problem(o.line, o.column, "", "lists nested deeper than %d", maxListDepth)
 		return true
 	}
-	items := s.list(o, "items", true)
+	k.addItems(s, s.list(o, "items", true), strings.TrimSuffix(kind, "List"), last, depth)
+	return true
+}
+
+// addItems reads the objects of a List; those that do not say their kind are of the one
+// that is given.
+func (k *kubeObjects) addItems(s *source, items []*node, kind string, last, depth int) {
 	for i, item := range items {
 		end := last
 		if i+1 < len(items) {
 			end = items[i+1].line - 1
 		}
 		if item.get("kind") == nil {
-			item.fields = append(item.fields, field{"kind", &node{kind: scalar, value: strings.TrimSuffix(kind, "List"), line: item.line, column: item.column}})
+			item.fields = append(item.fields, field{"kind", &node{kind: scalar, value: kind, line: item.line, column: item.column}})
 		}
 		k.take(s, item, end, depth+1)
 	}
-	return true
 }
 
 func (s *source) labels(n *node) map[string]string {
@@ -270,40 +274,6 @@ func (s *source) amount(n *node, key string) *amount {
 		return nil
 	}
 	return &amount{i, percent, s.place(v), v.value}
-}
-
-func (w *workload) readController(s *source, spec *node) {
-	w.replicas, w.replicasAt = s.number(spec, "replicas", 1), w.at
-	if v := spec.get("replicas"); v != nil {
-		w.replicasAt = s.place(v)
-	} else {
-		w.replicasAt.line = 0 // left to a scaler
-	}
-	w.selector = readSelector(s, spec, "selector")
-	w.minReady = time.Duration(s.number(spec, "minReadySeconds", 0)) * time.Second
-	w.progress, w.progressAt = time.Duration(s.number(spec, "progressDeadlineSeconds", 600))*time.Second, w.at
-	if v := spec.get("progressDeadlineSeconds"); v != nil {
-		w.progressAt = s.place(v)
-	}
-	key := "strategy"
-	if w.kind != "Deployment" {
-		key = "updateStrategy"
-	}
-	for _, t := range s.list(spec, "volumeClaimTemplates", true) {
-		w.volumes = append(w.volumes, volume{claimName: s.text(s.sub(t, "metadata"), "name"), at: s.place(t), template: true})
-	}
-	strategy := s.sub(spec, key)
-	w.strategyAt = w.at
-	if strategy == nil {
-		return
-	}
-	w.strategyAt = s.place(strategy)
-	w.strategy = s.text(strategy, "type")
-	if v := strategy.get("type"); v != nil {
-		w.strategyAt = s.place(v)
-	}
-	rolling := s.sub(strategy, "rollingUpdate")
-	w.surge, w.unavailable = s.amount(rolling, "maxSurge"), s.amount(rolling, "maxUnavailable")
 }
 
 func (w *workload) readPod(s *source, pod *node) {

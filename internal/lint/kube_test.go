@@ -196,3 +196,63 @@ func TestLiveness(t *testing.T) {
 		{"one strike is one finding", live("httpGet: {path: /livez, port: http}, failureThreshold: 1, initialDelaySeconds: 60"), "", []string{"warning k8s-liveness-one-strike"}},
 	})
 }
+
+// TestControllers: what makes pods is judged, whatever it is called.
+func TestControllers(t *testing.T) {
+	argo := []string{"apiVersion: apps/v1\nkind: Deployment", "apiVersion: argoproj.io/v1alpha1\nkind: Rollout"}
+	with := func(base []string, more ...string) []string { return append(append([]string{}, base...), more...) }
+	const replicas, bare = "  replicas: 3\n", noProbe + noHook
+	knative := []string{"apiVersion: apps/v1\nkind: Deployment", "apiVersion: serving.knative.dev/v1\nkind: Service", replicas, "", "  selector: {matchLabels: {app: shop}}\n", "",
+		"kind: Service\nmetadata: {name: shop}\nspec:\n  selector", "kind: ConfigMap\nmetadata: {name: shop}\ndata:\n  selector"}
+	checkCases(t, shop, []kubeCase{
+		{"a Rollout", argo, "", nil},
+		{"a Rollout that does not drain", with(argo, bare, ""), "", []string{"error k8s-no-drain", "error k8s-no-readiness-probe"}},
+		{"a canary that takes all away", with(argo, replicas, "  replicas: 1\n  strategy: {canary: {maxSurge: 0, maxUnavailable: 1}}\n"), "", []string{"error k8s-max-unavailable"}},
+		{"blue and green take none away", with(argo, replicas, "  replicas: 1\n  strategy: {blueGreen: {activeService: shop}}\n"), "", nil},
+		{"a Rollout of a Deployment", nil, "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: canary}\nspec: {workloadRef: {kind: Deployment, name: shop}}\n", nil},
+		{"a Rollout of somebody else", nil, "apiVersion: rollouts.kruise.io/v1beta1\nkind: Rollout\nmetadata: {name: shop}\nspec: {strategy: {canary: {steps: []}}}\n", nil},
+		{"a ReplicaSet", []string{"kind: Deployment", "kind: ReplicaSet", bare, ""}, "", []string{"error k8s-no-drain", "error k8s-no-readiness-probe"}},
+		{"a ReplicationController", []string{"apiVersion: apps/v1\nkind: Deployment", "apiVersion: v1\nkind: ReplicationController", "{matchLabels: {app: shop}}", "{app: front}"}, "", []string{"error k8s-selector-mismatch"}},
+		{"a DeploymentConfig", []string{"apiVersion: apps/v1\nkind: Deployment", "apiVersion: apps.openshift.io/v1\nkind: DeploymentConfig", "{matchLabels: {app: shop}}", "{app: shop}", replicas, "  replicas: 1\n  strategy: {type: Rolling, rollingParams: {maxSurge: 0, maxUnavailable: 1}}\n"}, "",
+			[]string{"error k8s-max-unavailable"}},
+		{"a Service of Knative, which drains and probes by itself", with(knative, bare, ""), "", nil},
+		{"its liveness is its own", with(knative, bare, "          livenessProbe: {httpGet: {path: /livez}, failureThreshold: 1, initialDelaySeconds: 60}\n"), "", []string{"warning k8s-liveness-one-strike"}},
+	})
+}
+
+// TestTemplate: the objects of an OpenShift Template are judged with the values that its
+// parameters have.
+func TestTemplate(t *testing.T) {
+	template := `apiVersion: template.openshift.io/v1
+kind: Template
+metadata:
+  name: shop
+  annotations: {rollout-lab.dev/drain: 5s}
+objects:
+  - apiVersion: apps/v1
+    kind: Deployment
+    metadata: {name: "${NAME}"}
+    spec:
+      replicas: ${{REPLICAS}}
+      selector: {matchLabels: {app: "${NAME}"}}
+      strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 2}}
+      template:
+        metadata: {labels: {app: "${NAME}"}}
+        spec:
+          terminationGracePeriodSeconds: ${{GRACE}}
+          containers: [{name: app, ports: [{containerPort: 8080}]}]
+  - apiVersion: v1
+    kind: Service
+    metadata: {name: shop}
+    spec: {selector: {app: shop}, ports: [{port: 8080}]}
+parameters:
+  - {name: NAME, value: shop}
+  - {name: REPLICAS, value: "2"}
+  - {name: GRACE, required: true}
+`
+	checkCases(t, template, []kubeCase{
+		{"with its values", nil, "", []string{"error k8s-max-unavailable: all 2 replicas", "error k8s-no-drain", "error k8s-no-readiness-probe"}},
+		{"with others", []string{`value: "2"`, `value: "3"`}, "", []string{"error k8s-no-drain", "error k8s-no-readiness-probe"}},
+		{"without", []string{"  - {name: NAME, value: shop}\n", "", "selector: {app: shop}", `selector: {app: "${NAME}"}`}, "", []string{"error k8s-max-unavailable", "error k8s-no-drain", "error k8s-no-readiness-probe"}},
+	})
+}

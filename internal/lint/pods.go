@@ -69,17 +69,21 @@ func qualified(namespace, name string) string {
 }
 
 // makesReplicas reports whether the pods are alike and several.
-func (w *workload) makesReplicas() bool { return w.kind == "Deployment" || w.kind == "StatefulSet" }
+func (w *workload) makesReplicas() bool {
+	return w.updated == rolling || w.updated == inPlace || w.updated == blueGreen || w.kind == "ReplicaSet" || w.kind == "ReplicationController"
+}
 
-// rolling is how many pods a rolling update of a Deployment or DaemonSet makes beside the
+// rolling is how many pods an update makes beside the
 // old ones at most, how many of these it takes away at once, and where the file says so.
 func (w *workload) rolling() (up, down int, at place) {
 	at = w.strategyAt
 	surge, gone := &amount{n: 25, percent: true}, &amount{n: 25, percent: true}
 	switch {
-	case w.kind == "DaemonSet" && w.strategy != "OnDelete":
+	case w.updated == blueGreen:
+		return w.replicas, 0, at
+	case w.updated == perNode && w.strategy != "OnDelete":
 		surge, gone = &amount{}, &amount{n: 1}
-	case w.kind != "Deployment" || w.strategy == "Recreate":
+	case w.updated != rolling || w.strategy == "Recreate":
 		return 0, 0, at
 	}
 	if w.surge != nil {
@@ -92,7 +96,7 @@ func (w *workload) rolling() (up, down int, at place) {
 	if up == 0 && down == 0 {
 		down = 1
 	}
-	if w.kind == "DaemonSet" {
+	if w.updated == perNode {
 		up = surge.n // of as many as there are nodes
 	}
 	return up, down, at

@@ -109,7 +109,7 @@ var kubeRules = []Rule{
 }
 
 func graceTooShort(w *workload, r *reporter) {
-	if served, _ := w.served(); !served {
+	if served, _ := w.served(); !served || w.updated == managed {
 		return
 	}
 	if w.grace <= 0 {
@@ -138,7 +138,7 @@ func graceTooShort(w *workload, r *reporter) {
 }
 
 func noDrain(w *workload, r *reporter) {
-	if served, _ := w.served(); !served {
+	if served, _ := w.served(); !served || w.updated == managed {
 		return
 	}
 	for _, c := range w.serving() {
@@ -160,7 +160,7 @@ func noDrain(w *workload, r *reporter) {
 }
 
 func leadTooShort(w *workload, r *reporter) {
-	if served, _ := w.served(); !served {
+	if served, _ := w.served(); !served || w.updated == managed {
 		return
 	}
 	for _, c := range w.serving() {
@@ -187,8 +187,8 @@ func maxUnavailable(w *workload, r *reporter) {
 		severity = Warning // a scaler elsewhere may set the replicas
 	}
 	reason := w.holds()
-	switch w.kind {
-	case "Deployment":
+	switch w.updated {
+	case rolling:
 		if w.strategy == "Recreate" {
 			return
 		}
@@ -199,7 +199,7 @@ func maxUnavailable(w *workload, r *reporter) {
 			r.add(severity, at, fmt.Sprintf("a rollout takes %s away before a new one is ready: every request fails meanwhile", replicasText(w.replicas)),
 				"maxUnavailable: 0 and maxSurge: 1")
 		}
-	case "StatefulSet":
+	case inPlace:
 		if w.unavailable == nil || w.strategy == "OnDelete" || w.replicas == 1 {
 			return
 		}
@@ -217,7 +217,7 @@ func replicasText(n int) string {
 }
 
 func recreate(w *workload, r *reporter) {
-	if served, _ := w.served(); !served || w.kind != "Deployment" || w.strategy != "Recreate" || w.replicas < 1 {
+	if served, _ := w.served(); !served || w.updated != rolling || w.strategy != "Recreate" || w.replicas < 1 {
 		return
 	}
 	if reason := w.holds(); reason != "" {
@@ -228,7 +228,7 @@ func recreate(w *workload, r *reporter) {
 }
 
 func oneReplicaSet(w *workload, r *reporter) {
-	if served, _ := w.served(); !served || w.kind != "StatefulSet" || w.replicas != 1 || w.strategy == "OnDelete" {
+	if served, _ := w.served(); !served || w.updated != inPlace || w.replicas != 1 || w.strategy == "OnDelete" {
 		return
 	}
 	at := w.replicasAt
@@ -243,7 +243,7 @@ func oneReplicaSet(w *workload, r *reporter) {
 }
 
 func daemonGap(w *workload, r *reporter) {
-	if w.kind != "DaemonSet" || w.strategy == "OnDelete" || w.surge != nil && w.surge.n > 0 {
+	if w.updated != perNode || w.strategy == "OnDelete" || w.surge != nil && w.surge.n > 0 {
 		return
 	}
 	for _, v := range w.services {

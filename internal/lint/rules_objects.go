@@ -70,6 +70,13 @@ var objectRules = []Rule{
 		Fix:  "A `progressDeadlineSeconds` beyond failureThreshold x periodSeconds of the startup probe and minReadySeconds.",
 		pods: progressDeadline,
 	},
+	{
+		ID: "k8s-rollout-scale-down", Runtime: "kubernetes", Severity: Warning,
+		What: "An Argo Rollout with blue and green stops the old pods less than 5 s after the switch (`scaleDownDelaySeconds`, 30 by default), and they serve on no longer by themselves.",
+		Why:  "The switch of the Service takes its time to reach every node, and meanwhile requests still go to the old pods. Argo Rollouts recommends 30 s at least.",
+		Fix:  "Leave `scaleDownDelaySeconds` out.",
+		pods: rolloutScaleDown,
+	},
 }
 
 func serviceSelectsNothing(k *kubeObjects, r *reporter) {
@@ -179,11 +186,11 @@ func selectorMismatch(w *workload, r *reporter) {
 
 func surgeWaits(w *workload, r *reporter) {
 	up, down, at := w.rolling()
-	if up < 1 || w.replicas < 1 || w.kind != "DaemonSet" && down >= w.replicas {
+	if up < 1 || w.replicas < 1 || w.updated != perNode && down >= w.replicas {
 		return
 	}
 	port := w.hostPort()
-	if w.kind == "DaemonSet" {
+	if w.updated == perNode {
 		if port != 0 {
 			r.add(Warning, at, fmt.Sprintf("an update hangs: the new pod of a node waits for port %d, which the old one keeps until the new one is ready", port), "maxSurge: 0 and maxUnavailable: 1")
 		}
@@ -205,7 +212,7 @@ func surgeWaits(w *workload, r *reporter) {
 }
 
 func balancerLags(w *workload, r *reporter) {
-	if w.kind == "DaemonSet" || w.kind == "Pod" {
+	if !w.makesReplicas() {
 		return
 	}
 	for _, c := range w.serving() {
@@ -289,7 +296,7 @@ func (c *container) behind(proxy *container) bool {
 }
 
 func progressDeadline(w *workload, r *reporter) {
-	if w.kind != "Deployment" || w.progress <= 0 {
+	if w.updated != rolling && w.updated != blueGreen || w.progress <= 0 {
 		return
 	}
 	if w.progress <= w.minReady {
@@ -304,5 +311,20 @@ func progressDeadline(w *workload, r *reporter) {
 		if start := startBudget(c.startup) + w.minReady; start > w.progress {
 			r.add(Warning, w.progressAt, fmt.Sprintf("a rollout counts as failed after %v, and %s may take %v to start", w.progress, c.label(), start), fmt.Sprintf("progressDeadlineSeconds: %d", seconds(start)+60))
 		}
+	}
+}
+
+func rolloutScaleDown(w *workload, r *reporter) {
+	const least = 5 * time.Second
+	if served, _ := w.served(); !served || w.scaleDown == nil {
+		return
+	}
+	for _, c := range w.serving() {
+		lead, _, known := c.lead()
+		if c.preStop != nil && c.preStop.vain == "" && !known || *w.scaleDown+lead >= least {
+			continue
+		}
+		r.add(Warning, w.scaleDownAt, fmt.Sprintf("requests of nodes that have not heard of the switch yet are refused: the old pods stop %v after it, and %s serves on for %v", *w.scaleDown, c.label(), lead), "leave scaleDownDelaySeconds out (30)")
+		return
 	}
 }

@@ -123,7 +123,7 @@ func (c *container) probes() []struct {
 
 func noReadiness(w *workload, r *reporter) {
 	served, _ := w.served()
-	if !served || w.gates {
+	if !served || w.gates || w.updated == managed {
 		return
 	}
 	serving := w.serving()

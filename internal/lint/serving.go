@@ -12,6 +12,9 @@ func (w *workload) served() (served, certain bool) {
 	if len(w.serving()) == 0 {
 		return false, false // whatever selects them, nobody answers there
 	}
+	if w.updated == managed {
+		return true, true
+	}
 	for _, v := range w.services {
 		if !w.forOperators(v) {
 			return true, true

@@ -83,15 +83,16 @@ func (k *kubeObjects) take(s *source, o *node, last, depth int) {
 	kind := o.get("kind").value
 	workloads, skipped := len(k.workloads), len(s.skipped)
 	known := k.add(s, o, last, depth)
-	if len(k.workloads) > workloads && !strings.HasSuffix(kind, "List") {
+	holdsOthers := strings.HasSuffix(kind, "List") && o.get("items") != nil || kind == "Template" && o.get("objects") != nil
+	if len(k.workloads) > workloads && !holdsOthers {
 		s.heed(o, last, k.workloads[workloads])
 	} else if known {
 		s.heed(o, last, nil)
 	}
 	switch {
-	case strings.HasSuffix(kind, "List") && o.get("items") != nil:
 	case !known:
 		s.skip(o.line, show(kind), "", true)
+	case holdsOthers:
 	case len(k.workloads) == workloads && len(s.skipped) == skipped:
 		s.aside = append(s.aside, Skipped{File: s.name, Line: o.line, What: kind, Hint: "it is judged together with the workload that it belongs to", Recognised: true})
 	}
