@@ -307,3 +307,47 @@ func BenchmarkKeptAlive(b *testing.B) {
 		})
 	}
 }
+
+// TestGracefulTellsHTTP2ByGOAWAY: a connection of HTTP/2 is idle without having been answered, and
+// is not to be waited for, nor ended by a deadline.
+func TestGracefulTellsHTTP2ByGOAWAY(t *testing.T) {
+	serverTLS, clientTLS := certified(t)
+	for name, secure := range map[string]bool{"plain": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) {
+			protocols := new(http.Protocols)
+			protocols.SetHTTP2(secure)
+			protocols.SetUnencryptedHTTP2(!secure)
+			s := Graceful(&http.Server{
+				ReadHeaderTimeout: time.Minute, TLSConfig: serverTLS.Clone(), Protocols: protocols,
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }),
+			})
+			l, scheme := loopback(t), "http"
+			served := make(chan error, 1)
+			if secure {
+				scheme = "https"
+				go func() { served <- s.ServeTLS(l, "", "") }()
+			} else {
+				go func() { served <- s.Serve(l) }()
+			}
+			client := &http.Client{Transport: &http.Transport{Protocols: protocols, TLSClientConfig: clientTLS}}
+			resp, err := client.Get(scheme + "://" + l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if string(got) != "HTTP/2.0" || err != nil {
+				t.Errorf("got %q, %v; want HTTP/2.0", got, err)
+			}
+			s.mu.Lock()
+			if len(s.conns) > 0 {
+				t.Errorf("%d connections of HTTP/2 are waited for as if they were of HTTP/1.1", len(s.conns))
+			}
+			s.mu.Unlock()
+			if err := s.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			<-served
+		})
+	}
+}

@@ -11,6 +11,10 @@ import (
 // takes requests, outermost. An answer to a request that came before the drain
 // carries the header only once the server itself is shutting down.
 //
+// HTTP/2 without TLS is for http.Server.Protocols: h2c.NewHandler of golang.org/x/net
+// stays inside for as long as the connection is open, also while nothing is asked on
+// it, and so the whole connection would be one request in flight.
+//
 // Requests for the paths of Handler are not counted, so that the probes may be
 // inside. Others that come when the servers of a Shutdown have been shut down are
 // answered with 503.

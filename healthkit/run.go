@@ -27,7 +27,7 @@ type Endpoint struct {
 	// Server serves there; it may be that of several endpoints. The Handler of an
 	// *http.Server is wrapped in Registry.Middleware, unless it is already, and
 	// the server is made Graceful; one with certificates in its TLSConfig serves
-	// TLS.
+	// TLS, on a listener that does not do so already.
 	Server Server
 	// Probes has the probes (Handler) answered here too, in front of the Handler of
 	// an *http.Server, for a service with one port. The port then stays open until

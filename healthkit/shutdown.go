@@ -20,7 +20,8 @@ type ShutdownPlan struct {
 	LameDuck time.Duration
 	// CloseWait is how long to answer with Connection: close (see Middleware)
 	// before the listeners close, so that clients give up the connections they
-	// keep alive instead of losing a request to the close.
+	// keep alive one by one. Graceful does the same for half a second, unless a
+	// connection has been silent for as long before.
 	CloseWait time.Duration
 	// Finish is the part of the budget kept for requests in flight: LameDuck
 	// and CloseWait are cut short, and the report says so, rather than use it.
