@@ -121,7 +121,7 @@ func TestCloseHealsBeforeItStops(t *testing.T) {
 	}
 	want := []string{
 		"kill web-2", "pause web-1", "cpu web-2", "cpu web-1", "heal cpu web-1",
-		"heal pause web-1", "heal cpu web-2", "stop web-1", "stop web-2", "stop backend-1",
+		"heal cpu web-2", "heal pause web-1", "stop web-1", "stop web-2", "stop backend-1",
 	}
 	if got := b.said(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)

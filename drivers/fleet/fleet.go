@@ -78,17 +78,15 @@ type Environment struct {
 	life     *lifecycle.Life
 	changed  drivers.Broadcast // of the instances
 
-	mu         sync.Mutex
-	goal       goal
-	instances  []*Instance // of the subject, oldest first
-	started    int         // instances of the subject so far
-	deps       []*Instance // in the order in which they were started
-	places     map[string]map[string]string
-	stopErrs   []error      // of stops that were waited for
-	injections []*injection // that are there and last
+	mu        sync.Mutex
+	goal      goal
+	instances []*Instance // of the subject, oldest first
+	started   int         // instances of the subject so far
+	deps      []*Instance // in the order in which they were started
+	places    map[string]map[string]string
+	stopErrs  []error // of stops that were waited for
 
-	stops     sync.WaitGroup // those that are waited for
-	injecting sync.WaitGroup // faults that are being injected
+	stops sync.WaitGroup // those that are waited for
 }
 
 // New validates the stack and starts its balancer. The caller must Close the environment.
@@ -338,6 +336,13 @@ func (e *Environment) find(id string) (*Instance, error) {
 // Close implements drivers.Env.
 func (e *Environment) Close(ctx context.Context) error { return e.life.Close(ctx) }
 
+// heal takes faults away before the instances are stopped, so that they hear that they are to stop.
+func (e *Environment) heal(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, cleanGrace)
+	defer cancel()
+	return e.life.HealAll(ctx)
+}
+
 // shutdown lets the balancer let go of the subject first, then stops its instances, then
 // the dependencies, the last one started first.
 func (e *Environment) shutdown(ctx context.Context) error {
@@ -350,7 +355,7 @@ func (e *Environment) shutdown(ctx context.Context) error {
 		case <-over:
 		}
 	})
-	errs := e.healAll(ctx)
+	errs := []error{e.heal(ctx)}
 	e.mu.Lock()
 	subjects, deps := slices.Clone(e.instances), slices.Clone(e.deps)
 	e.mu.Unlock()

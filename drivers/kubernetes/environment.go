@@ -15,7 +15,6 @@ import (
 type environment struct {
 	*site
 	subject subject
-	faults  injections
 
 	draining sync.Mutex
 	drained  map[string]*drainage // by node; draining is held
@@ -191,7 +190,7 @@ func (e *environment) shutdown(ctx context.Context) error {
 	if err := e.entry.check(ctx); err != nil {
 		e.events.Append(drivers.Event{Kind: drivers.Lost, Detail: err.Error()})
 	}
-	err := e.faults.close(ctx)
+	err := e.life.HealAll(ctx)
 	err = errors.Join(err, e.subject.remove(ctx))
 	e.view.close()
 	e.events.Close()

@@ -336,7 +336,7 @@ func TestDrainOfANodeOfOthers(t *testing.T) {
 	if o := must[*corev1.Pod](t)(c.client.CoreV1().Pods("others").Get(t.Context(), "others", metav1.GetOptions{})); o.DeletionTimestamp != nil {
 		t.Error("somebody else's pod was evicted")
 	}
-	if err := c.env.faults.close(t.Context()); err != nil { // as Close does
+	if err := c.env.life.HealAll(t.Context()); err != nil { // as Close does
 		t.Error(err)
 	}
 	if mark, is := c.cordoned("worker"); is || mark != "" {

@@ -1,6 +1,6 @@
 // Package lifecycle is the life of a deployed stack as every drivers.Env lives it: deployed
-// within a limit, changed by one caller at a time, and closed once, with a grace that a
-// caller of Close who runs out of time takes back. It knows no instance and no runtime.
+// within a limit, changed by one caller at a time, broken by faults of which none outlives it, and
+// closed once, with a grace that a caller of Close who runs out of time takes back. It knows no instance and no runtime.
 package lifecycle
 
 import (
@@ -34,6 +34,8 @@ type Life struct {
 	end      error         // what shutdown returned; valid once closed
 
 	begin, force sync.Once // of closing and of forced
+
+	faults faults
 }
 
 // New returns the life of an environment that shutdown removes. It is called once, by
