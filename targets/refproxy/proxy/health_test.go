@@ -300,7 +300,7 @@ func post(t *testing.T, transport *http.Transport, url, authorization string) (a
 func TestDrainLosesNothing(t *testing.T) {
 	k := start(t, func(s *setup) {
 		// Long enough for every client to have its turn, however busy the machine is.
-		s.options.LameDuck, s.options.CloseWait = 100*time.Millisecond, 2*time.Second
+		s.options.LameDuck, s.options.CloseWait = time.Second, 2*time.Second
 	})
 	k.ready()
 	var duck, draining int
