@@ -292,10 +292,11 @@ func (s *source) readDeploy(service *node) *swarm {
 		return nil
 	}
 	d := &swarm{replicas: s.number(n, "replicas", 1), parallelism: 1, order: "stop-first", at: s.place(n)}
-	for _, key := range []string{"update_config", "rollback_config", "placement", "endpoint_mode", "mode"} {
+	for _, key := range []string{"update_config", "rollback_config", "placement", "endpoint_mode"} {
 		d.sure = d.sure || n.get(key) != nil
 	}
 	d.global = s.text(n, "mode") == "global"
+	d.sure = d.sure || d.global
 	if u := s.sub(n, "update_config"); u != nil {
 		d.update, d.at = true, s.place(u)
 		d.parallelism = s.number(u, "parallelism", 1)
@@ -332,6 +333,21 @@ func (c *composeService) served() bool {
 // by its health: a port is published or exposed, or a proxy finds it.
 func (c *composeService) routed() bool {
 	return len(c.published) > 0 || c.exposed || c.proxied != ""
+}
+
+// stores are databases and their like, by parts of the names of their images. They have
+// no second instance that a balancer could turn to.
+var stores = []string{
+	"postgres", "postgis", "pgvector", "timescale", "mysql", "mariadb", "percona", "mongo", "redis", "valkey", "keydb", "dragonfly", "memcached", "cassandra",
+	"influxdb", "clickhouse", "elasticsearch", "opensearch", "rabbitmq", "kafka", "zookeeper", "minio", "mssql", "oracle",
+}
+
+// balanced reports whether something is likely to send requests to another instance when
+// the check says that this one cannot serve.
+func (c *composeService) balanced() bool {
+	name := imageName(c.image)
+	store := slices.ContainsFunc(stores, func(part string) bool { return strings.Contains(name, part) })
+	return c.routed() && (c.proxied != "" || c.bySwarm() || !store && !c.health.startInterval)
 }
 
 // bySwarm reports whether Swarm runs the service for sure. Several containers cannot

@@ -49,7 +49,7 @@ var stopSettings = []stopSetting{
 	{name: "close-wait", part: partClose},
 	{name: "gracetimeout", part: partClose, most: maxDrain}, // traefik
 
-	{name: "stop-grace", part: partWhole}, {name: "drain-timeout", part: partWhole}, {name: "shutdown-grace-period", part: partWhole},
+	{name: "stop-grace", part: partWhole}, {name: "drain-timeout", part: partWhole, loose: true}, {name: "shutdown-grace-period", part: partWhole},
 	{name: "graceful-shutdown-timeout", part: partWhole},
 	{name: "graceful-timeout", part: partWhole, most: maxDrain}, {name: "timeout-graceful-shutdown", part: partWhole, most: maxDrain},
 	{name: "kc-shutdown-timeout", part: partWhole, most: maxDrain}, {name: "quarkus-shutdown-timeout", part: partWhole},

@@ -160,7 +160,7 @@ func execMistake(words []string) string {
 		if w == ";" && path.Base(words[0]) == "find" {
 			continue
 		}
-		if slices.Contains([]string{"||", "&&", "|", ";", ">", ">>", "2>&1", "&"}, w) {
+		if operator, _, _ := strings.Cut(w, " "); slices.Contains([]string{"||", "&&", "|", ";", ">", ">>", "2>&1", "&"}, w) || operator == "||" || operator == "&&" {
 			return show(w) + " is an argument of " + show(path.Base(words[0])) + " here: no shell reads it"
 		}
 	}

@@ -59,7 +59,7 @@ var composeRules = []Rule{
 	},
 	{
 		ID: "compose-health-slow", Runtime: "compose", Severity: Warning,
-		What:    "A port is published or exposed, or a proxy finds the service, and the interval of the health check (default 30s) is longer than 10s, or interval x retries is longer than 30s. With a start_interval only where a proxy or Swarm goes by the health.",
+		What:    "A port is published or exposed, or a proxy finds the service, and the interval of the health check (default 30s) is longer than 10s, or interval x retries is longer than 30s. Of a database, or with a start_interval, only where a proxy or Swarm goes by the health.",
 		Why:     "An instance that cannot serve keeps its requests for retries intervals. And before Engine 25, which has start_interval, the first check waits for a whole interval, so each start of a container takes at least that long.",
 		Fix:     "`interval: 2s`, `retries: 3`.",
 		compose: composeHealthSlow,
@@ -187,7 +187,7 @@ func (c *composeService) checked() *health {
 
 func composeHealthSlow(c *composeService, r *reporter) {
 	h := c.checked()
-	if h == nil || h.anyInterval || !c.routed() || h.startInterval && c.proxied == "" && c.swarm == nil {
+	if h == nil || h.anyInterval || !c.balanced() {
 		return
 	}
 	detection := h.interval * time.Duration(min(h.retries, 1000))
@@ -200,7 +200,7 @@ func composeHealthSlow(c *composeService, r *reporter) {
 }
 
 func composeHealthTimeout(c *composeService, r *reporter) {
-	if h := c.checked(); h != nil && c.routed() && !h.anyTimeout && h.timeout > h.interval && h.timeout > longestInterval {
+	if h := c.checked(); h != nil && c.balanced() && !h.anyTimeout && h.timeout > h.interval && h.timeout > longestInterval {
 		r.add(Warning, h.timeoutAt, fmt.Sprintf("an instance that hangs gets requests for %v more: each check takes %v", (h.timeout+h.interval)*time.Duration(min(h.retries, 1000)), h.timeout), fmt.Sprintf("timeout: %v", min(max(h.interval, time.Second), 5*time.Second)))
 	}
 }
@@ -221,7 +221,11 @@ func composeStopGrace(c *composeService, r *reporter) {
 	case c.stopGrace == 0 && c.served():
 		r.add(Error, c.stopGraceAt, "each stop cuts every request in flight", "stop_grace_period: 30s")
 	case c.drain.whole > c.stopGrace:
-		r.add(c.drain.guess.severity(Error), c.stopGraceAt, c.drain.guess.told(fmt.Sprintf("it is killed after %v with requests in flight: the drain takes %v (%s)", c.stopGrace, c.drain.whole, show(c.drain.from))),
+		g := c.drain.guess
+		if g == "" && !c.served() {
+			g = "that it takes requests"
+		}
+		r.add(g.severity(Error), c.stopGraceAt, g.told(fmt.Sprintf("it is killed after %v with requests in flight: the drain takes %v (%s)", c.stopGrace, c.drain.whole, show(c.drain.from))),
 			fmt.Sprintf("stop_grace_period: %ds", seconds(c.drain.whole)+5))
 	}
 }

@@ -143,7 +143,12 @@ func unitStopTimeout(u *unitFile, r *reporter) {
 	}
 	switch {
 	case u.drain.whole > timeout:
-		r.add(u.drain.guess.severity(Error), at, u.drain.guess.told(fmt.Sprintf("it is killed after %v with requests in flight: the drain takes %v (%s)", timeout, u.drain.whole, show(u.drain.from))),
+		if u.drain.guess != "" {
+			g = u.drain.guess
+		} else if because == "" {
+			g = "that it takes requests"
+		}
+		r.add(g.severity(Error), at, g.told(fmt.Sprintf("it is killed after %v with requests in flight: the drain takes %v (%s)", timeout, u.drain.whole, show(u.drain.from))),
 			fmt.Sprintf("%s=%ds", setting, seconds(u.drain.whole)+5))
 	case !u.drain.known && timeout < shortestStop && because != "":
 		r.add(Warning, at, g.told(fmt.Sprintf("requests that take longer than %v are cut when it stops", timeout)), setting+"=30s")
