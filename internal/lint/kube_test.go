@@ -98,6 +98,7 @@ func TestTakesNoRequests(t *testing.T) {
 		{"an agent with hasty probes", append([]string{noPorts, "", noHook, "", noProbe, "          livenessProbe: {exec: {command: [check]}, failureThreshold: 1, timeoutSeconds: 60}\n          readinessProbe: {exec: {command: [check]}}\n"}, noService...), "", nil},
 		{"a tool box behind a Service", []string{noPorts, "", noHook, "", noProbe, "          command: [/bin/sleep, infinity]\n", "targetPort: http", "targetPort: 8080", "    spec:\n", "    spec:\n      terminationGracePeriodSeconds: 0\n"}, "", nil},
 		{"a loop of sleeps", []string{noHook, "", noProbe, "          command: [sh, -c, 'while true; do sleep 30; done']\n"}, "", nil},
+		{"the image that pauses", []string{noHook, "", noProbe, "", theImage, "          image: registry.test/pause:3.10\n"}, "", nil},
 		{"a sleep before the server", []string{noHook, "", noProbe, "          command: [sh, -c, 'sleep 5; exec serve']\n"}, "", []string{"error k8s-no-drain", "error k8s-no-readiness-probe"}},
 		{"a Service for its metrics", []string{noHook, "", noPorts, "          ports: [{containerPort: 8080}]\n", "path: /readyz, port: http", "path: /readyz, port: 8081", thePorts, "  ports: [{name: metrics, port: 8080}]"}, "", nil},
 		{"the same by its number alone", []string{noHook, "", noPorts, "          args: ['--metrics-bind-address=:8080']\n          ports: [{containerPort: 8080}]\n", "path: /readyz, port: http", "path: /readyz, port: 8081", thePorts, "  ports: [{port: 8080}]"}, "", nil},
@@ -113,8 +114,11 @@ func TestProbesOfRequests(t *testing.T) {
 		{"readiness itself", []string{"periodSeconds: 2}", "periodSeconds: 2, timeoutSeconds: 4}"}, "", []string{"warning k8s-probe-timeout: keeps getting requests for 12s and not 6s: each readiness probe"}},
 		{"grace of zero", []string{"    spec:\n", "    spec:\n      terminationGracePeriodSeconds: 0\n"}, "", []string{"error k8s-grace-too-short"}},
 		{"a name that no port has", []string{"path: /readyz, port: http", "path: /readyz, port: web"}, "", []string{"error k8s-probe-port-unknown"}},
-		{"a number that the program is known for", []string{"path: /readyz, port: http", "path: /ready, port: 8181", theImage, "          image: example.test/coredns:1\n"}, "", nil},
-		{"a number that nothing mentions", []string{"path: /readyz, port: http", "path: /readyz, port: 9999"}, "", []string{"warning k8s-probe-port-unknown"}},
+		{"a port for health alone, that no file names", []string{"path: /readyz, port: http", "path: /ready, port: 8181"}, "", nil},
+		{"its digits misplaced", []string{"path: /readyz, port: http", "path: /readyz, port: 8008"}, "", []string{"warning k8s-probe-port-unknown: it has a port 8080"}},
+		{"a digit too many", []string{"path: /readyz, port: http", "path: /readyz, port: 80800"}, "", []string{"warning k8s-probe-port-unknown: it has a port 8080"}},
+		{"another than the other probe", []string{noHook, noHook + "          livenessProbe: {httpGet: {path: /livez, port: 9999}, initialDelaySeconds: 60}\n"}, "", []string{"warning k8s-probe-port-unknown: its readiness probe asks port http"}},
+		{"another than the port for health", []string{"containerPort: 8080}", "containerPort: 8080}, {name: health, containerPort: 8081}", "path: /readyz, port: http", "path: /readyz, port: 9999"}, "", []string{"warning k8s-probe-port-unknown: it has a port health"}},
 	})
 }
 

@@ -89,7 +89,7 @@ var probeRules = []Rule{
 	},
 	{
 		ID: "k8s-probe-port-unknown", Runtime: "kubernetes", Severity: Error,
-		What: "A probe asks a port by a name that its container does not declare (error), or by a number that no container port, argument or variable of pods with requests mentions (warning). A gRPC probe takes no name at all (error).",
+		What: "A probe asks a port by a name that its container does not declare (error), or by a number that no container port, argument or variable mentions, while the container has a port for its health, or one that another probe asks, or one of the same digits (warning). A gRPC probe takes no name at all (error).",
 		Why:  "The probe always fails: the pod gets no requests, or is restarted for ever. A manifest that is refused brings no fix.",
 		Fix:  "Declare the port under `ports`, or correct the probe.",
 		pods: probePortUnknown,
@@ -383,11 +383,35 @@ func healthOnLoopback(w *workload, r *reporter) {
 	}
 }
 
-// ownPorts are where well-known programs answer probes unasked, by the names of images.
-var ownPorts = map[string][]string{
-	"coredns": {"8080", "8181"}, "traefik": {"8080"}, "envoy": {"9901"}, "proxyv2": {"15020", "15021"}, "pilot": {"8080"},
-	"kube-proxy": {"10256"}, "kube-scheduler": {"10259"}, "kube-controller-manager": {"10257"}, "etcd": {"2379", "2381"},
-	"cilium": {"9879"}, "vault": {"8200"}, "consul": {"8500"}, "minio": {"9000"}, "keycloak": {"9000"},
+// doubtful is why a probe seems to ask a port where nothing listens, or "": many programs
+// answer probes at a port that no file names, so that alone says nothing.
+func (w *workload) doubtful(c *container, p *probe) string {
+	for _, own := range c.ports {
+		if number := strconv.Itoa(own.number); misplacedDigits(p.port, number) {
+			return "it has a port " + number
+		}
+		if name := strings.ToLower(own.name); strings.Contains(name, "health") || strings.Contains(name, "probe") {
+			return "it has a port " + show(own.name)
+		}
+	}
+	for _, other := range c.probes() {
+		for _, own := range c.ports {
+			if other.kind != "exec" && (other.port == strconv.Itoa(own.number) || other.port == own.name && own.name != "") {
+				return fmt.Sprintf("its %s probe asks port %s", other.name, show(other.port))
+			}
+		}
+	}
+	return ""
+}
+
+// misplacedDigits reports whether a number is another one with its digits in another
+// order, or with one too many or too few. One that differs by a digit may be meant: 8080
+// and 8081.
+func misplacedDigits(a, b string) bool {
+	x, y := []byte(a), []byte(b)
+	slices.Sort(x)
+	slices.Sort(y)
+	return a != b && string(x) == string(y) || len(a) != len(b) && distance(a, b) == 1
 }
 
 func probePortUnknown(w *workload, r *reporter) {
@@ -408,8 +432,9 @@ func probePortUnknown(w *workload, r *reporter) {
 				r.add(Error, p.portAt, fmt.Sprintf("the %s probe of %s always fails: the container has no port named %s", p.name, c.label(), show(p.port)), "name a container port "+show(p.port))
 				continue
 			}
-			if served, _ := w.served(); served && !w.mentions(p.port) && !slices.Contains(ownPorts[imageName(c.image)], p.port) {
-				r.add(Warning, p.portAt, fmt.Sprintf("the %s probe of %s fails unless something listens on port %s, which nothing here mentions", p.name, c.label(), p.port), "declare the port, or correct it")
+			if why := w.doubtful(c, p.probe); why != "" && !w.mentions(p.port) {
+				g := guess("that nothing listens there")
+				r.add(Warning, p.portAt, g.told(fmt.Sprintf("the %s probe of %s fails: nothing here mentions port %s, and %s", p.name, c.label(), p.port, why)), "declare the port, or correct it")
 			}
 		}
 	}

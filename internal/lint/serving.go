@@ -129,6 +129,9 @@ func imageName(image string) string {
 // idle reports whether the container only stays there, for people to enter: its program
 // sleeps, waits or reads nothing.
 func (c *container) idle() bool {
+	if len(c.words) == 0 && imageName(c.image) == "pause" {
+		return true
+	}
 	var words []string
 	for _, w := range c.words {
 		words = append(words, w.text)
