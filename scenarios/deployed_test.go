@@ -169,7 +169,9 @@ func TestLoadRefusesBadDeployments(t *testing.T) {
 		{"an empty file", config, configManifest, "\n", scenario, "is empty", "objects"},
 		{"a list at the root", config, configManifest, "«- a\n", config, "is a mapping, this is a list", "apiVersion"},
 		{"an object without a name", config, "metadata: {name: web}", "metadata: «{}", config, "metadata.name is missing", "every Kubernetes object"},
-		{"a List", config, configManifest, "apiVersion: v1\nkind: «List\nmetadata: {name: x}\nitems: []\n", config, "holds other objects", "---"},
+		{"a list of one kind", config, configManifest, "apiVersion: v1\nkind: «ConfigMapList\nitems: []\n", config, "holds other objects", "List"},
+		{"an object of a List", config, configManifest, "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: «Namespace\n  metadata: {name: web}\n", config, "a Namespace", "remove it"},
+		{"a List of nothing", config, configManifest, "apiVersion: v1\nkind: List\nitems: []\n", config, "there is no object in it", "right file"},
 		{"a namespace", config, configManifest, "apiVersion: v1\nkind: «Namespace\nmetadata: {name: web}\n", config, "a Namespace", "remove it"},
 		{"the whole cluster's", config, configManifest, "apiVersion: v1\nkind: «ClusterRole\nmetadata: {name: web}\n", config, "belongs to the whole cluster", "create it yourself"},
 		{"two namespaces", web, "metadata: {name: web}\nspec:\n  selector: {app: web}", "metadata: {name: other, namespace: a}\nspec:\n  selector: {app: web}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: «b}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: a}\nspec:\n  selector: {app: web}", web, "two namespaces: a and b", "leave the name out"},
@@ -267,15 +269,20 @@ func TestDocumentsBehindAnEmptyOne(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for in, want := range map[string]string{
-		"a: b\n---\nc: d\n":         "a: b\n---\nc: d\n",
-		"---\na: |\n  #\n---\nb: c": "---\na: |\n  #\n---\nb: c",
-		"---\n#\n---\na: b":         "---\n#\n\na: b",
-		"--- a\n---\nb":             "--- a\n---\nb",
-		"---- a\n---\nb":            "---- a\n---\nb",
-	} {
-		if got := WithoutEmptyDocuments(in); got != want {
-			t.Errorf("%q gives %q, want %q", in, got, want)
-		}
+}
+
+// TestObjectsOfAList: a List is read as its objects, as kubectl apply does.
+func TestObjectsOfAList(t *testing.T) {
+	var items []string
+	for _, d := range strings.Split(webManifest, "---\n")[1:] {
+		items = append(items, "- "+strings.ReplaceAll(strings.TrimSpace(d), "\n", "\n  "))
+	}
+	list := "apiVersion: v1\nkind: List\nitems:\n" + strings.Join(items, "\n") + "\n"
+	if _, err := Load(writeDeployed(t, "web.yaml", webManifest, list), offered); err != nil {
+		t.Error(err)
+	}
+	_, err := Load(writeDeployed(t, "web.yaml", webManifest, strings.Replace(list, "targetPort: web", "targetPort: other", 1)), offered)
+	if err == nil || !strings.Contains(err.Error(), "web.yaml:") {
+		t.Errorf("a port that is not there: got %v", err)
 	}
 }

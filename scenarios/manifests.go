@@ -178,8 +178,10 @@ func (d *decoder) objectsIn(m *drivers.Manifest) {
 	}
 	var objects []*object
 	for _, doc := range src.trees([]byte(m.Text)) {
-		if o := src.object(doc); o != nil {
-			objects = append(objects, o)
+		for _, n := range listed(doc, 0) {
+			if o := src.object(n); o != nil {
+				objects = append(objects, o)
+			}
 		}
 	}
 	m.Text = plainText(m.Text)
@@ -220,6 +222,22 @@ func plainText(s string) string {
 	return s
 }
 
+// listed are the objects of a List, or what is no List itself.
+func listed(doc *node, depth int) []*node {
+	kind, items := doc.get("kind"), doc.get("items")
+	if depth > maxListed || kind == nil || kind.value != "List" || items == nil || items.kind != sequence {
+		return []*node{doc}
+	}
+	var out []*node
+	for _, n := range items.items {
+		out = append(out, listed(n, depth+1)...)
+	}
+	return out
+}
+
+// maxListed is how deep Lists may be in each other.
+const maxListed = 3
+
 // object takes a document for a Kubernetes object, or says why it is none.
 func (s *source) object(doc *node) *object {
 	if doc.kind != mapping {
@@ -227,6 +245,10 @@ func (s *source) object(doc *node) *object {
 		return nil
 	}
 	o := &object{src: s, doc: doc}
+	if kind := o.at("kind"); kind != nil && strings.HasSuffix(kind.value, "List") && o.at("items") != nil {
+		s.problem(kind.line, kind.column, "a "+quote(kind.value)+" holds other objects", "make it a List, whose objects say their own kinds, or write each as a document of its own")
+		return nil
+	}
 	for _, f := range []struct {
 		to   *string
 		path []string
@@ -241,9 +263,6 @@ func (s *source) object(doc *node) *object {
 	}
 	kind := o.at("kind")
 	switch {
-	case strings.HasSuffix(o.kind, "List") && o.at("items") != nil:
-		s.problem(kind.line, kind.column, "a "+quote(o.kind)+" holds other objects", "write each as a document of its own, with --- between them")
-		return nil
 	case o.kind == "Namespace":
 		s.problem(kind.line, kind.column, "a Namespace: objects are put into one that the lab makes for each deployment", "remove it")
 		return nil

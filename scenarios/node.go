@@ -15,6 +15,8 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/rollout-lab/rollout-lab/internal/manifest"
 	"github.com/rollout-lab/rollout-lab/internal/spelling"
 )
 
@@ -143,11 +145,7 @@ func (s *source) tree(data []byte) *node {
 		s.problem(1, 1, "the file is empty", "begin with: name: my-scenario")
 		return nil
 	case len(docs) > 1:
-		at := docs[1].Body.GetToken()
-		if docs[1].Start != nil {
-			at = docs[1].Start
-		}
-		s.problem(at.Position.Line, at.Position.Column, "a second document; a file holds one scenario", "move it to a file of its own")
+		s.problem(manifest.Split(s.lines)[1].First+1, 1, "a second document; a file holds one scenario", "move it to a file of its own")
 		return nil
 	}
 	root := s.convert(docs[0].Body, 0)
@@ -222,55 +220,36 @@ func (s *source) documents(data []byte) (docs []*ast.DocumentNode, ok bool) {
 			docs, ok = nil, false
 		}
 	}()
-	tokens := lexer.Tokenize(WithoutEmptyDocuments(content))
-	if !s.shallow(tokens) {
-		return nil, false
-	}
-	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
-	if err != nil {
-		line, column, message := 1, 1, err.Error()
-		var at yaml.Error
-		if errors.As(err, &at) {
-			message = at.GetMessage()
-			if tk := at.GetToken(); tk != nil && tk.Position != nil {
-				line, column = tk.Position.Line, tk.Position.Column
-			}
+	for _, part := range manifest.Split(s.lines) {
+		tokens := lexer.Tokenize(part.TextInPlace())
+		if !s.shallow(tokens) {
+			return nil, false
 		}
-		message, _, _ = strings.Cut(message, "\n")
-		s.problem(line, column, "not valid YAML: "+message, s.syntaxHint(line))
-		return nil, false
-	}
-	for _, d := range file.Docs {
-		if d.Body != nil {
-			docs = append(docs, d)
+		file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+		if err != nil {
+			s.syntaxProblem(err)
+			return nil, false
+		}
+		for _, d := range file.Docs {
+			if d.Body != nil {
+				docs = append(docs, d)
+			}
 		}
 	}
 	return docs, true
 }
 
-// WithoutEmptyDocuments is a text of YAML documents without the marks behind those that hold
-// nothing, or comments alone: the parser takes what follows such a mark for a part of it and
-// drops it. Every line stays where it is.
-func WithoutEmptyDocuments(text string) string {
-	lines := strings.Split(text, "\n")
-	empty := false // the document so far, which has begun with a mark
-	for i, line := range lines {
-		rest, mark := strings.CutPrefix(line, "---")
-		content := strings.TrimSpace(line)
-		if mark = mark && (rest == "" || rest[0] == ' ' || rest[0] == '\t'); mark {
-			content = strings.TrimSpace(rest)
-		}
-		comment := content == "" || content[0] == '#'
-		switch {
-		case mark && empty && comment:
-			lines[i] = ""
-		case mark:
-			empty = comment
-		default:
-			empty = empty && comment
+func (s *source) syntaxProblem(err error) {
+	line, column, message := 1, 1, err.Error()
+	var at yaml.Error
+	if errors.As(err, &at) {
+		message = at.GetMessage()
+		if tk := at.GetToken(); tk != nil && tk.Position != nil {
+			line, column = tk.Position.Line, tk.Position.Column
 		}
 	}
-	return strings.Join(lines, "\n")
+	message, _, _ = strings.Cut(message, "\n")
+	s.problem(line, column, "not valid YAML: "+message, s.syntaxHint(line))
 }
 
 // syntaxHint guesses at the usual causes of a syntax error.

@@ -1,11 +1,9 @@
 package kubernetes
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -20,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/rollout-lab/rollout-lab/drivers"
+	"github.com/rollout-lab/rollout-lab/internal/manifest"
 )
 
 // manifests is a subject that is applied from manifests, with everything else that they
@@ -102,32 +101,40 @@ func (m *manifests) newRevision(at drivers.Stack) (*revision, error) {
 // parseManifest reads the objects of a manifest.
 func parseManifest(m drivers.Manifest) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
-	for docs := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(m.Text))); ; {
-		doc, err := docs.Read()
-		if errors.Is(err, io.EOF) {
-			return out, nil
+	for _, doc := range manifest.Documents(m.Text) {
+		object := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(doc.TextInPlace()), &object.Object); err != nil {
+			return nil, fmt.Errorf("manifest %s: %w", m.File, err)
 		}
+		objects, err := listed(object)
 		if err != nil {
 			return nil, fmt.Errorf("manifest %s: %w", m.File, err)
 		}
-		object := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal(doc, &object.Object); err != nil {
-			return nil, fmt.Errorf("manifest %s: %w", m.File, err)
-		}
-		if len(object.Object) == 0 {
-			continue // nothing but comments
-		}
-		if object.GetKind() == "" || object.GetAPIVersion() == "" || object.GetName() == "" || object.IsList() {
-			return nil, fmt.Errorf("manifest %s: an object of kind %q with version %q and name %q: every object needs all three, and lists are not read",
-				m.File, object.GetKind(), object.GetAPIVersion(), object.GetName())
-		}
-		// What a cluster adds to an object, in manifests that were once read from one.
-		delete(object.Object, "status")
-		for _, field := range []string{"managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"} {
-			unstructured.RemoveNestedField(object.Object, "metadata", field)
-		}
-		out = append(out, object)
+		out = append(out, objects...)
 	}
+	return out, nil
+}
+
+// listed are the objects of a List, or what is no List itself, without what a cluster adds to
+// objects: manifests were perhaps read from one.
+func listed(o *unstructured.Unstructured) (out []*unstructured.Unstructured, err error) {
+	if o.IsList() && o.GetKind() == "List" {
+		err := o.EachListItem(func(item runtime.Object) error {
+			objects, err := listed(item.(*unstructured.Unstructured))
+			out = append(out, objects...)
+			return err
+		})
+		return out, err
+	}
+	if o.GetKind() == "" || o.GetAPIVersion() == "" || o.GetName() == "" || o.IsList() {
+		return nil, fmt.Errorf("an object of kind %q with version %q and name %q: every object needs all three, and of lists only a List is read",
+			o.GetKind(), o.GetAPIVersion(), o.GetName())
+	}
+	delete(o.Object, "status")
+	for _, field := range []string{"managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"} {
+		unstructured.RemoveNestedField(o.Object, "metadata", field)
+	}
+	return []*unstructured.Unstructured{o}, nil
 }
 
 // is says whether an object of a manifest is of that kind and name.

@@ -97,7 +97,7 @@ func TestManifestsRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, old, new, want string }{
 		{"no YAML", "metadata: {name: web}\nspec:\n  selector: {matchLabels", "metadata: {name: [}\nspec:\n  selector: {matchLabels", "manifest web.yaml"},
 		{"no kind", "kind: CronJob\n", "", "every object needs all three"},
-		{"a list", "kind: CronJob\nmetadata: {name: tidy}", "kind: JobList\nmetadata: {name: tidy}\nitems: []", "lists are not read"},
+		{"a list", "kind: CronJob\nmetadata: {name: tidy}", "kind: JobList\nmetadata: {name: tidy}\nitems: []", "only a List is read"},
 		{"no Deployment", "kind: Deployment", "kind: StatefulSet", "no Deployment web"},
 		{"no Service", "kind: Service", "kind: Secret", "no Service web"},
 		{"another selector", "selector: {app: web}\n  ports", "selector: {app: other}\n  ports", "selects app=other, and pods of deployment web have app=web"},
@@ -198,5 +198,31 @@ func TestManifestsOfRevisionsRefuses(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestObjectsOfOneText: the objects behind a mark with a comment, behind a document of nothing,
+// and in a List are the revision's as well.
+func TestObjectsOfOneText(t *testing.T) {
+	list := "apiVersion: v1\nkind: List\nitems:\n"
+	for _, doc := range strings.Split(someManifest, "---\n") {
+		if strings.Contains(doc, "kind:") {
+			doc = strings.TrimSpace(strings.TrimPrefix(doc, "# somebody's\n"))
+			list += "- " + strings.ReplaceAll(doc, "\n", "\n  ") + "\n"
+		}
+	}
+	for name, text := range map[string]string{
+		"comments on the marks": strings.ReplaceAll(someManifest, "---\n", "--- # next\n"),
+		"empty documents":       strings.ReplaceAll(someManifest, "---\n", "---\n---\n# nothing\n---\n"),
+		"a List":                list,
+	} {
+		want, err := parseManifest(drivers.Manifest{File: "web.yaml", Text: someManifest})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parseManifest(drivers.Manifest{File: "web.yaml", Text: text})
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
+		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+
+	"github.com/rollout-lab/rollout-lab/internal/manifest"
 )
 
 // document is the part of a file between two document marks.
@@ -15,47 +17,13 @@ type document struct {
 	end    int  // the last line that is its own
 }
 
-// documents splits the file. A mark at the start of a line ends a document whatever
-// stands before, so that no parser is needed to find it.
+// documents are those of the file, and the items of Lists.
 func (s *source) documents() []document {
 	var out []document
-	current := document{}
-	for i, line := range s.lines {
-		rest, mark := strings.CutPrefix(line, "---")
-		end := line == "..." || strings.HasPrefix(line, "... ")
-		if (mark && (rest == "" || rest[0] == ' ' || rest[0] == '\t')) || end {
-			out = append(out, current)
-			current = document{first: i}
-			line = "   " + rest
-			if end {
-				line = ""
-			}
-		}
-		if strings.HasPrefix(line, "%") && current.blank() {
-			line = "" // a directive
-		}
-		current.lines = append(current.lines, line)
+	for _, d := range manifest.Split(s.lines) {
+		out = append(out, document{first: d.First, lines: d.Lines, end: d.First + len(d.Lines)}.split()...)
 	}
-	out = append(out, current)
-	var kept []document
-	for _, d := range out {
-		if d.blank() {
-			continue
-		}
-		d.end = d.first + len(d.lines)
-		kept = append(kept, d.split()...)
-	}
-	return kept
-}
-
-// blank reports whether there is nothing but comments.
-func (d document) blank() bool {
-	for _, line := range d.lines {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			return false
-		}
-	}
-	return true
+	return out
 }
 
 // json reports whether the document may be JSON.

@@ -12,7 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/parser"
 
-	"github.com/rollout-lab/rollout-lab/scenarios"
+	"github.com/rollout-lab/rollout-lab/internal/manifest"
 )
 
 // file is a file with Kubernetes objects.
@@ -62,23 +62,39 @@ func readFiles(name string) ([]file, error) {
 
 // objectsIn are the documents of a text, but for those that hold nothing.
 func objectsIn(data []byte) (objects []yaml.MapSlice, err error) {
-	parsed, err := parser.ParseBytes([]byte(scenarios.WithoutEmptyDocuments(string(data))), 0)
-	if err != nil {
-		return nil, err
-	}
-	for _, doc := range parsed.Docs {
-		if doc.Body == nil {
-			continue
-		}
-		var object yaml.MapSlice
-		if err := yaml.NodeToValue(doc.Body, &object, yaml.UseOrderedMap()); err != nil {
+	for _, part := range manifest.Documents(string(data)) {
+		parsed, err := parser.ParseBytes([]byte(part.TextInPlace()), 0)
+		if err != nil {
 			return nil, err
 		}
-		if len(object) > 0 {
-			objects = append(objects, object)
+		for _, doc := range parsed.Docs {
+			if doc.Body == nil {
+				continue
+			}
+			var object yaml.MapSlice
+			if err := yaml.NodeToValue(doc.Body, &object, yaml.UseOrderedMap()); err != nil {
+				return nil, err
+			}
+			objects = append(objects, listed(object)...)
 		}
 	}
 	return objects, nil
+}
+
+// listed are the objects of a List, or what is no List itself.
+func listed(object yaml.MapSlice) (objects []yaml.MapSlice) {
+	switch {
+	case len(object) == 0:
+		return nil
+	case text(object, "kind") != "List":
+		return []yaml.MapSlice{object}
+	}
+	for _, item := range list(object, "items") {
+		if o, ok := item.(yaml.MapSlice); ok {
+			objects = append(objects, o)
+		}
+	}
+	return objects
 }
 
 // at is what is below a path of keys, nil where there is nothing.
