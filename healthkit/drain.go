@@ -13,18 +13,43 @@ var ErrStopping = errors.New("the process has been told to stop")
 // Stopping returns a channel that is closed when the process has been told to
 // stop, which makes it a lame duck. Requests still come and are served; a loop
 // that takes its work itself, such as jobs from a queue, takes no more.
-func (r *Registry) Stopping() <-chan struct{} { return r.stopping.Done() }
+func (r *Registry) Stopping() <-chan struct{} { return r.stopping }
 
-// WithStopping returns a copy of parent that ends, with the cause ErrStopping,
-// when Stopping closes. Like those of package context it has to be cancelled when it
-// is not needed any more. What a job needs to be finished should not come from it.
+// WithStopping returns a copy of parent that ends, with the cause ErrStopping, when
+// Stopping closes: who sees that closed sees this ended. Like those of package context
+// it has to be cancelled when it is not needed any more. What a job needs to be
+// finished should not come from it.
 func (r *Registry) WithStopping(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
-	detach := context.AfterFunc(r.stopping, func() { cancel(ErrStopping) })
+	t := &taking{cancel}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taking == nil {
+		cancel(ErrStopping)
+		return ctx, func() {}
+	}
+	r.taking[t] = struct{}{}
 	return ctx, func() {
-		detach()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.taking, t)
 		cancel(context.Canceled)
 	}
+}
+
+// taking is a context of WithStopping.
+type taking struct{ cancel context.CancelCauseFunc }
+
+// stop closes Stopping, once. The caller holds the lock.
+func (r *Registry) stop() {
+	if r.taking == nil {
+		return
+	}
+	for t := range r.taking {
+		t.cancel(ErrStopping)
+	}
+	r.taking = nil
+	close(r.stopping)
 }
 
 // OnDrain registers what Shutdown calls when the drain begins, before it waits for

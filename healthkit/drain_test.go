@@ -59,6 +59,22 @@ func TestStoppingClosesWithTheLameDuck(t *testing.T) {
 	}
 }
 
+// A loop that has seen the one asks the other whether to take one job more.
+func TestWithStoppingHasEndedWhenStoppingCloses(t *testing.T) {
+	for range 100 {
+		r := New(Config{})
+		ctx, cancel := r.WithStopping(t.Context())
+		defer cancel()
+		if err := r.Advance(PhaseLameDuck, "told"); err != nil {
+			t.Error(err)
+		}
+		<-r.Stopping()
+		if cause := context.Cause(ctx); !errors.Is(cause, ErrStopping) {
+			t.Fatalf("got cause %v", cause)
+		}
+	}
+}
+
 func TestWithStoppingEndsWithItsParentAndByItself(t *testing.T) {
 	r := New(Config{})
 	parent, end := context.WithCancelCause(t.Context())

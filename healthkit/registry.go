@@ -116,10 +116,10 @@ type Registry struct {
 	watchers    []*watcher
 	drainOnce   sync.Once
 	closed      bool
-	done        chan struct{}   // closed by Close
-	stopping    context.Context // ends with stop, when the process becomes a lame duck
-	stop        context.CancelFunc
-	finished    chan struct{} // closed when the last check has ended after Close
+	done        chan struct{}        // closed by Close
+	stopping    chan struct{}        // closed by stop, when the process becomes a lame duck
+	taking      map[*taking]struct{} // to be cancelled before; nil after
+	finished    chan struct{}        // closed when the last check has ended after Close
 	runners     sync.WaitGroup
 	running     map[*Component]struct{} // checks whose function is running
 }
@@ -137,8 +137,9 @@ func New(cfg Config) *Registry {
 		finished: make(chan struct{}),
 		empty:    make(chan struct{}, 1),
 		shutting: make(chan struct{}, 1),
+		stopping: make(chan struct{}),
+		taking:   make(map[*taking]struct{}),
 	}
-	r.stopping, r.stop = context.WithCancel(context.Background())
 	for _, name := range cfg.Expect {
 		r.expect[expectedName(name)] = true
 	}
