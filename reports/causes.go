@@ -90,8 +90,12 @@ func adviseOnCause(c judge.CauseCount, lost uint64, m *record.Trial) advice {
 			"Announce it before closing: answer with Connection: close while draining, and close a kept connection only after such an answer.",
 		}
 	case judge.NoInstance:
+		why := fmt.Sprintf("%s found nobody to go to, %s: no instance was called ready.", of, when)
+		if m.Action == record.NoAction {
+			return advice{why, "Nothing was to be replaced: see in the runtime's events why it took the last one out."}
+		}
 		return advice{
-			fmt.Sprintf("%s found nobody to go to, %s: no instance was called ready.", of, when),
+			why,
 			"Take old instances away only when new ones are ready: max_unavailable 0, and surge instead.",
 		}
 	case judge.BrokenWhileReady:

@@ -41,6 +41,8 @@ func TestCauseTexts(t *testing.T) {
 			"1 of 28 lost requests had its connection closed under it after SIGTERM by old instance a (v1), 1.204 to 3.000 s into the rollout: connection closed without an answer. Announce it before closing: answer with Connection: close while draining, and close a kept connection only after such an answer."},
 		{"nobody", cause(judge.NoInstance, 28, "http_503", "no ready endpoint", ""), 28, rollout,
 			"all 28 lost requests found nobody to go to, 1.204 to 3.000 s into the rollout: no instance was called ready. Take old instances away only when new ones are ready: max_unavailable 0, and surge instead."},
+		{"nobody, though nothing was to be replaced", cause(judge.NoInstance, 28, "http_503", "no ready endpoint", ""), 28, record.Trial{Action: record.NoAction},
+			"all 28 lost requests found nobody to go to, 1.204 to 3.000 s into the window: no instance was called ready. Nothing was to be replaced: see in the runtime's events why it took the last one out."},
 		{"broke", cause(judge.BrokenWhileReady, 27, record.Reset, "", "v1", "a"), 28, rollout,
 			"27 of 28 lost requests went to old instance a (v1), called ready and no longer able to serve, 1.204 to 3.000 s into the rollout: connection reset. Look into its log at that moment, and let readiness fail when what a request needs is gone."},
 		{"crashed", crashed(cause(judge.BrokenWhileReady, 27, record.EOF, "", "v2", "a", "b"), "exit status 4"), 28, rollout,

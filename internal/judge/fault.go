@@ -76,7 +76,7 @@ func react(f *finder, t *Trial) {
 	}
 	t.FalseEvictions = w.falseEvictions()
 	for _, e := range t.FalseEvictions {
-		if at := w.behind(e.At); at >= 0 {
+		if at := behind(t, e.At); at >= 0 {
 			t.Faults[at].Evicted = append(t.Faults[at].Evicted, e.Instance)
 		}
 	}
@@ -85,10 +85,10 @@ func react(f *finder, t *Trial) {
 }
 
 // behind is the place of the last fault that was injected before an instant; -1 where none was.
-func (w *watcher) behind(at time.Duration) int {
+func behind(t *Trial, at time.Duration) int {
 	last := -1
-	for i := range w.t.Faults {
-		if f := &w.t.Faults[i]; f.Injected() && min(f.At, f.From) <= at && (last < 0 || f.From >= w.t.Faults[last].From) {
+	for i := range t.Faults {
+		if f := &t.Faults[i]; f.Injected() && min(f.At, f.From) <= at && (last < 0 || f.From >= t.Faults[last].From) {
 			last = i
 		}
 	}
@@ -406,6 +406,11 @@ func (f *finder) during(t *Trial, cause Cause, s *record.Sample, instance string
 			return of
 		case instance == "" || len(of.Instances) == 0 && of.Kind != revisionFault:
 			shared = of
+		}
+	}
+	if shared == nil && cause == NoInstance && t.Meta.Action == record.NoAction {
+		if last := behind(t, s.Sent); last >= 0 { // nothing else takes all instances away
+			shared = &t.Faults[last]
 		}
 	}
 	return shared

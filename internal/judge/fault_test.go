@@ -298,6 +298,7 @@ func TestCausesNameTheirFault(t *testing.T) {
 		{"another one broke by itself", newDrill().fault("pause", 5*s, 4*s, "a").breaks(6*s, 7*s, "b"), "[broken_while_ready 33  0]"},
 		{"shared by all", newDrill().fault("outage", 5*s, s).breaks(5*s, 6*s, all...), "[broken_while_ready 100 outage 100]"},
 		{"and nobody is left to send to", out(out(newDrill().fault("outage", 5*s, 2*s).breaks(5*s, 7*s, all...), 6*s, record.Unready), 8*s, record.Ready), "[no_instance 200 outage 200][broken_while_ready 100 outage 100]"},
+		{"and nobody is left long behind it", out(out(newDrill().fault("outage", 5*s, s).breaks(5*s, 6*s, all...), 5900*ms, record.Unready), 13*s, record.Ready), "[no_instance 710 outage 710][broken_while_ready 90 outage 90]"},
 		{"before the fault, and long behind it", newDrill().fault("outage", 6*s, s).breaks(4*s, 4100*ms, "a").breaks(13*s, 13100*ms, "a"), "[broken_while_ready 8  0]"},
 	} {
 		got := ""
