@@ -53,14 +53,10 @@ func (p *Proxy) newHealth() (*health, error) {
 	}
 }
 
-// anybody may see why the proxy is not ready: its reasons hold no secret, and the lab asks
-// from outside, on Kubernetes through the API server.
-func anybody(*http.Request) bool { return true }
-
 // uninformed has the service manager told what the modes that know nothing believe: who
 // listens is ready, and who runs is alive.
 func (p *Proxy) uninformed(h *health) error {
-	registry := healthkit.New(healthkit.Config{Details: anybody})
+	registry := healthkit.New(healthkit.Config{})
 	process, err := registry.Register("process", healthkit.Options{})
 	if err != nil {
 		return errors.Join(err, p.closeRegistry(registry))
@@ -122,7 +118,7 @@ func (p *Proxy) subsystems() []*subsystem {
 // pull checks whether each subsystem has what it needs, and nothing about how old that
 // is: that is as far as a check of a part from outside sees.
 func (p *Proxy) pull(h *health) error {
-	registry := healthkit.New(healthkit.Config{Details: anybody})
+	registry := healthkit.New(healthkit.Config{})
 	for _, s := range p.subsystems() {
 		check := func(context.Context) error {
 			switch now := s.status(); now.phase {
@@ -163,7 +159,6 @@ func (p *Proxy) stackAware(h *health) error {
 		names = append(names, s.name)
 	}
 	registry := healthkit.New(healthkit.Config{
-		Details:     anybody,
 		Expect:      names,
 		Generations: healthkit.GenerationPolicy{Agree: true, Grace: generationGrace},
 	})
