@@ -47,6 +47,11 @@
 // with [Graceful] for its servers. [Registry.Close] is for what was never to serve,
 // such as a test, and [Registry.Advance] for a shutdown that is none of these.
 //
+// Whoever reaches the probes sees names and states. Reasons are for those whom
+// Config.Details names, by default this machine ([FromLoopback]). A test of the service
+// calls [Registry.Validate] once all is registered: names in its configuration that no
+// component has are silent otherwise.
+//
 // The package is not a supervisor, not a metrics library and not a service
 // registry: it restarts nothing, and it knows nothing of other processes.
 package healthkit

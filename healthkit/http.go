@@ -20,8 +20,8 @@ var (
 	drainedBody = []byte("drained\n")
 )
 
-// Handler answers probes. It serves, whatever comes before the last path
-// element being part of another mux (use http.StripPrefix):
+// Handler answers probes. It serves these paths; what is to come before them is
+// another mux's (use http.StripPrefix):
 //
 //	/readyz    200 "ok" or 503: route requests here?
 //	/readyz/NAME
