@@ -64,6 +64,10 @@ in it, and says what will lose requests. ` + "`-`" + ` reads standard input.
     rollout-lab lint deploy.yaml service.yaml
     rollout-lab lint --drain 5s web.service web.socket
 
+Of Kubernetes it judges what makes pods: Deployment, StatefulSet, DaemonSet, ReplicaSet and
+Pod, Rollouts of Argo, Services of Knative, DeploymentConfigs and the objects of Templates of
+OpenShift; with them Services, Ingresses, budgets, scalers, claims and ConfigMaps.
+
 All files of one call are judged together: a Service selects the pods of another file, a
 socket activates the unit of another. Compose files that belong together are merged: an override with
 its base, a file that has services without an image with the compose.yaml beside it, what
