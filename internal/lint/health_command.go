@@ -112,7 +112,7 @@ func (h *healthCommand) cannotRun() *fault {
 }
 
 // strictPrograms fail when they are given a word too many.
-var strictPrograms = []string{"curl", "wget", "pg_isready", "mysqladmin", "mariadb-admin", "nc", "test", "["}
+var strictPrograms = []string{"curl", "wget", "pg_isready", "mysqladmin", "mariadb-admin", "nc", "test", "[", "sleep", "kill", "nginx"}
 
 var alwaysTrue = []string{"true", ":", "echo", "printf"}
 

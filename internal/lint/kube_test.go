@@ -103,6 +103,7 @@ func TestTakesNoRequests(t *testing.T) {
 		{"a Service for its metrics", []string{noHook, "", noPorts, "          ports: [{containerPort: 8080}]\n", "path: /readyz, port: http", "path: /readyz, port: 8081", thePorts, "  ports: [{name: metrics, port: 8080}]"}, "", nil},
 		{"the same by its number alone", []string{noHook, "", noPorts, "          args: ['--metrics-bind-address=:8080']\n          ports: [{containerPort: 8080}]\n", "path: /readyz, port: http", "path: /readyz, port: 8081", thePorts, "  ports: [{port: 8080}]"}, "", nil},
 		{"an exporter", []string{noHook, "", theImage, "          image: example.test/node-exporter:v1@sha256:0\n"}, "", nil},
+		{"a port that metrics are taken from", []string{noHook, "", noPorts, "          ports: [{name: main, containerPort: 8080}]\n        - name: front\n          image: example.test/kube-rbac-proxy:1\n          args: ['--upstream=http://127.0.0.1:8080/']\n          ports: [{name: http, containerPort: 8443}]\n"}, "", nil},
 		{"a metrics port beside one for requests", []string{noHook, "", noPorts, "          ports: [{containerPort: 8080}, {containerPort: 9090}]\n", "port: http}", "port: 8080}", thePorts, "  ports: [{name: metrics, port: 9090}]"}, "", []string{"warning k8s-no-drain"}},
 	})
 }
@@ -181,6 +182,14 @@ func TestHooksThatGainNoTime(t *testing.T) {
 		{"a program with a lame duck", append(hook("exec: {command: [kill, -TERM, '1']}"), noPorts, noPorts+"          args: [--lame-duck=5s]\n"), "", nil},
 		{"a request that may wait", hook("httpGet: {path: /drain, port: 8080}"), "", nil},
 		{"killed while it waits", hook("exec: {command: [sh, -c, 'nginx -s quit; sleep 60']}"), "", []string{"error k8s-grace-too-short", "error k8s-no-drain"}},
+	})
+}
+
+// TestWordsForAShell: a program that takes any words may work by chance.
+func TestWordsForAShell(t *testing.T) {
+	checkCases(t, shop, []kubeCase{
+		{"one that refuses them", []string{noHook, "          lifecycle: {preStop: {exec: {command: [sleep, '5', '&&', leave]}}}\n"}, "", []string{"error k8s-exec-fails: && is an argument of sleep here"}},
+		{"one that may take them", []string{"httpGet: {path: /readyz, port: http}", "exec: {command: [/app/check, '||', exit, '1']}"}, "", []string{"warning k8s-exec-fails: guessed: that check refuses arguments"}},
 	})
 }
 

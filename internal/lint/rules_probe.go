@@ -2,6 +2,7 @@ package lint
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,6 +101,13 @@ var probeRules = []Rule{
 		Why:  "The kubelet starts the first word as a program, with the others as its arguments. A probe that fails for that keeps the pod without requests or restarts it for ever, one that succeeds says nothing; a hook that fails gains no time, and SIGTERM follows at once.",
 		Fix:  "`command: [sh, -c, 'curl -f localhost:8080/healthz || exit 1']`, the whole script one word; without a shell `httpGet`, `grpc`, or `preStop: {sleep: {seconds: 5}}` (from Kubernetes 1.30).",
 		pods: execFails,
+	},
+	{
+		ID: "k8s-readiness-blind", Runtime: "kubernetes", Severity: Error,
+		What: "An exec probe of readiness does not ask whether the container can serve: it always succeeds (`|| true`; an error), or it is curl without `--fail`, to which a 503 is a success, a port that is only opened, a process that is only looked for, pg_isready or mysqladmin at the socket, wget at localhost (warnings).",
+		Why:  "A pod that is ready whatever it says gets requests before it can serve them, and on when it no longer can. While an image sets its database up, a server answers at the socket that nobody else can reach. The wget of busybox asks one address of localhost alone, perhaps the one where nothing listens.",
+		Fix:  "`httpGet: {path: /readyz, port: http}`, `curl --fail`, or `pg_isready -h 127.0.0.1`.",
+		pods: readinessBlind,
 	},
 }
 
@@ -445,7 +453,11 @@ func execFails(w *workload, r *reporter) {
 	for _, c := range w.containers {
 		report := func(at place, words []string, effect, fix string) {
 			if mistake := execMistake(words); mistake != "" {
-				r.add(Error, at, effect+": "+mistake, "command: [sh, -c, '...'], the whole script one word")
+				var g guess
+				if (&healthCommand{words: words}).cannotRun().severity == Warning {
+					g = guess("that " + show(path.Base(words[0])) + " refuses arguments that it does not know")
+				}
+				r.add(g.severity(Error), at, g.told(effect+": "+mistake), "command: [sh, -c, '...'], the whole script one word")
 			} else if lacksProgram(c.image, words) {
 				g := guess(fmt.Sprintf("that image %s has no %s", show(c.image), show(words[0])))
 				r.add(Warning, at, g.told(effect), fix)
@@ -456,6 +468,30 @@ func execFails(w *workload, r *reporter) {
 		}
 		if c.preStop != nil && served {
 			report(c.preStop.at, c.preStop.words, fmt.Sprintf("the preStop hook of %s fails, and requests that still arrive are refused", c.label()), "preStop: {sleep: {seconds: 5}}, which needs no program in the container")
+		}
+	}
+}
+
+func readinessBlind(w *workload, r *reporter) {
+	if served, _ := w.served(); !served {
+		return
+	}
+	for _, c := range w.serving() {
+		p := c.readiness
+		if p == nil || p.kind != "exec" || execMistake(p.words) != "" {
+			continue // the last is k8s-exec-fails
+		}
+		h := &healthCommand{at: p.at, words: p.words}
+		for _, f := range []*fault{h.cannotFail(), h.cannotTell(), h.tooEarly(c.image, c.env), h.wrongAddress()} {
+			if f == nil {
+				continue
+			}
+			severity := f.severity
+			if severity == Error {
+				severity = w.severity()
+			}
+			r.add(severity, p.at, fmt.Sprintf("the readiness probe of %s: %s", c.label(), f.effect), f.fix)
+			break
 		}
 	}
 }

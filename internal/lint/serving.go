@@ -68,7 +68,7 @@ func (p servicePort) leadsTo(own containerPort) bool {
 // aside reports whether a port is for operators, not for requests, by what the container
 // says of it or by the Service that leads to it.
 func (w *workload) aside(c *container, own containerPort) bool {
-	if c.idle() || c.aside(own) {
+	if c.idle() || c.aside(own) || w.scrapedThrough(own) {
 		return true
 	}
 	led := false
@@ -117,6 +117,22 @@ func asideName(name string) bool {
 func (c *container) scrapedOnly() bool {
 	name := imageName(c.image)
 	return name == "kube-rbac-proxy" || name == "kube-state-metrics" || strings.HasSuffix(name, "exporter")
+}
+
+// scrapedThrough reports whether a container that only gives metrics takes them from the
+// port.
+func (w *workload) scrapedThrough(own containerPort) bool {
+	for _, c := range w.containers {
+		if !c.scrapedOnly() {
+			continue
+		}
+		for _, s := range c.settings() {
+			if pointsOut(s.name) && holdsNumber(s.value, strconv.Itoa(own.number)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // imageName is the last part of an image's name, without tag and digest.
