@@ -184,10 +184,18 @@ func TestReferenceSeesFailures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
+			told := 0
 			for _, s := range sampleReference(t, 4, ReferencePlan{URL: "http://" + rawServer(t, tt.serve), Timeout: tt.timeout, Streams: streams}) {
+				if s.Class == record.Harness && s.Sent-s.Intended > mostLag(tt.timeout) {
+					continue // the machine was late with it: nothing can be said of the target
+				}
+				told++
 				if s.Class != tt.want {
 					t.Errorf("hit %d on %s: class %s (%s), want %s", s.Seq, s.Stream, s.Class, s.Reason, tt.want)
 				}
+			}
+			if told == 0 {
+				t.Skip("the machine was late with every request")
 			}
 		})
 	}
