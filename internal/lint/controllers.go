@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -41,6 +42,7 @@ func (k *kubeObjects) addController(s *source, o *node, w *workload) bool {
 	if spec.get("workloadRef") != nil && spec.get("template") == nil {
 		return true // the Deployment that it refers to is judged
 	}
+	w.owner = ownerOf(s, o.get("metadata"))
 	w.readController(s, spec)
 	template := s.sub(spec, "template")
 	w.labels = s.labels(s.sub(s.sub(template, "metadata"), "labels"))
@@ -52,6 +54,27 @@ func (k *kubeObjects) addController(s *source, o *node, w *workload) bool {
 	w.readPod(s, pod)
 	k.workloads = append(k.workloads, w)
 	return true
+}
+
+// ownerOf is the kind and the name of the controller that makes an object, or "".
+func ownerOf(s *source, meta *node) string {
+	for _, ref := range s.list(meta, "ownerReferences", true) {
+		if s.boolean(ref, "controller") {
+			return s.text(ref, "kind") + " " + s.text(ref, "name")
+		}
+	}
+	return ""
+}
+
+// leaveOutOwned drops what another workload of the files makes, as an export of a cluster
+// has it: the Pods of a ReplicaSet, and that of a Deployment. Its template says the same.
+func (k *kubeObjects) leaveOutOwned() {
+	type key struct{ namespace, name string }
+	made := map[key]bool{}
+	for _, w := range k.workloads {
+		made[key{w.namespace, w.kind + " " + w.name}] = true
+	}
+	k.workloads = slices.DeleteFunc(k.workloads, func(w *workload) bool { return w.owner != "" && made[key{w.namespace, w.owner}] })
 }
 
 func (w *workload) readController(s *source, spec *node) {

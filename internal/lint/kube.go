@@ -41,6 +41,7 @@ type kubeObjects struct {
 // workload is something that makes pods, or a pod.
 type workload struct {
 	kind, name, namespace string
+	owner                 string // kind and name of the controller that makes it, or ""
 	updated               updated
 	scaleDown             *time.Duration // of blue and green, from the switch to the stop; nil is the default
 	scaleDownAt           place
@@ -175,7 +176,7 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 		return k.addController(s, o, &workload{kind: kind, name: name, namespace: namespace, at: s.place(o), first: o.line, last: last})
 	case "Pod":
 		w := &workload{kind: kind, name: name, namespace: namespace, at: s.place(o), first: o.line, last: last, replicas: 1}
-		w.labels = s.labels(s.sub(meta, "labels"))
+		w.labels, w.owner = s.labels(s.sub(meta, "labels")), ownerOf(s, meta)
 		if spec == nil {
 			s.skip(o.line, "patch", "Pod "+show(name)+" has no spec", true)
 			return true

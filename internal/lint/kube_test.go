@@ -233,6 +233,19 @@ func TestControllers(t *testing.T) {
 	})
 }
 
+// TestExport: what a controller of the same export makes is judged once.
+func TestExport(t *testing.T) {
+	pod := func(owner string) string {
+		return "apiVersion: v1\nkind: Pod\nmetadata: {name: shop-1-a, labels: {app: shop}, ownerReferences: [{kind: ReplicaSet, name: " + owner + ", controller: true}]}\nspec: {containers: [{name: app, ports: [{containerPort: 8080, name: http}]}]}\n"
+	}
+	set := "apiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: shop-1, ownerReferences: [{kind: Deployment, name: shop, controller: true}]}\nspec:\n  replicas: 0\n  selector: {matchLabels: {app: shop}}\n" +
+		"  template: {metadata: {labels: {app: shop}}, spec: {containers: [{name: app, ports: [{containerPort: 8080, name: http}]}]}}\n"
+	checkCases(t, shop, []kubeCase{
+		{"all of it", nil, set + "---\n" + pod("shop-1"), nil},
+		{"a Pod without what makes it", nil, pod("shop-2"), []string{"error k8s-no-drain", "error k8s-no-readiness-probe"}},
+	})
+}
+
 // TestTemplate: the objects of an OpenShift Template are judged with the values that its
 // parameters have.
 func TestTemplate(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 // link finds which Service, budget and scaler belongs to which workload.
 func (k *kubeObjects) link() {
+	k.leaveOutOwned()
 	k.linkConfigs()
 	for _, b := range k.balancers {
 		for _, v := range k.services {

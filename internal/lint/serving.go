@@ -104,7 +104,7 @@ func (c *container) aside(own containerPort) bool {
 }
 
 func asideName(name string) bool {
-	for _, part := range []string{"metric", "prom", "health", "probe", "admin", "debug", "pprof"} {
+	for _, part := range []string{"metric", "prom", "health", "probe", "liveness", "readiness", "telemetry", "admin", "debug", "pprof"} {
 		if strings.Contains(strings.ToLower(name), part) {
 			return true
 		}
