@@ -66,6 +66,8 @@ const (
 	connClosed
 )
 
+var longAgo = time.Unix(1, 0)
+
 // watchedConn is a connection that a GracefulServer can end without losing what the client
 // has sent. The one that ends it cannot know whether something has arrived of which the
 // reader has not heard yet, or has just heard. The reader can: it is woken by a deadline,
@@ -187,7 +189,7 @@ func (c *watchedConn) end() {
 		return
 	}
 	c.phase = connEnding
-	if c.foreign || c.hold(time.Unix(1, 0)) != nil {
+	if c.foreign || c.hold(longAgo) != nil {
 		_ = c.Conn.Close() // nobody has asked anything on it
 	}
 }
@@ -231,6 +233,9 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 		c.mu.Unlock()
 		n, err = readNow(c.Conn, p)
 		c.mu.Lock()
+		if n == 0 {
+			_ = c.hold(longAgo) // net/http may ask once more
+		}
 	}
 	if n > 0 && c.phase == connEnding {
 		_ = c.hold(time.Now().Add(firstRequest)) // for the rest of the header

@@ -308,6 +308,38 @@ func BenchmarkKeptAlive(b *testing.B) {
 	}
 }
 
+// TestGracefulKeepsTheLimitsOfItsServer: a request that stays incomplete, of which net/http has
+// some in its buffer while the connection is idle.
+func TestGracefulKeepsTheLimitsOfItsServer(t *testing.T) {
+	l := loopback(t)
+	s := Graceful(&http.Server{
+		ReadHeaderTimeout: 50 * time.Millisecond, IdleTimeout: 50 * time.Millisecond,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }),
+	})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	for name, more := range map[string]string{"nothing": "", "a byte": "P", "half of a header": "POST / HTTP/1.1\r\nHost: x\r\n"} {
+		client, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(client, oneRequest+more); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, client); isTimeout(err) {
+			t.Errorf("%s after a request: the connection is kept", name)
+		}
+		client.Close()
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	<-served
+}
+
 // TestGracefulTellsHTTP2ByGOAWAY: a connection of HTTP/2 is idle without having been answered, and
 // is not to be waited for, nor ended by a deadline.
 func TestGracefulTellsHTTP2ByGOAWAY(t *testing.T) {
@@ -350,4 +382,9 @@ func TestGracefulTellsHTTP2ByGOAWAY(t *testing.T) {
 			<-served
 		})
 	}
+}
+
+func isTimeout(err error) bool {
+	timeout := net.Error(nil)
+	return errors.As(err, &timeout) && timeout.Timeout()
 }

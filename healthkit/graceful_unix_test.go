@@ -160,8 +160,3 @@ func TestReadNowDoesNotWait(t *testing.T) {
 		t.Errorf("after the end: %v, want io.EOF", err)
 	}
 }
-
-func isTimeout(err error) bool {
-	timeout, ok := err.(net.Error)
-	return ok && timeout.Timeout()
-}
