@@ -98,3 +98,23 @@ func TestComposeVariables(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// TestUnseenUnits: that the rules for servers were passed over is said.
+func TestUnseenUnits(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		want       int
+	}{
+		{"nothing shows it", "[Service]\nExecStart=/opt/hub --config /etc/hub\n", 1},
+		{"a port", "[Service]\nType=notify\nExecStart=/opt/hub --server.port=8080\nRestart=always\nRestartSec=2\n", 0},
+		{"a job", "[Service]\nType=oneshot\nExecStart=/opt/hub\n", 0},
+	} {
+		report, err := lint.Check([]lint.File{{Name: "hub.service", Data: []byte(tt.text)}}, lint.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := found(report); len(got) > 0 || len(report.Skipped) != tt.want {
+			t.Errorf("%s: got %v, passed over %+v, want %d", tt.name, got, report.Skipped, tt.want)
+		}
+	}
+}

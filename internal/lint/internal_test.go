@@ -392,7 +392,8 @@ func FuzzCheck(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	for _, text := range []string{"", "[Service]\n", "services:\n  a: &a {ports: [80]}\n  b: *a\n", "services: {a: {<<: {}}}", "%YAML 1.2\n---\n{}\n...\n", "apiVersion: v1\nkind: List\nitems:\n- kind: Pod\n", "? a\n: b", "\t"} {
+	for _, text := range []string{"", "[Service]\n", "services:\n  a: &a {ports: [80]}\n  b: *a\n", "services: {a: {<<: {}}}", "include: [a, {path: [b]}]\nservices: {a: {extends: {service: b}, ports: !override [80], environment: !reset null}, b: {extends: a, labels: [x], healthcheck: {test: [CMD]}}}",
+		"[Container]\nImage=a\nPublishPort=80\nHealthCmd=[\"CMD\"]\nHealthOnFailure=kill\n", "[Service]\nExecStart=nginx\nExecStop=kill -s\nRestart=always\n", "%YAML 1.2\n---\n{}\n...\n", "apiVersion: v1\nkind: List\nitems:\n- kind: Pod\n", "? a\n: b", "\t"} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

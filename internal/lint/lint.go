@@ -329,6 +329,9 @@ func (in *input) judge() *Report {
 	})
 	for _, u := range in.services() {
 		report.Checked = append(report.Checked, u.subject())
+		if u.unseen() {
+			in.skipped = append(in.skipped, Skipped{File: u.file, What: "unit as a server", Hint: "nothing here shows that it takes requests: name its socket, or a unit that requires it, as well", Recognised: true})
+		}
 		apply(u.subject(), notes{}, func(rule *Rule, r *reporter) {
 			if rule.unit != nil {
 				rule.unit(u, r)

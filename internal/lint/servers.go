@@ -12,7 +12,7 @@ var servers = []string{
 	"redis-server", "valkey-server", "keydb-server", "redis-sentinel", "memcached", "cockroach", "influxd", "clickhouse-server", "cassandra",
 	"elasticsearch", "systemd-entrypoint", "opensearch", "rabbitmq-server", "nats-server", "mosquitto", "etcd", "minio", "zookeeper",
 	// names, mail, files, directories
-	"named", "unbound", "dnsmasq", "coredns", "pdns_server", "knotd", "nsd", "master", "dovecot", "exim", "slapd", "smbd", "vsftpd", "proftpd", "sshd",
+	"named", "unbound", "dnsmasq", "coredns", "pdns_server", "knotd", "nsd", "dovecot", "exim", "slapd", "smbd", "vsftpd", "proftpd", "sshd",
 	// observation and coordination
 	"prometheus", "alertmanager", "grafana", "grafana-server", "loki", "tempo", "victoria-metrics", "vault", "consul", "gitea", "forgejo", "docker-registry",
 }

@@ -34,20 +34,29 @@ func (u *unitFile) served() (because string, g guess) {
 	return "", ""
 }
 
+// unseen reports whether the unit stays and nothing shows that it takes requests, so that
+// most rules pass it over.
+func (u *unitFile) unseen() bool {
+	kind, _ := u.kind()
+	because, _ := u.served()
+	return because == "" && kind != "oneshot" && kind != "dbus"
+}
+
 // listens is where the command line says that the program listens.
 func (u *unitFile) listens() string {
 	if port := u.program.publishes(); port != "" {
 		return "it publishes port " + show(port)
 	}
 	for _, s := range u.program.settings() {
-		if pointsOut(s.name) {
+		name := strings.ReplaceAll(s.name, ".", "-")
+		if pointsOut(name) {
 			continue
 		}
 		m := hostPort.FindStringSubmatch(s.value)
-		if m != nil && m[2] != "0" && (listenSetting.MatchString(s.name) || m[1] == "") {
+		if m != nil && m[2] != "0" && (listenSetting.MatchString(name) || m[1] == "") {
 			return "it listens on " + show(s.value)
 		}
-		if n, err := strconv.Atoi(s.value); err == nil && n > 0 && (s.name == "port" || strings.HasSuffix(s.name, "-port")) {
+		if n, err := strconv.Atoi(s.value); err == nil && n > 0 && (name == "port" || strings.HasSuffix(name, "-port")) {
 			return "it listens on port " + s.value
 		}
 	}
