@@ -70,7 +70,6 @@ func (s *source) heed(o *node, last int, w *workload) {
 	n := s.notes(o)
 	if w != nil {
 		w.notes = n
-		return
 	}
 	if last <= o.line {
 		return

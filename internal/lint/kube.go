@@ -34,8 +34,9 @@ type kubeObjects struct {
 	claims    []*claim
 	balancers []*balancer
 
-	configs    []*config
-	rawConfigs []rawConfig
+	configs     []*config
+	unknownKeys []unknownKey
+	rawConfigs  []rawConfig
 }
 
 // workload is something that makes pods, or a pod.

@@ -26,7 +26,7 @@ type Rule struct {
 // commentRule reports comments to the linter that have no effect.
 const commentRule = "lint-comment"
 
-var rules = slices.Concat(kubeRules, objectRules, probeRules, unitRules, composeRules, []Rule{{
+var rules = slices.Concat(kubeRules, objectRules, probeRules, keyRules, unitRules, composeRules, []Rule{{
 	ID: commentRule, Runtime: "any", Severity: Error,
 	What: "A comment or an annotation to the linter that it cannot follow: an ignore without a reason, a rule or a verb that does not exist, a drain that is no duration.",
 	Why:  "One that does nothing looks as if the matter had been settled.",

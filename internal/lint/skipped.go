@@ -83,6 +83,9 @@ func (k *kubeObjects) take(s *source, o *node, last, depth int) {
 	kind := o.get("kind").value
 	workloads, skipped := len(k.workloads), len(s.skipped)
 	known := k.add(s, o, last, depth)
+	if len(s.skipped) == skipped {
+		k.checkKeys(s, o)
+	}
 	holdsOthers := strings.HasSuffix(kind, "List") && o.get("items") != nil || kind == "Template" && o.get("objects") != nil
 	if len(k.workloads) > workloads && !holdsOthers {
 		s.heed(o, last, k.workloads[workloads])
