@@ -186,9 +186,8 @@ func (s *source) problem(line, column int, hint, format string, args ...any) {
 // read recognises the file by its content and adds what it holds to the input.
 func (s *source) read(data []byte, in *input) {
 	s.readContent(data, in)
-	if s.found && len(s.problems) > 0 && !claimsInput(data) {
-		s.problems = nil
-		s.skip(0, "not recognised", "", false)
+	if s.found && len(s.problems) > 0 {
+		s.passOver(data)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -40,6 +41,10 @@ func (s *source) unrecognised(root *node) {
 		s.skip(root.line, "Kustomization", "render it first: kubectl kustomize FOLDER | rollout-lab lint -", true)
 		return
 	}
+	if root.get("apiVersion") != nil && root.get("name") != nil && root.get("version") != nil {
+		s.skip(root.line, "Helm chart", renderHint, true)
+		return
+	}
 	half := root.get("apiVersion") != nil || root.get("kind") != nil && root.get("metadata") != nil || root.get("services") != nil
 	if half || root.kind == scalar {
 		s.problem(root.line, root.column, recogniseHint, "not recognised as a Kubernetes manifest, a compose file or a systemd unit")
@@ -48,10 +53,22 @@ func (s *source) unrecognised(root *node) {
 	s.skip(root.line, "not recognised", recogniseHint, false)
 }
 
-// claimsInput reports whether a text that cannot be read says of itself that it is an
-// input of the linter.
-func claimsInput(data []byte) bool {
-	return bytes.Contains(data, []byte("apiVersion")) || bytes.Contains(data, []byte("services:")) || bytes.Contains(data, []byte("[Service]"))
+const renderHint = "render it first, for example: helm template . | rollout-lab lint -"
+
+// inputClaim is how a text says that it is an input of the linter.
+var inputClaim = regexp.MustCompile(`(?m)^(?:apiVersion|services):|^\s*"apiVersion"\s*:|^\[Service\]`)
+
+// passOver makes of the problems of a file that nobody named something that is not judged,
+// where it is a template or never said that it is an input of the linter.
+func (s *source) passOver(data []byte) {
+	switch {
+	case bytes.Contains(data, []byte("{{")):
+		s.problems = nil
+		s.skip(0, "template", renderHint, false)
+	case !inputClaim.Match(data):
+		s.problems = nil
+		s.skip(0, "not recognised", "", false)
+	}
 }
 
 // nothingIn is the error for files in which nothing was recognised.

@@ -101,13 +101,12 @@ func (s *source) parse(d document) *node {
 	}
 	for i, line := range d.lines {
 		if mark := templated.FindStringIndex(line); mark != nil {
-			const hint = "render it first, for example: helm template . | rollout-lab lint -"
 			s.problems = nil
 			if s.found {
-				s.skip(d.first+i+1, "template", hint, false)
+				s.skip(d.first+i+1, "template", renderHint, false)
 				break
 			}
-			s.problem(d.first+i+1, utf8.RuneCountInString(line[:mark[1]-2])+1, hint, "a template, not a manifest")
+			s.problem(d.first+i+1, utf8.RuneCountInString(line[:mark[1]-2])+1, renderHint, "a template, not a manifest")
 			break
 		}
 	}
