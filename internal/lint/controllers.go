@@ -52,6 +52,9 @@ func (k *kubeObjects) addController(s *source, o *node, w *workload) bool {
 		return true
 	}
 	w.readPod(s, pod)
+	if len(w.containers) == 1 && w.containers[0].name == "" && w.updated == managed {
+		w.containers[0].name = "user-container" // as Knative calls it
+	}
 	k.workloads = append(k.workloads, w)
 	return true
 }

@@ -42,6 +42,7 @@ type kubeObjects struct {
 // workload is something that makes pods, or a pod.
 type workload struct {
 	kind, name, namespace string
+	scaled                bool   // a scaler sets the replicas, which are its least then
 	owner                 string // kind and name of the controller that makes it, or ""
 	updated               updated
 	scaleDown             *time.Duration // of blue and green, from the switch to the stop; nil is the default
@@ -129,6 +130,7 @@ type budget struct {
 	name        string
 	namespace   string
 	selector    *selector
+	everything  bool // an empty selector: all pods of the namespace
 	unavailable *amount
 	available   *amount
 	at          place
@@ -200,6 +202,7 @@ func (k *kubeObjects) add(s *source, o *node, last, depth int) bool {
 	case "PodDisruptionBudget":
 		b := &budget{name: name, namespace: namespace, at: s.place(o), selector: readSelector(s, spec, "selector")}
 		b.unavailable, b.available = s.amount(spec, "maxUnavailable"), s.amount(spec, "minAvailable")
+		b.everything = b.selector != nil && len(b.selector.labels)+len(b.selector.clauses) == 0 && s.text(o, "apiVersion") == "policy/v1"
 		k.budgets = append(k.budgets, b)
 	case "HorizontalPodAutoscaler":
 		ref := s.sub(spec, "scaleTargetRef")

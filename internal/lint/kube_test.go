@@ -193,6 +193,20 @@ func TestWordsForAShell(t *testing.T) {
 	})
 }
 
+// TestGuesses: what no Service shows, and replicas that a scaler sets, make warnings that
+// say so.
+func TestGuesses(t *testing.T) {
+	scaler := "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: shop}\nspec: {minReplicas: 1, scaleTargetRef: {kind: Deployment, name: shop}}\n"
+	const replicas, none = "  replicas: 3\n", "  strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 1}}\n"
+	checkCases(t, shop, []kubeCase{
+		{"no Service", []string{"kind: Service", "kind: Ignored", noHook, ""}, "", []string{"warning k8s-no-drain: guessed: that requests come to its ports, to which no Service here leads"}},
+		{"replicas", []string{replicas, replicas + none}, "", nil},
+		{"one of them", []string{replicas, "  replicas: 1\n" + none}, "", []string{"error k8s-max-unavailable"}},
+		{"replicas of nobody", []string{replicas, none}, "", []string{"warning k8s-max-unavailable: guessed: that no scaler elsewhere"}},
+		{"replicas of a scaler", []string{replicas, none}, scaler, []string{"warning k8s-max-unavailable: guessed: that its scaler has it at its least"}},
+	})
+}
+
 // TestLiveness: what it allows a start, and what it asks.
 func TestLiveness(t *testing.T) {
 	live := func(text string) []string {

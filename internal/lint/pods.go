@@ -23,14 +23,14 @@ func (k *kubeObjects) link() {
 			}
 		}
 		for _, b := range k.budgets {
-			if b.namespace == w.namespace && b.selector.matches(w.labels) {
+			if b.namespace == w.namespace && (b.everything || b.selector.matches(w.labels)) {
 				w.budgets = append(w.budgets, b)
 			}
 		}
 		w.linkClaims(k.claims)
 		for _, h := range k.scalers {
 			if h.kind == w.kind && h.name == w.name && h.namespace == w.namespace {
-				w.replicas = max(h.least, 1)
+				w.replicas, w.scaled = max(h.least, 1), true
 			}
 		}
 	}

@@ -90,6 +90,14 @@ func (g guess) severity(s Severity) Severity {
 	return s
 }
 
+// and is the guess with another one.
+func (g guess) and(other guess) guess {
+	if g == "" {
+		return other
+	}
+	return g + ", and " + other
+}
+
 // told is the effect with the guess behind it.
 func (g guess) told(effect string) string {
 	if g != "" {

@@ -113,7 +113,7 @@ func graceTooShort(w *workload, r *reporter) {
 		return
 	}
 	if w.grace <= 0 {
-		r.add(w.severity(), w.graceAt, "pods are killed at once: every request in flight is cut", "terminationGracePeriodSeconds: 30")
+		w.lose(r, "", w.graceAt, "pods are killed at once: every request in flight is cut", "terminationGracePeriodSeconds: 30")
 		return
 	}
 	for _, c := range w.serving() {
@@ -132,7 +132,7 @@ func graceTooShort(w *workload, r *reporter) {
 		if c.drain.whole > 0 {
 			parts = append(parts, fmt.Sprintf("the drain takes %v (%s)", c.drain.whole, show(c.drain.from)))
 		}
-		r.add(c.drain.guess.severity(w.severity()), w.graceAt, c.drain.guess.told(fmt.Sprintf("%s is killed after %v with requests in flight: %s", c.label(), w.grace, strings.Join(parts, ", "))),
+		w.lose(r, c.drain.guess, w.graceAt, fmt.Sprintf("%s is killed after %v with requests in flight: %s", c.label(), w.grace, strings.Join(parts, ", ")),
 			fmt.Sprintf("terminationGracePeriodSeconds: %d", seconds(need)+5))
 	}
 }
@@ -146,7 +146,7 @@ func noDrain(w *workload, r *reporter) {
 			continue
 		}
 		if c.preStop != nil {
-			r.add(w.severity(), c.preStop.at, fmt.Sprintf("the preStop hook of %s gains no time, and requests that still arrive are refused: %s", c.label(), c.preStop.vain),
+			w.lose(r, "", c.preStop.at, fmt.Sprintf("the preStop hook of %s gains no time, and requests that still arrive are refused: %s", c.label(), c.preStop.vain),
 				"sleep first: preStop: {sleep: {seconds: 5}}, or exec: {command: [sh, -c, 'sleep 5; ...']}; SIGTERM follows by itself")
 			continue
 		}
@@ -154,7 +154,7 @@ func noDrain(w *workload, r *reporter) {
 		if c.drain.leadKnown {
 			what = "it does not drain"
 		}
-		r.add(w.severity(), c.at, fmt.Sprintf("requests that arrive after SIGTERM of %s are refused: no preStop, and %s", c.label(), what),
+		w.lose(r, "", c.at, fmt.Sprintf("requests that arrive after SIGTERM of %s are refused: no preStop, and %s", c.label(), what),
 			"lifecycle: {preStop: {sleep: {seconds: 5}}}; or, if the program serves on by itself, # rollout-lab:drain 5s")
 	}
 }
@@ -182,9 +182,12 @@ func maxUnavailable(w *workload, r *reporter) {
 	if served, _ := w.served(); !served || w.replicas < 1 {
 		return
 	}
-	severity := w.severity()
-	if w.replicasAt.line == 0 {
-		severity = Warning // a scaler elsewhere may set the replicas
+	var g guess
+	switch {
+	case w.scaled:
+		g = "that its scaler has it at its least"
+	case w.replicasAt.line == 0:
+		g = "that no scaler elsewhere sets more replicas"
 	}
 	reason := w.holds()
 	switch w.updated {
@@ -196,7 +199,7 @@ func maxUnavailable(w *workload, r *reporter) {
 		if down >= w.replicas && reason != "" {
 			r.add(Warning, at, fmt.Sprintf("a rollout takes %s away before a new one is ready, the price of %s: every request fails meanwhile", replicasText(w.replicas), reason), shareFix)
 		} else if down >= w.replicas {
-			r.add(severity, at, fmt.Sprintf("a rollout takes %s away before a new one is ready: every request fails meanwhile", replicasText(w.replicas)),
+			w.lose(r, g, at, fmt.Sprintf("a rollout takes %s away before a new one is ready: every request fails meanwhile", replicasText(w.replicas)),
 				"maxUnavailable: 0 and maxSurge: 1")
 		}
 	case inPlace:
@@ -204,7 +207,7 @@ func maxUnavailable(w *workload, r *reporter) {
 			return
 		}
 		if gone := w.unavailable.of(w.replicas, true); gone >= w.replicas {
-			r.add(severity, w.unavailable.at, fmt.Sprintf("an update takes %s away at once: every request fails until one is back", replicasText(w.replicas)), "maxUnavailable: 1")
+			w.lose(r, g, w.unavailable.at, fmt.Sprintf("an update takes %s away at once: every request fails until one is back", replicasText(w.replicas)), "maxUnavailable: 1")
 		}
 	}
 }
@@ -223,7 +226,7 @@ func recreate(w *workload, r *reporter) {
 	if reason := w.holds(); reason != "" {
 		r.add(Warning, w.strategyAt, fmt.Sprintf("each rollout is an outage, the price of %s: all old pods stop before a new one starts", reason), shareFix)
 	} else {
-		r.add(w.severity(), w.strategyAt, "each rollout is an outage: all old pods stop before a new one starts", "strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}")
+		w.lose(r, "", w.strategyAt, "each rollout is an outage: all old pods stop before a new one starts", "strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}")
 	}
 }
 

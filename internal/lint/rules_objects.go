@@ -128,7 +128,7 @@ func budgetSelectsNothing(k *kubeObjects, r *reporter) {
 				near = append(near, w)
 			}
 		}
-		if selected || b.selector == nil || len(b.selector.labels) == 0 {
+		if selected || b.everything || b.selector == nil || len(b.selector.labels) == 0 {
 			continue
 		}
 		i := slices.IndexFunc(near, func(w *workload) bool { return w.missedBy(b.selector.labels) || w.sameName(b.name) })
@@ -160,10 +160,14 @@ func budgetBlocksDrain(w *workload, r *reporter) {
 			continue
 		}
 		var g guess
-		if w.replicasAt.line == 0 && !limit.percent && limit.n > 0 {
+		least := ""
+		if w.scaled {
+			least = ", the least of its scaler"
+		}
+		if w.replicasAt.line == 0 && !w.scaled && !limit.percent && limit.n > 0 {
 			g = "that nothing else sets the replicas, of which there is one then"
 		}
-		r.add(Warning, limit.at, g.told(fmt.Sprintf("no node with a pod of it can be drained, and an upgrade that waits no longer kills it: %s%s of %s", text, limit.text, replicaCount(w.replicas))),
+		r.add(Warning, limit.at, g.told(fmt.Sprintf("no node with a pod of it can be drained, and an upgrade that waits no longer kills it: %s%s of %s%s", text, limit.text, replicaCount(w.replicas), least)),
 			"maxUnavailable: 1, and replicas: 2 or more")
 	}
 }
@@ -252,8 +256,8 @@ func (c *container) lead() (time.Duration, place, bool) {
 	return lead, at, lead > 0
 }
 
-// proxies are programs that hand requests on, by the names of images.
-var proxies = []string{"envoy", "proxyv2", "nginx", "nginx-unprivileged", "openresty", "haproxy", "traefik", "caddy", "oauth2-proxy", "oauth-proxy", "kong", "linkerd-proxy", "proxy", "apisix", "httpd"}
+// proxies are programs that hand requests on, by the names of images or containers.
+var proxies = []string{"envoy", "proxyv2", "nginx", "nginx-unprivileged", "openresty", "haproxy", "traefik", "caddy", "oauth2-proxy", "oauth-proxy", "kong", "linkerd-proxy", "proxy", "apisix", "httpd", "istio-proxy"}
 
 func behindProxy(w *workload, r *reporter) {
 	if served, _ := w.served(); !served {
@@ -262,7 +266,7 @@ func behindProxy(w *workload, r *reporter) {
 	serving := w.serving()
 	for _, proxy := range serving {
 		lead, _, known := proxy.lead()
-		if !known || !slices.Contains(proxies, imageName(proxy.image)) {
+		if !known || !slices.Contains(proxies, imageName(proxy.image)) && !slices.Contains(proxies, proxy.name) {
 			continue
 		}
 		for _, c := range w.containers {

@@ -145,7 +145,7 @@ func noReadiness(w *workload, r *reporter) {
 		case c.startup != nil:
 			r.add(Warning, c.at, c.label()+" gets requests for as long as it runs, also when it cannot serve: only its start is probed", "add a readinessProbe, for example httpGet /readyz")
 		default:
-			r.add(w.severity(), c.at, c.label()+" gets requests as soon as its process runs, before it can serve", "add a readinessProbe, for example httpGet /readyz")
+			w.lose(r, "", c.at, c.label()+" gets requests as soon as its process runs, before it can serve", "add a readinessProbe, for example httpGet /readyz")
 		}
 	}
 }
@@ -486,11 +486,12 @@ func readinessBlind(w *workload, r *reporter) {
 			if f == nil {
 				continue
 			}
-			severity := f.severity
-			if severity == Error {
-				severity = w.severity()
+			effect := fmt.Sprintf("the readiness probe of %s: %s", c.label(), f.effect)
+			if f.severity == Error {
+				w.lose(r, "", p.at, effect, f.fix)
+			} else {
+				r.add(f.severity, p.at, effect, f.fix)
 			}
-			r.add(severity, p.at, fmt.Sprintf("the readiness probe of %s: %s", c.label(), f.effect), f.fix)
 			break
 		}
 	}

@@ -30,12 +30,13 @@ func (w *workload) served() (served, certain bool) {
 	return false, false
 }
 
-// severity is that of a finding which costs requests only if there are some.
-func (w *workload) severity() Severity {
-	if _, certain := w.served(); certain {
-		return Error
+// lose reports what costs requests if there are some: where no Service shows that, the
+// finding is a warning and says so. It may rest on another guess besides.
+func (w *workload) lose(r *reporter, g guess, at place, effect, fix string) {
+	if _, certain := w.served(); !certain {
+		g = g.and("that requests come to its ports, to which no Service here leads")
 	}
-	return Warning
+	r.add(g.severity(Error), at, g.told(effect), fix)
 }
 
 // forOperators reports whether a Service leads to ports for operators alone: metrics of a
