@@ -37,7 +37,7 @@ var objectRules = []Rule{
 	},
 	{
 		ID: "k8s-selector-mismatch", Runtime: "kubernetes", Severity: Error,
-		What: "The selector of a workload does not match the labels of its own pod template.",
+		What: "The selector of a workload does not match the labels of its own pod template (a warning where that has none, for a Kustomization may add them).",
 		Why:  "The API server refuses the manifest, so the rollout that was to bring the fix does not happen.",
 		Fix:  "The same labels in `spec.selector` and in `spec.template.metadata.labels`.",
 		pods: selectorMismatch,
@@ -184,7 +184,11 @@ func selectorMismatch(w *workload, r *reporter) {
 	if l == nil || len(l.labels) == 0 && len(l.clauses) == 0 || l.matches(w.labels) {
 		return
 	}
-	r.add(Error, l.at, fmt.Sprintf("the manifest is refused, so nothing of it is rolled out: the selector does not match its own pods, which carry %s", labelText(w.labels)),
+	var g guess
+	if len(w.labels) == 0 {
+		g = "that no Kustomization adds the labels"
+	}
+	r.add(g.severity(Error), l.at, g.told("the manifest is refused, so nothing of it is rolled out: the selector does not match its own pods, which carry "+labelText(w.labels)),
 		"the same labels in spec.selector and in spec.template.metadata.labels")
 }
 
