@@ -25,7 +25,7 @@ func byHand(t *testing.T, ctx context.Context, inject, heal, proof string) (line
 	sh := func(script string) []string { return []string{"sh", "-c", strings.ReplaceAll(script, "FILE", file)} }
 	var mu sync.Mutex
 	p := Plan{
-		Faults: []scenarios.Fault{{Kind: scenarios.CommandFault, Name: "mine", For: 200 * time.Millisecond, Inject: sh(inject), Heal: sh(heal), Proof: sh(proof)}},
+		Faults: []scenarios.Fault{{Kind: scenarios.CommandFault, Name: "mine", For: time.Second, Inject: sh(inject), Heal: sh(heal), Proof: sh(proof)}},
 		Base:   time.Now(), Folder: folder,
 		Event: func(e record.Event) {
 			mu.Lock()

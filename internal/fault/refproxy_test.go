@@ -278,7 +278,7 @@ func TestGoodRevisionIsNotProvenBad(t *testing.T) {
 			// The first revision behaves; it is looked at as if it were the one that does not.
 			_, after := d.scenario.Target.RevisionNames()
 			before := d.target.Stack.Revision
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			var events []record.Event
 			plan := fault.Plan{
