@@ -6,7 +6,7 @@ ADAPTERS    = grpc otelhealth promhealth sdnotify
 PACKAGES    = work
 PLATFORMS   = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: build release release-check test lint vuln tidy tidy-check oldest cross cross-quick demo conformance e2e e2e-outage e2e-full kindnode
+.PHONY: build release release-check test lint vuln tidy tidy-check oldest cross cross-quick demo conformance e2e e2e-outage e2e-shutdown e2e-full kindnode
 
 build: ## the program, in ./rollout-lab
 	CGO_ENABLED=0 go build -trimpath -o rollout-lab ./cmd/rollout-lab
@@ -83,7 +83,10 @@ FIRST = $(shell chrt -f 10 true 2>/dev/null && echo chrt -f 10)
 e2e-outage: ## an outage of a known length is measured as that, within two requests
 	go test -tags e2e -count=1 -timeout 10m -run ExactOutages -exec "$(FIRST)" -v ./internal/load
 
-e2e-full: e2e-outage ## every promise on every driver, the long ones too: about an hour and a half
+e2e-shutdown: ## what shutting down under load loses, as tables: when healthkit's servers change; ten minutes or more
+	go test -tags e2e -count=1 -timeout 40m -run 'ShutdownTable|RunLosesNothing' -v ./healthkit/adaptertest
+
+e2e-full: e2e-outage e2e-shutdown ## every promise on every driver, the long ones too: about an hour and a half
 	go test -p 1 -tags e2e -count=1 -timeout 180m -v ./drivers/... ./images/... ./cmd/...
 
 kindnode: ## an image for kind's nodes, with no container registry; minutes at first, then seconds
