@@ -61,7 +61,7 @@ const (
 // request. Run makes every *http.Server graceful.
 type GracefulServer struct {
 	http    *http.Server
-	handler http.Handler // before which Graceful has put its own
+	handler http.Handler // before which Graceful has put its own; Run puts more before it, but behind that
 
 	closing atomic.Bool
 
@@ -90,7 +90,7 @@ func Graceful(s *http.Server) *GracefulServer {
 		if c, ok := r.Context().Value(connKey{g}).(*watchedConn); ok && c.serves(r) {
 			w.Header().Set("Connection", "close") // it is going to be
 		}
-		handler.ServeHTTP(w, r)
+		g.handler.ServeHTTP(w, r)
 	})
 	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		if base != nil {

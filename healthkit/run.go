@@ -356,26 +356,29 @@ func (r *Registry) prepare(endpoints []Endpoint) (servers, answering []Server) {
 		}
 	}
 	for _, g := range all {
+		counts := r.counts(g)
 		if probes[g.http] {
-			g.http.Handler = probing{r.Handler(), g.http.Handler}
+			g.handler = probing{r.Handler(), g.handler}
 			answering = append(answering, g)
 		} else {
 			servers = append(servers, g)
 		}
-		r.count(g)
+		if !counts {
+			g.handler = r.Middleware(g.handler)
+		}
 	}
 	return servers, answering
 }
 
-// count puts Middleware round the handler of a server, unless it is there: round what
-// Graceful was given, or round all of it by an earlier Run.
-func (r *Registry) count(g *GracefulServer) {
+// counts tells whether Middleware is round the handler of a server already: round what
+// Graceful was given, or round all of it.
+func (r *Registry) counts(g *GracefulServer) bool {
 	for _, h := range []http.Handler{g.handler, g.http.Handler} {
 		if c, ok := h.(*counted); ok && c.r == r {
-			return
+			return true
 		}
 	}
-	g.http.Handler = r.Middleware(g.http.Handler)
+	return false
 }
 
 // serve serves until the server is shut down, which is no error.

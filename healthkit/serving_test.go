@@ -3,6 +3,7 @@
 package healthkit
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -73,6 +74,46 @@ func TestRunWithOnePort(t *testing.T) {
 			t.Errorf("got %+v, %v", got.report, got.err)
 		}
 		<-port.closed
+	})
+}
+
+// TestAProbeLeavesItsConnectionGraceful: a balancer asks and sends on the same connection.
+func TestAProbeLeavesItsConnectionGraceful(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{AllowEmpty: true})
+		port := newMemory()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := start(ctx, r, RunPlan{
+			Endpoints: []Endpoint{{Listener: port, Server: &http.Server{Handler: http.NotFoundHandler()}, Probes: true}},
+			LameDuck:  -1, CloseWait: -1,
+		})
+		conn, err := port.dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		answers := bufio.NewReader(conn)
+		probe := func() {
+			t.Helper()
+			if _, err := io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				t.Error(err)
+			}
+			answer, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+				t.Error(err)
+			}
+		}
+		probe()
+		cancel()
+		time.Sleep(100 * time.Millisecond) // it has not been silent for long
+		synctest.Wait()
+		probe()
+		if got := <-done; got.err != nil {
+			t.Error(got.err)
+		}
 	})
 }
 
