@@ -63,11 +63,11 @@ func withoutImpossible(ctx context.Context, stderr io.Writer, ss []*scenarios.Sc
 	var left []*scenarios.Scenario
 	for _, s := range ss {
 		if !slices.Contains(named, s.Name) {
-			s = onWhatCan(ctx, stderr, s, ds)
+			if s = onWhatCan(ctx, stderr, s, ds); !slices.ContainsFunc(ds, func(d drivers.Driver) bool { return lab.Runs(s, d) }) {
+				continue
+			}
 		}
-		if len(s.NotOn) < len(ds) {
-			left = append(left, s)
-		}
+		left = append(left, s)
 	}
 	if len(left) == 0 {
 		return nil, &environmentError{fmt.Errorf("none of the suite's scenarios can be run on these drivers"), "rollout-lab doctor says which faults each driver can do"}

@@ -126,6 +126,22 @@ func TestASuiteLosesNoScenarioThatOneDriverCanDo(t *testing.T) {
 	}
 }
 
+// TestASuiteIsNotLeftToADriverThatDeploysNothing: one that is there for a scenario beside the suite
+// would make no trial of it, and nobody would miss them.
+func TestASuiteIsNotLeftToADriverThatDeploysNothing(t *testing.T) {
+	var stderr bytes.Buffer
+	left, err := withoutImpossible(t.Context(), &stderr, faulty(t, "kill", "pause"), nil, []drivers.Driver{onlyKill, finder{}})
+	if err != nil || len(left) != 1 || left[0].Name != "kill" || strings.Count(stderr.String(), "\n") != 1 {
+		t.Errorf("left %v, %v; said:\n%s", left, err, stderr.String())
+	}
+}
+
+// finder is a driver that deploys nothing.
+type finder struct{ drivers.Driver }
+
+func (finder) Name() string                       { return "finder" }
+func (finder) Capabilities() drivers.Capabilities { return drivers.Capabilities{Existing: true} }
+
 // abler is a driver of another name.
 type abler struct{ limited }
 

@@ -113,11 +113,16 @@ func (s *schedule) restOf(g *group) []plannedTrial {
 	return (&schedule{groups: []*group{g}}).rest()
 }
 
-// driversOf are those that run a scenario: what exists already is deployed by none, and some may
-// have been ruled out.
+// Runs says whether a driver that was chosen runs a scenario: what exists already is deployed by
+// none, and some may have been ruled out.
+func Runs(s *scenarios.Scenario, d drivers.Driver) bool {
+	return drivers.CapabilitiesOf(d).Existing == s.Target.Address() && !slices.Contains(s.NotOn, d.Name())
+}
+
+// driversOf are those that run a scenario.
 func driversOf(s *scenarios.Scenario, ds []drivers.Driver) (out []drivers.Driver) {
 	for _, d := range ds {
-		if drivers.CapabilitiesOf(d).Existing == s.Target.Address() && !slices.Contains(s.NotOn, d.Name()) {
+		if Runs(s, d) {
 			out = append(out, d)
 		}
 	}
