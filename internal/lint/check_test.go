@@ -253,6 +253,8 @@ func TestSkipped(t *testing.T) {
 		{"a drop-in", []lint.File{{Name: "web.service.d/a.conf", Data: []byte("[Service]\nType=notify\n")}, {Name: "a", Data: []byte(pod)}}, []string{"web.service.d/a.conf drop-in without its unit"}},
 		{"compose without services", []lint.File{{Name: "a", Data: []byte("services: {}\n")}}, []string{"a:1 compose file without a service"}},
 		{"found, not YAML", []lint.File{{Name: "a.json", Data: []byte("a: [\n"), Found: true}, {Name: "b", Data: []byte(config)}}, []string{"a.json not recognised", "b:2 ConfigMap"}},
+		{"a data source of Grafana", []lint.File{{Name: "a", Data: []byte("apiVersion: 1\ndatasources: []\n")}, {Name: "b", Data: []byte(config)}}, []string{"a:1 not recognised", "b:2 ConfigMap"}},
+		{"found, a pipeline", []lint.File{{Name: "a", Data: []byte("services: [docker]\n"), Found: true}, {Name: "b", Data: []byte(config)}}, []string{"a:1 not recognised", "b:2 ConfigMap"}},
 		{"a chart", []lint.File{{Name: "Chart.yaml", Data: []byte("apiVersion: v2\nname: a\nversion: 1.0.0\n")}}, []string{"Chart.yaml:1 Helm chart"}},
 		{"found, a value to be filled in", []lint.File{{Name: "a.yaml", Data: []byte(strings.Replace(pod, "8080}]", "'80{{ .Index }}'}]", 1)), Found: true}, {Name: "b", Data: []byte(config)}}, []string{"a.yaml template", "b:2 ConfigMap"}},
 		{"found, of another kind and broken", []lint.File{{Name: "a.yaml", Data: []byte("x:\n  apiVersion: 1\n  a: 1\n  a: 2\n"), Found: true}, {Name: "b", Data: []byte(config)}}, []string{"a.yaml not recognised", "b:2 ConfigMap"}},

@@ -45,7 +45,8 @@ func (s *source) unrecognised(root *node) {
 		s.skip(root.line, "Helm chart", renderHint, true)
 		return
 	}
-	half := root.get("apiVersion") != nil || root.get("kind") != nil && root.get("metadata") != nil || root.get("services") != nil
+	head, body := root.get("apiVersion") != nil || root.get("kind") != nil, root.get("metadata") != nil || root.get("spec") != nil
+	half := head && body || root.get("services") != nil && !s.found // pipelines have services too
 	if half || root.kind == scalar {
 		s.problem(root.line, root.column, recogniseHint, "not recognised as a Kubernetes manifest, a compose file or a systemd unit")
 		return
