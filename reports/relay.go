@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -49,11 +50,11 @@ func relayText(r record.Relay) string {
 }
 
 // relayCost is by what the worst of several is told: one that is not known is worse than any.
-func relayCost(r record.Relay) time.Duration {
+func relayCost(r record.Relay) float64 {
 	if r.Unknown != "" {
-		return 1<<63 - 1
+		return math.Inf(1)
 	}
-	return r.Adds
+	return float64(r.Adds)
 }
 
 // trialNotes are the notes of one trial.

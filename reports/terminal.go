@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/rollout-lab/rollout-lab/internal/judge"
@@ -337,38 +336,40 @@ func evidence(run *judge.Run) (lines [][2]string) {
 // note is something to be known of a cell, and what it is alike in other cells by.
 type note struct {
 	like, Text string
-	worst      time.Duration // of what is alike, the one that has the most is told
+	worst      float64 // of what is alike, the one that has the most is told
 }
 
-// cellNotes are the notes of all cells: what is alike in several is said of the first of them.
+// cellNotes are the notes of all cells: what is alike in several is said of the worst of them, and
+// of the first where there is none.
 func cellNotes(run *judge.Run) (out []string) {
-	var first []string // what each is alike by
-	var texts []string
-	var worst []time.Duration
-	others := make(map[string][]string)
+	type told struct {
+		note
+		cell  string
+		cells []string // all that it is to be known of
+	}
+	var all []told
 	for i := range run.Cells {
 		c := &run.Cells[i]
 		key := format.Clean(c.Key())
 		for _, n := range notes(c) {
-			at := slices.Index(first, n.like)
+			at := slices.IndexFunc(all, func(t told) bool { return t.like == n.like })
 			if at < 0 {
-				first, worst, texts, out = append(first, n.like), append(worst, n.worst), append(texts, n.Text), append(out, key+": ")
-				continue
+				at, all = len(all), append(all, told{n, key, nil})
 			}
-			others[n.like] = append(others[n.like], key)
-			if n.worst > worst[at] {
-				worst[at], texts[at] = n.worst, n.Text
+			if all[at].cells = append(all[at].cells, key); n.worst > all[at].worst {
+				all[at].note, all[at].cell = n, key
 			}
 		}
 	}
-	for i, like := range first {
-		out[i] += texts[i]
-		switch cells := others[like]; {
-		case len(cells) > mostCells:
-			out[i] += fmt.Sprintf("; so in %d more cells, which results.json names", len(cells))
-		case len(cells) > 0:
-			out[i] += "; so in " + enumerated(cells)
+	for _, t := range all {
+		text := t.cell + ": " + t.Text
+		switch others := slices.DeleteFunc(t.cells, func(key string) bool { return key == t.cell }); {
+		case len(others) > mostCells:
+			text += fmt.Sprintf("; so in %d more cells, which results.json names", len(others))
+		case len(others) > 0:
+			text += "; so in " + enumerated(others)
 		}
+		out = append(out, text)
 	}
 	return out
 }
@@ -377,7 +378,7 @@ func cellNotes(run *judge.Run) (out []string) {
 const mostCells = 3
 
 // notes are those of all trials of a cell, each once, and behind them what is to be known of
-// single trials: what is alike in several is said of the first of them.
+// single trials: what is alike in several is said of the worst of them.
 func notes(c *judge.Cell) (out []note) {
 	for _, text := range deployed(c) {
 		out = append(out, note{like: text, Text: text})
@@ -389,28 +390,56 @@ func notes(c *judge.Cell) (out []note) {
 	var kinds []judge.Kind
 	for i := range c.Trials {
 		for _, r := range c.Trials[i].Remarks {
-			if slices.Contains(kinds, r.Kind) {
-				continue
+			if !slices.Contains(kinds, r.Kind) {
+				kinds = append(kinds, r.Kind)
+				out = append(out, remarkNote(c, r.Kind))
 			}
-			kinds = append(kinds, r.Kind)
-			text := fmt.Sprintf("trial %d: %s", c.Trials[i].Meta.N, Sentence(r))
-			var others []string
-			for k := range c.Trials[i+1:] {
-				if t := &c.Trials[i+1+k]; len(ofKind(t.Remarks, r.Kind)) > 0 {
-					others = append(others, fmt.Sprint(t.Meta.N))
-				}
-			}
-			switch len(others) {
-			case 0:
-			case 1:
-				text += "; so in trial " + others[0]
-			default:
-				text += "; so in trials " + enumerated(others)
-			}
-			out = append(out, note{like: "remark " + string(r.Kind), Text: format.Clean(text)})
 		}
 	}
 	return out
+}
+
+// remarkNote is a remark on the trial of a cell in which it says the most, and which others have it.
+func remarkNote(c *judge.Cell, kind judge.Kind) note {
+	var worst judge.Reason
+	trial := -1
+	var trials []int
+	for i := range c.Trials {
+		t := &c.Trials[i]
+		of := ofKind(t.Remarks, kind)
+		if len(of) == 0 {
+			continue
+		}
+		if trials = append(trials, t.Meta.N); trial < 0 || weight(of[0]) > weight(worst) {
+			worst, trial = of[0], t.Meta.N
+		}
+	}
+	text := fmt.Sprintf("trial %d: %s", trial, Sentence(worst))
+	var others []string
+	for _, n := range trials {
+		if n != trial {
+			others = append(others, fmt.Sprint(n))
+		}
+	}
+	switch len(others) {
+	case 0:
+	case 1:
+		text += "; so in trial " + others[0]
+	default:
+		text += "; so in trials " + enumerated(others)
+	}
+	return note{"remark " + string(kind), format.Clean(text), weight(worst)}
+}
+
+// weight is how much a remark says against the numbers, among those of its kind.
+func weight(r judge.Reason) float64 {
+	switch r.Kind {
+	case judge.WarmUpFailures, judge.SaturatedBesides:
+		return float64(r.N)
+	case judge.LittleIdle:
+		return -r.Lo
+	}
+	return float64(r.Time)
 }
 
 // deployed is where the runtime deployed something else than was asked for.

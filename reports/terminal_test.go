@@ -195,7 +195,7 @@ func TestRemarksAreSaidOnce(t *testing.T) {
 	}
 }
 
-// What is to be known of several cells alike is said of the first of them.
+// What is to be known of several cells alike is said of the worst of them, and of its worst trial.
 func TestNotesOfManyCells(t *testing.T) {
 	cell := func(design, deployed string, remarks ...judge.Reason) judge.Cell {
 		trial := judge.Trial{Meta: record.Trial{N: 1}, Remarks: remarks}
@@ -211,8 +211,10 @@ func TestNotesOfManyCells(t *testing.T) {
 	}}
 	want := []string{
 		"s/d/a: relayed; so in s/d/b and s/d/d",
-		"s/d/a: trial 1: the load ran late: p99 of the schedule's lag is 60 ms, more than 50 ms; so in 4 more cells, which results.json names",
+		"s/d/c: trial 2: the load ran late: p99 of the schedule's lag is 70 ms, more than 50 ms; so in trial 1; so in 4 more cells, which results.json names",
 	}
+	run.Cells[2].Trials = []judge.Trial{run.Cells[3].Trials[0], run.Cells[2].Trials[0]}
+	run.Cells[2].Trials[0].Meta.Notes, run.Cells[2].Trials[1].Meta.N = nil, 2
 	if diff := cmp.Diff(want, cellNotes(run)); diff != "" {
 		t.Errorf("notes (-want +got):\n%s", diff)
 	}
