@@ -28,11 +28,11 @@ type limits struct {
 
 // A client's transport that dials while another connection gets free keeps the new one unused,
 // and the time for its header runs from the dial. So that is above the time that a balancer keeps
-// a connection (60 s and 75 s are common): a shorter one would close connections under requests
+// a connection (60 s, 75 s and, of programs in Go, 90 s are common): a shorter one would close connections under requests
 // and look like a lossy rollout. The same goes for idle ones, which clients keep even longer.
 func (l limits) withDefaults() limits {
 	return limits{
-		header:      or(l.header, 90*time.Second),
+		header:      or(l.header, 2*time.Minute),
 		idle:        or(l.idle, 5*time.Minute),
 		exchange:    or(l.exchange, time.Minute),
 		headerBytes: or(l.headerBytes, 64<<10),

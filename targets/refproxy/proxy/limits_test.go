@@ -123,3 +123,12 @@ func TestConnectionsAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestClientsGiveUpUnusedConnectionsFirst: those that keep them for as long as programs in Go do by
+// default would now and then send a request into the close.
+func TestClientsGiveUpUnusedConnectionsFirst(t *testing.T) {
+	l := limits{}.withDefaults()
+	if kept := http.DefaultTransport.(*http.Transport).IdleConnTimeout; l.header <= kept || l.idle <= kept {
+		t.Errorf("connections end after %v unused and %v idle, want both above %v", l.header, l.idle, kept)
+	}
+}
