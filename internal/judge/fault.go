@@ -150,13 +150,14 @@ func (in *instance) routedFrom(at time.Duration) time.Duration {
 
 // ejection is from the injection to the last request that was sent to the instance before it
 // was back; nil where no request is known to have been sent to it. A request that was lost has no
-// answer that could name an instance: it counts where all that is known of it points to this one.
+// answer that could name an instance: it counts where all that is known of it points to this one, or
+// to several with it, as where a fault is in more than one.
 func (w *watcher) ejection(touch timeline.Touch, back time.Duration) *time.Duration {
 	last, known := time.Duration(0), false
 	for i := range w.d.Samples {
 		s := &w.d.Samples[i]
 		known = known || s.Instance == touch.Instance
-		if s.Sent >= touch.From+last && s.Sent < back && w.sentTo(s) == touch.Instance {
+		if s.Sent >= touch.From+last && s.Sent < back && w.sentTo(touch.Instance, s) {
 			last = s.Sent - touch.From
 		}
 	}
@@ -166,13 +167,12 @@ func (w *watcher) ejection(touch timeline.Touch, back time.Duration) *time.Durat
 	return &last
 }
 
-// sentTo is the instance that a request was sent to, "" where that is not known.
-func (w *watcher) sentTo(s *record.Sample) string {
+// sentTo reports whether a request was sent to an instance, as far as that is known.
+func (w *watcher) sentTo(id string, s *record.Sample) bool {
 	if s.Instance != "" || s.Class == record.OK {
-		return s.Instance
+		return s.Instance == id
 	}
-	_, instance := w.find(s)
-	return instance
+	return w.mayHaveHad(id, s)
 }
 
 // replaced is the first instant from one on at which as many instances are routed to as there

@@ -388,6 +388,15 @@ func (f *finder) suspects(s *record.Sample) []*instance {
 // may have been sent to: the one that all of them agree on. Where they do not, a connection is
 // broken by one that was told to stop rather than by one that cannot serve yet.
 func (f *finder) guess(s *record.Sample) (Cause, string) {
+	cause, instances := f.guesses(s)
+	if len(instances) == 1 {
+		return cause, instances[0]
+	}
+	return cause, ""
+}
+
+// guesses is as guess, with all instances that it may be.
+func (f *finder) guesses(s *record.Sample) (Cause, []string) {
 	votes := make(map[Cause][]string)
 	for _, in := range f.suspects(s) {
 		if cause := f.of(in, s); cause != Unknown && cause != TooSlow {
@@ -407,10 +416,20 @@ func (f *finder) guess(s *record.Sample) (Cause, string) {
 	case connectionClass(s) != "" && len(votes[AfterStop]) > 0:
 		cause = AfterStop
 	}
-	if len(votes[cause]) == 1 {
-		return cause, votes[cause][0]
+	return cause, votes[cause]
+}
+
+// mayHaveHad reports whether a lost request was sent to an instance, as far as that is known: that
+// it can have been one of several is enough.
+func (f *finder) mayHaveHad(id string, s *record.Sample) bool {
+	switch cause, instance := f.find(s); {
+	case instance != "":
+		return instance == id
+	case cause == OfHarness, cause == NotProcessed, cause == Distrust, cause == NoInstance:
+		return false
 	}
-	return cause, ""
+	_, all := f.guesses(s)
+	return slices.Contains(all, id)
 }
 
 // names are those of the instances, in order.
