@@ -296,3 +296,35 @@ parameters:
 		{"without", []string{"  - {name: NAME, value: shop}\n", "", "selector: {app: shop}", `selector: {app: "${NAME}"}`}, "", []string{"error k8s-max-unavailable", "error k8s-no-drain", "error k8s-no-readiness-probe"}},
 	})
 }
+
+// TestServicesOfElsewhere: labels such as app: shop are those of many applications of one
+// tree, so what a Service in another part of it selects is a guess.
+func TestServicesOfElsewhere(t *testing.T) {
+	workload, service, found := strings.Cut(strings.Replace(shop, noHook, "", 1), "---\n")
+	if !found {
+		t.Fatal("shop is one document")
+	}
+	for _, tt := range []struct{ workload, service, want string }{
+		{"a.yaml", "b.yaml", "error k8s-no-drain"},
+		{"-", "-", "error k8s-no-drain"},
+		{"k8s/deployments/shop.yaml", "k8s/services/shop.yaml", "error k8s-no-drain"},
+		{"k8s/overlays/live/shop.yaml", "k8s/base/shop.yaml", "error k8s-no-drain"},
+		{"apps/shop/k8s/parts/shop.yaml", "apps/shop.yaml", "error k8s-no-drain"},
+		{"apps/shop/k8s/shop.yaml", "apps/books/k8s/books.yaml", "warning k8s-no-drain: guessed: that Service shop of apps/books/k8s/books.yaml leads to it"},
+		{`apps\shop\k8s\shop.yaml`, `apps\books\k8s\books.yaml`, "warning k8s-no-drain: guessed: that Service shop of "},
+	} {
+		report, err := lint.Check([]lint.File{{Name: tt.workload, Data: []byte(workload)}, {Name: tt.service, Data: []byte(service)}}, lint.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range report.Findings {
+			severity, part, _ := strings.Cut(tt.want, ": ")
+			if got := string(f.Severity) + " " + f.Rule; got != severity || !strings.Contains(f.Effect, part) {
+				t.Errorf("%s with %s: %s: %s, want %s", tt.workload, tt.service, got, f.Effect, tt.want)
+			}
+		}
+		if len(report.Findings) != 1 {
+			t.Errorf("%s with %s: %d findings", tt.workload, tt.service, len(report.Findings))
+		}
+	}
+}

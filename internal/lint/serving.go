@@ -2,12 +2,14 @@ package lint
 
 import (
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// served tells whether the pods get requests, and whether that is certain: a Service
-// selects them. Else a declared port makes it likely.
+// served tells whether the pods get requests, and whether that is certain: a Service of
+// files that belong together selects them. Else one of files from elsewhere makes it likely,
+// or a declared port.
 func (w *workload) served() (served, certain bool) {
 	if len(w.serving()) == 0 {
 		return false, false // whatever selects them, nobody answers there
@@ -15,10 +17,9 @@ func (w *workload) served() (served, certain bool) {
 	if w.updated == managed {
 		return true, true
 	}
-	for _, v := range w.services {
-		if !w.forOperators(v) {
-			return true, true
-		}
+	far := w.servedFromAfar()
+	if far == nil && slices.ContainsFunc(w.services, func(v *kubeService) bool { return !w.forOperators(v) }) {
+		return true, true
 	}
 	for _, c := range w.containers {
 		for _, p := range c.ports {
@@ -27,14 +28,49 @@ func (w *workload) served() (served, certain bool) {
 			}
 		}
 	}
-	return false, false
+	return far != nil, false
+}
+
+// servedFromAfar is the Service that selects the pods where all that do so stand in files that
+// need not belong with the workload's, nil where one does. Labels such as app: nginx are those
+// of many applications in one tree.
+func (w *workload) servedFromAfar() (far *kubeService) {
+	for _, v := range w.services {
+		if w.forOperators(v) {
+			continue
+		}
+		if together(v.at.file, w.at.file) {
+			return nil
+		}
+		far = v
+	}
+	return far
+}
+
+// together reports whether two files are likely parts of one application: the one's folder is
+// above the other's, or no more than three steps away from it, as those of a base and an
+// overlay are.
+func together(a, b string) bool {
+	folder := func(name string) []string {
+		dir := path.Dir(strings.ReplaceAll(name, "\\", "/"))
+		return strings.FieldsFunc(dir, func(r rune) bool { return r == '/' })
+	}
+	in, out := folder(a), folder(b)
+	for len(in) > 0 && len(out) > 0 && in[0] == out[0] {
+		in, out = in[1:], out[1:]
+	}
+	return len(in) == 0 || len(out) == 0 || len(in)+len(out) <= 3
 }
 
 // lose reports what costs requests if there are some: where no Service shows that, the
 // finding is a warning and says so. It may rest on another guess besides.
 func (w *workload) lose(r *reporter, g guess, at place, effect, fix string) {
 	if _, certain := w.served(); !certain {
-		g = g.and("that requests come to its ports, to which no Service here leads")
+		if far := w.servedFromAfar(); far != nil {
+			g = g.and(guess("that Service " + show(far.name) + " of " + show(far.at.file) + " leads to it"))
+		} else {
+			g = g.and("that requests come to its ports, to which no Service here leads")
+		}
 	}
 	r.add(g.severity(Error), at, g.told(effect), fix)
 }
