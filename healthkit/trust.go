@@ -51,7 +51,10 @@ func isClean(text string) bool {
 
 // passedOn are headers of requests that somebody passed on, or that a page in a browser made:
 // it asks from this machine, but not for itself. They only ever take trust away.
-var passedOn = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Origin"}
+var passedOn = []string{
+	"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-Server",
+	"X-Client-Ip", "X-Real-Ip", "X-Envoy-Expected-Rq-Timeout-Ms", "L5d-Client-Id", "Origin",
+}
 
 // FromLoopback tells whether a request came over a loopback address or a unix socket, from
 // somebody who asks for himself: the probe command, a shell in the container, kubectl
@@ -61,7 +64,7 @@ var passedOn = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host
 // proxy made it, or a page whose name was made to lead here.
 //
 // A proxy on the same machine that passes requests on and does not say so looks like this
-// machine. Where one stands before the probes, Config.Details and Config.DrainFrom have to be
+// machine: nginx says nothing, and asks for 127.0.0.1, unless it is configured to. Where one stands before the probes, Config.Details and Config.DrainFrom have to be
 // something else. The kubelet, and the proxy of the Kubernetes API server, come from the node.
 func FromLoopback(req *http.Request) bool {
 	a := req.RemoteAddr
