@@ -102,8 +102,9 @@ func (f *runFlags) start(cmd *cobra.Command, a *app, ss []*scenarios.Scenario) e
 	if err != nil {
 		return err
 	}
+	var leftOut []record.LeftOut
 	if f.suite != "" {
-		if ss, err = withoutImpossible(cmd.Context(), a.Err, ss, f.named, ds); err != nil {
+		if ss, leftOut, err = withoutImpossible(cmd.Context(), a.Err, ss, f.named, ds); err != nil {
 			return errors.Join(err, closeDrivers(cmd.Context(), ds))
 		}
 	}
@@ -119,7 +120,7 @@ func (f *runFlags) start(cmd *cobra.Command, a *app, ss []*scenarios.Scenario) e
 	if err != nil {
 		return errors.Join(err, closeDrivers(cmd.Context(), ds))
 	}
-	runErr := f.execute(cmd.Context(), a, lab.Config{Scenarios: ss, Drivers: ds, Watch: watch, Labels: labels, Baseline: past, Preflight: preflight})
+	runErr := f.execute(cmd.Context(), a, lab.Config{Scenarios: ss, Drivers: ds, Watch: watch, Labels: labels, Baseline: past, Preflight: preflight, LeftOut: leftOut})
 	closeErr := closeDrivers(cmd.Context(), ds)
 	if runErr != nil && closeErr != nil {
 		// What is returned is the verdict, or that it was interrupted.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/lab"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
 
@@ -57,37 +58,45 @@ func suiteNames() []string {
 }
 
 // withoutImpossible leaves out those scenarios of a suite with faults that no driver can do here,
-// and of the others the drivers that cannot, and says so. What was named is refused instead, by
+// and of the others the drivers that cannot, and says which. What was named is refused instead, by
 // lab.Review.
-func withoutImpossible(ctx context.Context, stderr io.Writer, ss []*scenarios.Scenario, named []string, ds []drivers.Driver) ([]*scenarios.Scenario, error) {
-	var left []*scenarios.Scenario
+func withoutImpossible(ctx context.Context, stderr io.Writer, ss []*scenarios.Scenario, named []string, ds []drivers.Driver) (left []*scenarios.Scenario, out []record.LeftOut, err error) {
 	for _, s := range ss {
 		if !slices.Contains(named, s.Name) {
-			if s = onWhatCan(ctx, stderr, s, ds); !slices.ContainsFunc(ds, func(d drivers.Driver) bool { return lab.Runs(s, d) }) {
+			var not []record.LeftOut
+			s, not = onWhatCan(ctx, s, ds)
+			out = append(out, not...)
+			if !slices.ContainsFunc(ds, func(d drivers.Driver) bool { return lab.Runs(s, d) }) {
 				continue
 			}
 		}
 		left = append(left, s)
 	}
-	if len(left) == 0 {
-		return nil, &environmentError{fmt.Errorf("none of the suite's scenarios can be run on these drivers"), "rollout-lab doctor says which faults each driver can do"}
+	for _, l := range out {
+		fmt.Fprintf(stderr, "note: %s is left out on %s: %s\n", l.Scenario, l.Driver, l.Why)
 	}
-	return left, nil
+	if len(left) == 0 {
+		return nil, nil, &environmentError{fmt.Errorf("none of the suite's scenarios can be run on these drivers"), "rollout-lab doctor says which faults each driver can do"}
+	}
+	return left, out, nil
 }
 
 // onWhatCan is a scenario without the drivers that cannot do its faults here.
-func onWhatCan(ctx context.Context, stderr io.Writer, s *scenarios.Scenario, ds []drivers.Driver) *scenarios.Scenario {
+func onWhatCan(ctx context.Context, s *scenarios.Scenario, ds []drivers.Driver) (_ *scenarios.Scenario, out []record.LeftOut) {
 	can := *s
 	for _, d := range ds {
 		all := lab.Faults(ctx, []*scenarios.Scenario{s}, []drivers.Driver{d})
+		if len(all) == 0 {
+			continue
+		}
+		can.NotOn = append(slices.Clone(can.NotOn), d.Name())
+		var why []string
 		for _, u := range all {
-			fmt.Fprintf(stderr, "note: %s is left out on %s: %v\n", s.Name, d.Name(), u.Err)
+			why = append(why, u.Err.Error())
 		}
-		if len(all) > 0 {
-			can.NotOn = append(slices.Clone(can.NotOn), d.Name())
-		}
+		out = append(out, record.LeftOut{Scenario: s.Name, Driver: d.Name(), Why: strings.Join(why, "; ")})
 	}
-	return &can
+	return &can, out
 }
 
 // bySuite are the scenarios by their suites: first those of none, then suite by suite.

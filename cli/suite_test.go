@@ -13,6 +13,7 @@ import (
 
 	"github.com/rollout-lab/rollout-lab/drivers"
 	"github.com/rollout-lab/rollout-lab/internal/lab"
+	"github.com/rollout-lab/rollout-lab/internal/record"
 	"github.com/rollout-lab/rollout-lab/scenarios"
 )
 
@@ -81,22 +82,28 @@ func TestWhatASuiteLeavesOut(t *testing.T) {
 		return out
 	}
 	var stderr bytes.Buffer
-	left, err := withoutImpossible(t.Context(), &stderr, ss, nil, ds)
+	left, out, err := withoutImpossible(t.Context(), &stderr, ss, nil, ds)
 	if diff := cmp.Diff([]string{"kill"}, names(left)); diff != "" || err != nil {
 		t.Errorf("left (-want +got):\n%s%v", diff, err)
+	}
+	if diff := cmp.Diff([]record.LeftOut{
+		{Scenario: "pause", Driver: "limited", Why: "fault pause on limited: driver not available: no freezer"},
+		{Scenario: "evict", Driver: "limited", Why: "fault evict on limited: not supported by this driver"},
+	}, out); diff != "" {
+		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 	want := "note: pause is left out on limited: fault pause on limited: driver not available: no freezer\nnote: evict is left out on limited: fault evict on limited: not supported by this driver\n"
 	if diff := cmp.Diff(want, stderr.String()); diff != "" {
 		t.Errorf("said (-want +got):\n%s", diff)
 	}
-	left, err = withoutImpossible(t.Context(), &stderr, ss, []string{"pause"}, ds)
+	left, _, err = withoutImpossible(t.Context(), &stderr, ss, []string{"pause"}, ds)
 	if diff := cmp.Diff([]string{"kill", "pause"}, names(left)); diff != "" || err != nil {
 		t.Errorf("with one that is named (-want +got):\n%s%v", diff, err)
 	}
 	if _, err := lab.Review(t.Context(), left, ds); report(err, &stderr) != ExitEnvironment || !strings.Contains(stderr.String(), "hint: mount it") {
 		t.Errorf("the one that is named: %v, want exit %d and the hint:\n%s", err, ExitEnvironment, stderr.String())
 	}
-	if _, err := withoutImpossible(t.Context(), &stderr, ss[1:], nil, ds); report(err, &stderr) != ExitEnvironment {
+	if _, _, err := withoutImpossible(t.Context(), &stderr, ss[1:], nil, ds); report(err, &stderr) != ExitEnvironment {
 		t.Errorf("nothing left: %v, want exit %d", err, ExitEnvironment)
 	}
 }
@@ -107,7 +114,7 @@ func TestASuiteLosesNoScenarioThatOneDriverCanDo(t *testing.T) {
 	able := abler{limited{faults: map[drivers.FaultKind]error{drivers.FaultKill: nil, drivers.FaultPause: nil}}}
 	ds := []drivers.Driver{onlyKill, able}
 	var stderr bytes.Buffer
-	left, err := withoutImpossible(t.Context(), &stderr, faulty(t, "kill", "pause", "evict"), nil, ds)
+	left, _, err := withoutImpossible(t.Context(), &stderr, faulty(t, "kill", "pause", "evict"), nil, ds)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +137,7 @@ func TestASuiteLosesNoScenarioThatOneDriverCanDo(t *testing.T) {
 // would make no trial of it, and nobody would miss them.
 func TestASuiteIsNotLeftToADriverThatDeploysNothing(t *testing.T) {
 	var stderr bytes.Buffer
-	left, err := withoutImpossible(t.Context(), &stderr, faulty(t, "kill", "pause"), nil, []drivers.Driver{onlyKill, finder{}})
+	left, _, err := withoutImpossible(t.Context(), &stderr, faulty(t, "kill", "pause"), nil, []drivers.Driver{onlyKill, finder{}})
 	if err != nil || len(left) != 1 || left[0].Name != "kill" || strings.Count(stderr.String(), "\n") != 1 {
 		t.Errorf("left %v, %v; said:\n%s", left, err, stderr.String())
 	}

@@ -64,6 +64,8 @@ type Document struct {
 	MaxTimeMS *Milliseconds `json:"max_time_ms"`
 	// Which rate the machine held. Null: nobody asked, because nothing gave a reason to.
 	Preflight *Preflight `json:"preflight"`
+	// Scenarios of a suite that were not run on a driver, because it cannot do their faults here.
+	LeftOut []LeftOut `json:"left_out"`
 	// Why there were no more trials of a scenario on a driver, where their number is open or the time was up.
 	Stopped []Stopped `json:"stopped"`
 	// Whether the run was cut short, or a planned trial is missing or damaged.

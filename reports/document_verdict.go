@@ -100,6 +100,16 @@ type Control struct {
 	Why string `json:"why"`
 }
 
+// LeftOut is a scenario of a suite that was not run on a driver. A verdict says nothing of it.
+type LeftOut struct {
+	// The name of the scenario.
+	Scenario string `json:"scenario"`
+	// The name of the driver.
+	Driver string `json:"driver"`
+	// What the driver cannot do, and why.
+	Why string `json:"why"`
+}
+
 // SkippedDesign is a cell of which a trial could not be run.
 type SkippedDesign struct {
 	// The name of the scenario.

@@ -59,6 +59,9 @@ func (p *page) BaselineText() string { return baselineText(&p.Record) }
 // Skipped are the cells that could not be run.
 func (p *page) Skipped() []record.Skipped { return skipped(p.Run) }
 
+// LeftOut says what of a suite was not run.
+func (p *page) LeftOut() []string { return leftOut(p.Run) }
+
 // Course says how the run went: the rate that the machine holds and why there are no more trials,
 // where that needs saying.
 func (p *page) Course() (texts []string) {

@@ -49,7 +49,10 @@ func Results(run *judge.Run) Document {
 			Runtimes: maps.Clone(r.Environment.Runtimes)},
 		Verdict: run.Verdict, Headline: headline(run), Why: why.Why, Do: why.Do, Reasons: reasons(run), Warnings: Sentences(run.Warnings), Baseline: newBaseline(r),
 		Scenarios: []Scenario{}, Cells: []Cell{}, Gates: []Gate{}, Comparisons: []Comparison{},
-		Controls: []Control{}, Skipped: []SkippedDesign{}, Suites: newSuites(run), Stopped: newStopped(run), Preflight: newPreflight(run),
+		Controls: []Control{}, Skipped: []SkippedDesign{}, LeftOut: []LeftOut{}, Suites: newSuites(run), Stopped: newStopped(run), Preflight: newPreflight(run),
+	}
+	for _, l := range r.LeftOut {
+		doc.LeftOut = append(doc.LeftOut, LeftOut(l))
 	}
 	if r.MaxTime > 0 {
 		doc.MaxTimeMS = new(Milliseconds(r.MaxTime))

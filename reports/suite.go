@@ -81,6 +81,15 @@ func suiteWhy(c judge.SuiteCell) string {
 	return Sentence(c.Why)
 }
 
+// leftOut says which scenarios of a suite were not run on which driver, and why: a pass says
+// nothing of them.
+func leftOut(run *judge.Run) (texts []string) {
+	for _, l := range run.Record.LeftOut {
+		texts = append(texts, format.Clean(fmt.Sprintf("%s on %s, of which the run shows nothing: %s", l.Scenario, l.Driver, l.Why)))
+	}
+	return texts
+}
+
 // survivals says what each design survives of each suite, the best first.
 func survivals(all []judge.Suite) string {
 	var parts []string

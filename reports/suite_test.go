@@ -104,7 +104,9 @@ func suiteRun(t *testing.T) *judge.Run {
 	limits := func(name string, limit float64) record.Gate {
 		return record.Gate{Design: "stack-aware", Metric: name, Op: "<=", Limit: limit}
 	}
-	desc := record.Run{Schema: record.RunSchema, ID: "20261127-150405-chaos", Command: "rollout-lab run --suite chaos", Scenarios: []record.Scenario{
+	desc := record.Run{Schema: record.RunSchema, ID: "20261127-150405-chaos", Command: "rollout-lab run --suite chaos", LeftOut: []record.LeftOut{
+		{Scenario: "node-drain", Driver: "process", Why: "fault node-drain on process: not supported by this driver"},
+	}, Scenarios: []record.Scenario{
 		{Name: "freeze-one", Suite: "chaos", Rate: 100, Action: "none", Replicas: 2, Designs: []string{"naive", "stack-aware"}, Positive: []string{"naive"},
 			Gates: []record.Gate{limits(metric.Detection, 2000), limits("failed", 60), limits(metric.FalseEvictions, 0)}},
 		{Name: "dependency-outage", Suite: "chaos", Rate: 100, Action: "none", Replicas: 2, Designs: []string{"deep-readiness", "shallow", "stack-aware"},
@@ -140,6 +142,14 @@ func TestSuiteGoldens(t *testing.T) {
 		if !bytes.Contains(page, []byte(want)) {
 			t.Errorf("the page does not contain %q", want)
 		}
+	}
+	// What was left out is in every report: a pass says nothing of it.
+	const without = "node-drain on process, of which the run shows nothing: fault node-drain on process: not supported by this driver"
+	if !bytes.Contains(page, []byte("<li>"+without)) {
+		t.Errorf("the page does not say %q", without)
+	}
+	if got, want := Results(run).LeftOut, []LeftOut{{"node-drain", "process", "fault node-drain on process: not supported by this driver"}}; !slices.Equal(got, want) {
+		t.Errorf("results.json has left out %v, want %v", got, want)
 	}
 	if got, want := bytes.Count(page, []byte("✓ survives")), 4; got != want {
 		t.Errorf("the page says of %d cells that they survive, want %d", got, want)

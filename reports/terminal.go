@@ -321,6 +321,9 @@ func evidence(run *judge.Run) (lines [][2]string) {
 		}
 		lines = append(lines, [2]string{word, format.Clean(fmt.Sprintf("%s/%s/%s: %s", s.Scenario, s.Driver, s.Design, s.Why))})
 	}
+	for _, text := range leftOut(run) {
+		lines = append(lines, [2]string{"without", text})
+	}
 	if text := preflightText(run); text != "" {
 		lines = append(lines, [2]string{"rate   ", format.Clean(text)})
 	}

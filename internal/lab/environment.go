@@ -39,7 +39,7 @@ func describeEnvironment(ctx context.Context, ds []drivers.Driver) record.Enviro
 func describeRun(ctx context.Context, cfg Config, began time.Time, ds []drivers.Driver, trials []plannedTrial) record.Run {
 	run := record.Run{
 		Schema: record.RunSchema, Tool: cfg.Tool, ID: cfg.RunID,
-		Started: began.UTC().Format(time.RFC3339), Command: cfg.Command, MaxTime: cfg.MaxTime, Preflight: cfg.Preflight, Labels: cfg.Labels,
+		Started: began.UTC().Format(time.RFC3339), Command: cfg.Command, MaxTime: cfg.MaxTime, Preflight: cfg.Preflight, LeftOut: cfg.LeftOut, Labels: cfg.Labels,
 		Environment: describeEnvironment(ctx, ds),
 	}
 	for _, s := range cfg.Scenarios {

@@ -41,6 +41,7 @@ type Config struct {
 	Begins    func(Estimate)
 	Watch     []Watch           // what else is watched during each trial
 	Preflight *record.Preflight // which rate the machine holds, where that was asked
+	LeftOut   []record.LeftOut  // scenarios of a suite that are not among Scenarios, or not on every driver
 	// MaxTime bounds the run but for what has to be removed at its end: no trial is begun that
 	// will not have ended by then, and one that is not over then is cut short, unless it runs a
 	// command of the user's. 0 means that nothing bounds it.

@@ -645,3 +645,11 @@ func skipIfBusy(t *testing.T, trial *judge.Trial) {
 		}
 	}
 }
+
+// What a suite leaves out is in the record: a reader would else miss nothing.
+func TestWhatIsLeftOutIsInTheRecord(t *testing.T) {
+	out := []record.LeftOut{{Scenario: "node-drain", Driver: "process", Why: "no nodes"}}
+	if got := describeRun(t.Context(), Config{LeftOut: out}, time.Now(), nil, nil).LeftOut; !slices.Equal(got, out) {
+		t.Errorf("the record has left out %v, want %v", got, out)
+	}
+}

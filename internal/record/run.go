@@ -22,6 +22,9 @@ type Run struct {
 	Baseline    *Baseline   `json:"baseline,omitempty"` // nil: none was named
 	Trials      []string    `json:"trials"`             // folders of the planned trials, in order, as many as there may be; repeats of invalid ones are added behind
 
+	// LeftOut are the scenarios of a suite that were not run, by driver.
+	LeftOut []LeftOut `json:"left_out,omitempty"`
+
 	Preflight *Preflight    `json:"preflight,omitempty"`   // nil: nobody asked which rate the machine holds
 	MaxTime   time.Duration `json:"max_time_ns,omitempty"` // that the run may take; 0 means as long as it takes
 }
@@ -175,6 +178,14 @@ type Stopped struct {
 	// the trials that were not run would have taken, by what the others took.
 	Repeats int           `json:"repeats_not_run,omitempty"`
 	Needs   time.Duration `json:"needs_ns,omitempty"`
+}
+
+// LeftOut is a scenario of a suite that a driver cannot run here: nobody asked for it by name,
+// so the run is complete without it, and says so.
+type LeftOut struct {
+	Scenario string `json:"scenario"`
+	Driver   string `json:"driver"`
+	Why      string `json:"why"`
 }
 
 // Skipped is a cell of which a trial could not be run.
