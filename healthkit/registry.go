@@ -50,7 +50,7 @@ type Config struct {
 	// Details says who may see the reasons in ?verbose and /statusz. They are
 	// texts of errors, and such a text may hold a connection string with a
 	// password. Everybody else sees "reason withheld" in their place, and
-	// names, states and times as ever. Nil means FromLoopback.
+	// names, states, times and attributes as ever. Nil means FromLoopback.
 	Details func(*http.Request) bool
 	// OnDrain, if set, is called once, in its own goroutine, for the first
 	// POST to /drainz, so that a preStop hook can start the shutdown that
