@@ -12,9 +12,12 @@ import (
 
 const (
 	// saturatedFor is how long the machine has no CPU to spare before that is saturation, and
-	// saturatedAt the share of that time in which some task waits for one.
+	// saturatedAt the share of that time in which some task waits for one. Where the CPUs are
+	// idle for more than spareIdle of it, the task does not wait for the machine but for what
+	// it may have of it: the limit of a container, or a fault that takes CPU time away.
 	saturatedFor = time.Second
 	saturatedAt  = 0.80
+	spareIdle    = 0.20
 
 	// leastIdle is the share of the CPUs that the baseline phase, with everything deployed and
 	// nothing done to it, must leave idle: what the action takes comes on top of it. One that
@@ -118,10 +121,11 @@ func (t *Trial) easierRate() float64 {
 }
 
 // saturated are the stretches of a window in which tasks waited for a CPU during saturatedAt
-// of saturatedFor and more.
+// of saturatedFor and more, and the machine had none to spare as far as it tells.
 func saturated(d *record.TrialData, window timeline.Span) (spans []timeline.Span) {
+	tells := d.Trial.Pressure.Idle != ""
 	for span, share := range shares(d, window) {
-		if share < saturatedAt {
+		if share.waited < saturatedAt || tells && share.idle > spareIdle {
 			continue
 		}
 		if n := len(spans); n > 0 && span.From <= spans[n-1].To {
@@ -138,17 +142,21 @@ func saturated(d *record.TrialData, window timeline.Span) (spans []timeline.Span
 func pressure(d *record.TrialData, window timeline.Span) *float64 {
 	var most *float64
 	for _, share := range shares(d, window) {
-		if most == nil || share > *most {
-			most = new(share)
+		if most == nil || share.waited > *most {
+			most = new(share.waited)
 		}
 	}
 	return most
 }
 
-// shares yields the stretches of saturatedFor within a window, one for each reading, and the
-// share of each in which tasks waited for a CPU.
-func shares(d *record.TrialData, window timeline.Span) iter.Seq2[timeline.Span, float64] {
-	return func(yield func(timeline.Span, float64) bool) {
+// cpuShares are the shares of a stretch of time in which tasks waited for a CPU, and in which
+// the CPUs were idle, on average over them; the latter is 0 where the system does not tell.
+type cpuShares struct{ waited, idle float64 }
+
+// shares yields the stretches of saturatedFor within a window, one for each reading, and what
+// the CPUs did in each.
+func shares(d *record.TrialData, window timeline.Span) iter.Seq2[timeline.Span, cpuShares] {
+	return func(yield func(timeline.Span, cpuShares) bool) {
 		readings := d.Waits()
 		first := 0
 		for last, to := range readings {
@@ -161,8 +169,8 @@ func shares(d *record.TrialData, window timeline.Span) iter.Seq2[timeline.Span, 
 			if over < saturatedFor || over > timeline.PressureGap || from.At < window.From || to.At > window.To {
 				continue
 			}
-			share := float64(to.Waited-from.Waited) / float64(over)
-			if !yield(timeline.Span{From: from.At, To: to.At}, min(max(share, 0), 1)) {
+			share := func(of time.Duration) float64 { return min(max(float64(of)/float64(over), 0), 1) }
+			if !yield(timeline.Span{From: from.At, To: to.At}, cpuShares{share(to.Waited - from.Waited), share(to.Idle - from.Idle)}) {
 				return
 			}
 		}

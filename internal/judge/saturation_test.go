@@ -123,6 +123,34 @@ func TestSaturatedStretches(t *testing.T) {
 	}
 }
 
+// A task that waits while CPUs are idle waits for what it may have of them, as under a limit or
+// a fault that takes CPU time away: the machine is not to blame.
+func TestWaitingForALimitIsNoSaturation(t *testing.T) {
+	window := timeline.Span{From: 4 * s, To: 14 * s}
+	for name, tt := range map[string]struct {
+		idle func(*record.TrialData)
+		want int
+	}{
+		"nothing is idle":      {func(d *record.TrialData) { idling(d, 0) }, 1},
+		"as good as nothing":   {func(d *record.TrialData) { idling(d, 0.2) }, 1},
+		"half of them is idle": {func(d *record.TrialData) { idling(d, 0.5) }, 0},
+		"nobody tells": {func(d *record.TrialData) {
+			idling(d, 0.5)
+			d.Trial.Pressure.Idle = ""
+		}, 1},
+	} {
+		d := rollout()
+		pressed(d, 5*s, 8*s, 1)
+		tt.idle(d)
+		if got := saturated(d, window); len(got) != tt.want {
+			t.Errorf("%s: saturated in %v, want %d stretches", name, got, tt.want)
+		}
+		if got := pressure(d, window); got == nil || *got != 1 {
+			t.Errorf("%s: pressure %v, want 1: it is what it is", name, got)
+		}
+	}
+}
+
 // Where the system tells how idle the CPUs are and not how long tasks wait, nobody is said to have
 // waited for no time.
 func TestReadingsThatTellOnlyHalf(t *testing.T) {
