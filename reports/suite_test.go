@@ -156,6 +156,19 @@ func TestSuiteGoldens(t *testing.T) {
 	}
 }
 
+// What was left out is told as well where one scenario is all that remains, and no matrix.
+func TestLeftOutOfASuiteOfOne(t *testing.T) {
+	run := missedRun()
+	run.Record.LeftOut = []record.LeftOut{{Scenario: "node-drain", Driver: "process", Why: "no <nodes>"}}
+	if len(suites(run)) > 0 {
+		t.Fatal("there is a matrix")
+	}
+	const want = "<li>node-drain on process, of which the run shows nothing: no &lt;nodes&gt;</li>"
+	if page := htmlText(t, run); !bytes.Contains(page, []byte(want)) {
+		t.Errorf("the page does not contain %q", want)
+	}
+}
+
 // Whatever a run came to, its matrix, its verdict, junit.xml and results.json agree, and nothing
 // looks like survival that is not shown to be.
 func TestNothingContradictsTheSuite(t *testing.T) {
