@@ -64,8 +64,9 @@ var passedOn = []string{
 // proxy made it, or a page whose name was made to lead here.
 //
 // A proxy on the same machine that passes requests on and does not say so looks like this
-// machine: nginx says nothing, and asks for 127.0.0.1, unless it is configured to. Where one stands before the probes, Config.Details and Config.DrainFrom have to be
-// something else. The kubelet, and the proxy of the Kubernetes API server, come from the node.
+// machine: nginx says nothing, and asks for 127.0.0.1, unless it is configured to. Where one
+// stands before the probes, Config.Details and Config.DrainFrom have to be something else. The
+// kubelet, and the proxy of the Kubernetes API server, come from the node.
 func FromLoopback(req *http.Request) bool {
 	a := req.RemoteAddr
 	switch {
